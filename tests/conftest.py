@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 from .kit.hub import hub  # noqa: F401 - a fixture
-from .kit.object_store import bucket, store_server  # noqa: F401 - fixtures
+from .kit.s3 import S3Bucket, S3Server
 from .kit.support import Bench
 from .kit.tiers import leave_to_the_nightly_run, nothing_started, table, tier_of
 
@@ -70,6 +70,28 @@ def _tier(request: pytest.FixtureRequest) -> Iterator[None]:
     """Hold unit tests to what they are."""
     with nothing_started() if request.node.get_closest_marker("unit") else nullcontext():
         yield
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A server for this process; it is started by the first test that needs it."""
+    server = S3Server()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        S3Bucket(server).all_keys()  # the threads of the client's library, which stay, are there before tests look
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Bucket]:
+    """An empty bucket of S3 on loopback; the environment says how to reach it."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    s3_server.begin()
+    yield S3Bucket(s3_server)
+    s3_server.begin()
 
 
 @pytest.fixture

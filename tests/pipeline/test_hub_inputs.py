@@ -102,7 +102,7 @@ def test_a_killed_run_goes_on_without_the_hub_with_what_is_in_the_cache(bench: B
         "def step(row):\n"
         "    if row['n'] == 27 and sys.argv[1] == 'kill': os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return row\n"
-        "made = llm_datagen.UnifiedPipeline([step], 'hf://datasets/org/set@v1?split=train', 'out.jsonl', results_dir='results',"
+        "made = llm_datagen.UnifiedPipeline([step], 'hf://org/set@v1?split=train', 'out.jsonl', results_dir='results',"
         " log_file=None, writer_config={'flush_batch_size': 1})\n"
         "(made.create if sys.argv[1] == 'kill' else made.resume)('a').run()\n"
     )
@@ -218,7 +218,7 @@ def test_what_does_not_exist_is_refused_and_what_does_is_named(hub: FakeHub, que
     [
         (["a.csv", "b.csv"], {"train": ["a.csv", "b.csv"]}),
         (
-            ["data/train-00000-of-00001-ab.parquet", "data/x.y-00000-of-00001.parquet", "test.csv"],
+            ["data/train-00000-of-00001-ab.parquet", "data/x.y-00000-of-00001.csv", "test.csv"],
             {"train": 1, "x.y": 1},
         ),
         (["data/train-00000.parquet", "dev.json"], {"train": 1, "validation": 1}),

@@ -1,13 +1,68 @@
-"""Runs whose state is kept on an object store: `results_dir="s3://bucket/runs"`."""
+"""Runs whose state is kept on an object store: `results_dir="s3://bucket/runs"`.
+
+Another machine is a process in which `machine` answers something else. Leases are short here.
+"""
 
 from __future__ import annotations
 
+import json
+import signal
+import sys
+from pathlib import Path
 from typing import Any
 
-from llm_datagen.cli.run_view import all_runs, read_run
-from llm_datagen.runs import RunFolder
+import pytest
 
-from ..kit.support import Bench, lines, numbered
+from llm_datagen import (
+    ConfigError,
+    DiskError,
+    INodeContext,
+    PipelineBusyError,
+    StopRun,
+)
+from llm_datagen.cli.run_view import all_runs, read_run
+from llm_datagen.errors import LeaseLostError, ResumeWarning
+from llm_datagen.runs import RunFolder, lease, owner, state_file, store
+from llm_datagen.streams.storage import object_clients
+from llm_datagen.streams.storage.objects import OBJECT_STORAGE
+
+from ..kit.programs import Program
+from ..kit.s3 import ENVIRONMENT, Application, Environ, S3Bucket, status
+from ..kit.support import Bench, eventually, lines, numbered
+
+JOB = """
+import os, sys, time
+from pathlib import Path
+
+folder, host, results, seconds = Path(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4])
+
+from llm_datagen import DatagenError, UnifiedPipeline
+from llm_datagen.runs import lease, owner, store
+
+lease.LEASE_SECONDS = seconds
+store.STORE_SAVE_SECONDS = 0.05
+owner.machine = lambda: host
+
+def same(row):
+    (folder / f"began.{host}").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    return row
+
+same.version = "an instrument"
+
+while not (folder / "start").exists():
+    time.sleep(0.001)
+try:
+    UnifiedPipeline(
+        [same], f"jsonl://{folder}/in.jsonl", f"jsonl://{folder}/out.jsonl", results_dir=results, log_file=None,
+        writer_config={"fsync": "never"},
+    ).create("a", if_exists="resume").run()
+    said = "completed"
+except DatagenError as error:
+    said = f"{type(error).__name__}: {error}"
+(folder / f"said.{host}").write_text(said)
+"""
 
 
 def same(row: dict[str, Any]) -> dict[str, Any]:
@@ -15,14 +70,248 @@ def same(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def test_a_run_is_kept_on_a_store_and_nothing_of_it_on_the_machine(bench: Bench, bucket: str) -> None:
+@pytest.fixture
+def results(s3: S3Bucket) -> str:
+    """Where runs are kept."""
+    return s3.uri("runs")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no request repeated."""
+    monkeypatch.setattr(object_clients, "_RETRIES", 0)
+    monkeypatch.setenv("AWS_COMMENT", "a client of its own")
+
+
+@pytest.fixture
+def another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be another machine than the one that runs the jobs."""
+    monkeypatch.setattr(owner, "machine", lambda: "here")
+
+
+def start(bench: Bench, results: str, host: str, seconds: float) -> Program:
+    job = bench.folder / "job.py"
+    job.write_text(JOB)
+    return Program([str(each) for each in (job, bench.folder, host, results, seconds)])
+
+
+def said(bench: Bench, host: str) -> str:
+    path = bench.folder / f"said.{host}"
+    return path.read_text() if path.exists() else ""
+
+
+def test_a_run_is_kept_on_a_store_and_nothing_of_it_on_the_machine(bench: Bench, results: str) -> None:
     bench.give(numbered(20))
-    results = f"{bucket}/runs"
-    pipeline = bench.pipeline([same], results_dir=results).create("a")
-    report = pipeline.run()
+    report = bench.pipeline([same], results_dir=results).create("a").run()
 
     assert (report.status, len(lines(bench.output))) == ("completed", 20)
     run = read_run(RunFolder(results, "a"))
     assert (run.status, run.is_live, run.state["nodes"][0]["rows_out"]) == ("completed", False, 20)
     assert [run.pipeline_id for run in all_runs(results)] == ["a"]
+    checkpoint = json.loads(RunFolder(results, "a").read("checkpoint.json") or b"")
+    assert set(checkpoint) == {"node_0"}
     assert bench.files() == {"in.jsonl", "out.jsonl", "out.jsonl.done", "platform.log"}
+
+
+def test_of_two_hosts_that_begin_at_once_one_has_the_run(bench: Bench, results: str) -> None:
+    bench.give(numbered(5))
+    with start(bench, results, "one", 3) as one, start(bench, results, "two", 3) as two:
+        (bench.folder / "start").touch()
+        eventually(lambda: said(bench, "one") or said(bench, "two"), "one of them is refused")
+        (bench.folder / "go").touch()
+        assert [one.wait(), two.wait()] == [0, 0]
+    refused, won = sorted([said(bench, "one"), said(bench, "two")])
+    assert won == "completed"
+    assert refused.startswith("PipelineBusyError: run 'a' in ")
+    assert [row["_i"] for row in lines(bench.output)] == [0, 1, 2, 3, 4]
+
+
+def test_a_holder_that_was_stopped_for_long_can_save_nothing_any_more(
+    bench: Bench, results: str, another_machine: None
+) -> None:
+    bench.give(numbered(5))
+    (bench.folder / "start").touch()
+    with start(bench, results, "one", 0.6) as one:
+        eventually((bench.folder / "began.one").exists, "a row is in the operator")
+        one.send_signal(signal.SIGSTOP)
+        folder = RunFolder(results, "a")
+        with pytest.warns(ResumeWarning, match="who gives no sign of life; waiting up to 0 s"):
+            folder.lock.acquire()
+        taken = folder.load()
+        taken["reason"] = "of the second holder"
+        folder.save(taken)
+        one.send_signal(signal.SIGCONT)
+        (bench.folder / "go").touch()
+        assert one.wait() == 0
+        now = folder.load()
+        folder.lock.release()
+    assert said(bench, "one").startswith("NodeFailedError: the run failed: LeaseLostError: run 'a' in ")
+    assert "was taken over" in said(bench, "one")
+    assert (now["reason"], now["fence"], now["status"]) == ("of the second holder", 3, "running")
+
+
+def test_the_run_of_a_host_that_died_is_taken_over_when_its_lease_has_run_out(
+    bench: Bench, results: str, another_machine: None
+) -> None:
+    bench.give(numbered(5))
+    (bench.folder / "start").touch()
+    with start(bench, results, "one", 0.6) as one:
+        eventually((bench.folder / "began.one").exists, "a row is in the operator")
+        one.kill()
+        one.wait()
+    pipeline = bench.pipeline([same], results_dir=results)
+    with pytest.warns(ResumeWarning, match="run 'a' in s3://.* was being run by process"):
+        pipeline.resume("a")
+    assert pipeline.run().status == "completed"
+    assert [row["_i"] for row in lines(bench.output)] == [0, 1, 2, 3, 4]
+
+
+def test_who_died_on_this_machine_is_not_waited_for(
+    bench: Bench, results: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, "machine", lambda: "one")
+    bench.give(numbered(5))
+    (bench.folder / "start").touch()
+    with start(bench, results, "one", 3600) as one:
+        eventually((bench.folder / "began.one").exists, "a row is in the operator")
+        assert RunFolder(results, "a").lock.is_held()
+        one.kill()
+        one.wait()
+    assert read_run(RunFolder(results, "a")).status == "interrupted"
+    pipeline = bench.pipeline([same], results_dir=results)
+    pipeline.resume("a")
+    assert pipeline.run().status == "completed"
+
+
+def test_a_lease_that_is_renewed_is_not_taken(
+    bench: Bench, results: str, another_machine: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 3.0)
+    holder = RunFolder(results, "a")
+    holder.lock.acquire()
+    with pytest.raises(PipelineBusyError, match="is being run by process"):
+        RunFolder(results, "a").lock.acquire()  # of this process: nothing to wait for
+    monkeypatch.setattr(owner, "machine", lambda: "another")
+    with pytest.raises(PipelineBusyError, match="is being run by process"):
+        RunFolder(results, "a").lock.acquire()
+    holder.lock.release()
+    assert not holder.lock.is_held()
+
+
+def test_a_store_that_is_away_for_a_while_is_waited_for(
+    bench: Bench, s3: S3Bucket, results: str, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.give(numbered(1))
+    bench.pipeline([same], results_dir=results).create("a")
+    folder = RunFolder(results, "a")
+    folder.lock.acquire()
+    run_state = folder.load()
+    s3.server.fail("PUT", "runtime.json", status(503, "SlowDown"), times=2)
+    assert not folder.save(run_state, may_wait=True)
+    monkeypatch.setattr(store, "PATIENCE_SECONDS", 0)
+    with pytest.raises(DiskError, match="the store answers with an error"):
+        folder.save(run_state, may_wait=True)
+    assert folder.save(run_state, may_wait=True)
+    folder.lock.release()
+
+
+def test_a_lease_that_cannot_be_renewed_is_lost(
+    bench: Bench, s3: S3Bucket, results: str, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.3)
+    bench.give(numbered(1))
+    bench.pipeline([same], results_dir=results).create("a")
+    folder = RunFolder(results, "a")
+    folder.lock.acquire()
+    s3.server.fail("PUT", "lease.json", status(503, "SlowDown"), times=1000)
+    with pytest.raises(LeaseLostError, match=r"its lease could not be renewed for 0 s: .* resume it when the store"):
+        eventually(folder.check)
+    folder.lock.release()
+
+
+def test_a_save_whose_answer_was_lost_is_known_as_ones_own(bench: Bench, s3: S3Bucket, results: str) -> None:
+    bench.give(numbered(1))
+    bench.pipeline([same], results_dir=results).create("a")
+    folder = RunFolder(results, "a")
+    folder.lock.acquire()
+    run_state = folder.load()
+    assert isinstance(folder.lock, lease.RunLease)
+    late = {**run_state, "fence": folder.lock.fence}
+    s3.put("runs/a/runtime.json", state_file.serialize(late))  # by a request of this holder that was long under way
+    assert folder.save(run_state)
+    folder.lock.release()
+
+
+def test_a_store_that_ignores_conditions_is_refused(
+    bench: Bench, s3: S3Bucket, results: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OBJECT_STORAGE, "_able", set())
+
+    def ignore(environ: Environ, start_response: Any, application: Application) -> Any:
+        environ.pop("HTTP_IF_NONE_MATCH", None)
+        environ.pop("HTTP_IF_MATCH", None)
+        return application(environ, start_response)
+
+    bench.give(numbered(1))
+    s3.server.fail("PUT", "", ignore, times=1000)
+    with pytest.raises(ConfigError, match="cannot be kept there, as nothing would keep hosts apart"):
+        bench.pipeline([same], results_dir=results).create("a")
+    assert not s3.all_keys()
+
+
+def test_what_is_wrong_with_a_store_is_said(
+    bench: Bench, s3: S3Bucket, results: str, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.give(numbered(1))
+
+    def refused(where: str, error: type[Exception], text: str) -> None:
+        with pytest.raises(error, match=text) as caught:
+            bench.pipeline([same], results_dir=where).create("a")
+        assert ENVIRONMENT["AWS_SECRET_ACCESS_KEY"] not in str(caught.value)
+
+    refused("s3://no-such-bucket/runs", DiskError, "there is no such bucket")
+    s3.server.fail("GET", "", status(403, "AccessDenied"), times=1000)
+    s3.server.fail("PUT", "", status(403, "AccessDenied"), times=1000)
+    refused(results, DiskError, "the store refuses the credentials")
+    refused("ftp://host/runs", ConfigError, "give a folder of this machine, or one of a store: s3://, gs://, az://")
+    refused("s3://bucket", ConfigError, "is no address of an object")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    refused(results, DiskError, "the store cannot be reached")
+    monkeypatch.setenv("AWS_COMMENT", "another client")
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    refused(results, ConfigError, "needs obstore: pip install 'llm-datagen")
+
+
+def test_what_was_spent_is_fetched_by_another_machine(
+    bench: Bench, results: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What operators keep besides stays on the machine, and the other one is told."""
+
+    def spend(row: dict[str, Any], ctx: INodeContext) -> dict[str, Any]:
+        assert ctx.folder is not None
+        ctx.folder.mkdir(parents=True, exist_ok=True)
+        with (ctx.folder / "budget.jsonl").open("a") as file:
+            file.write("1")
+        if row["n"] == 2 and "second" not in str(ctx.folder):
+            (ctx.folder / "notes").touch()
+            raise StopRun("enough")
+        return {"spent": (ctx.folder / "budget.jsonl").read_text()}
+
+    bench.give(numbered(4))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "first"))
+    settings: dict[str, Any] = {"results_dir": results, "parallel_size": 1, "batch_size": 1}
+    assert bench.pipeline([spend], **settings).create("a").run().status == "stopped"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "second"))
+    pipeline = bench.pipeline([spend], **settings).resume("a")
+    with pytest.warns(ResumeWarning, match="operators of run 'a' in s3://.* have kept files of their own on "):
+        assert pipeline.run().status == "completed"
+    assert [row["spent"] for row in lines(bench.output)][2:] == ["1111", "11111"]
+    assert not (tmp_path / "second" / "llm-datagen" / "notes").exists()
+
+
+def test_a_path_that_was_made_of_a_uri_is_refused(bench: Bench, results: str) -> None:
+    for name in ("results_dir", "base_path"):
+        with pytest.raises(
+            ConfigError, match=f"{name} is 's3:/bucket.*a URI that lost a slash, as in a Path; give text"
+        ):
+            bench.pipeline([same, same], **{name: Path(results)}).create("a")

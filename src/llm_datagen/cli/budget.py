@@ -60,6 +60,8 @@ NO_OVERRIDE = BudgetOverride()
 
 def spending(folder: RunFolder) -> str:
     """Return what a run with a budget has spent, by its account; empty for other runs."""
+    if folder.is_on_store:
+        folder.fetch_files(folder.load())
     if not (folder.files_path / "budget.jsonl").exists():
         return ""
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from llm_datagen.cli.budget import NO_OVERRIDE, BudgetOverride
 from llm_datagen.cli.dead_letters import dead_rows
-from llm_datagen.cli.execute import run_watched
+from llm_datagen.cli.execute import command_line, run_watched
 from llm_datagen.cli.modules import import_protocols, make_importable
 from llm_datagen.cli.output import leave_stdout_to_rows, write
 from llm_datagen.cli.run_origin import Origin, origin_of
@@ -158,9 +158,20 @@ class _Stopped:
         self.run_state = self.folder.load()  # first of all, there must be such a run
         self._origin = origin_of(self.folder)
         if self._origin is not None:
-            self._origin.enter()
+            self._enter(self._origin)
         if self._origin is not None and self._given is None:
             import_protocols(self.run_state, self._origin.target)
+
+    def _enter(self, origin: Origin) -> None:
+        """Change to the directory in which it was started; of a run on a store, this may be another machine."""
+        if self.folder.is_on_store and self._given is None and not Path(origin.cwd).is_dir():
+            pipeline_id = self.folder.pipeline_id
+            again = command_line("resume", pipeline_id, self.folder.results_dir)
+            raise ConfigError(
+                f"run {pipeline_id!r} was started in {origin.cwd}, which is not there: on another machine, say what it "
+                f"runs, in the directory that has its files: {again} FILE.yaml (or module:name)"
+            )
+        origin.enter(may_stay=self.folder.is_on_store)
 
     def target(self, verb: str) -> Target:
         """Return the pipeline; `verb` is the command.
@@ -195,6 +206,8 @@ class _Stopped:
                 "with the operators that its run state names. Edits of the program, such as a prompt, are not read. To "
                 f"use them: llm-datagen {verb} {self.folder.pipeline_id} module:pipeline"
             )
-        origin = self._origin or Origin.here(target.name)
-        Origin(target=target.name, cwd=origin.cwd).save(self.folder)
+        here = Origin.here(target.name)
+        cwd = here.cwd if self._origin is None or self.folder.is_on_store else self._origin.cwd
+        origin = self._origin or here
+        Origin(target=target.name, cwd=cwd).save(self.folder)
         return self._name or origin.target

@@ -38,8 +38,11 @@ class Origin:
         data = orjson.dumps(asdict(kept), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         folder.write(ORIGIN, data)
 
-    def enter(self) -> None:
+    def enter(self, *, may_stay: bool = False) -> None:
         """Change to its directory, so that relative paths mean the same as before.
+
+        Args:
+            may_stay: whether to stay in this one if it is not there: of a run on a store, this may be another machine.
 
         Raises:
             ConfigError: when it is gone.
@@ -47,6 +50,8 @@ class Origin:
         try:
             os.chdir(self.cwd)
         except OSError as error:
+            if may_stay:
+                return
             raise ConfigError(
                 f"the run was started in {self.cwd}, which cannot be entered ({error.strerror}); its relative paths "
                 "are relative to it: put it back, or go on in the directory that has its files by llm-datagen run "

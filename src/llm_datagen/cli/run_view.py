@@ -135,7 +135,7 @@ def open_run(results_dir: str, pipeline_id: str) -> RunView:
     run = read_run(folder)
     origin = origin_of(folder)
     if origin is not None:
-        origin.enter()
+        origin.enter(may_stay=folder.is_on_store)
         import_protocols(run.state, origin.target)
     return run
 

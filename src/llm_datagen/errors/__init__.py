@@ -6,7 +6,7 @@
     ├─ OperatorError  an operator, its worker process, or the ids of rows
     ├─ StreamError    a stream, or a row of it
     ├─ LLMError       a call to a model (`llm_datagen.llm.errors`)
-    ├─ DiskError      the operating system refuses an operation on a file
+    ├─ DiskError      the operating system, or an object store, refuses an operation on a file
     └─ StopRun        no error: an operator ends the run, as a cancel does
 
 Every message says what happened, where (path, line, offset, node, row id), and what to do about it.
@@ -159,6 +159,10 @@ class StreamBusyError(StreamError):
     """Raised when another writer has the same stream open."""
 
 
+class StreamTakenOverError(StreamError):
+    """Raised when another writer goes on with a stream in an object store: what this one adds is refused."""
+
+
 class StreamChangedError(StreamError):
     """Raised when a stream is not what its commit log, or its reader's position, says it was (M22)."""
 
@@ -185,6 +189,8 @@ class RowValueError(RowFormatError, TypeError):
 
 class DiskError(DatagenError, OSError):
     """Raised when the operating system refuses an operation on a file: a full disk, a missing right, a broken medium.
+
+    Or when an object store refuses a request, or cannot be reached, also when asked again.
 
     `errno`, `strerror` and `filename` say what and where, as with every OSError. Mend the cause, then resume.
     """

@@ -165,6 +165,7 @@ class BasePipeline(StoredPipeline):
             folder.lock.acquire()
             undo.callback(folder.lock.release)
             stored = self._catch_up(stored)
+            folder.begin(stored.state)
             opened = open_nodes(stored, self.log_file, undo)
             log = open_log(self.log_file)
             undo.pop_all()  # from here on, the run lets go of it all

@@ -12,7 +12,9 @@ from llm_datagen.operators import operator_name
 from llm_datagen.pipeline.setting_checks import extension_of
 from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.pipeline.settings_elsewhere import IN_NODE_CONFIGS
+from llm_datagen.runs.results_dir import refuse_path_of_uri
 from llm_datagen.streams.ids import TEXT_PREFIX
+from llm_datagen.streams.storage.object_uri import is_object_uri
 
 _NOT_IN_RUN_STATE = {"results_dir", "hooks", "node_configs", "log_file", "input"}
 
@@ -50,4 +52,11 @@ def stream_between(settings: PipelineSettings, pipeline_id: str, number: int | N
     """Return the URI of the stream that node `number` writes for the next one; None: that the last one is to export."""
     protocol = settings["default_protocol"]
     name = f"{'output' if number is None else f'node_{number}'}.{extension_of(protocol)}"
+    base = refuse_path_of_uri("base_path", settings["base_path"])
+    if is_object_uri(base):
+        if protocol not in {"jsonl://", "csv://"}:
+            raise ConfigError(
+                f"base_path={base!r} is on a store, and default_protocol is {protocol!r}; give jsonl:// or csv://"
+            )
+        return "/".join([base.rstrip("/"), *PurePosixPath(settings["protocol_prefix"]).parts, pipeline_id, name])
     return protocol + str(PurePosixPath(settings["base_path"], settings["protocol_prefix"], pipeline_id, name))

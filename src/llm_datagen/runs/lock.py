@@ -13,7 +13,6 @@ without locks is refused.
 from __future__ import annotations
 
 import contextlib
-import secrets
 import socket
 import time
 from dataclasses import asdict, replace
@@ -24,8 +23,8 @@ import orjson
 
 from llm_datagen.errors import DiskError, PipelineBusyError, RunStateError
 from llm_datagen.runs import file_names
-from llm_datagen.runs.owner import Owner, whoami
-from llm_datagen.runs.state_file import OPTIONS, now_text, parse
+from llm_datagen.runs.owner import Owner
+from llm_datagen.runs.state_file import OPTIONS, parse
 from llm_datagen.runs.status import Status
 from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock, holder
@@ -151,7 +150,7 @@ class RunLock:
                 f"{socket.gethostname()}. Wait for it, or cancel it there; and mount the file system with its locks "
                 "(for NFS: without nolock, local_lock), or two processes may run it at once"
             )
-        self._save_owner(Owner(**whoami(), since=now_text(), token=secrets.token_hex(8)))
+        self._save_owner(Owner.of_this_process())
 
     def _save_owner(self, owner: Owner) -> None:
         known = {key: value for key, value in asdict(owner).items() if key != "machine"}  # what every version reads

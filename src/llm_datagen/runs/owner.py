@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import secrets
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from llm_datagen.runs.state_file import now_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,11 @@ class Owner:
     control: str = ""
     machine: str = ""
 
+    @classmethod
+    def of_this_process(cls) -> Owner:
+        """Return a new owner: this process, from now on."""
+        return cls(**whoami(), since=now_text(), token=secrets.token_hex(8), machine=machine())
+
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.since[:19].replace('T', ' ')} UTC"
 
@@ -48,6 +56,11 @@ class Owner:
     def is_elsewhere(self) -> bool:
         """Whether it is of another machine: then its process id says nothing here."""
         return self.host != socket.gethostname()
+
+    @property
+    def is_this_process(self) -> bool:
+        """Whether it is this process."""
+        return bool(self.machine) and self.machine == machine() and self.pid == os.getpid()
 
     @property
     def is_dead(self) -> bool:

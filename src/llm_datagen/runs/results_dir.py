@@ -15,12 +15,20 @@ from pathlib import Path
 
 from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError
-from llm_datagen.streams.storage.versions import SCHEMES
+from llm_datagen.streams.storage.object_uri import SCHEMES, ObjectUri, is_object_uri
 
 
-def is_on_store(results_dir: str) -> bool:
-    """Return whether runs are kept on an object store."""
-    return results_dir.partition("://")[0] in SCHEMES and "://" in results_dir
+def refuse_path_of_uri(name: str, given: str | os.PathLike[str]) -> str:
+    """Return a folder as text.
+
+    Raises:
+        ConfigError: when it is a Path that was made of a URI: two slashes in it became one.
+    """
+    text = os.fspath(given)
+    scheme, _, rest = text.partition(":/")
+    if scheme in SCHEMES and not rest.startswith("/"):
+        raise ConfigError(f"{name} is {text!r}, a URI that lost a slash, as in a Path; give text: '{scheme}://{rest}'")
+    return text
 
 
 def absolute(results_dir: str | os.PathLike[str]) -> str:
@@ -29,17 +37,14 @@ def absolute(results_dir: str | os.PathLike[str]) -> str:
     Raises:
         ConfigError: when it is neither.
     """
-    text = check_path("results_dir", os.fspath(results_dir))
-    scheme, separator, rest = text.partition("://")
+    text = check_path("results_dir", refuse_path_of_uri("results_dir", results_dir))
+    scheme, separator, _ = text.partition("://")
     if not separator:
         return str(Path(text).absolute())
     stores = ", ".join(f"{known}://" for known in SCHEMES)
     if scheme not in SCHEMES:
         raise ConfigError(f"results_dir is {text!r}; give a folder of this machine, or one of a store: {stores}")
-    parts = rest.rstrip("/").split("/")
-    if not all(parts) or {".", ".."} & set(parts) or re.search(r"[?#\s]", rest):
-        raise ConfigError(f"results_dir is {text!r}, and must be such as {scheme}://bucket/runs")
-    return f"{scheme}://{'/'.join(parts)}"
+    return str(ObjectUri.parse(text.rstrip("/")))
 
 
 def local_folder(results_dir: str) -> Path:
@@ -48,7 +53,7 @@ def local_folder(results_dir: str) -> Path:
     Args:
         results_dir: as `absolute` returns it.
     """
-    if not is_on_store(results_dir):
+    if not is_object_uri(results_dir):
         return Path(results_dir)
     name = re.sub(r"[^\w.]+", "-", results_dir)[:80]
     state = os.environ.get("XDG_STATE_HOME", "")

@@ -15,6 +15,9 @@ When it is opened, and from time to time after that, the log is replaced, atomic
 holds the whole coverage, so that its length follows the rows in flight, not the rows written. So there is no log
 without these two lines. This commit is the start record: it alone says ``"start": true``.
 
+In an object store, a log is one object, and the header also says ``"writer"``: a name of its own for whoever has put
+it. There, the log is what keeps out a writer that another one has succeeded; see `ObjectLog`.
+
 Logs of format 1, of older versions, are read, too: their lines have no checksum of the line before.
 """
 
@@ -28,11 +31,12 @@ from llm_datagen.streams.checksum_chain import ChecksumChain, TornLineError, rea
 from llm_datagen.streams.coverage import Span
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 from llm_datagen.streams.position import Position
-from llm_datagen.streams.storage.base import AppendFile, Storage
+from llm_datagen.streams.storage.base import Storage
+from llm_datagen.streams.storage.logs import open_log
 
 FORMAT = 2
 COMPACT_BYTES = 256 * 1024
-"""A log that has grown by so many bytes is compacted."""
+"""A log that has grown by so many bytes is compacted; a quarter of it where each line puts the whole log."""
 
 
 class CommitLog:
@@ -46,42 +50,54 @@ class CommitLog:
     """
 
     def __init__(self, storage: Storage, path: str, source: str, *, sync: bool) -> None:
-        self._storage = storage
-        self._path = path
+        self._log = open_log(storage, path)
         self._source = source
         self._sync = sync
-        self._file: AppendFile | None = None
         self._grown = 0
         self._chain = ChecksumChain()
 
     def start(self, position: Position) -> None:
-        """Make the log anew, atomically: the header, and `position` with its whole coverage."""
-        self.close()
+        """Make the log anew, atomically: the header, and `position` with its whole coverage.
+
+        Raises:
+            StreamTakenOverError: when another writer has begun since this log was opened (in an object store).
+        """
         header = {"format": FORMAT, "source": self._source}
+        if self._log.writer:
+            header["writer"] = self._log.writer
         record = {"start": True, **position.as_record(position.coverage)}
         self._chain = ChecksumChain()
-        data = self._chain.line(dumps(header)) + self._chain.line(dumps(record))
-        self._storage.replace(self._path, data, sync=self._sync)
+        self._log.rewrite(self._chain.line(dumps(header)) + self._chain.line(dumps(record)), sync=self._sync)
         self._grown = 0
 
     def append(self, position: Position, spans: Iterable[Span]) -> None:
-        """Commit: `spans` are covered now, and `position` is where the stream is with them."""
-        if self._grown > COMPACT_BYTES:
+        """Commit: `spans` are covered now, and `position` is where the stream is with them.
+
+        Raises:
+            StreamTakenOverError: as `start`.
+        """
+        if self._grown > (COMPACT_BYTES // 4 if self._log.is_put_whole else COMPACT_BYTES):
             self.start(position)  # says it all
             return
-        if self._file is None:
-            self._file = self._storage.open_append(self._path)
         line = self._chain.line(dumps(position.as_record(spans)))
-        self._file.append(line)
-        if self._sync:
-            self._file.sync()
+        self._log.append(line, sync=self._sync)
         self._grown += len(line)
+
+    def sync(self) -> None:
+        """Return when all commits are on the medium."""
+        self._log.sync()
+
+    def confirm(self) -> None:
+        """Check that no other writer has begun since.
+
+        Raises:
+            StreamTakenOverError: as `start`.
+        """
+        self._log.confirm()
 
     def close(self) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._log.close()
 
 
 def read_log(storage: Storage, path: str) -> tuple[str, Position] | None:

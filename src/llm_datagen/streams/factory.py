@@ -10,6 +10,7 @@ from llm_datagen.config import OLDER, DataConfig, check_path
 from llm_datagen.errors import ConfigError, UnknownProtocolError
 from llm_datagen.streams.compressed import CompressedStream
 from llm_datagen.streams.file_streams import (
+    CODECS,
     CsvStream,
     FileStream,
     JsonArrayStream,
@@ -21,15 +22,15 @@ from llm_datagen.streams.inputs.arrow_file import ArrowStream
 from llm_datagen.streams.inputs.file_set import FileSet, is_file_set
 from llm_datagen.streams.inputs.hub import HubFileSet
 from llm_datagen.streams.inputs.parquet import ParquetStream
-from llm_datagen.streams.inputs.table import without_columns
+from llm_datagen.streams.inputs.table import TableStream, without_columns
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
+from llm_datagen.streams.object_streams import CompressedObjectStream, ObjectStream
 from llm_datagen.streams.source import Source
 from llm_datagen.streams.storage.compression import ending_of
+from llm_datagen.streams.storage.object_uri import SCHEMES
 from llm_datagen.streams.stream import Stream
 
-_MAY_BE_COMPRESSED: frozenset[type[Stream]] = frozenset(
-    {FileStream, JsonlStream, CsvStream, JsonArrayStream, TextStream}
-)
+_MAY_BE_COMPRESSED: set[type[Stream]] = {FileStream, JsonlStream, CsvStream, JsonArrayStream, TextStream}
 _MAY_BE_MANY = _MAY_BE_COMPRESSED | {ParquetStream, ArrowStream}
 _TABLES: dict[str, type[Stream]] = {
     ".parquet": ParquetStream,
@@ -42,6 +43,7 @@ class StreamFactory:
     """Makes streams. Protocols: ``jsonl://``, ``csv://``, ``memory://``, ``file://`` (by extension), and others.
 
     ``hf://`` is a data set on the Hugging Face hub, which is only read.
+    ``s3://``, ``gs://`` and ``az://`` (by extension) lie in object stores.
     ``json://`` (an array) and ``text://`` are only read. A path without a protocol is taken as ``file://``.
     """
 
@@ -55,6 +57,7 @@ class StreamFactory:
         "memory": MemoryStream,
         "file": FileStream,
         "hf": HubFileSet,
+        **dict.fromkeys(SCHEMES, ObjectStream),
     }
 
     @classmethod
@@ -70,6 +73,39 @@ class StreamFactory:
         if not (isinstance(stream_class, type) and issubclass(stream_class, Stream)):
             raise ConfigError(f"{stream_class!r} is not a subclass of FileStream (or Stream)")
         cls._protocols[name] = stream_class
+
+    @classmethod
+    def register_format(cls, ending: str, stream_class: type[FileStream]) -> None:
+        """Make a format of files known: by its ending (``".psv"``), and as a protocol of that name (``psv://``).
+
+        Files of it may lie in folders and patterns, and be compressed if it is one of text; a known one is replaced.
+
+        Args:
+            ending: how the names of its files end.
+            stream_class: a `TableStream`, or a `FileStream` with a `codec`.
+
+        Raises:
+            ConfigError: when `ending` is none, or `stream_class` is neither.
+        """
+        name = ending.removeprefix(".") if isinstance(ending, str) else ""
+        if not name.isalnum() or not name.isascii() or not ending.startswith(".") or name != name.lower():
+            raise ConfigError(f"the ending of a format is a dot and small letters, such as '.psv', not {ending!r}")
+        if ending_of(f"x{ending}"):
+            raise ConfigError(f"{ending!r} is the ending of a compression; a format has another one")
+        is_table = isinstance(stream_class, type) and issubclass(stream_class, TableStream)
+        codec = getattr(stream_class, "codec", None)
+        is_file = isinstance(stream_class, type) and issubclass(stream_class, FileStream) and codec is not None
+        if not is_table and not is_file:
+            raise ConfigError(f"{stream_class!r} is neither a TableStream nor a FileStream with a codec")
+        cls.register(name, stream_class)
+        _MAY_BE_MANY.add(stream_class)
+        _TABLES.pop(ending, None)
+        if is_table:
+            _TABLES[ending] = stream_class
+        else:
+            assert codec is not None
+            CODECS[ending] = codec
+            _MAY_BE_COMPRESSED.add(stream_class)
 
     @classmethod
     def protocols(cls) -> list[str]:
@@ -134,6 +170,8 @@ class StreamFactory:
         found = cls.stream_class(uri)
         if found is HubFileSet:
             return HubFileSet(uri, cls.create)
+        if found is ObjectStream and ending_of(uri):
+            return CompressedObjectStream(uri)
         if found is FileStream:
             found = _TABLES.get(PurePath(without_columns(uri)).suffix.lower(), found)
         if found in _MAY_BE_COMPRESSED and ending_of(uri):

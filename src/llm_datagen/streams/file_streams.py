@@ -43,7 +43,7 @@ class FileStream(Stream):
 
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
-        self._path = check_path(f"the path of {uri}", super().path)
+        self._path = check_path(f"the path of {uri}", self.shown)
         if "codec" not in self.__dict__ and not hasattr(type(self), "codec"):
             self.codec = self._codec_by_extension()
 
@@ -98,9 +98,7 @@ class FileStream(Stream):
             StreamError: when there is something else, or the name is too long for the files beside it.
             DiskError: when the system refuses the path.
         """
-        why = getattr(self.codec, "why_only_read", None)
-        if why is not None:
-            raise StreamError(f"{self.uri} is only read: {why}; write to jsonl://, and convert it in the end")
+        self._refuse_only_read()
         path = Path(self.path)
         if len(os.fsencode(path.name)) > _LONGEST_NAME:
             raise StreamError(
@@ -112,6 +110,11 @@ class FileStream(Stream):
                 f"{self.path} is not a regular file, so it is neither written nor deleted; choose another path, and "
                 "hand it on when the run has ended"
             )
+
+    def _refuse_only_read(self) -> None:
+        why = getattr(self.codec, "why_only_read", None)
+        if why is not None:
+            raise StreamError(f"{self.uri} is only read: {why}; write to jsonl://, and convert it in the end")
 
     def check_source(self) -> None:
         """Check that what is there can be read as rows, at offsets.

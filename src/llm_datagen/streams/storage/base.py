@@ -6,7 +6,8 @@ memory (`memory`, for ``memory://``). A third one, that fails on purpose, is how
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 Place = tuple[str, str]
 """What a file or a stream is, however it is spelled; see `Stream.place_of`."""
@@ -42,6 +43,19 @@ class AppendFile(Protocol):
 
     def close(self) -> None:
         """Close the file and let other writers have it. May be called more than once."""
+
+
+@runtime_checkable
+class GrowingFile(Protocol):
+    """An `AppendFile` that lies elsewhere while it grows, and is put in its place when it has ended."""
+
+    def finish(self, crc: int | None, confirm: Callable[[], None]) -> None:
+        """Put it in its place, whole. May be called again by a later process, when it was cut short.
+
+        Args:
+            crc: the CRC-32 that it must have; None compares nothing.
+            confirm: raises when this writer may no longer do it.
+        """
 
 
 class Storage(Protocol):

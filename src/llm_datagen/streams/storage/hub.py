@@ -17,8 +17,10 @@ from llm_datagen.errors import ConfigError, HubError, StreamChangedError, Stream
 from llm_datagen.streams.storage.base import AppendFile, ReadFile
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
-RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0)
-"""How long to wait before each further try, when the hub cannot be reached or has an error of its own."""
+RETRY_SECONDS = (2.0, 8.0)
+"""How long to wait before each further try, when the hub cannot be reached or has an error of its own.
+
+huggingface_hub itself waits about 20 s for some requests."""
 
 _TRIES_AGAIN = frozenset({408, 425, 429})
 _SERVER_ERROR = 500

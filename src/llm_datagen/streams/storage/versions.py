@@ -15,9 +15,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from llm_datagen.errors import ConfigError, DiskError
 
-SCHEMES = ("s3", "gs", "az")
-"""What the URI of an object on a store begins with."""
-
 Version = dict[str, str]
 """A version of an object, as the store names it."""
 
@@ -178,7 +175,7 @@ def _store(bucket: str) -> Any:
         from obstore.exceptions import BaseError
         from obstore.store import from_url
     except ImportError:
-        raise ConfigError(f"{bucket} needs obstore: pip install 'llm-datagen[stores]'") from None
+        raise ConfigError(f"{bucket} needs obstore: pip install 'llm-datagen[remote]'") from None
     try:
         return from_url(
             bucket,

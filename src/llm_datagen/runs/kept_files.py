@@ -1,0 +1,119 @@
+"""What operators of a run on a store keep for themselves: in a folder of the machine, as they need files that grow.
+
+Of these, what was spent of a budget is copied to the store with each save of the run state, and fetched from there by
+another machine. Who has the newest one stands in the run state: ``kept_by`` tells machines and folders apart. When a
+machine was lost, or was started anew, the last seconds may be missing. All other files stay on the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from llm_datagen.errors import ResumeWarning
+from llm_datagen.errors.warned import warn
+from llm_datagen.runs import file_names
+from llm_datagen.runs.owner import machine
+from llm_datagen.streams.storage.local import LOCAL_STORAGE
+from llm_datagen.streams.storage.object_folder import ObjectFolder
+
+COPIED = ("budget.jsonl",)
+"""What is copied to the store: small, and of use on another machine."""
+
+_KEPT_BY = "kept_by"
+_OWN_FILES = "own_files_on"
+_NOT_OF_OPERATORS = {*COPIED, "hub"}
+
+
+class KeptFiles:
+    """The files of one run that lie on this machine.
+
+    Args:
+        objects: the folder of the run on the store.
+        path: its folder on this machine.
+        name: the run, for messages.
+    """
+
+    def __init__(self, objects: ObjectFolder, path: Path, name: str) -> None:
+        self._objects = objects
+        self._path = path
+        self._name = name
+        self._copied: dict[str, tuple[int, int]] = {}
+
+    def begin(self, run_state: dict[str, Any]) -> None:
+        """Have the newest copies here, and note in the run state that they are here. The run is locked.
+
+        Warns:
+            ResumeWarning: when operators have kept other files on another machine.
+
+        Raises:
+            DiskError: when they cannot be fetched.
+        """
+        is_here = run_state.get(_KEPT_BY) == self._here()
+        self.fetch(run_state)
+        if is_here:
+            return
+        if _OWN_FILES in run_state:
+            host = run_state.pop(_OWN_FILES)
+            warn(
+                f"operators of {self._name} have kept files of their own on {host}; they are not here, as only the run "
+                f"state and what was spent are kept on the store. They would lie in {self._path / file_names.KEPT}",
+                ResumeWarning,
+            )
+        run_state[_KEPT_BY] = self._here()
+
+    def fetch(self, run_state: dict[str, Any]) -> None:
+        """Have copies here, of those that are newer on the store.
+
+        Raises:
+            DiskError: when they cannot be fetched.
+        """
+        if _KEPT_BY not in run_state:
+            return
+        is_here = run_state[_KEPT_BY] == self._here()
+        for name in COPIED:
+            if is_here and (self._path / file_names.KEPT / name).exists():
+                continue
+            found = self._objects.read(f"{file_names.KEPT}/{name}")
+            path = str(self._path / file_names.KEPT / name)
+            if found is None:
+                LOCAL_STORAGE.remove(path)
+            else:
+                LOCAL_STORAGE.replace(path, found[0], sync=False)
+
+    def copy(self) -> None:
+        """Copy to the store what has changed since the last time.
+
+        Raises:
+            DiskError: when it cannot be copied.
+        """
+        for name in COPIED:
+            path = self._path / file_names.KEPT / name
+            with contextlib.suppress(FileNotFoundError):
+                found = path.stat()
+                if self._copied.get(name) != (found.st_mtime_ns, found.st_size):
+                    self._objects.replace(f"{file_names.KEPT}/{name}", path.read_bytes())
+                    self._copied[name] = found.st_mtime_ns, found.st_size
+
+    def note(self, run_state: dict[str, Any]) -> None:
+        """Note in a run state whether operators have kept other files here."""
+        with contextlib.suppress(OSError):
+            if set(os.listdir(self._path / file_names.KEPT)) - _NOT_OF_OPERATORS:  # noqa: PTH208
+                run_state[_OWN_FILES] = socket.gethostname()
+
+    def remove(self) -> None:
+        """Remove the copies on the store.
+
+        Raises:
+            DiskError: when they cannot be removed.
+        """
+        for name in COPIED:
+            self._objects.remove(f"{file_names.KEPT}/{name}")
+
+    def _here(self) -> str:
+        """Return what tells this folder of this machine from others."""
+        return hashlib.sha256(f"{machine() or socket.gethostname()} {self._path}".encode()).hexdigest()[:16]

@@ -1,0 +1,132 @@
+"""Streams in object stores: ``s3://bucket/out.jsonl.zst``, ``gs://…``, ``az://…``.
+
+The format follows from the extension. An object is read as it is: it cannot grow, and it must stay as it was until the
+run has ended. What is written is pieces while it grows, which the next node can follow, and one object when it is
+sealed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from llm_datagen.errors import StreamChangedError, StreamError
+from llm_datagen.streams.compressed import CompressedStream
+from llm_datagen.streams.coverage import Span
+from llm_datagen.streams.file_streams import FileStream
+from llm_datagen.streams.storage.base import Place, Storage
+from llm_datagen.streams.storage.object_uri import ObjectUri
+from llm_datagen.streams.storage.objects import OBJECT_STORAGE, ObjectStorage
+from llm_datagen.streams.stream import Stream
+
+_LONGEST_KEY = 900
+"""Bytes of a key: stores take 1,024, and the names of pieces come behind it."""
+
+
+class InObjectStore(FileStream):
+    """What the streams in object stores have in common, whatever their format: where they lie, and what that means."""
+
+    storage: Storage = OBJECT_STORAGE
+    has_tails: ClassVar[bool] = False
+
+    def __init__(self, uri: str, *args: Any) -> None:
+        ObjectUri.parse(uri)
+        super().__init__(uri, *args)
+
+    @property
+    def shown(self) -> str:
+        """Where the data lies: its URI."""
+        return self.uri
+
+    def anchor(self) -> None:
+        """Do nothing: a URI is not relative to anything."""
+
+    @property
+    def spill_folder(self) -> str | None:
+        """The folder of this machine for temporary files."""
+        return tempfile.gettempdir()
+
+    def place_of(self, path: str) -> Place:
+        """Return what the file at `path` is: it has no other spelling."""
+        return type(self.storage).__name__, path
+
+    def can_move_to(self, target: Stream) -> bool:
+        """Return False: objects have no other names."""
+        return False
+
+    def check_path(self) -> None:
+        """Check that the key can be written.
+
+        Raises:
+            StreamError: when its format is only read, or it is too long.
+        """
+        self._refuse_only_read()
+        if len(ObjectUri.parse(self.path).key.encode()) > _LONGEST_KEY:
+            raise StreamError(
+                f"the key of {self.path} is too long: {_LONGEST_KEY} bytes are possible, because the objects beside it "
+                "are named after it; choose a shorter one"
+            )
+
+    def _is_special(self) -> bool:
+        return False
+
+    def remove_leftovers(self) -> None:
+        """Remove what a sealed stream no longer needs, pieces included."""
+        super().remove_leftovers()
+        storage = self.storage
+        assert isinstance(storage, ObjectStorage)
+        storage.remove_pieces(self.path)
+        storage.remove_pieces(self.errors_path)
+
+    def fingerprint(self, *, follow: bool) -> Any:
+        """Return size and version of the object; None when it is followed, or not there."""
+        if not self.read_as_is(follow=follow):
+            return None
+        storage = self.storage
+        assert isinstance(storage, ObjectStorage)
+        found = storage.find(self.path)
+        return None if found is None else {"size": found.size, **found.version}
+
+    def check_fingerprint(self, known: Any, done: Iterable[Span], *, follow: bool) -> None:
+        """Check that the object is the one that rows were read of, if any were, and it is not followed.
+
+        Raises:
+            StreamChangedError: when it is not.
+        """
+        if known is None or not any(done) or not self.read_as_is(follow=follow):
+            return
+        now = self.fingerprint(follow=follow)
+        if now is None:
+            raise StreamChangedError(
+                f"{self.path} is gone, but rows were read from it before the run was interrupted; restore it, or start "
+                "afresh with if_exists='overwrite'"
+            )
+        if _content(now) != _content(known):
+            raise StreamChangedError(
+                f"{self.path} is another object than the one that rows were read from before the run was interrupted: "
+                f"{_described(now)}, and it had {_described(known)}. Restore it, or start afresh with "
+                "if_exists='overwrite'"
+            )
+
+
+class ObjectStream(InObjectStore):
+    """JSON lines, CSV, one JSON array or text in an object store."""
+
+
+class CompressedObjectStream(InObjectStore, CompressedStream):
+    """The same, compressed."""
+
+    def check_path(self) -> None:
+        """Check that the key can be written, and that what compresses it is installed."""
+        super().check_path()
+        self._compression()
+
+
+def _content(fingerprint: dict[str, Any]) -> tuple[Any, Any]:
+    """Return what two objects of one content have in common: a copy in its place has another version."""
+    return fingerprint["size"], fingerprint.get("e_tag") or fingerprint.get("version")
+
+
+def _described(fingerprint: dict[str, Any]) -> str:
+    return f"{fingerprint['size']} bytes, ETag {fingerprint.get('e_tag', 'unknown')}"

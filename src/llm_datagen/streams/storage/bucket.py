@@ -1,0 +1,262 @@
+"""Requests to one bucket of an object store: repeated while that may help; none is taken for done that is not."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+
+from llm_datagen.errors import DiskError, StreamChangedError
+from llm_datagen.streams.storage.object_errors import is_no_bucket, problem_of
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+Result = TypeVar("Result")
+Version = dict[str, str]
+"""What tells two contents of an object apart: its ETag and, where the store has one, its version."""
+
+_CHUNK_BYTES = 8 << 20
+_CHUNKS = 3
+_TOGETHER = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a request is repeated, after the client itself has repeated it some times.
+
+    Attributes:
+        tries: how often it is made.
+        seconds: the wait before the second one; each further one is twice as long.
+    """
+
+    tries: int = 5
+    seconds: float = 1.0
+
+
+class Found(NamedTuple):
+    """An object that is there.
+
+    Attributes:
+        size: its bytes.
+        version: what tells its content from others.
+    """
+
+    size: int
+    version: Version
+
+
+class Bucket:
+    """One bucket. Any thread may use it.
+
+    Args:
+        client: obstore's client of it.
+        name: its address, such as ``s3://bucket``, for messages.
+        patience: how long requests are repeated.
+    """
+
+    def __init__(self, client: ObjectStore, name: str, patience: Patience | None = None) -> None:
+        self._client = client
+        self.name = name
+        self._patience = patience or Patience()
+
+    def find(self, key: str) -> Found | None:
+        """Return size and version of an object; None when there is none."""
+        import obstore
+
+        def head() -> Found:
+            meta = obstore.head(self._client, key)
+            return Found(meta["size"], _version(meta))
+
+        try:
+            return self._repeated(key, head)
+        except FileNotFoundError:
+            return None
+
+    def get(self, key: str) -> tuple[bytes, Version] | None:
+        """Return a whole small object, with its version; None when there is none."""
+        import obstore
+
+        def get() -> tuple[bytes, Version]:
+            result = obstore.get(self._client, key)
+            data = bytes(result.bytes())
+            if len(data) != result.meta["size"]:
+                raise _ShortReadError
+            return data, _version(result.meta)
+
+        try:
+            return self._repeated(key, get)
+        except FileNotFoundError:
+            return None
+
+    def read(self, key: str, begin: int, end: int, version: Version | None = None) -> bytes:
+        """Return the bytes from `begin` to `end` of an object, all of them.
+
+        Args:
+            key: the object.
+            begin: the first byte.
+            end: the byte after the last one.
+            version: the content that is meant; None: whatever is there.
+
+        Raises:
+            FileNotFoundError: when there is no such object.
+            StreamChangedError: when its content is another one.
+        """
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        options: dict[str, Any] = {"range": (begin, end)}
+        if version and "e_tag" in version:
+            options["if_match"] = version["e_tag"]
+
+        def get() -> bytes:
+            data = bytes(obstore.get(self._client, key, options=cast(Any, options)).bytes())
+            if len(data) != end - begin:
+                raise _ShortReadError
+            return data
+
+        try:
+            return self._repeated(key, get)
+        except PreconditionError:
+            raise StreamChangedError(
+                f"{self.name}/{key} was replaced while it was read; restore the object, or start afresh with "
+                "if_exists='overwrite'"
+            ) from None
+
+    def put(self, key: str, data: bytes) -> None:
+        """Put an object, in place of the one that is there."""
+        import obstore
+
+        self._repeated(key, lambda: obstore.put(self._client, key, data, use_multipart=False))
+
+    def put_if(self, key: str, data: bytes, version: Version | None) -> Version | None:
+        """Put an object if the one that is there is as expected. Return its version; None when it was not.
+
+        What was put by a request whose answer was lost counts as put: the content is compared. So it must differ from
+        what any other writer may put there.
+
+        Args:
+            key: the object.
+            data: its content.
+            version: the version that it must have; None: there must be none.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        mode: Any = "create" if version is None else version
+
+        def put() -> Version | None:
+            try:
+                return _version(obstore.put(self._client, key, data, mode=mode))
+            except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+                found = self.get(key)
+                return found[1] if found is not None and found[0] == data else None
+
+        return self._repeated(key, put)
+
+    def put_pieces(self, key: str, pieces: Iterable[bytes]) -> None:
+        """Put an object that comes piece by piece; there is nothing of it before it is whole.
+
+        Raises:
+            Exception: what `pieces` raises; then nothing is put.
+        """
+        import obstore
+
+        try:
+            obstore.put(self._client, key, iter(pieces), chunk_size=_CHUNK_BYTES, max_concurrency=_CHUNKS)
+        except Exception as error:
+            if not _is_of_client(error):
+                raise
+            raise self._error(key, error) from None
+
+    def delete(self, keys: list[str]) -> None:
+        """Remove objects, as far as they are there, in no order."""
+        import obstore
+
+        for at in range(0, len(keys), _TOGETHER):
+            some = keys[at : at + _TOGETHER]
+            try:
+                self._repeated(some[0], lambda some=some: obstore.delete(self._client, some))  # type: ignore[misc]
+            except FileNotFoundError:
+                for key in some:
+                    self._delete_one(key)
+
+    def _delete_one(self, key: str) -> None:
+        import obstore
+
+        with contextlib.suppress(FileNotFoundError):
+            self._repeated(key, lambda: obstore.delete(self._client, key))
+
+    def list(self, prefix: str, after: str | None = None) -> Iterator[tuple[str, Found]]:
+        """Yield the objects below `prefix/`, in the order of their keys; with `after`, those behind that key."""
+        import obstore
+
+        pages: Iterator[Any] | None = None
+
+        def next_page() -> Any:
+            nonlocal pages
+            if pages is None:
+                pages = iter(obstore.list(self._client, prefix, offset=after))
+            try:
+                return next(pages, None)
+            except BaseException:
+                pages = None  # the next try goes on behind what was yielded
+                raise
+
+        while page := self._repeated(prefix, next_page):
+            for meta in sorted(page, key=lambda meta: meta["path"].encode()):
+                after = meta["path"]
+                yield meta["path"], Found(meta["size"], _version(meta))
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Return the names of the folders right below `prefix/`, in order."""
+        import obstore
+
+        found = self._repeated(prefix, lambda: obstore.list_with_delimiter(self._client, prefix))
+        return sorted(path.rpartition("/")[2] for path in found["common_prefixes"])
+
+    def _repeated(self, key: str, request: Callable[[], Result]) -> Result:
+        """Make a request, again while what is wrong may pass."""
+        wait = self._patience.seconds
+        for left in reversed(range(self._patience.tries)):
+            try:
+                return request()
+            except _ShortReadError:
+                problem = f"the store gave less than what was asked for, {self._patience.tries} times; resume later"
+                if not left:
+                    raise DiskError(errno.EIO, problem, f"{self.name}/{key}") from None
+            except FileNotFoundError as error:
+                if is_no_bucket(error):
+                    raise self._error(key, error) from None
+                raise
+            except Exception as error:
+                if not _is_of_client(error) or type(error).__name__ == "PreconditionError":
+                    raise
+                if not left or not problem_of(error).passes:
+                    raise self._error(key, error) from None
+            time.sleep(wait)
+            wait *= 2
+        raise AssertionError
+
+    def _error(self, key: str, error: BaseException) -> DiskError:
+        problem = problem_of(error)
+        return DiskError(errno.EIO if problem.passes else errno.EACCES, problem.what, f"{self.name}/{key}")
+
+
+class _ShortReadError(Exception):
+    """Fewer bytes came than were asked for."""
+
+
+def _is_of_client(error: BaseException) -> bool:
+    from obstore.exceptions import BaseError
+
+    return isinstance(error, BaseError | NotImplementedError) or (
+        isinstance(error, OSError) and not isinstance(error, FileNotFoundError | DiskError)
+    )
+
+
+def _version(meta: Any) -> Version:
+    return {name: meta[name] for name in ("e_tag", "version") if meta.get(name)}

@@ -1,0 +1,183 @@
+"""Files in object stores: Amazon S3 and what speaks its language, Google Cloud Storage, Azure Blob Storage.
+
+Paths are whole URIs, such as ``s3://bucket/out.jsonl``. A file that is put at once, such as a seal, is an object. One
+that is appended to is made of pieces until `ObjectAppendFile.finish` puts it together; see `object_parts`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+from llm_datagen.errors import StreamError
+from llm_datagen.streams.storage.bucket import Bucket, Found, Version
+from llm_datagen.streams.storage.object_clients import client_of
+from llm_datagen.streams.storage.object_parts import Chain, Head, folder_of, head_of
+from llm_datagen.streams.storage.object_reading import ObjectReadFile
+from llm_datagen.streams.storage.object_uri import ObjectUri
+from llm_datagen.streams.storage.object_writing import ObjectAppendFile, ObjectLog, new_writer
+
+
+def connect(uri: ObjectUri) -> Bucket:
+    """Return the bucket of a URI, as the environment says how to reach it."""
+    return Bucket(client_of(uri.scheme, uri.bucket), uri.place)
+
+
+class ObjectStorage:
+    """The files of object stores. Any thread may use it.
+
+    Args:
+        connect: returns the bucket that a URI is in.
+    """
+
+    def __init__(self, connect: Callable[[ObjectUri], Bucket] = connect) -> None:
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._able: set[str] = set()
+
+    def bucket_and_key(self, path: str) -> tuple[Bucket, str]:
+        """Return the bucket of a path, and the key in it.
+
+        Raises:
+            ConfigError: when it is no address of an object, or the store cannot be used.
+        """
+        uri = ObjectUri.parse(path)
+        return self._connect(uri), uri.key
+
+    def size(self, path: str) -> int | None:
+        """Return the file's size in bytes, or None when there is no such file."""
+        bucket, key = self.bucket_and_key(path)
+        head = Head.read(bucket, key)
+        if head is None or head.is_whole:
+            found = bucket.find(key)
+            return None if found is None else found.size
+        chain = Chain(bucket, key, head)
+        chain.grow()
+        return chain.end
+
+    def find(self, path: str) -> Found | None:
+        """Return size and version of the object at a path; None when there is none."""
+        bucket, key = self.bucket_and_key(path)
+        return bucket.find(key)
+
+    def open_read(self, path: str) -> ObjectReadFile:
+        """Open an existing file for reading.
+
+        Raises:
+            FileNotFoundError: when there is none.
+        """
+        return ObjectReadFile(*self.bucket_and_key(path))
+
+    def open_append(self, path: str) -> ObjectAppendFile:
+        """Open a file for appending, making it when it is not there.
+
+        Raises:
+            StreamError: when the store has no conditional puts.
+        """
+        self.check_conditional_puts(path)
+        return ObjectAppendFile(*self.bucket_and_key(path))
+
+    def open_log(self, path: str) -> ObjectLog:
+        """Open a log, which may be there already.
+
+        Raises:
+            StreamError: when the store has no conditional puts.
+        """
+        self.check_conditional_puts(path)
+        return ObjectLog(*self.bucket_and_key(path))
+
+    def read_all(self, path: str) -> bytes | None:
+        """Return the whole (small) file, or None when there is no such file."""
+        bucket, key = self.bucket_and_key(path)
+        head = Head.read(bucket, key)
+        if head is None or head.is_whole:
+            found = bucket.get(key)
+            return None if found is None else found[0]
+        file = ObjectReadFile(bucket, key)
+        return file.read_at(0, file.size())
+
+    def replace(self, path: str, data: bytes, *, sync: bool) -> None:
+        """Put `data` in place of the file, which is not one that is appended to."""
+        bucket, key = self.bucket_and_key(path)
+        bucket.put(key, data)
+
+    def read_version(self, path: str) -> tuple[bytes, Version] | None:
+        """Return a whole small file with its version, for `replace_version`; None when there is no such file."""
+        bucket, key = self.bucket_and_key(path)
+        return bucket.get(key)
+
+    def replace_version(self, path: str, data: bytes, version: Version | None) -> Version | None:
+        """Put `data` in place of a version of the file. Return the new version; None when another one is there.
+
+        Args:
+            path: the file.
+            data: its content, which must differ from what any other writer may put there.
+            version: what is to be replaced; None: nothing, there must be no such file.
+
+        Raises:
+            StreamError: when the store has no conditional puts.
+        """
+        self.check_conditional_puts(path)
+        bucket, key = self.bucket_and_key(path)
+        return bucket.put_if(key, data, version)
+
+    def list(self, folder: str) -> Iterator[tuple[str, Found]]:
+        """Yield path, size and version of all objects below a folder, such as ``s3://bucket/in``."""
+        uri = ObjectUri.parse(folder)
+        for key, found in self._connect(uri).list(uri.key):
+            yield f"{uri.place}/{key}", found
+
+    def remove(self, path: str) -> None:
+        """Remove the file if it is there, with its pieces."""
+        bucket, key = self.bucket_and_key(path)
+        keys = [found for found, _ in bucket.list(folder_of(key))]
+        if keys:
+            bucket.delete([head_of(key)])  # first: without it, the pieces are nothing
+            bucket.delete([found for found in keys if found != head_of(key)])
+        bucket.delete([key])
+
+    def remove_pieces(self, path: str) -> None:
+        """Remove the pieces of a file that was put together; of others, do nothing."""
+        bucket, key = self.bucket_and_key(path)
+        head = Head.read(bucket, key)
+        if head is not None and not head.is_whole:
+            return
+        keys = [found for found, _ in bucket.list(folder_of(key)) if found != head_of(key)]
+        bucket.delete(keys)
+        if head is not None:
+            bucket.delete([head_of(key)])  # last: as long as it is there, somebody will look for the others
+
+    def check_conditional_puts(self, path: str) -> None:
+        """Check, once for each bucket, that its store refuses puts whose condition does not hold.
+
+        Raises:
+            StreamError: when it does not, so that two writers could both write.
+        """
+        uri = ObjectUri.parse(path)
+        with self._lock:
+            if uri.place in self._able:
+                return
+            bucket = self._connect(uri)
+            probe = f"{folder_of(uri.key)}/probe-{new_writer()}"
+            if not _refuses(bucket, probe):
+                raise StreamError(
+                    f"{uri.place}: the store puts objects also when the condition of the put does not hold (If-None-"
+                    "Match, If-Match), so two writers could both write; use it for inputs, or write to this machine "
+                    "and copy what is done"
+                )
+            self._able.add(uri.place)
+
+
+def _refuses(bucket: Bucket, probe: str) -> bool:
+    """Return whether a bucket refuses to make an object twice, and to replace a version that is no more."""
+    try:
+        first = bucket.put_if(probe, b"1", None)
+        if first is None or bucket.put_if(probe, b"2", None) is not None:
+            return False
+        return bucket.put_if(probe, b"3", first) is not None and bucket.put_if(probe, b"4", first) is None
+    finally:
+        bucket.delete([probe])
+
+
+OBJECT_STORAGE = ObjectStorage()
+"""The storage of all streams in object stores."""

@@ -1,0 +1,64 @@
+"""Commands on runs whose state is kept on an object store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ..kit.s3 import S3Bucket
+from .conftest import Command
+from .shell import Shell
+
+
+def test_every_command_takes_runs_on_a_store(
+    shell: Shell, command: Command, s3: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = s3.uri("runs")
+    there = ("--results-dir", results)
+    command("run", shell.yaml(["ops:no_seven"], name="p.yaml"), "--id", "a", "--set", f"results_dir={results}", code=1)
+    assert not Path("tmp/results").exists()
+
+    listed = json.loads(command("status", "--json", *there).stdout)
+    assert [(run["pipeline_id"], run["status"]) for run in listed] == [("a", "failed")]
+    assert "failed" in command("status", "a", *there).stdout
+    assert "is not running (it is failed)" in command("cancel", "a", *there, code=1).stderr
+    assert "is not running" in command("pause", "a", *there, code=1).stderr
+    assert "no_seven" in command("describe", "a", *there).stdout
+
+    monkeypatch.setenv("LLM_DATAGEN_RESULTS", results)  # the other way to say it
+    resumed = command("resume", "a", "--on-error", "dead_letter")
+    assert "completed" in resumed.stdout
+    assert "--results-dir" not in resumed.stdout
+    assert "1 row" in command("errors", "a").stdout
+    monkeypatch.delenv("LLM_DATAGEN_RESULTS")
+    assert "none was mended: 1 row failed again" in command("replay", "a", *there).stdout
+    assert command("verify", "a", *there).stdout
+    assert "row 7" in command("trace", "a", "7", *there).stdout
+    assert "[Run Started]" in command("logs", "a", *there).stdout
+    command("export", "a", "--to", "out.csv", *there)
+    assert len(Path("out.csv").read_text().splitlines()) == 50
+
+
+def test_a_run_that_is_not_there_is_said_with_those_that_are(shell: Shell, command: Command, s3: S3Bucket) -> None:
+    results = s3.uri("runs")
+    command("run", shell.yaml(["ops:odd"]), "--id", "a", "--set", f"results_dir={results}")
+    said = command("status", "b", "--results-dir", results, code=2).stderr
+    assert f"there is no run 'b' in {results} (runs there: a)" in " ".join(said.split())
+
+
+def test_on_another_machine_the_pipeline_has_to_be_named(
+    shell: Shell, command: Command, s3: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = s3.uri("runs")
+    (tmp_path / "one").mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    pipeline = Shell(tmp_path / "one").yaml(["ops:no_seven"], name="p.yaml")
+    command("run", pipeline, "--id", "a", "--set", f"results_dir={results}", code=1)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one").rename(tmp_path / "two")
+    refused = " ".join(command("resume", "a", "--results-dir", results, code=2).stderr.split())
+    assert f"was started in {tmp_path}/one, which is not there: on another machine, say what it runs" in refused
+    assert f"llm-datagen resume a --results-dir {results} FILE.yaml" in refused
+    assert "failed" in command("status", "a", "--results-dir", results).stdout

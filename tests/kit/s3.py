@@ -1,0 +1,180 @@
+"""S3 on loopback: moto's server, and in front of it the bad weather that tests ask for."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from llm_datagen.streams.storage.objects import OBJECT_STORAGE
+
+Environ = dict[str, Any]
+Application = Callable[[Environ, Any], Iterable[bytes]]
+Fault = Callable[[Environ, Any, Application], Iterable[bytes]]
+
+ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "not-in-any-file", "AWS_REGION": "us-east-1"}
+
+
+class Request(NamedTuple):
+    """A request that the server has got.
+
+    Attributes:
+        method: its method.
+        key: the object.
+    """
+
+    method: str
+    key: str
+
+
+class S3Server:
+    """Moto's S3, in a thread of this process.
+
+    Attributes:
+        requests: those that it has got since `begin`.
+    """
+
+    def __init__(self) -> None:
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import WSGIRequestHandler, make_server
+
+        class Quiet(WSGIRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log(self, type: str, message: str, *args: Any) -> None:
+                """Print nothing."""
+
+        self._moto: Any = DomainDispatcherApplication(create_backend_app)
+        self._lock = threading.Lock()
+        self._faults: list[tuple[Callable[[Request], bool], int, Fault]] = []
+        self.requests: list[Request] = []
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=Quiet)
+        self._server.daemon_threads = True  # type: ignore[attr-defined]
+        threading.Thread(target=self._server.serve_forever, name="s3", daemon=True).start()
+        self.environment = {**ENVIRONMENT, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._server.port}"}
+
+    def begin(self) -> None:
+        """Forget what was asked of it, and all faults."""
+        with self._lock:
+            self._faults.clear()
+            self.requests.clear()
+
+    def put_bucket(self, name: str) -> None:
+        """Make a bucket."""
+        import urllib.request
+
+        request = urllib.request.Request(f"{self.environment['AWS_ENDPOINT_URL']}/{name}", method="PUT")
+        urllib.request.urlopen(request).close()
+
+    def fail(self, method: str, ending: str, fault: Fault, *, times: int = 1) -> None:
+        """Have the next requests fail.
+
+        Args:
+            method: of requests with this method.
+            ending: of objects whose key holds this.
+            fault: how.
+            times: how many of them.
+        """
+        with self._lock:
+            self._faults.append((lambda request: request.method == method and ending in request.key, times, fault))
+
+    def _answer(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        request = Request(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        with self._lock:
+            self.requests.append(request)
+            fault = self._fault_of(request)
+        if fault is not None:
+            return fault(environ, start_response, self._moto)
+        answer: Iterable[bytes] = self._moto(environ, start_response)
+        return answer
+
+    def _fault_of(self, request: Request) -> Fault | None:
+        for number, (is_meant, times, fault) in enumerate(self._faults):
+            if is_meant(request):
+                self._faults[number : number + 1] = [(is_meant, times - 1, fault)] if times > 1 else []
+                return fault
+        return None
+
+    def close(self) -> None:
+        """Stop the server."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class S3Bucket:
+    """A bucket of its own.
+
+    Args:
+        server: where it is.
+    """
+
+    def __init__(self, server: S3Server) -> None:
+        self.server = server
+        self.name = f"bucket-{uuid.uuid4().hex[:8]}"
+        server.put_bucket(self.name)
+
+    def uri(self, key: str) -> str:
+        """Return the address of an object."""
+        return f"s3://{self.name}/{key}"
+
+    def put(self, key: str, data: bytes) -> str:
+        """Put an object; return its address."""
+        OBJECT_STORAGE.replace(self.uri(key), data, sync=True)
+        return self.uri(key)
+
+    def get(self, key: str) -> bytes | None:
+        """Return what an object holds, as any client sees it; None when there is none."""
+        found = OBJECT_STORAGE.read_version(self.uri(key))
+        return None if found is None else found[0]
+
+    def all_keys(self) -> set[str]:
+        """Return the keys of all objects."""
+        bucket, _ = OBJECT_STORAGE.bucket_and_key(self.uri("-"))
+        return {key for key, _ in bucket.list("")}
+
+
+def status(code: int, name: str = "") -> Fault:
+    """Answer with an error, and do nothing."""
+
+    def fault(environ: Environ, start_response: Any, _: Application) -> Iterable[bytes]:
+        _read(environ)
+        body = f"<Error><Code>{name}</Code><Message>AKIA-secret</Message></Error>".encode() if name else b""
+        start_response(f"{code} {name or 'Error'}", [("Content-Length", str(len(body)))])
+        return [body]
+
+    return fault
+
+
+def reset(environ: Environ, start_response: Any, _: Application) -> Iterable[bytes]:
+    """Break the connection before anything is done."""
+    _read(environ)
+    _break(environ)
+    return []
+
+
+def lost_answer(environ: Environ, start_response: Any, application: Application) -> Iterable[bytes]:
+    """Do what is asked, and break the connection before the answer is sent."""
+    list(application(environ, lambda *_: None))
+    _break(environ)
+    return []
+
+
+def short(environ: Environ, start_response: Any, application: Application) -> Iterable[bytes]:
+    """Send half of the bytes, and say that these are all."""
+    headers: list[tuple[str, str]] = []
+    body = b"".join(application(environ, lambda _, found, *rest: headers.extend(found)))
+    half = body[: len(body) // 2]
+    kept = [(name, value) for name, value in headers if name.lower() not in {"content-length", "transfer-encoding"}]
+    start_response("206 Partial Content", [*kept, ("Content-Length", str(len(half)))])
+    return [half]
+
+
+def _read(environ: Environ) -> None:
+    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+
+
+def _break(environ: Environ) -> None:
+    connection: socket.socket = environ["werkzeug.socket"]
+    connection.shutdown(socket.SHUT_RDWR)

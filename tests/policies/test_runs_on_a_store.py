@@ -18,6 +18,7 @@ from llm_datagen import (
     DiskError,
     INodeContext,
     PipelineBusyError,
+    PipelineExistsError,
     StopRun,
 )
 from llm_datagen.cli.run_view import all_runs, read_run
@@ -254,7 +255,7 @@ def test_a_store_that_ignores_conditions_is_refused(
 
     bench.give(numbered(1))
     s3.server.fail("PUT", "", ignore, times=1000)
-    with pytest.raises(ConfigError, match="cannot be kept there, as nothing would keep hosts apart"):
+    with pytest.raises(ConfigError, match="cannot be kept there, as nothing would keep two hosts apart"):
         bench.pipeline([same], results_dir=results).create("a")
     assert not s3.all_keys()
 
@@ -315,3 +316,28 @@ def test_a_path_that_was_made_of_a_uri_is_refused(bench: Bench, results: str) ->
             ConfigError, match=f"{name} is 's3:/bucket.*a URI that lost a slash, as in a Path; give text"
         ):
             bench.pipeline([same, same], **{name: Path(results)}).create("a")
+
+
+def test_rows_in_memory_and_the_output_of_a_run_on_a_store_are_copied_there(
+    bench: Bench, s3: S3Bucket, results: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    pipeline = bench.pipeline([same], input_uri=None, input=iter(numbered(3)), output_uri="-", results_dir=results)
+    pipeline.create("a").run()
+    copies = {"spooled-input.jsonl", "spooled-input.jsonl.done", "output.jsonl", "output.jsonl.done"}
+    state = {"runtime.json", "checkpoint.json", "lease.json"}
+    assert s3.all_keys() == {f"runs/a/{name}" for name in copies | state}
+    assert capfdbinary.readouterr().out == s3.get("runs/a/output.jsonl")
+    with pytest.raises(ConfigError, match="input: row 1 is int, and must be a dict"):
+        bench.pipeline([same], input_uri=None, input=[{"n": 1}, 2], output_uri="-", results_dir=results).create("b")
+    assert not {key for key in s3.all_keys() if key.startswith("runs/b/")}
+
+
+def test_a_run_on_a_store_is_started_afresh(bench: Bench, s3: S3Bucket, results: str) -> None:
+    bench.give(numbered(3))
+    bench.pipeline([same], results_dir=results).create("a").run()
+    s3.put("runs/a/files/budget.jsonl", b"spent")
+    with pytest.raises(PipelineExistsError, match=r"run 'a' is there already in s3://.* \(completed\)"):
+        bench.pipeline([same], results_dir=results).create("a")
+    pipeline = bench.pipeline([same], results_dir=results).create("a", if_exists="overwrite")
+    assert s3.all_keys() == {"runs/a/lease.json", "runs/a/runtime.json"}
+    assert pipeline.run().status == "completed"

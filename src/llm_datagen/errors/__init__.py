@@ -196,7 +196,7 @@ class DiskError(DatagenError, OSError):
     """
 
 
-class HubError(DatagenError):
+class HubError(StreamError):
     """Raised when the Hugging Face hub refuses, or cannot be reached. Nothing is lost: mend that, and go on."""
 
 

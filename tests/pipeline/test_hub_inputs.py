@@ -19,6 +19,7 @@ from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams import StreamFactory
 
+from ..examples.pages import DOCS, blocks_of
 from ..kit.hub import TOKEN, FakeHub
 from ..kit.support import Bench, Stopping, lines
 
@@ -257,3 +258,20 @@ def test_a_file_in_the_cache_that_was_cut_short_is_not_read(bench: Bench, hub: F
     Path(os.path.realpath(cached)).write_bytes(json.dumps({"n": 1}).encode())
     with pytest.raises(StreamChangedError, match="remove it from the cache"):
         source.check_source()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["how-to/read-from-the-hugging-face-hub.md", "tutorials/first-pipeline.md"])
+def test_the_five_lines_of_the_docs_make_parquet_of_a_data_set(
+    bench: Bench, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = io.BytesIO()
+    pq.write_table(pa.table({"text": [" a", "", "b "]}), file)
+    hub.files = {"data/train-00000-of-00001.parquet": file.getvalue()}
+    (program,) = (block.text for block in blocks_of(DOCS / name) if "hf://datasets" in block.text)
+    assert len([line for line in program.splitlines() if line]) <= 5
+    monkeypatch.chdir(bench.folder)
+    exec(compile(program, name, "exec"), {})
+    assert [row["text"] for row in pq.read_table("clean-00000.parquet").to_pylist()] == ["a", "b"]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from llm_datagen.errors import ConfigError, DatagenError, StreamChangedError, StreamMissingError
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams import StreamFactory
+from llm_datagen.streams.outputs import Target
 from llm_datagen.streams.storage.bucket import Bucket
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 
@@ -124,3 +128,28 @@ def test_what_is_not_there_or_not_written_is_refused(s3: S3Bucket, bench: Bench)
     fill(s3)
     with pytest.raises(ConfigError, match="one of the files that it reads"):
         bench.pipeline([Stopping()], input_uri=s3.uri("in/"), output_uri=s3.uri("in/x.jsonl")).create("b")
+
+
+@pytest.mark.parametrize("target", ["s3://bucket/x.parquet", "parquet:s3://bucket/x", "s3://bucket/x-{shard}.jsonl"])
+def test_exports_to_a_store_are_refused_and_make_no_folder_of_that_name(target: str) -> None:
+    with pytest.raises(ConfigError, match="export to a file of this machine, and copy it"):
+        Target.of(target)
+
+
+def test_a_killed_run_goes_on_with_the_object_in_which_it_was(s3: S3Bucket, bench: Bench) -> None:
+    fill(s3)
+    code = (
+        "import os, signal, sys, llm_datagen\n"
+        "def step(row):\n"
+        "    if row['n'] == 27 and sys.argv[1] == 'create': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return row\n"
+        f"made = llm_datagen.UnifiedPipeline([step], '{s3.uri('in/')}', 'out.jsonl', results_dir='results',\n"
+        "    log_file=None, writer_config={'flush_batch_size': 1})\n"
+        "getattr(made, sys.argv[1])('a').run()\n"
+    )
+    run = [sys.executable, "-c", code]
+    killed = subprocess.run([*run, "create"], cwd=bench.folder, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert lines(bench.output)
+    subprocess.run([*run, "resume"], cwd=bench.folder, check=True)
+    assert ids_of(bench) == [(n, n) for n in range(30)]

@@ -20,6 +20,7 @@ from llm_datagen.streams.file_streams import (
 )
 from llm_datagen.streams.inputs.arrow_file import ArrowStream
 from llm_datagen.streams.inputs.file_set import FileSet, is_file_set
+from llm_datagen.streams.inputs.hub import HubFileSet
 from llm_datagen.streams.inputs.parquet import ParquetStream
 from llm_datagen.streams.inputs.table import TableStream, without_columns
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
@@ -41,6 +42,7 @@ _TABLES: dict[str, type[Stream]] = {
 class StreamFactory:
     """Makes streams. Protocols: ``jsonl://``, ``csv://``, ``memory://``, ``file://`` (by extension), and others.
 
+    ``hf://`` is a data set on the Hugging Face hub, which is only read.
     ``s3://``, ``gs://`` and ``az://`` (by extension) lie in object stores.
     ``json://`` (an array) and ``text://`` are only read. A path without a protocol is taken as ``file://``.
     """
@@ -54,6 +56,7 @@ class StreamFactory:
         "arrow": ArrowStream,
         "memory": MemoryStream,
         "file": FileStream,
+        "hf": HubFileSet,
         **dict.fromkeys(SCHEMES, ObjectStream),
     }
 
@@ -133,7 +136,9 @@ class StreamFactory:
     @classmethod
     def input_of(cls, entry: Mapping[str, Any]) -> Source:
         """Return what a node reads that the run state describes, with the node's settings."""
-        return cls.source(entry["input_uri"]).with_data(_data_of(entry)).with_source(entry.get("source_column"))
+        source = cls.source(entry["input_uri"]).with_data(_data_of(entry)).with_source(entry.get("source_column"))
+        source.pin(entry.get("input_fingerprint"))
+        return source
 
     @classmethod
     def output_of(cls, entry: Mapping[str, Any]) -> Stream:
@@ -163,6 +168,8 @@ class StreamFactory:
             ConfigError: when the URI is not one.
         """
         found = cls.stream_class(uri)
+        if found is HubFileSet:
+            return HubFileSet(uri, cls.create)
         if found is ObjectStream and ending_of(uri):
             return CompressedObjectStream(uri)
         if found is FileStream:

@@ -21,6 +21,8 @@ from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.inputs.whole_file import check_fingerprint_of, fingerprint_of
 from llm_datagen.streams.read_limit import ReadLimit
 from llm_datagen.streams.storage.base import Place
+from llm_datagen.streams.storage.local import LocalStorage
+from llm_datagen.streams.storage.stored_file import StoredFile
 from llm_datagen.streams.stream import Stream
 
 _COLUMNS = "?columns="
@@ -65,6 +67,16 @@ class TableStream(FileStream):
     def columns(self) -> list[str] | None:
         """Which columns are read; None: all."""
         return columns_of(self.uri)
+
+    def open_file(self) -> Any:
+        """Return what pyarrow opens: the path of a file of this machine, or an open file of another storage.
+
+        Raises:
+            StreamMissingError: when there is none.
+        """
+        if isinstance(self.storage, LocalStorage):
+            return self.path
+        return StoredFile(self.storage.open_read(self.path))
 
     def with_data(self, data: DataConfig) -> Self:
         """Return the table with other settings; its own text is UTF-8, whatever they say of other files."""

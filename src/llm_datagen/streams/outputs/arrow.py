@@ -202,24 +202,29 @@ def _stored(type: ColumnType) -> ColumnType:
     return type
 
 
-def found_types(rows: Sequence[Mapping[str, Any]]) -> dict[str, ColumnType] | None:
-    """Return the types of columns as pyarrow finds them; None when no type holds all values of one."""
+def found_array(rows: Sequence[Mapping[str, Any]]) -> tuple[Any, dict[str, ColumnType]] | None:
+    """Return rows as pyarrow takes them, with the types of columns that it finds; None when one has no type."""
     pa = pyarrow()
     try:
-        found = of_arrow(pa.array(rows).type) if rows else {"struct": {}}
+        array = pa.array(rows, type=None if rows else pa.struct([]))
+        found = of_arrow(array.type)
     except (pa.ArrowException, TypeError, ValueError, OverflowError, RecursionError):
         return None
-    return found["struct"] if isinstance(found, dict) and "struct" in found else None
+    return (array, found["struct"]) if isinstance(found, dict) and "struct" in found else None
 
 
 def types_in(rows: Sequence[Mapping[str, Any]], known: dict[str, Any], mixed: Any) -> dict[str, Any]:
     """Return the columns that hold what is known and what is in some rows."""
-    found = found_types(rows)
+    found = found_array(rows)
     if found is not None:
-        return wider_fields(known, found, mixed)
+        return wider_fields(known, found[1], mixed)
     for row in rows:
         known = wider_fields(known, {name: type_of(value) for name, value in row.items()}, mixed)
     return known
+
+
+class WrongGuessError(Exception):
+    """Raised when the columns of an export are not those of its first rows: it is begun again."""
 
 
 class Batches:
@@ -227,9 +232,11 @@ class Batches:
 
     Args:
         columns: the columns.
+        guess: the same before they were settled, when they were found in the first rows only.
     """
 
-    def __init__(self, columns: Mapping[str, ColumnType]) -> None:
+    def __init__(self, columns: Mapping[str, ColumnType], guess: dict[str, ColumnType] | None = None) -> None:
+        self._guess: ColumnType | None = None if guess is None else {"struct": guess}
         self._pa = pyarrow()
         self.schema = arrow_schema(columns)
         self._columns = dict(columns)
@@ -238,13 +245,19 @@ class Batches:
         self._is_plain = not any(map(holds_json, columns.values()))
 
     def of(self, rows: Sequence[Mapping[str, Any]], failed: Failed) -> Any:
-        """Return a batch of the rows that fit, in order; `failed` is told of the others."""
-        if self._is_plain:
-            found = found_types(rows)
-            if found is not None and covers({"struct": self._columns}, {"struct": found}):
-                batch = self._made(rows)
-                if batch is not None:
-                    return batch
+        """Return a batch of the rows that fit, in order; `failed` is told of the others.
+
+        Raises:
+            WrongGuessError: when all rows together have other columns than those that were guessed.
+        """
+        found = found_array(rows) if self._is_plain else None
+        if self._guess is not None and rows and (found is None or not covers(self._guess, {"struct": found[1]})):
+            raise WrongGuessError
+        if found is not None and covers({"struct": self._columns}, {"struct": found[1]}):
+            batch = self._of_array(found[0])
+            batch = batch if batch is not None else self._made(rows)
+            if batch is not None:
+                return batch
         good: list[dict[str, Any]] = []
         numbers: list[int] = []
         for number, row in enumerate(rows):
@@ -255,6 +268,19 @@ class Batches:
                 failed(number, misfit)
         batch = self._made(good)
         return batch if batch is not None else self._each(good, numbers, failed)
+
+    def _of_array(self, array: Any) -> Any:
+        """Return rows that pyarrow has taken already as a batch; None when a column is of another type."""
+        columns = []
+        for field in self.schema:
+            at = array.type.get_field_index(field.name)
+            column = None if at < 0 else array.field(at)
+            if column is None or self._pa.types.is_null(column.type):
+                column = self._pa.nulls(len(array), field.type)
+            if column.type != field.type:
+                return None
+            columns.append(column)
+        return self._pa.RecordBatch.from_arrays(columns, schema=self.schema) if columns else None
 
     def _made(self, rows: Sequence[Mapping[str, Any]]) -> Any:
         pa = self._pa

@@ -190,16 +190,13 @@ def _arrow_text_type(type: str) -> Any:
 
 def _stored(type: ColumnType) -> ColumnType:
     """Return a type without extensions, of which pyarrow makes no values within others."""
-    match type:
-        case "uuid":
-            return "fixed_size_binary[16]"
-        case {"list": of}:
-            return {"list": _stored(of)}
-        case {"map": pair}:
-            return {"map": [_stored(of) for of in pair]}
-        case {"struct": fields}:
-            return {"struct": {name: _stored(of) for name, of in fields.items()}}
-    return type
+    if isinstance(type, str):
+        return "fixed_size_binary[16]" if type == "uuid" else type
+    if "list" in type:
+        return {"list": _stored(type["list"])}
+    if "map" in type:
+        return {"map": list(map(_stored, type["map"]))}
+    return {"struct": {name: _stored(of) for name, of in type["struct"].items()}}
 
 
 def found_array(rows: Sequence[Mapping[str, Any]]) -> tuple[Any, dict[str, ColumnType]] | None:

@@ -106,23 +106,30 @@ def _matched(pattern: re.Pattern[str], text: str, what: str) -> re.Match[str]:
 
 
 def _days(text: str) -> int:
-    return _day_number(*_matched(_IS_DATE, text, "date such as 2024-01-31").groups())
+    return _day_number(_matched(_IS_DATE, text, "date such as 2024-01-31"))
 
 
-def _day_number(year: str, month: str, day: str) -> int:
-    cycles, rest = divmod(int(year) - 1, 400)
-    return date(rest + 1, int(month), int(day)).toordinal() - 719_163 + cycles * _CALENDAR_DAYS
+def _day_number(found: re.Match[str]) -> int:
+    """Return the days since 1970 that the first three groups say."""
+    cycles, rest = divmod(int(found[1]) - 1, 400)
+    return date(rest + 1, int(found[2]), int(found[3])).toordinal() - 719_163 + cycles * _CALENDAR_DAYS
 
 
 def _time(text: str, digits: int) -> int:
-    return _clock(*_matched(_IS_TIME, text, "time such as 23:59:59.5").groups(), digits)
+    return _clock(_matched(_IS_TIME, text, "time such as 23:59:59.5"), 1, digits)
 
 
-def _clock(hour: str, minute: str, second: str, fraction: str | None, digits: int) -> int:
-    if int(hour) > 23 or int(minute) > 59 or int(second) > 59:
-        raise ValueError(f"no clock shows {hour}:{minute}:{second}")
-    seconds = int(hour) * 3600 + int(minute) * 60 + int(second)
-    return seconds * 10**digits + _fraction(fraction, digits)
+def _clock(found: re.Match[str], first: int, digits: int) -> int:
+    """Return the time of a day that four groups say, from number `first` on."""
+    hour, minute, second = (int(found[first + number]) for number in range(3))
+    if hour > 23 or minute > 59 or second > 59:
+        raise ValueError(f"no clock shows {hour:02}:{minute:02}:{second:02}")
+    return (hour * 3600 + minute * 60 + second) * _units(digits) + _fraction(found[first + 3], digits)
+
+
+def _units(digits: int) -> int:
+    """Return how many units a second has."""
+    return int(10**digits)
 
 
 def _fraction(text: str | None, digits: int) -> int:
@@ -134,14 +141,14 @@ def _fraction(text: str | None, digits: int) -> int:
 
 def _moment(text: str, digits: int, zone: str | None) -> int:
     found = _matched(_IS_MOMENT, text, "moment such as 2024-01-31T23:59:59.5")
-    day, clock, offset = found.groups()[:3], found.groups()[3:7], found[8]
-    value = _day_number(*day) * 86_400 * 10**digits + _clock(*clock, digits)
+    offset = found[8]
+    value = _day_number(found) * 86_400 * _units(digits) + _clock(found, 4, digits)
     if (offset is None) != (zone is None):
         raise ValueError("it has no offset, and the type a zone" if zone else "it has an offset, and the type no zone")
     if zone is not None:
         seconds = 0 if offset == "Z" else int(f"{offset[0]}1") * (int(offset[1:3]) * 3600 + int(offset[-2:]) * 60)
-        value -= seconds * 10**digits
-        there = _offset_at(value // 10**digits, zone)
+        value -= seconds * _units(digits)
+        there = _offset_at(value // _units(digits), zone)
         if seconds != (0 if there % 60 else there):
             raise ValueError(f"its offset {offset} is not that of {zone} at this moment, and would be lost")
     return _of_64_bits(value)
@@ -163,7 +170,7 @@ def _offset_at(seconds: int, zone: str) -> int:
 
 def _duration(text: str, digits: int) -> int:
     sign, seconds, fraction = _matched(_IS_DURATION, text, "duration such as PT90.5S").groups()
-    value = int(seconds) * 10**digits + _fraction(fraction, digits)
+    value = int(seconds) * _units(digits) + _fraction(fraction, digits)
     return _of_64_bits(-value if sign else value)
 
 

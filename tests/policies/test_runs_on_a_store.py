@@ -151,7 +151,7 @@ def test_a_holder_that_was_stopped_for_long_can_save_nothing_any_more(
         folder.lock.release()
     assert said(bench, "one").startswith("NodeFailedError: the run failed: LeaseLostError: run 'a' in ")
     assert "was taken over" in said(bench, "one")
-    assert (now["reason"], now["fence"], now["status"]) == ("of the second holder", 3, "running")
+    assert (now["reason"], now["fence"], now["updated_at"]) == ("of the second holder", 3, taken["updated_at"])
 
 
 def test_the_run_of_a_host_that_died_is_taken_over_when_its_lease_has_run_out(

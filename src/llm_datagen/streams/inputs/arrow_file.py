@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from llm_datagen.errors import StreamError
+from llm_datagen.errors import DatagenError, StreamError
 from llm_datagen.streams.inputs.arrow_rows import RowMaker, arrow, batch_rows, chosen, read_batches
 from llm_datagen.streams.inputs.table import TableStream
 
@@ -49,6 +49,9 @@ class ArrowTable:
             self._map.seek(0)
             self._reader: Any = (self._ipc.open_file if is_file else self._ipc.open_stream)(self._map)
             self._ends = self._ends_of_file() if is_file else self._ends_of_stream()
+        except DatagenError:
+            self.close()
+            raise  # of the store that the file is in: the file is not at fault
         except (arrow().ArrowException, OSError) as error:
             self.close()
             raise StreamError(

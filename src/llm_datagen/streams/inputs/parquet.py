@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from llm_datagen.errors import StreamError
+from llm_datagen.errors import DatagenError, StreamError
 from llm_datagen.streams.inputs.arrow_plain import is_list
 from llm_datagen.streams.inputs.arrow_rows import RowMaker, arrow, batch_rows, chosen, read_batches
 from llm_datagen.streams.inputs.table import TableStream
@@ -43,6 +43,8 @@ class ParquetTable:
         source = self._open()
         try:
             self._file: Any = _opened(source)
+        except DatagenError:
+            raise  # of the store that the file is in: the file is not at fault
         except (arrow().ArrowException, OSError) as error:
             raise StreamError(
                 f"{path} cannot be read as Parquet: {error}; replace it with a whole file, or rename it"

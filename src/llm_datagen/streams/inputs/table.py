@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, Self
 from urllib.parse import unquote
 
 from llm_datagen.config import DataConfig
-from llm_datagen.errors import RowFormatError, StreamChangedError, StreamError, StreamMissingError
+from llm_datagen.errors import DatagenError, RowFormatError, StreamChangedError, StreamError, StreamMissingError
 from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.file_streams import FileStream
@@ -291,6 +291,8 @@ class TableCursor:
                 self._rest = next(self._batches)
         except StopIteration:
             raise StreamError(f"{self.stream.path} ends before row {self._at + 1}, which its footer promises") from None
+        except DatagenError:
+            raise  # of the store that the file is in: the file is not at fault
         except (ValueError, OSError) as error:
             raise StreamError(
                 f"{self.stream.path} cannot be read behind row {self._at}: {error}; the file is damaged: replace it "

@@ -200,6 +200,10 @@ class DiskError(DatagenError, OSError):
     """
 
 
+class HubError(StreamError):
+    """Raised when the Hugging Face hub refuses, or cannot be reached. Nothing is lost: mend that, and go on."""
+
+
 class StopRun(DatagenError):  # noqa: N818 - nothing is wrong, as with StopIteration
     """Raised by an operator, or its `setup`, to end the run as a cancel does; the text is the reason.
 

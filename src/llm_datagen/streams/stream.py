@@ -87,6 +87,9 @@ class Stream(StreamFiles):
         finally:
             cursor.close()
 
+    def pin(self, known: Any) -> None:
+        """Read what a run has noted of it (`fingerprint`), where that may no longer be what is there now."""
+
     def anchor(self) -> None:
         """Make its path absolute: from here on, the program may change its working directory."""
 
@@ -102,6 +105,9 @@ class Stream(StreamFiles):
     def read_as_is(self, *, follow: bool) -> list[Stream]:
         """Return those of these streams that are not followed until they are sealed."""
         return [] if follow else [self]
+
+    is_foreign: ClassVar[bool] = False
+    """Whether only other programs make it, so that it is there or not, and never unfinished."""
 
     has_tails: ClassVar[bool] = True
     """Whether commits hold checksums of what was read of it last; see `Tails`."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from llm_datagen.errors import ConfigError, StreamError
+from llm_datagen.errors import ConfigError, DatagenError, StreamError
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.formats.unreadable import UnreadableRecord
 from llm_datagen.streams.inputs.arrow_plain import check_type, is_plain, plain
@@ -58,6 +58,8 @@ def read_batches(batches: Iterator[Any], path: str) -> Iterator[Any]:
     """
     try:
         yield from batches
+    except DatagenError:
+        raise  # of the store that the file is in: the file is not at fault
     except (OSError, arrow().ArrowException) as error:
         if "crypt" in str(error):
             raise StreamError(

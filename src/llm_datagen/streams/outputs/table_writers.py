@@ -21,13 +21,20 @@ class ParquetPart:
         part: the file.
         columns: its columns.
         dictionaries: the columns with few different values, which are kept once.
+        guess: the columns as they were found in the first rows, when they are a guess; see `Batches`.
     """
 
-    def __init__(self, part: PartFile, columns: Mapping[str, ColumnType], dictionaries: Sequence[str]) -> None:
+    def __init__(
+        self,
+        part: PartFile,
+        columns: Mapping[str, ColumnType],
+        dictionaries: Sequence[str],
+        guess: dict[str, Any] | None = None,
+    ) -> None:
         import pyarrow.parquet as pq
 
         self._pa = pyarrow()
-        self._batches = Batches(columns)
+        self._batches = Batches(columns, guess)
         self._waiting: list[Any] = []
         self._rows = self._bytes = 0
         self._writer = pq.ParquetWriter(

@@ -56,6 +56,10 @@ def test_the_command_exports_and_says_which_rows_do_not_fit(tmp_path: Path, resu
     schema = ["--to", "out.parquet", "--schema", "{n: int8, text: int64}", "--json"]
     done = command("export", "job", *schema, *results_dir, code=1)
     assert json.loads(done.stdout)["failed"] == 10
+    done = command("export", "job", "--to", "again.parquet", "--schema", "out.parquet", "--json", *results_dir, code=1)
+    assert json.loads(done.stdout)["failed"] == 10
+    done = command("export", "job", "--to", "none.parquet", "--schema", "no.parquet", *results_dir, code=2)
+    assert "or the path of a Parquet or Arrow file, not 'no.parquet'" in done.stderr
 
     done = command("export", "job", "--to", "out.xlsx", *results_dir, code=2)
     assert "does not say a format" in done.stderr

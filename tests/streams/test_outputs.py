@@ -312,7 +312,7 @@ def test_a_stream_that_is_not_finished_is_refused(tmp_path: Path) -> None:
         ("out.parquet.gz", {}, "compressed inside"),
         ("out.parquet", {"rows_per_shard": 5}, r"has no \{shard\}"),
         ("out.jsonl", {"schema": {"a": "int64"}}, "has no columns with types"),
-        ("out.parquet", {"schema": {"a": "date"}}, "'date' is no type"),
+        ("out.parquet", {"schema": {"a": "tensor"}}, "'tensor' is no type"),
         ("out-{shard}.parquet", {"rows_per_shard": 5, "bytes_per_shard": 5}, "give one of them"),
         ("out.parquet", {"id_column": "data"}, "choose another"),
     ],

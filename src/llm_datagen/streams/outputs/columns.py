@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
@@ -44,7 +45,8 @@ def columns_of(source: SourceRows, target: Target, options: ExportOptions, given
     ids: dict[str, Any] = {} if options.ids is None else {options.ids: "string"}
     if target.kind not in {*TABLES, "csv"}:
         return {"columns": None, "dictionaries": []}
-    if given is not None:
+    is_whole = not isinstance(options.schema, str | os.PathLike)
+    if given is not None and is_whole:
         return {"columns": {**ids, **given}, "dictionaries": []}
     columns: dict[str, Any] = {}
     first: list[dict[str, Any]] = []
@@ -62,6 +64,9 @@ def columns_of(source: SourceRows, target: Target, options: ExportOptions, given
             else:
                 columns = types_in(items, columns, options.mixed)
     columns = {name: settled(type, options.long_ints) for name, type in columns.items() if name != options.ids}
+    if given is not None:  # of a file, which may have other columns than the rows
+        of_file = {name: type for name, type in given.items() if name != options.ids}
+        columns = {name: of_file.get(name, type) for name, type in columns.items()} if first else of_file
     return {"columns": {**ids, **columns}, "dictionaries": _repeated(first, columns)}
 
 

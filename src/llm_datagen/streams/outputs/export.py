@@ -7,6 +7,7 @@ was killed goes on with the parts that are there, and its parts are the same, by
 from __future__ import annotations
 
 import contextlib
+import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def export_rows(
         "target": {"kind": target.kind, "path": target.path},
         "source": source.identity(),
         "options": options.as_plain(),
-        "schema": given,
+        "schema": {"of a file": given} if isinstance(options.schema, str | os.PathLike) else given,
     }
     with work.locked():
         if overwrite and (made := work.manifest() or work.plan()) is not None and not _is_same(made, request):

@@ -24,9 +24,10 @@ from llm_datagen import (
 )
 from llm_datagen.cli.run_view import all_runs, read_run
 from llm_datagen.errors import LeaseLostError, ResumeWarning
-from llm_datagen.runs import RunFolder, lease, owner, state_file, store
+from llm_datagen.runs import RunFolder, state_file, store
 from llm_datagen.runs.kept_files import KeptFiles
-from llm_datagen.streams.storage import object_clients
+from llm_datagen.runs.lease import RunLease
+from llm_datagen.streams.storage import lease, object_clients, owner
 from llm_datagen.streams.storage.object_folder import ObjectFolder
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 
@@ -41,7 +42,8 @@ from pathlib import Path
 folder, host, results, seconds = Path(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4])
 
 from llm_datagen import DatagenError, UnifiedPipeline
-from llm_datagen.runs import lease, owner, store
+from llm_datagen.runs import store
+from llm_datagen.streams.storage import lease, owner
 
 lease.LEASE_SECONDS = seconds
 store.STORE_SAVE_SECONDS = 0.05
@@ -270,7 +272,7 @@ def test_a_save_whose_answer_was_lost_is_known_as_ones_own(bench: Bench, s3: S3B
     folder = RunFolder(results, "a")
     folder.lock.acquire()
     run_state = folder.load()
-    assert isinstance(folder.lock, lease.RunLease)
+    assert isinstance(folder.lock, RunLease)
     late = {**run_state, "fence": folder.lock.fence}
     s3.put("runs/a/runtime.json", state_file.serialize(late))  # by a request of this holder that was long under way
     assert folder.save(run_state)

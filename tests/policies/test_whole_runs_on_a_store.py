@@ -25,7 +25,8 @@ from pathlib import Path
 bucket, host, seconds, marks = sys.argv[1], sys.argv[2], float(sys.argv[3]), Path(sys.argv[4])
 
 from llm_datagen import DatagenError, UnifiedPipeline
-from llm_datagen.runs import lease, owner, store
+from llm_datagen.runs import store
+from llm_datagen.streams.storage import lease, owner
 
 lease.LEASE_SECONDS = seconds
 store.STORE_SAVE_SECONDS = 0.05

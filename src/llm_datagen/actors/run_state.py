@@ -32,8 +32,8 @@ from llm_datagen.messages import (
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
-from llm_datagen.runs.state_file import now_text
 from llm_datagen.runs.status import PipelineStatus, Status, why_empty
+from llm_datagen.streams.storage.owner import now_text
 
 
 class RunState:

@@ -22,10 +22,10 @@ from llm_datagen.pipeline.change_refusal import refusal
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.runs.earlier_versions import Older, older_rows
 from llm_datagen.runs.id_stripper import is_id_stripper
-from llm_datagen.runs.state_file import now_text
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.streams import FileStream, Place, Stream, StreamFactory
 from llm_datagen.streams.recovery import position_of
+from llm_datagen.streams.storage.owner import now_text
 
 PARTS_SHOWN = 8
 

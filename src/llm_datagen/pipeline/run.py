@@ -32,9 +32,8 @@ from llm_datagen.runs.exports import make_exports
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
-from llm_datagen.runs.owner import whoami
-from llm_datagen.runs.state_file import now_text
 from llm_datagen.runs.status import ENDED, NodeReport, PipelineStatus, RunReport, Status
+from llm_datagen.streams.storage.owner import now_text, whoami
 
 LAST_WAIT_SECONDS = 60.0
 """How long the end of a run waits for the thread of an actor that was stopped from outside."""

@@ -1,12 +1,15 @@
-"""Every name that there may be in the folder of a run: who writes there takes it from here, and no user's file may."""
+"""Every name that there may be in the folder of a run: who writes there takes it from here, and no user's file may.
+
+`LEASE` is in place of `LOCK` and `OWNER`, on a store.
+"""
+
+from llm_datagen.streams.storage.lease import LEASE
 
 RUN_STATE = "runtime.json"
 CHECKPOINT = "checkpoint.json"
 OWNER = "owner.json"
 ORIGIN = "origin.json"
 LOCK = "lock"
-LEASE = "lease.json"
-"""In place of `LOCK` and `OWNER`, on a store."""
 KEPT = "files"
 """A folder: what the operators keep for themselves."""
 

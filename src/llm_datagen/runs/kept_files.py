@@ -17,10 +17,10 @@ from typing import Any
 from llm_datagen.errors import ResumeWarning
 from llm_datagen.errors.warned import warn
 from llm_datagen.runs import file_names
-from llm_datagen.runs.owner import machine
 from llm_datagen.streams.storage.bucket import Version
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 from llm_datagen.streams.storage.object_folder import ObjectFolder
+from llm_datagen.streams.storage.owner import machine
 
 COPIED = ("budget.jsonl",)
 """What is copied to the store: small, and of use on another machine."""

@@ -23,11 +23,11 @@ import orjson
 
 from llm_datagen.errors import DiskError, PipelineBusyError, RunStateError
 from llm_datagen.runs import file_names
-from llm_datagen.runs.owner import Owner
 from llm_datagen.runs.state_file import OPTIONS, parse
 from llm_datagen.runs.status import Status
 from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock, holder
+from llm_datagen.streams.storage.owner import Owner
 
 _TRIES = 5
 _TRIES_AT_MOST = 100

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -11,6 +10,7 @@ import orjson
 from llm_datagen.errors import RunStateError
 from llm_datagen.streams.checksums import CHECK_FIELD, is_unaltered, with_check
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
+from llm_datagen.streams.storage.owner import now_text
 
 FORMAT = 2
 """The version of runtime.json. In version 1, the file has no checksum of itself."""
@@ -70,11 +70,6 @@ def _check_keys(run_state: dict[str, Any]) -> None:
     for node in run_state["nodes"]:
         for key in _NODE_KEYS:
             _ = node[key]
-
-
-def now_text() -> str:
-    """Return the time, in UTC, as ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def change_settings(entry: dict[str, Any], changed: Mapping[str, Any]) -> None:

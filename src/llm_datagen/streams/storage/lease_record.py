@@ -1,4 +1,4 @@
-"""What ``lease.json`` says: who has a run on a store, or had it last."""
+"""What ``lease.json`` says: who has a place on a store, or had it last."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 
 import orjson
 
-from llm_datagen.runs.owner import Owner
-from llm_datagen.runs.state_file import OPTIONS
 from llm_datagen.streams.storage.bucket import Version
+from llm_datagen.streams.storage.owner import Owner
 
 _FORMAT = 1
+_OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class LeaseRecord:
 
     def dump(self) -> bytes:
         """Return the bytes of the object."""
-        return orjson.dumps({"format": _FORMAT, **asdict(self)}, option=OPTIONS)
+        return orjson.dumps({"format": _FORMAT, **asdict(self)}, option=_OPTIONS)
 
 
 @dataclass(frozen=True, slots=True)

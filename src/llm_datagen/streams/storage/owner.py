@@ -1,4 +1,4 @@
-"""Who runs a run: a host and a process of it."""
+"""Who has a run, or a place that is written to: a host and a process of it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ import os
 import secrets
 import socket
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from llm_datagen.runs.state_file import now_text
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who has a run, or had it when its process died.
+    """Who has something, or had it when its process died.
 
     Attributes:
         host: the machine's name.
         pid: the process.
-        since: when it took the run, in UTC.
-        token: made up each time that somebody takes the run.
+        since: when it took it, in UTC.
+        token: made up each time that somebody takes it.
         control: where its control socket lies; empty when it has none.
         machine: what tells machines, and containers, of one name apart; empty where that is not known.
     """
@@ -81,3 +80,8 @@ def machine() -> str:
         return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
         return ""
+
+
+def now_text() -> str:
+    """Return the time, in UTC, as ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

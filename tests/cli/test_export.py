@@ -14,6 +14,7 @@ from llm_datagen import ConfigError, UnifiedPipeline
 from llm_datagen.errors import HubError
 
 from ..kit.hub import TOKEN, FakeHub
+from ..kit.s3 import S3Bucket
 from ..kit.support import lines, numbered, write_jsonl
 from .conftest import Command
 
@@ -63,6 +64,21 @@ def test_the_command_exports_and_says_which_rows_do_not_fit(tmp_path: Path, resu
 
     done = command("export", "job", "--to", "out.xlsx", *results_dir, code=2)
     assert "does not say a format" in done.stderr
+
+
+def test_the_command_exports_to_a_store(results: Path, command: Command, s3: S3Bucket) -> None:
+    asked = ["--card", "--results-dir", str(results)]
+    to = s3.uri("train/{shard:02}.csv")
+    assert "10 rows in 3 files" in command("export", "job", "--to", to, "--rows-per-shard", "4", *asked).stdout
+    assert s3.get("train/02.csv") == b"_i,n,text\n16,16,row 16\n18,18,row 18\n"
+    assert "  - '00.csv'\n" in (s3.get("train/README.md") or b"").decode()
+    again = command("export", "job", "--to", f"csv:{to}", "--rows-per-shard", "4", *asked)
+    assert "which were there already" in again.stdout
+    refused = command("export", "job", "--to", to, *asked, code=1)
+    assert "was made with other options" in " ".join(refused.output.split())
+    assert "10 rows in 1 file" in command("export", "job", "--to", to, "--overwrite", *asked).stdout
+    expected = {"train/00.csv", "train/.csv.manifest", "train/_SUCCESS", "train/README.md"}
+    assert s3.all_keys() == expected
 
 
 def test_only_completed_runs_are_exported(tmp_path: Path) -> None:

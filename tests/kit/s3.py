@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from llm_datagen.streams.storage.bucket import Bucket
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 
 Environ = dict[str, Any]
@@ -135,6 +136,35 @@ class S3Bucket:
         return {key for key, _ in bucket.list("")}
 
 
+def at_write(patch: Callable[[type, str, Any], None], number: int, cut: Callable[[], None], *, is_late: bool) -> None:
+    """Cut this process short at a write to a store.
+
+    Args:
+        patch: sets an attribute.
+        number: the write, from 1.
+        cut: how: it raises, or ends the process.
+        is_late: whether what is written is there then.
+    """
+    count = 0
+
+    def counted(method: Any) -> Any:
+        def write(self: Bucket, *args: Any) -> Any:
+            nonlocal count
+            count += 1
+            is_meant = count == number
+            if is_meant and not is_late:
+                cut()
+            result = method(self, *args)
+            if is_meant:
+                cut()
+            return result
+
+        return write
+
+    for name in ("put", "put_if", "put_pieces", "delete"):
+        patch(Bucket, name, counted(getattr(Bucket, name)))
+
+
 def status(code: int, name: str = "") -> Fault:
     """Answer with an error, and do nothing."""
 
@@ -159,6 +189,13 @@ def lost_answer(environ: Environ, start_response: Any, application: Application)
     list(application(environ, lambda *_: None))
     _break(environ)
     return []
+
+
+def without_conditions(environ: Environ, start_response: Any, application: Application) -> Iterable[bytes]:
+    """Put the object whatever the condition of the put says."""
+    environ.pop("HTTP_IF_NONE_MATCH", None)
+    environ.pop("HTTP_IF_MATCH", None)
+    return application(environ, start_response)
 
 
 def short(environ: Environ, start_response: Any, application: Application) -> Iterable[bytes]:

@@ -15,7 +15,6 @@ import pytest
 from llm_datagen.errors import ConfigError, DatagenError, StreamChangedError, StreamMissingError
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams import StreamFactory
-from llm_datagen.streams.outputs import Target
 from llm_datagen.streams.storage.bucket import Bucket
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 
@@ -130,12 +129,6 @@ def test_what_is_not_there_or_not_written_is_refused(s3: S3Bucket, bench: Bench)
     fill(s3)
     with pytest.raises(ConfigError, match="one of the files that it reads"):
         bench.pipeline([Stopping()], input_uri=s3.uri("in/"), output_uri=s3.uri("in/x.jsonl")).create("b")
-
-
-@pytest.mark.parametrize("target", ["s3://bucket/x.parquet", "parquet:s3://bucket/x", "s3://bucket/x-{shard}.jsonl"])
-def test_exports_to_a_store_are_refused_and_make_no_folder_of_that_name(target: str) -> None:
-    with pytest.raises(ConfigError, match="export to a file of this machine, and copy it"):
-        Target.of(target)
 
 
 @pytest.mark.slow

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from llm_datagen import UnifiedPipeline
 from llm_datagen.errors import ConfigError, StreamError
-from llm_datagen.streams.outputs import Exported, ExportOptions, Target, Work, export_rows
-from llm_datagen.streams.storage.local import LOCAL_STORAGE
+from llm_datagen.streams.outputs import Exported, ExportOptions, Target, Work, export_rows, place_of
 
 from ..kit.support import write_jsonl
 from .test_outputs import errors, export, stream_of
@@ -138,7 +137,8 @@ def test_options_of_csv_are_refused_of_other_formats_and_left_out_where_they_are
 def test_an_export_of_a_version_without_these_options_is_the_same_one(tmp_path: Path) -> None:
     stream = stream_of(tmp_path, ROWS)
     made = export(tmp_path, stream, "out.csv")
-    work = Work(Target.of(str(tmp_path / "out.csv")), LOCAL_STORAGE)
+    target = Target.of(str(tmp_path / "out.csv"))
+    work = Work(target, place_of(target))
     manifest = work.manifest()
     assert manifest is not None
     for name in ("separator", "quote", "quoting", "header", "encoding", "nulls"):

@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 
 from llm_datagen.errors import ConfigError, DiskError, StreamError, StreamExistsError
 from llm_datagen.streams import JsonlStream, MemoryStream
-from llm_datagen.streams.outputs import Exported, ExportOptions, Target, Work, check_parts, export_rows
-from llm_datagen.streams.storage.local import LOCAL_STORAGE
+from llm_datagen.streams.outputs import Exported, ExportOptions, Target, Work, check_parts, export_rows, place_of
 from llm_datagen.testing import Fault, FaultPlan, inject, record
 
 ROWS = [{"text": f"t{n}", "n": n, "lang": ("en", "de")[n % 2], "l": [n, None], "o": {"a": n}} for n in range(25)]
@@ -272,13 +271,13 @@ def test_an_export_that_is_there_is_not_made_again_and_another_one_is_refused(tm
 
 def test_a_part_that_was_changed_is_found(tmp_path: Path) -> None:
     made = export(tmp_path, stream_of(tmp_path, ROWS), "a/out-{shard}.jsonl", rows_per_shard=10)
-    work = Work(made.target, LOCAL_STORAGE)
+    work = Work(made.target, place_of(made.target))
     Path(made.paths[1]).write_bytes(Path(made.paths[1]).read_bytes().replace(b"t1", b"t9"))
     Path(made.paths[2]).unlink()
 
     manifest = work.manifest()
     assert manifest is not None
-    findings = check_parts(made.target, manifest, LOCAL_STORAGE)
+    findings = check_parts(made.target, manifest, work.place)
     assert [finding.rpartition("/")[2] for finding in findings] == [
         "out-1.jsonl was changed: its checksum differs",
         "out-2.jsonl is gone",

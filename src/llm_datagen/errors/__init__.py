@@ -54,7 +54,8 @@ class PipelineBusyError(RunError):
 class LeaseLostError(RunError):
     """Raised when a run on a store was taken over by another process, or its lease could not be kept up.
 
-    This process can save nothing of the run any more. What it has committed is kept; `resume()` goes on with it.
+    This process can save nothing of the run any more. What it has committed is kept; `resume()` goes on with it. The
+    same holds for an export to a store.
     """
 
 

@@ -12,9 +12,8 @@ from llm_datagen.operators import operator_name
 from llm_datagen.pipeline.setting_checks import extension_of
 from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.pipeline.settings_elsewhere import IN_NODE_CONFIGS
-from llm_datagen.runs.results_dir import refuse_path_of_uri
 from llm_datagen.streams.ids import TEXT_PREFIX
-from llm_datagen.streams.storage.object_uri import is_object_uri
+from llm_datagen.streams.storage.object_uri import is_object_uri, refuse_path_of_uri
 
 _NOT_IN_RUN_STATE = {"results_dir", "hooks", "node_configs", "log_file", "input"}
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from llm_datagen.runs.exports import rows_stream
 from llm_datagen.streams.outputs import Exported
 from llm_datagen.streams.outputs.column_types import shown
+from llm_datagen.streams.outputs.paths import relative_to
 
 UNKNOWN_LICENSE = "unknown"
 
@@ -72,7 +72,7 @@ def _size(rows: int) -> str:
 def _names(made: Exported) -> list[str]:
     """Return the paths of the files, as a card beside them names them: one pattern, where there are many."""
     if len(made.parts) > 20:
-        return [str(Path(made.target.like_parts()).relative_to(made.target.root))]
+        return [relative_to(made.target.like_parts(), made.target.root)]
     return [part["path"] for part in made.parts]
 
 

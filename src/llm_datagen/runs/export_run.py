@@ -12,8 +12,8 @@ from llm_datagen.runs.exports import rows_stream
 from llm_datagen.runs.hub import HubTarget, push
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.store import RunFolder
-from llm_datagen.streams import FileStream
-from llm_datagen.streams.outputs import Exported, ExportOptions, Target, export_rows
+from llm_datagen.streams.outputs import Exported, ExportOptions, Target, export_rows, place_of
+from llm_datagen.streams.outputs.paths import joined, name_of
 
 
 def export(
@@ -32,7 +32,8 @@ def export(
     Args:
         pipeline_id: the run, which is completed.
         to: where to, and in which format: ``out.parquet``, ``out-{shard:05}.jsonl.zst``, ``parquet:PATH``,
-            ``csv:PATH``, ``chatml:PATH``, ``hf-folder:DIR``; or ``hf://org/name``, a data set of the Hugging Face hub.
+            ``csv:PATH``, ``chatml:PATH``, ``hf-folder:DIR``, where paths may be addresses in an object store, such as
+            ``s3://bucket/out.parquet``; or ``hf://org/name``, a data set of the Hugging Face hub.
         results_dir: the folder of the runs.
         card: whether a README.md about the rows is put beside the files, if there is none; on the hub, there is always.
         license: the licence, for the card.
@@ -47,7 +48,8 @@ def export(
         PipelineNotFoundError: when there is no such run.
         ConfigError: on a wrong option, or when the run is not completed.
         StreamExistsError: when the target is there already, and was made from something else.
-        DiskError: when the disk refuses.
+        StreamBusyError: when another process exports there.
+        DiskError: when the disk, or the store, refuses.
         HubError: when the hub does.
     """
     folder = RunFolder(results_dir, pipeline_id)
@@ -67,8 +69,8 @@ def export(
     if hub is not None:
         push(hub, made, card_of(run_state, made, license=license, title=hub.name), public=public)
     elif card:
-        path = Path(made.target.root) / "README.md"
-        if not path.exists():
-            text = card_of(run_state, made, license=license, title=Path(made.target.base).stem)
-            FileStream.storage.replace(str(path), text.encode(), sync=True)
+        place, path = place_of(made.target), joined(made.target.root, "README.md")
+        if place.size(path) is None:
+            text = card_of(run_state, made, license=license, title=Path(name_of(made.target.base)).stem)
+            place.replace(path, text.encode())
     return made

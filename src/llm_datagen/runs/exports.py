@@ -10,15 +10,24 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from llm_datagen.config import DataConfig
 from llm_datagen.errors import ConfigError, StreamError, StreamExistsError
 from llm_datagen.runs.id_stripper import is_id_stripper
-from llm_datagen.streams import FileStream, Stream, StreamFactory
-from llm_datagen.streams.outputs import Exported, ExportOptions, Target, Work, check_fit, check_parts, export_rows
+from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams.outputs import (
+    Exported,
+    ExportOptions,
+    Target,
+    Work,
+    check_fit,
+    check_parts,
+    export_rows,
+    place_of,
+)
 from llm_datagen.streams.outputs.options import CSV_OPTIONS
-from llm_datagen.streams.storage.local import LocalStorage
+from llm_datagen.streams.storage.object_uri import is_object_uri
 
 KEY = "exports"
 """Where the exports stand in a run state."""
@@ -86,17 +95,19 @@ def check_exports(run_state: Mapping[str, Any], paths: Iterable[str], *, overwri
     Raises:
         ConfigError: when two of them are one file.
         StreamExistsError: when something is there already.
+        StreamError: when one is to be in a store without conditional puts.
     """
-    known = {os.path.realpath(path): path for path in paths}
+    known = {_real(path): path for path in paths}
     for target in _targets(run_state):
         for path in {target.path, target.base, target.manifest_path}:
-            other = known.get(os.path.realpath(path))
+            other = known.get(_real(path))
             if other is not None:
                 raise ConfigError(
                     f"{target.path} would be an export, and {other} a stream or an export of the same run"
                 )
-        known |= {os.path.realpath(path): path for path in {target.path, target.base, target.manifest_path}}
+        known |= {_real(path): path for path in {target.path, target.base, target.manifest_path}}
         work = _work(target)
+        work.check_place()
         made = work.manifest() or work.plan()
         if made is not None and overwrite and made.get("owner") == run_state["pipeline_id"]:
             continue
@@ -114,7 +125,8 @@ def remove_exports(run_state: Mapping[str, Any] | None) -> None:
         work = _work(target)
         made = work.manifest() or work.plan()
         if made is not None and made.get("owner") == (run_state or {})["pipeline_id"]:
-            work.remove_outputs()
+            with work.locked():
+                work.remove_outputs()
 
 
 def are_made(run_state: Mapping[str, Any]) -> bool:
@@ -126,10 +138,11 @@ def are_made(run_state: Mapping[str, Any]) -> bool:
         return False
     seal = stream.read_seal()
     for target in _targets(run_state):
-        made = _work(target).manifest()
+        work = _work(target)
+        made = work.manifest()
         if made is None or (seal is not None and made["source"].get("sealed_at") != seal.sealed_at):
             return False
-        if target.success_path is not None and not os.path.exists(target.success_path):  # noqa: PTH110
+        if target.success_path is not None and work.place.size(target.success_path) is None:
             return False
     return True
 
@@ -196,7 +209,7 @@ def verify_exports(run_state: Mapping[str, Any]) -> list[str]:
             if run_state["status"] == "completed":
                 findings.append(f"{target.manifest_path} is gone; resume the run, which exports again")
         else:
-            findings += check_parts(target, manifest, work.storage)
+            findings += check_parts(target, manifest, work.place)
     return findings
 
 
@@ -214,7 +227,11 @@ def _targets(run_state: Mapping[str, Any]) -> list[Target]:
 
 
 def _work(target: Target) -> Work:
-    return Work(target, cast(LocalStorage, FileStream.storage))
+    return Work(target, place_of(target))
+
+
+def _real(path: str) -> str:
+    return path if is_object_uri(path) else os.path.realpath(path)
 
 
 def _maker(made: Mapping[str, Any]) -> str:

@@ -15,20 +15,7 @@ from pathlib import Path
 
 from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError
-from llm_datagen.streams.storage.object_uri import SCHEMES, ObjectUri, is_object_uri
-
-
-def refuse_path_of_uri(name: str, given: str | os.PathLike[str]) -> str:
-    """Return a folder as text.
-
-    Raises:
-        ConfigError: when it is a Path that was made of a URI: two slashes in it became one.
-    """
-    text = os.fspath(given)
-    scheme, _, rest = text.partition(":/")
-    if scheme in SCHEMES and not rest.startswith("/"):
-        raise ConfigError(f"{name} is {text!r}, a URI that lost a slash, as in a Path; give text: '{scheme}://{rest}'")
-    return text
+from llm_datagen.streams.storage.object_uri import SCHEMES, ObjectUri, is_object_uri, refuse_path_of_uri
 
 
 def absolute(results_dir: str | os.PathLike[str]) -> str:

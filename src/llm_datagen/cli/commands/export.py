@@ -29,7 +29,8 @@ def export(
         typer.Option(
             "--to",
             metavar="TARGET",
-            help="out.parquet, out-{shard:05}.jsonl.zst, {column}/out.csv, chatml:PATH, hf-folder:DIR, or hf://org/name.",
+            help="out.parquet, out-{shard:05}.jsonl.zst, {column}/out.csv, chatml:PATH, hf-folder:DIR, any of them in "
+            "s3://bucket/…, gs:// or az://, or hf://org/name.",
             show_default=False,
         ),
     ],

@@ -2,7 +2,8 @@
 
 from llm_datagen.streams.outputs.export import Exported, check_fit, export_rows
 from llm_datagen.streams.outputs.options import ExportOptions
+from llm_datagen.streams.outputs.places import place_of
 from llm_datagen.streams.outputs.target import Target
 from llm_datagen.streams.outputs.work import Work, check_parts
 
-__all__ = ["ExportOptions", "Exported", "Target", "Work", "check_fit", "check_parts", "export_rows"]
+__all__ = ["ExportOptions", "Exported", "Target", "Work", "check_fit", "check_parts", "export_rows", "place_of"]

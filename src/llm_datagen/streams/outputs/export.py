@@ -11,22 +11,21 @@ import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from llm_datagen.errors import ConfigError, StreamChangedError, StreamExistsError
 from llm_datagen.streams.block import Block
-from llm_datagen.streams.file_streams import FileStream
 from llm_datagen.streams.outputs.arrow import WrongGuessError, pyarrow, schema_given
 from llm_datagen.streams.outputs.columns import GUESS, TABLES, columns_of, guessed
 from llm_datagen.streams.outputs.folder_files import write_folder_files
 from llm_datagen.streams.outputs.options import CSV_OPTIONS, DEFAULT_SHARD_BYTES, ExportOptions
+from llm_datagen.streams.outputs.paths import joined, name_of
+from llm_datagen.streams.outputs.places import place_of
 from llm_datagen.streams.outputs.source_rows import SourceRows
 from llm_datagen.streams.outputs.target import Target
 from llm_datagen.streams.outputs.window import Window
 from llm_datagen.streams.outputs.work import Work
 from llm_datagen.streams.storage.compression import compression_of
-from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.stream import Stream
 
 
@@ -58,7 +57,7 @@ class Exported:
     @property
     def paths(self) -> list[str]:
         """The paths of the files."""
-        return [str(Path(self.target.root) / part["path"]) for part in self.parts]
+        return [joined(self.target.root, part["path"]) for part in self.parts]
 
 
 def export_rows(
@@ -89,13 +88,13 @@ def export_rows(
         StreamExistsError: when the target is there already, and was made from something else.
         StreamBusyError: when another process exports there.
         StopRun: when it was stopped.
-        DiskError: when the disk refuses.
+        LeaseLostError: when the target is in a store, and another process has taken it over.
+        DiskError: when the disk, or the store, refuses.
     """
     target = target.absolute()
     check_fit(target, options)
     source = SourceRows(stream, stopped)
-    storage = cast(LocalStorage, FileStream.storage)
-    work = Work(target, storage)
+    work = Work(target, place_of(target))
     given = None if options.schema is None else schema_given(options.schema)
     request = {
         "target": {"kind": target.kind, "path": target.path},
@@ -207,11 +206,11 @@ class _Export:
     def _gather_errors(self, windows: int) -> None:
         from llm_datagen.streams.outputs.part_file import PartFile
 
-        file = PartFile(self._work.storage, self._target.errors_path, self._work.temporary(0))
+        file = PartFile(self._work.place, self._target.errors_path, self._work.temporary(0))
         try:
             for number in range(windows):
                 with contextlib.suppress(FileNotFoundError):
-                    errors = self._work.storage.open_read(self._work.errors_path(number))
+                    errors = self._work.place.open_read(self._work.errors_path(number))
                     at = 0
                     try:
                         while piece := errors.read_at(at, 1 << 20):
@@ -233,7 +232,7 @@ def check_fit(target: Target, options: ExportOptions) -> None:
     """
     sizes = options.rows_per_shard or options.bytes_per_shard
     if sizes is not None and not target.is_sharded:
-        stem, dot, endings = Path(target.path).name.partition(".")
+        stem, dot, endings = name_of(target.path).partition(".")
         raise ConfigError(
             f"{target.path} has no {{shard}} in it, so all rows go into one file; for several, write "
             f"{stem}-{{shard:05}}{dot}{endings}"
@@ -244,6 +243,7 @@ def check_fit(target: Target, options: ExportOptions) -> None:
         raise ConfigError(f"{min(of_csv)}= is for CSV, and {target.path} is {target.kind}; leave it out")
     if target.kind in TABLES:
         pyarrow()
+    place_of(target)
     if target.compression is not None:
         compression_of(target.compression)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from llm_datagen.streams.formats.json_text import dumps
+from llm_datagen.streams.outputs.paths import joined
 from llm_datagen.streams.outputs.target import HF_FILES, Target
 from llm_datagen.streams.outputs.work import Work
 
@@ -29,4 +30,4 @@ def write_folder_files(target: Target, parts: Sequence[dict[str, Any]], plan: di
     }
     info = {"citation": "", "description": "", "homepage": "", "license": ""}
     for name, value in zip(HF_FILES, (state, info), strict=True):
-        work.put(str(Path(target.path) / name), dumps(value))
+        work.put(joined(target.path, name), dumps(value))

@@ -1,19 +1,15 @@
 """A part of an export: a file that comes into its place whole, or not at all.
 
-It is written to a hidden temporary name, synced, renamed, and its folder synced. What a process that died has left
-of it is written over by the next one.
+How it gets there is the matter of its place. What a process that died has left of it is written over by the next one.
 """
 
 from __future__ import annotations
 
-import contextlib
 import zlib
-from pathlib import Path
 from typing import Any
 
+from llm_datagen.streams.outputs.place import OutputPlace
 from llm_datagen.streams.storage.compression import Compression
-from llm_datagen.streams.storage.local import LocalStorage
-from llm_datagen.streams.storage.os_errors import named
 
 _CHUNK = 1 << 20
 
@@ -22,7 +18,7 @@ class PartFile:
     """Writes a part. One thread at a time uses it; other programs' writers take it for a binary file.
 
     Args:
-        storage: what keeps it.
+        place: what keeps it.
         path: where it goes.
         temporary: where it lies until it is whole, on the same file system.
         compression: how it is compressed, as a member for each mebibyte of what it holds; None: not.
@@ -31,25 +27,17 @@ class PartFile:
         DiskError: when it cannot be made.
     """
 
-    def __init__(
-        self, storage: LocalStorage, path: str, temporary: str, compression: Compression | None = None
-    ) -> None:
+    def __init__(self, place: OutputPlace, path: str, temporary: str, compression: Compression | None = None) -> None:
         self.path = path
         self.size = 0
         self.crc = 0
         self.rows = 0
         self.closed = False
-        self._storage = storage
-        self._temporary = temporary
         self._compression = compression
         self._waiting = bytearray()
         self._given = 0
         self._is_abandoned = False
-        try:
-            storage.make_folder(str(Path(temporary).parent))
-            self._file = storage.open_file(temporary, "wb")
-        except OSError as error:
-            raise named(error, temporary) from error
+        self._file = place.new_file(path, temporary)
 
     def write(self, data: Any) -> int:
         """Add bytes.
@@ -90,26 +78,16 @@ class PartFile:
         """Put it into its place.
 
         Raises:
-            DiskError: when the disk refuses.
+            DiskError: when the disk, or the store, refuses.
         """
         self._flush(is_last=True)
-        try:
-            folder = str(Path(self.path).parent)
-            with self._file:
-                self._storage.sync_file(self._file)
-            self._storage.make_folder(folder)
-            self._storage.rename(self._temporary, self.path)
-            self._storage.sync_folder(folder)
-        except OSError as error:
-            raise named(error, self.path) from error
+        self._file.put()
         self.closed = True
 
     def abandon(self) -> None:
         """Remove what there is of it. What is given from then on is dropped."""
         self._is_abandoned = self.closed = True
-        self._file.close()
-        with contextlib.suppress(OSError):
-            self._storage.unlink(self._temporary)
+        self._file.abandon()
 
     def _flush(self, *, is_last: bool = False) -> None:
         # Pieces of equal lengths, however they came: so that a part that is made again is the same.
@@ -117,13 +95,10 @@ class PartFile:
             piece = bytes(self._waiting[:_CHUNK])
             del self._waiting[:_CHUNK]
             data = piece if self._compression is None else self._compression.compress(piece)
-            try:
-                self._storage.write(self._file, data)
-            except OSError as error:
-                raise named(error, self.path) from error
+            self._file.write(data)
             self.size += len(data)
             self.crc = zlib.crc32(data, self.crc)
         if is_last and not self.size and self._compression is not None:
             data = self._compression.compress(b"")  # an empty file is no whole file of any compression
-            self._storage.write(self._file, data)
+            self._file.write(data)
             self.size, self.crc = len(data), zlib.crc32(data)

@@ -6,14 +6,15 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
 from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError
+from llm_datagen.streams.outputs.paths import absolute, joined, name_of, parent_of, split_place
 from llm_datagen.streams.storage.compression import compression_of, ending_of
-from llm_datagen.streams.storage.object_uri import is_object_uri
+from llm_datagen.streams.storage.object_uri import ObjectUri, is_object_uri, refuse_path_of_uri
 
 KINDS = ("parquet", "jsonl", "csv", "chatml", "hf-folder")
 """The formats of exports."""
@@ -36,7 +37,8 @@ class Target:
 
     Attributes:
         kind: one of `KINDS`.
-        path: the path, or a template with ``{shard}``, ``{shard:05}`` or ``{column}`` in it; of a folder, the folder.
+        path: the path, or the address in an object store; or a template of one, with ``{shard}``, ``{shard:05}`` or
+            ``{column}`` in it; of a folder, the folder.
     """
 
     kind: str
@@ -52,19 +54,18 @@ class Target:
         given = os.fspath(text) if isinstance(text, os.PathLike) else text
         path = check_path("the target of an export", given)
         kind, colon, rest = path.partition(":")
-        if is_object_uri(rest if kind in KINDS else path):
-            raise ConfigError(
-                f"{path}: exports are not made in object stores; export to a file of this machine, and copy it there"
-            )
         if colon and kind in KINDS:
             path = rest.removeprefix("//")
+        elif is_object_uri(path):
+            kind = _kind_by_ending(path)
         elif colon and "://" in path:
             raise ConfigError(f"{path!r}: the format {kind!r} is not known; known are {', '.join(KINDS)}")
         else:
             kind = _kind_by_ending(path)
         if not path:
             raise ConfigError(f"{text!r} names a format, and no path; say where: {kind}:out{_NEW_ENDINGS[kind]}")
-        target = cls(kind, path)
+        path = refuse_path_of_uri("the target of an export", path)
+        target = cls(kind, path.rstrip("/") if kind == "hf-folder" and is_object_uri(path) else path)
         target.check()
         return target
 
@@ -84,6 +85,13 @@ class Target:
             compression_of(self.compression)
         if any(not name for name in self.fields):
             raise ConfigError(f"{self.path}: {{}} names nothing; write {{shard}} or {{column}}")
+        if self.is_remote and "{" in ObjectUri.parse(self.path).bucket:
+            raise ConfigError(f"{self.path}: all parts go into one bucket; leave {{…}} out of its name")
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is in an object store."""
+        return is_object_uri(self.path)
 
     @property
     def compression(self) -> str | None:
@@ -115,17 +123,18 @@ class Target:
         """The folder in which everything lies."""
         if self.kind == "hf-folder":
             return self.path
-        parts = PurePath(self.path).parts[:-1]
+        place, path = split_place(self.path)
+        parts = path.parts[:-1]
         fixed = next((number for number, part in enumerate(parts) if "{" in part), len(parts))
-        return str(PurePath(*parts[:fixed])) if fixed else "."
+        return place + str(type(path)(*parts[:fixed])) if fixed else place.rstrip("/") or "."
 
     @property
     def base(self) -> str:
         """The path that names of what lies beside the parts begin with: that of the only part, if there is only one."""
         if self.kind == "hf-folder":
             return self.path.rstrip("/")
-        name = re.sub(r"[-_.]?" + _FIELD.pattern, "", PurePath(self.path).name)
-        return str(Path(self.root) / (name if name.strip(".") else "rows"))
+        name = re.sub(r"[-_.]?" + _FIELD.pattern, "", name_of(self.path))
+        return joined(self.root, name if name.strip(".") else "rows")
 
     @property
     def manifest_path(self) -> str:
@@ -140,18 +149,17 @@ class Target:
     @property
     def success_path(self) -> str | None:
         """What says that all parts are there; None when there is one, which comes whole."""
-        return str(Path(self.root) / "_SUCCESS") if self.is_folder else None
+        return joined(self.root, "_SUCCESS") if self.is_folder else None
 
     @property
     def extra_paths(self) -> list[str]:
         """The files that a folder needs besides the parts."""
-        return [str(Path(self.path) / name) for name in HF_FILES] if self.kind == "hf-folder" else []
+        return [joined(self.path, name) for name in HF_FILES] if self.kind == "hf-folder" else []
 
     @property
     def work_path(self) -> str:
         """The hidden folder of an export that is under way."""
-        base = Path(self.base)
-        return str(base.parent / f".{base.name}.export")
+        return joined(parent_of(self.base), f".{name_of(self.base)}.export")
 
     def part_path(self, number: int, values: Mapping[str, Any]) -> str:
         """Return the path of a part.
@@ -164,7 +172,7 @@ class Target:
             ValueError: when a value cannot be in a path.
         """
         if self.kind == "hf-folder":
-            return str(Path(self.path) / f"data-{number:05}.arrow")
+            return joined(self.path, f"data-{number:05}.arrow")
 
         def fill(field: re.Match[str]) -> str:
             return f"{number:{field[2] or ''}}" if field[1] == SHARD else partition_name(values.get(field[1]))
@@ -173,11 +181,11 @@ class Target:
 
     def like_parts(self) -> str:
         """Return a glob that the paths of parts match."""
-        return str(Path(self.path) / "data-*.arrow") if self.kind == "hf-folder" else _FIELD.sub("*", self.path)
+        return joined(self.path, "data-*.arrow") if self.kind == "hf-folder" else _FIELD.sub("*", self.path)
 
     def absolute(self) -> Target:
         """Return it with an absolute path."""
-        return Target(self.kind, str(Path(self.path).absolute()))
+        return Target(self.kind, absolute(self.path))
 
 
 def partition_name(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import StreamError
@@ -16,6 +15,7 @@ from llm_datagen.streams.outputs.columns import GUESS, TABLES
 from llm_datagen.streams.outputs.csv_writer import CsvWriter
 from llm_datagen.streams.outputs.options import ExportOptions
 from llm_datagen.streams.outputs.part_file import PartFile
+from llm_datagen.streams.outputs.paths import relative_to
 from llm_datagen.streams.outputs.source_rows import Batcher, SourceRows
 from llm_datagen.streams.outputs.table_writers import ArrowPart, ParquetPart
 from llm_datagen.streams.outputs.target import Target
@@ -71,12 +71,13 @@ class Window:
         """Put the parts in place, and return what the work keeps of them."""
         for batch in self._batcher.rest():
             self._write(batch)
+        if self._columns:
+            self._work.note_paths(self._number, [self._relative(path) for path in sorted(self._parts)])
         parts = []
         for path, (part, writer) in sorted(self._parts.items()):
             writer.close()
             part.finish()
-            where = Path(path).relative_to(self._target.root)
-            parts.append({"path": str(where), "rows": part.rows, "bytes": part.size, "crc32": part.crc})
+            parts.append({"path": self._relative(path), "rows": part.rows, "bytes": part.size, "crc32": part.crc})
         if self._errors is not None:
             self._errors.finish()
         return {"failed": self._failed, "parts": parts}
@@ -90,6 +91,9 @@ class Window:
                     writer.abandon()
         if self._errors is not None and not self._errors.closed:
             self._errors.abandon()
+
+    def _relative(self, path: str) -> str:
+        return relative_to(path, self._target.root)
 
     def _write(self, batch: Block) -> None:
         if self._copies:
@@ -145,7 +149,7 @@ class Window:
                     f"{self._target.path}: more than {_MOST_PARTITIONS} partitions in one shard; part the rows by a "
                     "column with fewer values, or make shards smaller"
                 )
-            part = PartFile(self._work.storage, path, self._work.temporary(len(self._parts)), self._compression)
+            part = PartFile(self._work.place, path, self._work.temporary(len(self._parts)), self._compression)
             try:
                 self._parts[path] = part, self._writer(part)
             except BaseException:
@@ -167,7 +171,7 @@ class Window:
     def _fail(self, number: int, row_id: Any, misfit: MisfitError) -> None:
         if self._errors is None:
             path = self._work.errors_path(self._number)
-            self._errors = PartFile(self._work.storage, path, f"{path}.tmp")
+            self._errors = PartFile(self._work.place, path, f"{path}.tmp")
         line = {"_i": row_id, "row": number, "column": misfit.column, "type": misfit.type, "reason": misfit.reason}
         self._errors.write(dumps({name: _shown(value) for name, value in line.items()}) + b"\n")
         self._failed += 1

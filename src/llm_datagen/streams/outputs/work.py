@@ -2,40 +2,43 @@
 
     .out.parquet.export/plan.json   what is exported, from what, with which columns
     .out.parquet.export/00003.json  window 3 is done: its parts are in place
+    .out.parquet.export/00003.paths the partitions of window 3, whose parts are about to be put in place
+    .out.parquet.export/lock        who exports; in a store, lease.json
     out.parquet.manifest            the list of all parts, with rows, bytes and CRC-32; after it, `_SUCCESS`
 
 A *window* is a range of source rows on a fixed grid: the rows of a shard, failed ones included. So a part that is made
-again, after a kill between its rename and the note of it, is the same byte for byte.
+again, after a kill between its rename and the note of it, is the same byte for byte. Where another export takes the
+place of one that was killed, such parts are known by their names, and removed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from llm_datagen.errors import StreamBusyError, StreamCorruptError, StreamExistsError
+from llm_datagen.errors import StreamCorruptError, StreamExistsError
 from llm_datagen.streams.checksums import CHECK_FIELD, is_unaltered, with_check
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
-from llm_datagen.streams.outputs.part_file import PartFile
+from llm_datagen.streams.outputs.paths import joined, relative_to
+from llm_datagen.streams.outputs.place import OutputPlace
 from llm_datagen.streams.outputs.target import Target
-from llm_datagen.streams.storage.local import LocalStorage
 
 FORMAT = 1
 """The version of a manifest, and of what lies in the hidden folder."""
 
+_PLAN = "plan.json"
 _PIECE = 1 << 20
 
 
-def read_checked(storage: LocalStorage, path: str) -> dict[str, Any] | None:
+def read_checked(place: OutputPlace, path: str) -> dict[str, Any] | None:
     """Return what a file of an export says; None when there is none.
 
     Raises:
         StreamCorruptError: when it was edited, or is of another version.
     """
-    data = storage.read_all(path)
+    data = place.read_all(path)
     if data is None:
         return None
     try:
@@ -55,39 +58,46 @@ class Work:
 
     Args:
         target: where the export goes; an absolute path.
-        storage: what keeps the files.
+        place: what keeps the files.
     """
 
-    def __init__(self, target: Target, storage: LocalStorage) -> None:
+    def __init__(self, target: Target, place: OutputPlace) -> None:
         self.target = target
-        self.storage = storage
+        self.place = place
         self.folder = target.work_path
-        self._plan_path = str(Path(self.folder) / "plan.json")
+        self._plan_path = joined(self.folder, _PLAN)
+
+    def check_place(self) -> None:
+        """Check that the place can be exported to.
+
+        Raises:
+            StreamError: when it cannot: a store without conditional puts.
+            DiskError: when it refuses, or cannot be reached.
+        """
+        self.place.check(self.folder)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Have the target to oneself. When nothing was begun, no folder is left behind.
+        """Have the target to oneself. When nothing is under way at the end, no folder is left behind.
 
         Raises:
             StreamBusyError: when another process exports there.
         """
-        lock = self.storage.take_lock(str(Path(self.folder) / "lock"))
-        if lock is None:
-            raise StreamBusyError(f"{self.target.path} is being exported by another process; wait until it has ended")
-        with lock:
+        with self.place.lock(self.folder, self.target.path) as lock:
             try:
                 yield
             finally:
-                if self.storage.size(self._plan_path) is None:
-                    self.clear()
+                if self.place.size(self._plan_path) is None:
+                    self._clear()
+                    lock.remove()
 
     def manifest(self) -> dict[str, Any] | None:
         """Return the manifest of the target; None when there is none."""
-        return read_checked(self.storage, self.target.manifest_path)
+        return read_checked(self.place, self.target.manifest_path)
 
     def plan(self) -> dict[str, Any] | None:
         """Return what the export that is under way was begun with; None when there is none."""
-        return read_checked(self.storage, self._plan_path)
+        return read_checked(self.place, self._plan_path)
 
     def begin(self, plan: Mapping[str, Any]) -> None:
         """Note what is exported."""
@@ -95,11 +105,15 @@ class Work:
 
     def window(self, number: int) -> dict[str, Any] | None:
         """Return what is known of a window that is done."""
-        return read_checked(self.storage, self._window_path(number))
+        return read_checked(self.place, self._window_path(number))
 
     def note_window(self, number: int, window: Mapping[str, Any]) -> None:
         """Note that the parts of a window are in place."""
         self._put(self._window_path(number), window)
+
+    def note_paths(self, number: int, paths: Sequence[str]) -> None:
+        """Note which parts of a window are about to be put in place, where that does not follow from its number."""
+        self._put(self._paths_path(number), {"paths": list(paths)})
 
     def windows(self) -> Iterator[dict[str, Any]]:
         """Yield the windows that are done, in order."""
@@ -110,21 +124,15 @@ class Work:
 
     def temporary(self, number: int) -> str:
         """Return where part `number` of a window lies until it is whole."""
-        return str(Path(self.folder) / f"part-{number}.tmp")
+        return joined(self.folder, f"part-{number}.tmp")
 
     def errors_path(self, number: int) -> str:
         """Return where the failed rows of a window are kept."""
-        return str(Path(self.folder) / f"{number:05}.errors")
+        return joined(self.folder, f"{number:05}.errors")
 
     def put(self, path: str, data: bytes) -> None:
         """Put a small file of the target in place, whole."""
-        file = PartFile(self.storage, path, self.temporary(0))
-        try:
-            file.write(data)
-            file.finish()
-        except BaseException:
-            file.abandon()
-            raise
+        self.place.put_new(path, data, self.temporary(0))
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Put the manifest in place, then `_SUCCESS`."""
@@ -134,19 +142,9 @@ class Work:
     def succeed(self) -> None:
         """Say that everything is there; what was kept to get there is removed."""
         success = self.target.success_path
-        if success is not None and self.storage.size(success) is None:
+        if success is not None and self.place.size(success) is None:
             self.put(success, b"")
-        self.clear()
-
-    def clear(self) -> None:
-        """Remove the hidden folder: the plan last, so that what is left of a folder is known by it."""
-        folder = Path(self.folder)
-        if not folder.is_dir():
-            return
-        names = sorted(path.name for path in folder.iterdir())
-        for name in [*(name for name in names if name not in {"plan.json", "lock"}), "plan.json", "lock"]:
-            self.storage.remove(str(folder / name))
-        folder.rmdir()
+        self._clear()
 
     def refuse_taken(self, *, whose: str) -> None:
         """Check that nothing is where a new export is to write.
@@ -154,62 +152,78 @@ class Work:
         Raises:
             StreamExistsError: when something is.
         """
-        found = next((path for path in self._in_place() if self.storage.size(path) is not None), None)
+        found = next((path for path in self._in_place() if self.place.size(path) is not None), None)
         if found is not None:
             raise StreamExistsError(
                 f"{found} is there already, and {whose}; choose another target, remove it, or say overwrite"
             )
 
     def remove_outputs(self) -> None:
-        """Remove what an export has made, the word that it is whole first."""
-        known = [part["path"] for made in (self.manifest(), *self.windows()) if made for part in made["parts"]]
-        root = Path(self.target.root)
+        """Remove what an export has made, the word that it is whole first. The target is locked."""
+        windows = list(self.windows())
+        known = [part["path"] for made in (self.manifest(), *windows) if made for part in made["parts"]]
+        known += self._perhaps_in_place(len(windows))
         for path in (self.target.success_path, self.target.manifest_path, self.target.errors_path):
             if path is not None:
-                self.storage.remove(path)
+                self.place.remove(path)
         for path in known:
-            self.storage.remove(str(root / path))
+            self.place.remove(joined(self.target.root, path))
         for path in self.target.extra_paths:
-            self.storage.remove(path)
-        self.clear()
+            self.place.remove(path)
+        self._clear()
+
+    def _perhaps_in_place(self, number: int) -> Sequence[str]:
+        """Return the parts of the window behind the last one that is noted: they may be in place."""
+        if self.plan() is None:
+            return ()
+        if not self.target.columns:
+            return (relative_to(self.target.part_path(number, {}), self.target.root),)
+        noted = read_checked(self.place, self._paths_path(number))
+        return () if noted is None else noted["paths"]
+
+    def _clear(self) -> None:
+        """Empty the hidden folder: the plan last, so that what is left of a folder is known by it."""
+        names = self.place.names_in(self.folder)
+        for name in sorted(names, key=lambda name: (name == _PLAN, name)):
+            self.place.remove(joined(self.folder, name))
 
     def _in_place(self) -> Iterator[str]:
         yield from filter(None, (self.target.manifest_path, self.target.success_path))
-        like = Path(self.target.like_parts())
-        root = Path(self.target.root)
-        if root.is_dir():
-            yield from map(str, root.glob(str(like.relative_to(root))))
+        yield from self.place.matching(self.target.root, self.target.like_parts())
         yield from self.target.extra_paths
 
     def _window_path(self, number: int) -> str:
-        return str(Path(self.folder) / f"{number:05}.json")
+        return joined(self.folder, f"{number:05}.json")
+
+    def _paths_path(self, number: int) -> str:
+        return joined(self.folder, f"{number:05}.paths")
 
     def _put(self, path: str, value: Mapping[str, Any]) -> None:
-        self.storage.replace(path, _dumped(value), sync=True)
+        self.place.replace(path, _dumped(value))
 
 
 def _dumped(value: Mapping[str, Any]) -> bytes:
     return with_check(dumps({"format": FORMAT, **value}))
 
 
-def check_parts(target: Target, manifest: Mapping[str, Any], storage: LocalStorage) -> list[str]:
+def check_parts(target: Target, manifest: Mapping[str, Any], place: OutputPlace) -> list[str]:
     """Return what is wrong with the parts of an export, read from beginning to end: nothing, if they are whole."""
     findings = []
     for part in manifest["parts"]:
-        path = str(Path(target.root) / part["path"])
-        size = storage.size(path)
+        path = joined(target.root, part["path"])
+        size = place.size(path)
         if size != part["bytes"]:
             what = "is gone" if size is None else f"has {size} bytes, not {part['bytes']}"
             findings.append(f"{path} {what}")
-        elif _crc(storage, path) != part["crc32"]:
+        elif _crc(place, path) != part["crc32"]:
             findings.append(f"{path} was changed: its checksum differs")
-    if (success := target.success_path) is not None and storage.size(success) is None:
+    if (success := target.success_path) is not None and place.size(success) is None:
         findings.append(f"{success} is missing: export again, which makes it")
     return findings
 
 
-def _crc(storage: LocalStorage, path: str) -> int:
-    file = storage.open_read(path)
+def _crc(place: OutputPlace, path: str) -> int:
+    file = place.open_read(path)
     try:
         at = crc = 0
         while piece := file.read_at(at, _PIECE):

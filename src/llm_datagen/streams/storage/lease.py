@@ -34,6 +34,9 @@ LEASE_SECONDS = 30.0
 _SLACK_SECONDS = 10.0
 """How far the clocks of two hosts may be apart, where somebody only looks."""
 
+_held: set[str] = set()
+"""The tokens of the leases that this process has: one of its own that is not here could not be given back."""
+
 
 class Lease:
     """The lease of one folder. A thread of its own renews it. A subclass says what it is about.
@@ -119,7 +122,7 @@ class Lease:
         if self._thread is not None and self._lost is None:
             return True
         found = self._find()
-        if found is None or found.lease.owner is None or found.lease.owner.is_dead:
+        if found is None or found.lease.owner is None or _is_gone(found.lease.owner):
             return False
         age = datetime.now(UTC) - datetime.fromisoformat(found.lease.renewed_at)
         return abs(age.total_seconds()) <= found.lease.seconds + _SLACK_SECONDS
@@ -141,6 +144,7 @@ class Lease:
         if self._thread is not None:
             self._stop()
             self.check()
+        _held.discard(self.token)
         self._objects.remove(LEASE)
 
     # For what it is about.
@@ -170,12 +174,13 @@ class Lease:
             now = self._find()
             raise self.busy(self._busy(now.lease if now else None))
         self.fence, self._lease, self._version, self._lost = fence, lease, version, None
+        _held.add(owner.token)
 
     def _left_by_the_dead(self, found: FoundLease) -> FoundLease | None:
         """Return the lease of somebody else when it has run out; wait for that. Raises `busy` when it is renewed."""
         owner = found.lease.owner
         assert owner is not None
-        if owner.is_dead:
+        if _is_gone(owner):
             return found
         if owner.is_this_process:
             raise self.busy(self._busy(found.lease))
@@ -243,6 +248,7 @@ class Lease:
             self._thread = None
 
     def _give_back(self) -> None:
+        _held.discard(self.token)
         with self._putting, contextlib.suppress(DatagenError):  # what is left there keeps others out for a while
             if self._lease is not None and self._lost is None:
                 given = replace(self._lease, owner=None, renewals=self._lease.renewals + 1)
@@ -264,3 +270,8 @@ class Lease:
     def _busy(self, lease: LeaseRecord | None) -> str:
         by = f" by {lease.owner}" if lease is not None and lease.owner is not None else ""
         return f"{self._name} is being {self.doing}{by}; {self.hint}"
+
+
+def _is_gone(owner: Owner) -> bool:
+    """Return whether an owner is known to have it no more."""
+    return owner.is_dead or (owner.is_this_process and owner.token not in _held)

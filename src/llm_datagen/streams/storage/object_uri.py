@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import NamedTuple, Self
 
@@ -65,6 +66,19 @@ class ObjectUri(NamedTuple):
 def is_object_uri(uri: str) -> bool:
     """Return whether a URI is of an object store."""
     return uri.partition("://")[0] in SCHEMES and "://" in uri
+
+
+def refuse_path_of_uri(name: str, given: str | os.PathLike[str]) -> str:
+    """Return a path, or a URI, as text.
+
+    Raises:
+        ConfigError: when it is a Path that was made of a URI: two slashes in it became one.
+    """
+    text = os.fspath(given)
+    scheme, _, rest = text.partition(":/")
+    if scheme in SCHEMES and not rest.startswith("/"):
+        raise ConfigError(f"{name} is {text!r}, a URI that lost a slash, as in a Path; give text: '{scheme}://{rest}'")
+    return text
 
 
 def _without_secrets(uri: str) -> str:

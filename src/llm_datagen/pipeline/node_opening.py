@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.config import settings_in
+from llm_datagen.errors import ConfigError
 from llm_datagen.executors.process.pickling import pack
 from llm_datagen.operators import Call
 from llm_datagen.pipeline.binding import Binding
@@ -17,6 +18,7 @@ from llm_datagen.streams import Sink
 from llm_datagen.streams.dead_letters import dead_letter_abandoned
 from llm_datagen.streams.dispatch_log import DispatchLog, abandoned
 from llm_datagen.streams.recovery import check_recoverable
+from llm_datagen.streams.storage.logs import HasLogs
 from llm_datagen.streams.tails import Tails
 
 _OF_STAGES = [each.name for each in fields(OpenedNode) if each.name in settings_in(NodeAloneSettings)]
@@ -35,6 +37,12 @@ def check_node(node: Binding) -> bytes | None:
         StreamError: when the output cannot be continued; see `Sink`.
     """
     source, output = node.input, node.output
+    if node.settings["delivery"] != "exactly_once" and isinstance(output.storage, HasLogs):
+        raise ConfigError(
+            f"{node.node_id}: delivery={node.settings['delivery']!r} needs an output that only one process can have "
+            f"open, and an object store has no such files ({output.uri}); write to this machine, or leave "
+            "delivery='exactly_once'"
+        )
     output.check_seal()
     seal = output.read_seal()
     if seal is not None and node.is_finished():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 
 from llm_datagen.errors import StreamMissingError
-from llm_datagen.streams.storage.bucket import Bucket, Found, Version
+from llm_datagen.streams.storage.bucket import Bucket, Found, Range, Version
 from llm_datagen.streams.storage.object_parts import Chain, Head, Piece
 
 FIRST_BYTES = 64 * 1024
@@ -119,10 +119,11 @@ class ObjectReadFile:
         if self._whole is not None:
             return self._bucket.read(self._key, begin, end, self._whole.version)
         assert self._chain is not None
-        return b"".join(
-            self._bucket.read(piece.key, max(begin, piece.begin) - piece.begin, min(end, piece.end) - piece.begin)
+        wanted = [
+            Range(piece.key, max(begin, piece.begin) - piece.begin, min(end, piece.end) - piece.begin)
             for piece in pieces_between(self._chain.pieces, begin, end)
-        )
+        ]
+        return self._bucket.read(*wanted[0]) if len(wanted) == 1 else b"".join(self._bucket.read_all(wanted))
 
     def _gone(self) -> StreamMissingError:
         return StreamMissingError(

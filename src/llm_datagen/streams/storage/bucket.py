@@ -41,6 +41,10 @@ class Patience:
     seconds: float = 1.0
 
 
+PATIENCE = Patience()
+"""How long all requests are repeated, unless said otherwise."""
+
+
 class Found(NamedTuple):
     """An object that is there.
 
@@ -79,7 +83,7 @@ class Bucket:
     def __init__(self, client: ObjectStore, name: str, patience: Patience | None = None) -> None:
         self._client = client
         self.name = name
-        self._patience = patience or Patience()
+        self._patience = patience or PATIENCE
 
     def find(self, key: str) -> Found | None:
         """Return size and version of an object; None when there is none."""

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from .kit.object_store import bucket, store_server  # noqa: F401 - fixtures
 from .kit.s3 import S3Bucket, S3Server
 from .kit.support import Bench
 from .kit.tiers import leave_to_the_nightly_run, nothing_started, table, tier_of
@@ -76,6 +75,10 @@ def _tier(request: pytest.FixtureRequest) -> Iterator[None]:
 def s3_server() -> Iterator[S3Server]:
     """A server for this process; it is started by the first test that needs it."""
     server = S3Server()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        S3Bucket(server).all_keys()  # the threads of the client's library, which stay, are there before tests look
     yield server
     server.close()
 

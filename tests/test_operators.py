@@ -29,6 +29,7 @@ class Context:
     node_id = "node_0"
     pipeline_id = ""
     folder = None
+    state: Any = None
 
     def report_usage(self, usage: Any) -> None: ...
 

@@ -62,7 +62,16 @@ if TYPE_CHECKING:
         UnknownProtocolError,
         WorkerDiedError,
     )
-    from llm_datagen.operators import BaseOperator, FunctionOperator, INodeContext, IOperator, Operator, Result, Row
+    from llm_datagen.operators import (
+        BaseOperator,
+        FunctionOperator,
+        INodeContext,
+        IOperator,
+        IState,
+        Operator,
+        Result,
+        Row,
+    )
     from llm_datagen.pipeline.fan_out import Route
     from llm_datagen.pipeline.node import UnifiedNode
     from llm_datagen.pipeline.node_pipeline import UnifiedNodePipeline
@@ -73,6 +82,7 @@ if TYPE_CHECKING:
     from llm_datagen.runs.logs.rotation import LogFile
     from llm_datagen.runs.status import NodeReport, PipelineStatus, RunReport, Status
     from llm_datagen.streams import CsvStream, FileStream, JsonlStream, MemoryStream, StreamFactory
+    from llm_datagen.streams.rows import Derived
 
 __all__ = [
     "BaseOperator",
@@ -84,6 +94,7 @@ __all__ = [
     "DataConfig",
     "DatagenError",
     "DefaultPipelineHooks",
+    "Derived",
     "DiskError",
     "FailurePolicy",
     "FailureRecord",
@@ -93,6 +104,7 @@ __all__ = [
     "INodeContext",
     "IOperator",
     "IPipelineHooks",
+    "IState",
     "IdError",
     "InputWarning",
     "JsonlStream",
@@ -150,7 +162,7 @@ __all__ = [
 
 _HOMES = {
     "config": "DataConfig FailurePolicy NodeConfig WriterConfig",
-    "operators": "BaseOperator FunctionOperator INodeContext IOperator Operator Result Row",
+    "operators": "BaseOperator FunctionOperator INodeContext IOperator IState Operator Result Row",
     "pipeline.fan_out": "Route",
     "pipeline.node": "UnifiedNode",
     "pipeline.node_pipeline": "UnifiedNodePipeline",
@@ -160,6 +172,7 @@ _HOMES = {
     "runs.logs.rotation": "LogFile",
     "runs.status": "NodeReport PipelineStatus RunReport Status",
     "streams": "CsvStream FileStream JsonlStream MemoryStream StreamFactory",
+    "streams.rows": "Derived",
 }
 """Where each name is defined; the others are errors. A module is imported when one of its names is asked for."""
 

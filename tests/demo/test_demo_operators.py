@@ -20,6 +20,7 @@ class Context:
     node_id = "node_0"
     pipeline_id = "p"
     folder = None
+    state: Any = None
 
     def __init__(self) -> None:
         self.lines: list[str] = []

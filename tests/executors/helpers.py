@@ -31,6 +31,7 @@ class Ctx:
     node_id = "n"
     pipeline_id = "p"
     folder = None
+    state: Any = None
 
     def __init__(self) -> None:
         self.cancelled = False

@@ -9,7 +9,6 @@ import importlib
 import json
 import math
 import random
-from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -79,10 +78,10 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
     "fixed bytes": (lambda: pa.binary(2), b"ab", "YWI="),
     "date": (lambda: pa.date32(), dt.date(2024, 2, 29), "2024-02-29"),
     "time": (lambda: pa.time64("us"), dt.time(1, 2, 3, 4), "01:02:03.000004"),
-    "timestamp s": (lambda: pa.timestamp("s"), dt.datetime(2024, 1, 2, 3, 4, 5), "2024-01-02 03:04:05"),
-    "timestamp ns": (lambda: pa.timestamp("ns"), 1704164645123456789, "2024-01-02 03:04:05.123456789"),
-    "timestamp UTC": (lambda: pa.timestamp("ms", "UTC"), 1704164645123, "2024-01-02 03:04:05.123Z"),
-    "timestamp zone": (lambda: pa.timestamp("s", "+02:00"), 1704164645, "2024-01-02 05:04:05+0200"),
+    "timestamp s": (lambda: pa.timestamp("s"), dt.datetime(2024, 1, 2, 3, 4, 5), "2024-01-02T03:04:05"),
+    "timestamp ns": (lambda: pa.timestamp("ns"), 1704164645123456789, "2024-01-02T03:04:05.123456789"),
+    "timestamp UTC": (lambda: pa.timestamp("ms", "UTC"), 1704164645123, "2024-01-02T03:04:05.123Z"),
+    "timestamp zone": (lambda: pa.timestamp("s", "+02:00"), 1704164645, "2024-01-02T05:04:05+02:00"),
     "decimal": (
         lambda: pa.decimal128(38, 10),
         Decimal("-1234567890123456789.0123456789"),
@@ -123,34 +122,8 @@ def test_each_type_is_told_without_loss(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path / f"a.{KINDS[kind]}", pa.table(columns), kind, rows=2)
     one = {name: told for name, (_, _, told) in values.items()}
     if kind == "parquet":  # it has no seconds
-        one |= {"timestamp s": "2024-01-02 03:04:05.000", "timestamp zone": "2024-01-02 05:04:05.000+0200"}
+        one |= {"timestamp s": "2024-01-02T03:04:05.000", "timestamp zone": "2024-01-02T05:04:05.000+02:00"}
     assert rows_of(path) == [one, dict.fromkeys(columns), one]
-    for value in ("2024-01-02 03:04:05.123Z", "2024-01-02 05:04:05+0200", "2024-01-02 03:04:05.123456"):
-        dt.datetime.fromisoformat(value)  # any reader of ISO 8601 takes them
-
-
-def test_int96_timestamps_of_old_writers_are_read(tmp_path: Path) -> None:
-    table = pa.table({"t": pa.array([1704164645123456789, None], pa.timestamp("ns"))})
-    pq.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
-    assert rows_of(tmp_path / "a.parquet") == [{"t": "2024-01-02 03:04:05.123456789"}, {"t": None}]
-
-
-@pytest.mark.parametrize(
-    ("make", "says"),
-    [
-        (lambda: pa.array([dt.timedelta(1)]), r"column 'x': the type duration\[us\] has no place in a row"),
-        (lambda: pa.array([[dt.timedelta(1)]]), r"column 'x': the type duration"),
-        (
-            lambda: pa.array([[("k", 1), ("k", 2)]], pa.map_(pa.string(), pa.int64())),
-            "column 'x': a map has a key",
-        ),
-    ],
-    ids=["duration", "durations in lists", "a key twice"],
-)
-def test_what_a_row_cannot_hold_is_refused_with_its_column(tmp_path: Path, make: Any, says: str) -> None:
-    path = write(tmp_path / "a.parquet", pa.table({"x": make()}))
-    with pytest.raises(StreamError, match=says):
-        rows_of(path)
 
 
 @pytest.mark.parametrize("nan", ["error", "null"])
@@ -199,7 +172,11 @@ def test_rows_come_back_from_parquet(tmp_path: Path, rows: list[dict[str, Any]],
 
 @pytest.mark.parametrize("kind", ["parquet", "stream"])
 def test_columns_are_chosen_by_the_uri(tmp_path: Path, kind: str) -> None:
-    table = pa.table({"a": [1], "b, c": [2], "x": pa.array([dt.timedelta(1)])})
+    table = (
+        pa.table({"a": [1], "b, c": [2], "x": pa.array([(1, 2, 3)], pa.month_day_nano_interval())})
+        if kind == "stream"
+        else pa.table({"a": [1], "b, c": [2], "x": [1]})
+    )
     path = write(tmp_path / f"a.{KINDS[kind]}", table, kind)
     assert rows_of(path, "?columns=b%2C c,a") == [{"a": 1, "b, c": 2}]
     with pytest.raises(StreamError, match=r"has no column 'z'; it has 'a', 'b, c', 'x'"):
@@ -284,29 +261,3 @@ def test_a_table_that_was_edited_is_refused(bench: Bench) -> None:
 def test_a_table_is_no_output_that_a_node_appends_to(tmp_path: Path) -> None:
     with pytest.raises(StreamError, match="rows are not appended to a table"):
         StreamFactory.create(f"parquet://{tmp_path}/a.parquet").get_writer()
-
-
-def test_moments_that_64_bits_or_the_calendar_do_not_hold_are_refused_by_column(tmp_path: Path) -> None:
-    far = pa.table({"v": pa.array([32_503_680_000_000_000], pa.timestamp("us"))})  # the year 3000
-    pq.write_table(far, tmp_path / "far.parquet", use_deprecated_int96_timestamps=True)
-    days = pa.array([0, 2**31 - 1], pa.int32()).cast(pa.date32())
-    for column in (days, pa.array([[0], [2**62]], pa.list_(pa.timestamp("s")))):
-        with pa.ipc.new_stream(tmp_path / "far.arrow", pa.schema([("v", column.type)])) as writer:
-            writer.write_table(pa.table({"v": column}))
-        with pytest.raises(StreamError, match=r"far\.arrow .*column 'v': a .* out of the range of the calendar"):
-            read_lines(tmp_path / "far.arrow")
-    with pytest.raises(StreamError, match=r"far\.parquet .*column 'v' \(INT96\) holds a moment before 1677"):
-        read_lines(tmp_path / "far.parquet")
-
-
-def test_text_that_is_no_utf8_refuses_its_row_and_no_other(tmp_path: Path) -> None:
-    buffers = [None, pa.py_buffer(b"\0\0\0\0\3\0\0\0\5\0\0\0"), pa.py_buffer(b"\xed\xa0\x80ok")]
-    table = pa.table({"n": [1, 2], "v": pa.Array.from_buffers(pa.string(), 2, buffers)})
-    pq.write_table(table, tmp_path / "in.parquet")
-    assert read_lines(tmp_path / "in.parquet") == [b'{"n":1,"v":"\xed\xa0\x80"}', b'{"n":2,"v":"ok"}']
-
-
-def read_lines(path: Path) -> list[bytes]:
-    """Return the lines of all rows of a table, undecoded."""
-    with closing(StreamFactory.create(str(path)).cursor(follow=False)) as cursor:
-        return [record for block in iter(lambda: cursor.read(100), None) for record in block.records]

@@ -18,16 +18,17 @@ from llm_datagen import (
     DiskError,
     INodeContext,
     PipelineBusyError,
-    PipelineNotFoundError,
+    PipelineExistsError,
     StopRun,
 )
 from llm_datagen.cli.run_view import all_runs, read_run
-from llm_datagen.errors import ResumeWarning
+from llm_datagen.errors import LeaseLostError, ResumeWarning
 from llm_datagen.runs import RunFolder, lease, owner, state_file, store
-from llm_datagen.streams.storage import versions
+from llm_datagen.streams.storage import object_clients
+from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 
-from ..kit.object_store import StoreServer
 from ..kit.programs import Program
+from ..kit.s3 import ENVIRONMENT, Application, Environ, S3Bucket, status
 from ..kit.support import Bench, eventually, lines, numbered
 
 JOB = """
@@ -71,9 +72,16 @@ def same(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def results(bucket: str) -> str:
+def results(s3: S3Bucket) -> str:
     """Where runs are kept."""
-    return f"{bucket}/runs"
+    return s3.uri("runs")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no request repeated."""
+    monkeypatch.setattr(object_clients, "_RETRIES", 0)
+    monkeypatch.setenv("AWS_COMMENT", "a client of its own")
 
 
 @pytest.fixture
@@ -192,81 +200,87 @@ def test_a_lease_that_is_renewed_is_not_taken(
 
 
 def test_a_store_that_is_away_for_a_while_is_waited_for(
-    bench: Bench, results: str, store_server: StoreServer, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, s3: S3Bucket, results: str, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.give(numbered(1))
     bench.pipeline([same], results_dir=results).create("a")
     folder = RunFolder(results, "a")
     folder.lock.acquire()
     run_state = folder.load()
-    with store_server.intercepted(lambda _: "503 Slow Down"):
-        assert not folder.save(run_state, may_wait=True)
-        monkeypatch.setattr(store, "PATIENCE_SECONDS", 0)
-        with pytest.raises(DiskError, match="the store cannot be reached, or does not answer"):
-            folder.save(run_state, may_wait=True)
+    s3.server.fail("PUT", "runtime.json", status(503, "SlowDown"), times=2)
+    assert not folder.save(run_state, may_wait=True)
+    monkeypatch.setattr(store, "PATIENCE_SECONDS", 0)
+    with pytest.raises(DiskError, match="the store answers with an error"):
+        folder.save(run_state, may_wait=True)
     assert folder.save(run_state, may_wait=True)
     folder.lock.release()
 
 
-def test_a_save_whose_answer_was_lost_is_known_as_ones_own(
-    bench: Bench, results: str, store_server: StoreServer
+def test_a_lease_that_cannot_be_renewed_is_lost(
+    bench: Bench, s3: S3Bucket, results: str, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.3)
+    bench.give(numbered(1))
+    bench.pipeline([same], results_dir=results).create("a")
+    folder = RunFolder(results, "a")
+    folder.lock.acquire()
+    s3.server.fail("PUT", "lease.json", status(503, "SlowDown"), times=1000)
+    with pytest.raises(LeaseLostError, match=r"its lease could not be renewed for 0 s: .* resume it when the store"):
+        eventually(folder.check)
+    folder.lock.release()
+
+
+def test_a_save_whose_answer_was_lost_is_known_as_ones_own(bench: Bench, s3: S3Bucket, results: str) -> None:
     bench.give(numbered(1))
     bench.pipeline([same], results_dir=results).create("a")
     folder = RunFolder(results, "a")
     folder.lock.acquire()
     run_state = folder.load()
-    other = RunFolder(results, "a")
-    other.load()
-    run_state["fence"] = folder.lock.fence  # type: ignore[union-attr]
-    other._fenced.replace(state_file.serialize(run_state), 0)  # as the request did whose answer never came
+    assert isinstance(folder.lock, lease.RunLease)
+    late = {**run_state, "fence": folder.lock.fence}
+    s3.put("runs/a/runtime.json", state_file.serialize(late))  # by a request of this holder that was long under way
     assert folder.save(run_state)
     folder.lock.release()
 
 
 def test_a_store_that_ignores_conditions_is_refused(
-    bench: Bench, results: str, store_server: StoreServer, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, s3: S3Bucket, results: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "_checked", set())
+    monkeypatch.setattr(OBJECT_STORAGE, "_able", set())
 
-    def ignore(environ: dict[str, Any]) -> None:
+    def ignore(environ: Environ, start_response: Any, application: Application) -> Any:
         environ.pop("HTTP_IF_NONE_MATCH", None)
         environ.pop("HTTP_IF_MATCH", None)
+        return application(environ, start_response)
 
     bench.give(numbered(1))
-    with (
-        store_server.intercepted(ignore),
-        pytest.raises(ConfigError, match=r"does not support conditional writes \(If-None-Match, If-Match\)"),
-    ):
+    s3.server.fail("PUT", "", ignore, times=1000)
+    with pytest.raises(ConfigError, match="cannot be kept there, as nothing would keep two hosts apart"):
         bench.pipeline([same], results_dir=results).create("a")
-    with pytest.raises(PipelineNotFoundError, match="runs there: none"):
-        RunFolder(results, "a").load()
+    assert not s3.all_keys()
 
 
 def test_what_is_wrong_with_a_store_is_said(
-    bench: Bench, results: str, store_server: StoreServer, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, s3: S3Bucket, results: str, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.give(numbered(1))
 
     def refused(where: str, error: type[Exception], text: str) -> None:
         with pytest.raises(error, match=text) as caught:
             bench.pipeline([same], results_dir=where).create("a")
-        assert "test-secret-key" not in str(caught.value)
+        assert ENVIRONMENT["AWS_SECRET_ACCESS_KEY"] not in str(caught.value)
 
-    refused("s3://no-such-bucket/runs", DiskError, "there is no bucket s3://no-such-bucket")
-    with store_server.intercepted(lambda _: "403 Forbidden"):
-        refused(results, DiskError, "the store refuses access")
-    with store_server.intercepted(lambda _: "401 Unauthorized"):
-        refused(results, DiskError, "the store does not take the credentials; renew them, then resume")
-    with monkeypatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-        versions._store.cache_clear()
-        refused(results, DiskError, "the store cannot be reached, or does not answer")
+    refused("s3://no-such-bucket/runs", DiskError, "there is no such bucket")
+    s3.server.fail("GET", "", status(403, "AccessDenied"), times=1000)
+    s3.server.fail("PUT", "", status(403, "AccessDenied"), times=1000)
+    refused(results, DiskError, "the store refuses the credentials")
     refused("ftp://host/runs", ConfigError, "give a folder of this machine, or one of a store: s3://, gs://, az://")
-    refused("s3://", ConfigError, "must be such as s3://bucket/runs")
-    versions._store.cache_clear()
-    monkeypatch.setitem(sys.modules, "obstore.exceptions", None)
-    refused(results, ConfigError, "needs obstore: pip install")
+    refused("s3://bucket", ConfigError, "is no address of an object")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    refused(results, DiskError, "the store cannot be reached")
+    monkeypatch.setenv("AWS_COMMENT", "another client")
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    refused(results, ConfigError, "needs obstore: pip install 'llm-datagen")
 
 
 def test_what_was_spent_is_fetched_by_another_machine(
@@ -302,3 +316,28 @@ def test_a_path_that_was_made_of_a_uri_is_refused(bench: Bench, results: str) ->
             ConfigError, match=f"{name} is 's3:/bucket.*a URI that lost a slash, as in a Path; give text"
         ):
             bench.pipeline([same, same], **{name: Path(results)}).create("a")
+
+
+def test_rows_in_memory_and_the_output_of_a_run_on_a_store_are_copied_there(
+    bench: Bench, s3: S3Bucket, results: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    pipeline = bench.pipeline([same], input_uri=None, input=iter(numbered(3)), output_uri="-", results_dir=results)
+    pipeline.create("a").run()
+    copies = {"spooled-input.jsonl", "spooled-input.jsonl.done", "output.jsonl", "output.jsonl.done"}
+    state = {"runtime.json", "checkpoint.json", "lease.json"}
+    assert s3.all_keys() == {f"runs/a/{name}" for name in copies | state}
+    assert capfdbinary.readouterr().out == s3.get("runs/a/output.jsonl")
+    with pytest.raises(ConfigError, match="input: row 1 is int, and must be a dict"):
+        bench.pipeline([same], input_uri=None, input=[{"n": 1}, 2], output_uri="-", results_dir=results).create("b")
+    assert not {key for key in s3.all_keys() if key.startswith("runs/b/")}
+
+
+def test_a_run_on_a_store_is_started_afresh(bench: Bench, s3: S3Bucket, results: str) -> None:
+    bench.give(numbered(3))
+    bench.pipeline([same], results_dir=results).create("a").run()
+    s3.put("runs/a/files/budget.jsonl", b"spent")
+    with pytest.raises(PipelineExistsError, match=r"run 'a' is there already in s3://.* \(completed\)"):
+        bench.pipeline([same], results_dir=results).create("a")
+    pipeline = bench.pipeline([same], results_dir=results).create("a", if_exists="overwrite")
+    assert s3.all_keys() == {"runs/a/lease.json", "runs/a/runtime.json"}
+    assert pipeline.run().status == "completed"

@@ -13,12 +13,30 @@ import time
 from pathlib import Path
 from typing import Any
 
-from llm_datagen import DatagenError, UnifiedNode, UnifiedNodePipeline
+from llm_datagen import BaseOperator, DatagenError, INodeContext, UnifiedNode, UnifiedNodePipeline
 
 
-def double(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Make `n % 3` children of a row."""
-    return [{"n": row["n"], "k": k} for k in range(int(row["n"]) % 3)]
+class Slow(BaseOperator):
+    """Naps, and changes nothing."""
+
+    version = "1"  # jobs nap as long as they are told to
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.nap = job["nap"]
+        self.chance = random.Random(job.get("seed", 0))
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        """Return the row."""
+        time.sleep(self.nap * 2 * self.chance.random())
+        return item
+
+
+class Double(BaseOperator):
+    """Makes `n % 3` children of a row."""
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        """Return the children."""
+        return [{"n": item["n"], "k": k} for k in range(int(item["n"]) % 3)]
 
 
 def expected(rows: int) -> list[tuple[int, int]]:
@@ -28,15 +46,10 @@ def expected(rows: int) -> list[tuple[int, int]]:
 
 def pipeline_of(job: dict[str, Any]) -> UnifiedNodePipeline:
     """Return the job's pipeline: two nodes, the second of which follows the first."""
-    chance, place, ending = random.Random(job.get("seed", 0)), job["place"], job["ending"]
-
-    def slowly(row: dict[str, Any]) -> dict[str, Any]:
-        time.sleep(job["nap"] * 2 * chance.random())
-        return row
-
+    place, ending = job["place"], job["ending"]
     nodes = [UnifiedNode(name, 2, 4, writer_config={"flush_interval": 0.02}) for name in ("slow", "double")]
-    nodes[0].bind_io(f"{place}/in.{ending}", f"{place}/middle.{ending}").set_operator(slowly)
-    nodes[1].bind_io(f"{place}/middle.{ending}", f"{place}/out.{ending}").set_operator(double)
+    nodes[0].bind_io(f"{place}/in.{ending}", f"{place}/middle.{ending}").set_operator(Slow(job))
+    nodes[1].bind_io(f"{place}/middle.{ending}", f"{place}/out.{ending}").set_operator(Double())
     folder = job["folder"]
     return UnifiedNodePipeline(nodes, results_dir=f"{folder}/results", log_file=f"{folder}/platform.log")
 

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llm_datagen.errors import ConfigError, DatagenError, UnknownProtocolError
-from llm_datagen.streams import CsvStream, FileStream, JsonlStream, MemoryStream, Stream, StreamFactory
+from llm_datagen.streams import (
+    CsvStream,
+    FileStream,
+    JsonlStream,
+    MemoryStream,
+    Stream,
+    StreamFactory,
+    TableStream,
+    factory,
+    file_streams,
+)
+from llm_datagen.streams.compressed import CompressedStream
+from llm_datagen.streams.file_streams import CODECS
 from llm_datagen.streams.formats.csv import CsvCodec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
+from llm_datagen.streams.inputs.file_set import FileSet
 
 
 @pytest.fixture(autouse=True)
 def protocols(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget what a test registered."""
     monkeypatch.setattr(StreamFactory, "_protocols", dict(StreamFactory._protocols))
+    monkeypatch.setattr(factory, "CODECS", codecs := dict(CODECS))
+    monkeypatch.setattr(file_streams, "CODECS", codecs)
+    for name in ("_TABLES", "_MAY_BE_MANY", "_MAY_BE_COMPRESSED"):
+        monkeypatch.setattr(factory, name, copy(getattr(factory, name)))
 
 
 @pytest.mark.parametrize(
@@ -121,3 +139,47 @@ def test_a_protocol_needs_a_name(wrong: Any) -> None:
     """M3: the error shows what was given."""
     with pytest.raises(ConfigError, match="a protocol is a name such as 'oss'"):
         StreamFactory.register(wrong, JsonlStream)
+
+
+class SemicolonStream(FileStream):
+    codec = JsonlCodec()
+
+
+class SquareStream(TableStream):
+    def open_table(self) -> Any:
+        raise NotImplementedError
+
+
+def test_a_format_of_text_is_known_by_its_ending_its_protocol_compressed_and_in_patterns(tmp_path: Path) -> None:
+    StreamFactory.register_format(".ssv", SemicolonStream)
+    assert StreamFactory.create("a.SSV").codec is SemicolonStream.codec
+    assert isinstance(StreamFactory.create("ssv://a"), SemicolonStream)
+    for uri in ("a.ssv.gz", "ssv://a.gz"):
+        packed = StreamFactory.create(uri)
+        assert isinstance(packed, CompressedStream)
+        assert packed.codec is SemicolonStream.codec
+    (tmp_path / "a.ssv").write_text('{"n": 1}\n')
+    for uri in (f"{tmp_path}/*.ssv", f"ssv://{tmp_path}/"):
+        rows = StreamFactory.source(uri).get_reader(follow=False).read()  # type: ignore[union-attr]
+        assert list(rows) == [([{"n": 1, "_i": 0}], [0])]
+
+
+def test_a_format_of_tables_is_known_by_its_ending_and_in_patterns(tmp_path: Path) -> None:
+    StreamFactory.register_format(".square", SquareStream)
+    assert isinstance(StreamFactory.create("a.square?columns=b"), SquareStream)
+    (tmp_path / "a.square").touch()
+    files = StreamFactory.source(f"square://{tmp_path}/*")
+    assert isinstance(files, FileSet)
+    assert isinstance(files.streams[0], SquareStream)
+
+
+@pytest.mark.parametrize("ending", ["ssv", ".a.b", "", ".SSV", 3, ".gz", "."])
+def test_an_ending_that_cannot_be_is_refused(ending: Any) -> None:
+    with pytest.raises(ConfigError, match="ending"):
+        StreamFactory.register_format(ending, SemicolonStream)
+
+
+@pytest.mark.parametrize("kind", [FileStream, MemoryStream, int, SemicolonStream.codec])
+def test_what_is_no_format_is_refused(kind: Any) -> None:
+    with pytest.raises(ConfigError, match="neither a TableStream nor a FileStream with a codec"):
+        StreamFactory.register_format(".ssv", kind)

@@ -54,7 +54,7 @@ class Delivery:
         if self._sync:
             return False
         lost = False
-        if result.source_rows:
+        if result.has_outcome:
             inbox = self._writer.actor_inbox
             assert isinstance(inbox, Mailbox)
             try:
@@ -81,7 +81,7 @@ class Delivery:
 
     def _write(self, result: BlockResult) -> float | None:
         """Return the seconds waited until the writer has taken (in sync mode: committed) the results; None: never."""
-        if not result.source_rows:
+        if not result.has_outcome:
             return 0.0
         ack: Future[None] | None = Future() if self._sync else None
         write = Write(result, ack)
@@ -153,7 +153,10 @@ class OrderedDelivery(Delivery):
         self.waiting += 1
         held_back = self._enter()
         try:
-            if result.source_rows:
+            if result.is_end:  # nothing is early: all rows are done
+                waited = self._write(result)
+                lost, held_back = waited is None, held_back + (waited or 0.0)
+            elif result.source_rows:
                 self._early[result.span.start] = result
             while not lost and (due := self._early.pop(self.next_row, None)) is not None:
                 waited = self._write(due)

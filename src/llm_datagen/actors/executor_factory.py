@@ -40,6 +40,8 @@ def make_processing(opened: OpenedNode, ctx: NodeContext, allowance: ErrorAllowa
         policy=opened.policy,
         allowance=allowance,
         spill_folder=opened.sink.stream.spill_folder,
+        state=opened.sink.state,
+        end_name=opened.end_name,
     )
 
 

@@ -65,6 +65,12 @@ class InFlight:
         """Have a result delivered that took no call."""
         self._executor.deliver(self._add(block, 0), result)
 
+    def submit_end(self, rows: tuple[int, int]) -> None:
+        """Have the operator asked for what it has left at the end of its source: so many rows and bytes."""
+        count, size = rows
+        nothing = Block([], count, size, size, None, lambda record: record)
+        self._executor.submit_end(self._add(nothing, 0), rows)
+
     def _add(self, block: Block, size: int) -> int:
         self.made += 1
         self._running[self.made] = _Task(block, size)

@@ -19,7 +19,7 @@ from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.pause import PAUSE_SECONDS, PauseGate
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.actors.watchdog import StallWatchdog
-from llm_datagen.errors import FailureRecord, StopRun
+from llm_datagen.errors import FailureRecord, StopRun, StreamChangedError
 from llm_datagen.messages import (
     Batch,
     Cancel,
@@ -81,7 +81,14 @@ class NodeActor(Stage):
         self._writer = writer
         self._reader: Recipient | None = None
         self._log = log.bind(node_id=opened.node_id)
-        self._ctx = NodeContext(pipeline_id, opened.node_id, supervisor, log, folder=opened.folder)
+        self._ctx = NodeContext(
+            pipeline_id,
+            opened.node_id,
+            supervisor,
+            log,
+            folder=opened.folder,
+            state=None if opened.sink is None else opened.sink.state,
+        )
         self._delivery = make_delivery(opened, writer, self.actor_ref, self._ctx)
         position = opened.position
         self._error_budget = ErrorBudget(
@@ -100,6 +107,7 @@ class NodeActor(Stage):
         self._source_size = 0
         self._is_demanding = False
         self._is_stopping = False
+        self._has_given_end = opened.call.finish is None or opened.has_ended
 
     def begin(self) -> None:
         """Start the workers; the operator's `setup` runs on a thread of its own."""
@@ -129,6 +137,7 @@ class NodeActor(Stage):
             case Batch(block=block):
                 self._watchdog.moved()
                 self._is_demanding = False
+                self._check_not_ended()
                 self._backlog.add(block)
             case EndOfSource(total=total, size=size):
                 self._is_demanding = False
@@ -191,8 +200,11 @@ class NodeActor(Stage):
             if not self._in_flight:
                 self.end(StageOutcome.STOPPED)
         elif self._total is not None and not self._in_flight and not self._backlog.rows:
-            tell(self._writer, Finish(self._total, self._source_size))
-            self.end(StageOutcome.FINISHED)
+            if self._has_given_end:
+                tell(self._writer, Finish(self._total, self._source_size))
+                self.end(StageOutcome.FINISHED)
+            elif not self._pause_gate.is_on:
+                self._in_flight.submit_end((self._total, self._source_size))
         else:
             self._demand()
 
@@ -203,6 +215,13 @@ class NodeActor(Stage):
         if rows:
             self._is_demanding = True
             tell(self._reader, Demand(rows))
+
+    def _check_not_ended(self) -> None:
+        if self._opened.has_ended:
+            raise StreamChangedError(
+                f"{self._opened.source.uri} has more rows than when it ended, and what the operator gave at its end "
+                "(finish) is in the output; take the rows away, or start afresh with if_exists='overwrite'"
+            )
 
     # Control.
 
@@ -226,6 +245,7 @@ class NodeActor(Stage):
         self._metrics.rate_limited_s = self._dispatcher.rate_limited_s
         self._metrics.add(ended, self.clock.monotonic())
         result = ended.result
+        self._has_given_end |= result.is_end
         if result.survived:
             self._error_budget.count_survived(result.survived)
             tell(self._supervisor, RowsFailed(self.node_id, result.survived, self._error_budget.is_dead_lettered))
@@ -234,9 +254,11 @@ class NodeActor(Stage):
         rest, failure = result.rest, result.failure
         if ended.lost:  # the writer has failed, and says why itself
             self._wind_down()
-        elif failure is not None and rest is not None and not self._is_stopping:
+        elif failure is not None and not self._is_stopping:
             if failure.is_stop:
                 self._stop_run(failure.record)
+            elif rest is None:  # of the end of the source: no row's
+                self._give_up(failure)
             else:
                 rest = self._without_failed(rest, failure)
         if rest is not None and rest.records:

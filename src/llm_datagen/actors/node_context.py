@@ -7,13 +7,39 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.actors.stage import Recipient, tell
+from llm_datagen.errors import FatalError
 from llm_datagen.messages import OperatorLogged, UsageReported
+from llm_datagen.operators.protocols import IState
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 
 _LEVELS = ("info", "warning")
 _TAKEN = frozenset({"event", "level", "timestamp", "message", "node_id", "pipeline_id", "run", "self"})
 """Fields of a log line that are not an operator's to set: its own ones of these names get a ``_`` at the end."""
+
+
+class _NoState:
+    """The state of an operator that does not say that it keeps one.
+
+    Args:
+        node_id: the node's id.
+    """
+
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+
+    def _refuse(self, *_: Any) -> Any:
+        """Refuse to be used.
+
+        Raises:
+            FatalError: always.
+        """
+        raise FatalError(
+            f"the operator of {self._node_id} uses ctx.state; say so, that it is committed with the rows: "
+            "keeps_state = True, as an attribute of its class or function"
+        )
+
+    get = items = __getitem__ = __setitem__ = __delitem__ = __contains__ = _refuse
 
 
 class NodeContext:
@@ -25,6 +51,7 @@ class NodeContext:
         supervisor: gets usage and what the operator logs.
         log: the platform log.
         folder: where the operator may keep files of its own.
+        state: what the operator keeps from row to row; None unless it says that it does.
     """
 
     def __init__(
@@ -35,12 +62,14 @@ class NodeContext:
         log: PlatformLog,
         *,
         folder: Path | None = None,
+        state: IState | None = None,
     ) -> None:
         self._pipeline_id = pipeline_id
         self._node_id = node_id
         self._supervisor = supervisor
         self._log = log
         self._folder = folder
+        self._state = state or _NoState(node_id)
         self._is_cancelled = False
         self._is_paused = False
 
@@ -58,6 +87,11 @@ class NodeContext:
     def folder(self) -> Path | None:
         """Where the operator may keep files of its own."""
         return self._folder
+
+    @property
+    def state(self) -> IState:
+        """What the operator keeps from row to row; to use it, it says that it does: ``keeps_state = True``."""
+        return self._state
 
     def report_usage(self, usage: Mapping[str, Any]) -> None:
         """Report what a call used: numbers are summed per `provider` and `model`."""

@@ -10,8 +10,8 @@ from llm_datagen.config import BatchBy, DeliveryMode, FailurePolicy, IdScheme, W
 from llm_datagen.operators import Call
 from llm_datagen.streams import Segment, Sink, Source
 from llm_datagen.streams.dispatch_log import DispatchLog
-from llm_datagen.streams.ids import RootNames
-from llm_datagen.streams.position import Position
+from llm_datagen.streams.ids import END_NAME, RootNames
+from llm_datagen.streams.position import END, Position
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -43,6 +43,7 @@ class OpenedNode:
         rate: rows handed out per second, at most; None for no limit.
         packed: the operator as it is sent to worker processes; None when it is called on threads or an event loop.
         folder: where the operator may keep files of its own; None for a node that runs without a folder.
+        end_name: what ids of rows begin with that the operator gives at the end of its source.
         seal: whether the writer seals when the node has finished.
         config: the same as plain data, for the run state and for hooks.
     """
@@ -71,6 +72,7 @@ class OpenedNode:
     rate: float | None = None
     packed: bytes | None = field(default=None, repr=False)
     folder: Path | None = None
+    end_name: str = END_NAME
     seal: bool = True
     config: dict[str, Any] = field(default_factory=dict)
 
@@ -89,10 +91,18 @@ class OpenedNode:
     def concurrency(self) -> int:
         """Calls of the operator at once, at most: items of all batches for `process_item`, else batches.
 
-        In worker processes, the items of a batch are processed one after the other.
+        In worker processes, the items of a batch are processed one after the other. An operator that keeps state is
+        called for one row, or batch, after the other.
         """
+        if self.call.keeps_state:
+            return 1
         is_alone = self.call.batch or self.packed is not None
         return self.parallel_size if is_alone else self.parallel_size * self.batch_size
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the operator has given, in an earlier run, what it had left at the end of its source."""
+        return END in self.position.marks
 
     @property
     def step(self) -> int:

@@ -25,9 +25,11 @@ from llm_datagen.messages import (
     Write,
     WriterMessage,
 )
+from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.streams import Sink
+from llm_datagen.streams.position import END
 from llm_datagen.streams.spill import Spill
 
 REPORT_SECONDS = 0.1
@@ -122,8 +124,8 @@ class WriterActor(Stage):
         self._report_progress()
 
     def _take(self, write: Write) -> None:
-        is_spilled = isinstance(write.result.data, Spill)
-        if is_spilled:  # it is not joined with others
+        is_alone = write.result.is_end or isinstance(write.result.data, Spill)
+        if is_alone:  # it is not joined with others
             self._flush()
         if not self._waiting:
             self.mailbox.wake_after(self._config.flush_interval, _FlushNow(), key="flush")
@@ -131,7 +133,7 @@ class WriterActor(Stage):
         self._waiting_rows += write.result.rows
         rows, size = write.load
         self._waiting_load = Load(self._waiting_load.rows + rows, self._waiting_load.bytes + size)
-        is_large = self._waiting_load.bytes >= FLUSH_BYTES or is_spilled
+        is_large = self._waiting_load.bytes >= FLUSH_BYTES or is_alone
         if is_large or self._waiting_rows >= self._config.flush_batch_size or self._may_flush_now(write):
             self._flush()
 
@@ -150,13 +152,14 @@ class WriterActor(Stage):
         self._sink.append(
             whole.data,
             rows=whole.rows,
-            spans=[write.result.span for write in writes],
+            spans=[] if whole.is_end else [write.result.span for write in writes],
             filtered=whole.filtered,
             skipped=whole.skipped,
             dead=whole.dead,
             dead_letters=whole.dead_letters,
             ids=whole.ids,
-            marks=merged_marks(self._sink.position.marks, whole.marks) if whole.marks else None,
+            marks=self._marks_with(whole),
+            state=whole.state,
         )
         for write in writes:
             write.result.close()
@@ -167,6 +170,12 @@ class WriterActor(Stage):
         for reader in self._readers:
             tell(reader, Committed(self._sink.position.bytes, self._sink.stream.place))
         self._progressed()
+
+    def _marks_with(self, whole: BlockResult) -> dict[str, Any] | None:
+        marks = self._sink.position.marks
+        if whole.is_end:
+            return {**marks, END: [whole.rows, whole.span.offset_end]}
+        return merged_marks(marks, whole.marks) if whole.marks else None
 
     def _finish(self, total: int, source_size: int) -> None:
         self._flush()

@@ -48,6 +48,14 @@ class Executor(Protocol):
     def submit(self, task: int, block: Block) -> None:
         """Run the operator over `block` and put the result into the target. Returns at once; never raises later."""
 
+    def submit_end(self, task: int, rows: tuple[int, int]) -> None:
+        """Ask the operator for what it has left, and put that into the target. Returns at once; never raises later.
+
+        Args:
+            task: the task's number.
+            rows: rows in the source, and its bytes.
+        """
+
     def left(self, task: int) -> int:
         """Return how many rows of a task were not begun; 0 when that is not known."""
 

@@ -173,6 +173,7 @@ class BlockRun:
     def settle_item(self, row_id: Id, item: Any, result: Any) -> None:
         """Take what the operator returned for one item."""
         self._output.settle(row_id, item, result)
+        self._keep_state()
         self._settled += 1
         self._attempts = 0
 
@@ -202,6 +203,7 @@ class BlockRun:
         """Take what the operator returned for a batch."""
         ids, items = self._given
         self._output.settle_all(ids, items, results)
+        self._keep_state()
         self._settled += len(ids)
         self._attempts = 0
         self._take_off(len(ids))
@@ -221,7 +223,14 @@ class BlockRun:
             return False
         if self._claimed == self._settled:
             self._claimed += len(list(islice(self._numbers, count)))
+        if self._processing.state is not None:
+            self._processing.state.begin()
         return self._claimed > self._settled
+
+    def _keep_state(self) -> None:
+        """Let what a call has changed of the state count, since its results do."""
+        if self._processing.state is not None:
+            self._processing.state.keep()
 
     def fail(self, error: BaseException) -> float | None:
         """Handle the failure of the call that was being made. What was settled before it stays settled.
@@ -286,4 +295,5 @@ class BlockRun:
             calls=self._calls,
             seconds=time.perf_counter() - self._started,
             cpu_seconds=time.thread_time() - self._cpu_started,
+            state=None if self._processing.state is None else self._processing.state.take(),
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 from llm_datagen.executors.base import TASK_SECONDS, ResultTarget, spare_tasks_of
 from llm_datagen.executors.claims import ClaimedTasks, Claims
+from llm_datagen.executors.end_of_source import run_end, run_end_async
 from llm_datagen.executors.kernel import run_block_async
 from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.state_watch import StateWatch
@@ -78,6 +79,24 @@ class EventLoopExecutor(ClaimedTasks):
         """Run the operator over `block` as a task of the loop."""
         claims = self._claim(task, len(block.records))
         self._loop.call_soon_threadsafe(self._begin, (task, block, claims))
+
+    def submit_end(self, task: int, rows: tuple[int, int]) -> None:
+        """Ask the operator for what it has left: on the loop, or, when its `finish` is plain, on a thread."""
+        if self._processing.call.is_finish_async:
+            self._loop.call_soon_threadsafe(self._begin_end, task, rows)
+        else:
+            self._waiting_room.submit(self._work_end, task, rows)
+
+    def _begin_end(self, task: int, rows: tuple[int, int]) -> None:
+        found = self._loop.create_task(self._end(task, rows))
+        self._tasks.add(found)
+        found.add_done_callback(self._tasks.discard)
+
+    async def _end(self, task: int, rows: tuple[int, int]) -> None:
+        self.deliver(task, await run_end_async(self._processing, rows))
+
+    def _work_end(self, task: int, rows: tuple[int, int]) -> None:
+        self._target.put(task, run_end(self._processing, rows))
 
     def resize(self, workers: int) -> None:
         """Have another number of tasks on the loop at once."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from llm_datagen.executors.id_ranges import joined_ranges
 from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.streams import Span
+from llm_datagen.streams.state.changes import joined_changes
 
 
 def joined(results: Sequence[BlockResult]) -> BlockResult:
@@ -32,4 +33,5 @@ def joined(results: Sequence[BlockResult]) -> BlockResult:
         calls=sum(result.calls for result in results),
         seconds=sum(result.seconds for result in results),
         cpu_seconds=sum(result.cpu_seconds for result in results),
+        state=joined_changes([result.state for result in results if result.state is not None]),
     )

@@ -10,7 +10,8 @@ from llm_datagen.executors.parent_batches import ParentBatches
 from llm_datagen.executors.retry import Retries
 from llm_datagen.operators import Call, INodeContext
 from llm_datagen.streams import Encoder, Source
-from llm_datagen.streams.ids import RootNames
+from llm_datagen.streams.ids import END_NAME, RootNames
+from llm_datagen.streams.state.store import StateStore
 
 SLICE_SECONDS = 0.02
 """How long a thread goes on through a block before it hands the rest back."""
@@ -48,6 +49,8 @@ class Processing:
         spill_folder: where children of a row go that are too many for memory; None keeps them in memory all the same.
         slice_seconds: how long a worker goes on through a block before it hands the rest back.
         calls_per_check: cheap calls between two checks of the time and of a cancel: 1, or 2, 4, 8…
+        state: the state of the node; None unless the operator keeps one.
+        end_name: what ids of rows begin with that the operator gives at the end.
         gate: whether calls may begin.
         retries: when a call that raised is made again; from `policy`.
         parent_batches: where batches end when siblings share a call; None when they do not. From `batch_by`.
@@ -66,6 +69,8 @@ class Processing:
     spill_folder: str | None = None
     slice_seconds: float = field(default_factory=lambda: SLICE_SECONDS)
     calls_per_check: int = 16
+    state: StateStore | None = None
+    end_name: str = END_NAME
     gate: CallGate = field(default_factory=CallGate)
     retries: Retries = field(init=False)
     parent_batches: ParentBatches | None = field(init=False)

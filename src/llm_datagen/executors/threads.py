@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from typing import Any
 
 from llm_datagen.executors.base import TASK_SECONDS, ResultTarget, spare_tasks_of
 from llm_datagen.executors.claims import ClaimedTasks, Claims
+from llm_datagen.executors.end_of_source import run_end
 from llm_datagen.executors.kernel import run_block
 from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.state_watch import StateWatch
@@ -52,7 +54,14 @@ class ThreadExecutor(ClaimedTasks):
     def submit(self, task: int, block: Block) -> None:
         """Run the operator over `block` on a thread of the pool."""
         claims = self._claim(task, len(block.records))
-        future = self._pool.submit(self._work, task, block, claims)
+        self._begin(self._work, task, block, claims)
+
+    def submit_end(self, task: int, rows: tuple[int, int]) -> None:
+        """Ask the operator for what it has left, on a thread of the pool."""
+        self._begin(self._work_end, task, rows)
+
+    def _begin(self, work: Callable[..., None], *args: Any) -> None:
+        future = self._pool.submit(work, *args)
         self._tasks.add(future)
         future.add_done_callback(self._tasks.discard)
 
@@ -69,6 +78,9 @@ class ThreadExecutor(ClaimedTasks):
         result = run_block(self._processing, block, claims)
         self._end_claims(task)
         self._target.put(task, result)
+
+    def _work_end(self, task: int, rows: tuple[int, int]) -> None:
+        self._target.put(task, run_end(self._processing, rows))
 
     def stop(self, *, wait: bool = True) -> None:
         """Wait for what runs, call `teardown`, and join the threads; or leave behind those that are stuck."""

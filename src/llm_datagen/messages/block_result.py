@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from llm_datagen.streams import Block, Span
     from llm_datagen.streams.ids import Id
     from llm_datagen.streams.spill import Spill
+    from llm_datagen.streams.state.changes import StateChanges
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ class BlockResult:
         calls: calls of the operator that were made.
         seconds: seconds that they took, with decoding and encoding.
         cpu_seconds: seconds of these in which the worker's thread computed.
+        state: what the rows have changed of the state of the node.
+        is_end: whether it is what the operator gave at the end of its source: it stands for no source rows.
     """
 
     span: Span
@@ -79,11 +82,18 @@ class BlockResult:
     dead_letters: bytes = field(default=b"", repr=False)
     survived: tuple[OperatorFailure, ...] = ()
     cpu_seconds: float = 0.0
+    state: StateChanges | None = None
+    is_end: bool = False
 
     @property
     def source_rows(self) -> int:
         """Source rows that are done, with those that failed and are done all the same."""
         return self.span.end - self.span.start
+
+    @property
+    def has_outcome(self) -> bool:
+        """Whether there is anything for the writer."""
+        return bool(self.source_rows) or (self.is_end and self.failure is None)
 
     def close(self) -> None:
         """Close the spill file of the output rows, if there is one."""

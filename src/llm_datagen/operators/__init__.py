@@ -19,8 +19,16 @@ Layout:
 """
 
 from llm_datagen.operators.base import BaseOperator, made_with
-from llm_datagen.operators.call import Call, FunctionOperator, as_operator, batch_by_of, kept_files, operator_name
-from llm_datagen.operators.protocols import INodeContext, IOperator, Operator, Result, Row
+from llm_datagen.operators.call import (
+    Call,
+    FunctionOperator,
+    as_operator,
+    batch_by_of,
+    check_end_ids,
+    kept_files,
+    operator_name,
+)
+from llm_datagen.operators.protocols import INodeContext, IOperator, IState, Operator, Result, Row
 
 __all__ = [
     "BaseOperator",
@@ -28,11 +36,13 @@ __all__ = [
     "FunctionOperator",
     "INodeContext",
     "IOperator",
+    "IState",
     "Operator",
     "Result",
     "Row",
     "as_operator",
     "batch_by_of",
+    "check_end_ids",
     "kept_files",
     "made_with",
     "operator_name",

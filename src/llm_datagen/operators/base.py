@@ -40,6 +40,7 @@ class BaseOperator:
             one row, and of no other. A node's setting counts more.
         version: if it is set, a resume compares it in place of the operator's code and settings.
         stateful: True says that the operator keeps state between calls on purpose; it silences the warning.
+        keeps_state: True says that it uses `ctx.state`. Then the node makes one call at a time, in the order of rows.
     """
 
     name: str = ""
@@ -47,6 +48,7 @@ class BaseOperator:
     batch_by: BatchBy = "position"
     version: str | None = None
     stateful: bool = False
+    keeps_state: bool = False
 
     if not TYPE_CHECKING:  # a constructor's own signature is what counts
 
@@ -84,6 +86,14 @@ class BaseOperator:
         A run is refused in which one of them is another file of the run. Operators may share a file of one name.
         """
         return {}
+
+    def finish(self, ctx: INodeContext) -> Any:
+        """Return, or yield, the rows that are left to give when the source has ended.
+
+        Their ids are ``end_0``, ``end_1`` … Called once, after the last row's call, if it is overridden.
+        All that it gives is committed together, exactly once.
+        When it raises, it is called again as the node's `retries` say, and then the node fails, whatever its policy.
+        """
 
     def setup(self) -> Any:
         """Get ready for a run. Called once, before the first call."""

@@ -31,6 +31,7 @@ class FunctionOperator(BaseOperator):
         self.takes_ctx = _takes_ctx(func)
         self.version = getattr(func, "version", None)
         self.stateful = bool(getattr(func, "stateful", False))
+        self.keeps_state = bool(getattr(func, "keeps_state", False))
         _check_call(func, self.name, 2 if self.takes_ctx else 1)
 
     def __repr__(self) -> str:
@@ -62,7 +63,18 @@ def as_operator(thing: Any) -> Any:
 
 
 def _check_readable(thing: Any) -> None:
-    for name in ("process_batch", "process_item", "name", "version", "fingerprint", "setup", "bisect", "stateful"):
+    for name in (
+        "process_batch",
+        "process_item",
+        "name",
+        "version",
+        "fingerprint",
+        "setup",
+        "bisect",
+        "stateful",
+        "keeps_state",
+        "finish",
+    ):
         try:
             getattr(thing, name, None)
         except Exception as error:
@@ -92,9 +104,12 @@ class Call:
         batch: whether the argument is a list of items.
         is_async: whether the result must be awaited.
         bisect: whether a batch that fails may be called again in halves.
+        finish: ``f(ctx)``, called once when the source has ended; None when the operator has none.
+        is_finish_async: whether that is awaited, or iterated over by ``async for``.
+        keeps_state: whether the operator uses ``ctx.state``.
     """
 
-    __slots__ = ("batch", "bisect", "func", "is_async", "takes_ctx")
+    __slots__ = ("batch", "bisect", "finish", "func", "is_async", "is_finish_async", "keeps_state", "takes_ctx")
 
     def __init__(self, operator: Any) -> None:
         self.func: Callable[..., Any]
@@ -111,6 +126,18 @@ class Call:
                 "awaited; make both async, or neither"
             )
         self.bisect = bool(getattr(operator, "bisect", True))
+        self.finish: Callable[[INodeContext], Any] | None = None
+        if _overridden(operator, "finish"):
+            self.finish = operator.finish
+        self.is_finish_async = self.finish is not None and (
+            _is_async(self.finish) or inspect.isasyncgenfunction(self.finish)
+        )
+        if self.is_finish_async and not self.is_async:
+            raise ConfigError(
+                f"operator {operator_name(operator)} has an async finish, but a plain process method; make both async, "
+                "or neither"
+            )
+        self.keeps_state = bool(getattr(operator, "keeps_state", False))
 
     def __call__(self, argument: Any, ctx: INodeContext) -> Any:
         """Call the operator."""
@@ -151,6 +178,19 @@ def _check_call(func: Callable[..., Any], name: str, arguments: int) -> None:
     except TypeError as error:
         wanted = "an item and ctx" if arguments == 2 else "an item, or an item and ctx,"
         raise ConfigError(f"operator {name} must take {wanted} by position: {error}") from None
+
+
+def check_end_ids(operator: Any, node_id: str, id_scheme: str) -> None:
+    """Check that rows which an operator gives at the end of its source can have ids.
+
+    Raises:
+        ConfigError: when they cannot.
+    """
+    if id_scheme == "numeric" and Call(operator).finish is not None:
+        raise ConfigError(
+            f"{node_id}: {operator_name(operator)} has a finish(), whose rows are named end_0, end_1 …: use "
+            'id_scheme="path" or "text", not "numeric"'
+        )
 
 
 def batch_by_of(operator: Any, setting: BatchBy | None, node_id: str, id_scheme: str) -> BatchBy:

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+Key = str | int | tuple[str | int, ...]
+"""A key of an operator's state."""
 
 Row = dict[str, Any]
 """A row: a JSON object. Rows of another shape are given to operators as the bare value."""
 
 Result = Row | list[Row] | None
 """What a call returns for a row: a row (1:1), a list of rows (1:N, flattened), or None (the row is filtered)."""
+
+
+class IState(Protocol):
+    """The state of a node: keys (text, whole numbers, or tuples of these) and values (anything that JSON has).
+
+    A change counts if and only if the row of its call is committed: what a call changes that fails, or whose row a
+    crash takes back, was never there. Memory is bounded, however many keys there are. Used within a call only.
+    """
+
+    def get(self, key: Key, default: Any = None) -> Any:
+        """Return the value of a key; `default` when there is none. It is a copy: set it again to change it."""
+
+    def __getitem__(self, key: Key) -> Any:
+        """Return the value of a key, or raise KeyError."""
+
+    def __setitem__(self, key: Key, value: Any) -> None:
+        """Set the value of a key."""
+
+    def __delitem__(self, key: Key) -> None:
+        """Delete a key, or raise KeyError."""
+
+    def __contains__(self, key: Key) -> bool:
+        """Return whether a key has a value."""
+
+    def items(self, *first: str | int) -> Iterator[tuple[Key, Any]]:
+        """Yield keys and values in the order of the keys (numbers before text); of those that begin with `first`."""
 
 
 @runtime_checkable
@@ -30,6 +59,14 @@ class INodeContext(Protocol):
         """A folder of the run's for files of the operator's own, the same in every resume; None where no run is kept.
 
         The operator makes it if it needs it. All operators of the run share it. ``if_exists="overwrite"`` deletes it.
+        """
+
+    @property
+    def state(self) -> IState:
+        """What the operator keeps from row to row, committed with the rows; it says so by ``keeps_state = True``.
+
+        Raises:
+            FatalError: when it does not.
         """
 
     def report_usage(self, usage: Mapping[str, Any]) -> None:

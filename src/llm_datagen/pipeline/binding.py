@@ -23,7 +23,7 @@ from llm_datagen.pipeline.fan_out import RoutingOperator, Rule, check_outputs
 from llm_datagen.pipeline.run_files import NodeFiles
 from llm_datagen.pipeline.settings import NodeAloneSettings
 from llm_datagen.streams import FileStream, MergedStream, Source, Span, Stream, StreamFactory
-from llm_datagen.streams.ids import RootNames
+from llm_datagen.streams.ids import END_NAME, RootNames
 from llm_datagen.streams.inputs.file_set import FileSet
 from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.source import has_ended, size_of, streams_of
@@ -47,6 +47,7 @@ class Binding:
         self.policy = FailurePolicy.of(settings)
         self.root: RootNames | None = None
         self.ids: MergeIds | None = None
+        self.end_name = END_NAME
         self._operator: Any = None
         self._input: Source | None = None
         self._named_inputs: dict[str, Stream] = {}

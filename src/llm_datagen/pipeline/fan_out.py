@@ -8,7 +8,7 @@ otherwise when it is called again, as a model may, can neither lose a row nor pu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import GeneratorType
 from typing import Any
@@ -58,9 +58,12 @@ class RoutingOperator(FunctionOperator):
         self._rule = rule
         func = self._await_and_tag if self._call.is_async else self._call_and_tag
         super().__init__(func, batch=self._call.batch, name=operator_name(operator))
-        for name in ("setup", "teardown", "bisect", "batch_by", "stateful", "kept_files"):
+        for name in ("setup", "teardown", "bisect", "batch_by", "stateful", "keeps_state", "kept_files"):
             if hasattr(operator, name):
                 setattr(self, name, getattr(operator, name))
+        if self._call.finish is not None:
+            finish = self._finish_and_tag_async if self._call.is_finish_async else self._finish_and_tag
+            vars(self)["finish"] = finish
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Return the parts of the operator, of the rule, and the names of the outputs."""
@@ -73,6 +76,18 @@ class RoutingOperator(FunctionOperator):
 
     async def _await_and_tag(self, argument: Any, ctx: INodeContext) -> Any:
         return self._tagged_all(await self._call(argument, ctx))
+
+    def _finish_and_tag(self, ctx: INodeContext) -> Any:
+        assert self._call.finish is not None
+        for row in self._call.finish(ctx) or ():
+            yield self._tagged(row)
+
+    async def _finish_and_tag_async(self, ctx: INodeContext) -> Any:
+        assert self._call.finish is not None
+        found = self._call.finish(ctx)
+        if isinstance(found, AsyncIterable):
+            return [self._tagged(row) async for row in found]
+        return [self._tagged(row) for row in await found or ()]
 
     def _tagged_all(self, result: Any) -> Any:
         if isinstance(result, GeneratorType):

@@ -12,8 +12,9 @@ from llm_datagen.operators import operator_name
 from llm_datagen.pipeline.setting_checks import extension_of
 from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.pipeline.settings_elsewhere import IN_NODE_CONFIGS
-from llm_datagen.runs.results_dir import is_on_store, refuse_path_of_uri
+from llm_datagen.runs.results_dir import refuse_path_of_uri
 from llm_datagen.streams.ids import TEXT_PREFIX
+from llm_datagen.streams.storage.object_uri import is_object_uri
 
 _NOT_IN_RUN_STATE = {"results_dir", "hooks", "node_configs", "log_file", "input"}
 
@@ -52,7 +53,7 @@ def stream_between(settings: PipelineSettings, pipeline_id: str, number: int | N
     protocol = settings["default_protocol"]
     name = f"{'output' if number is None else f'node_{number}'}.{extension_of(protocol)}"
     base = refuse_path_of_uri("base_path", settings["base_path"])
-    if is_on_store(base):
+    if is_object_uri(base):
         if protocol not in {"jsonl://", "csv://"}:
             raise ConfigError(
                 f"base_path={base!r} is on a store, and default_protocol is {protocol!r}; give jsonl:// or csv://"

@@ -18,7 +18,7 @@ from llm_datagen.config import (
     settings_of_entry,
 )
 from llm_datagen.errors import ConfigError
-from llm_datagen.operators import batch_by_of, operator_name
+from llm_datagen.operators import batch_by_of, check_end_ids, operator_name
 from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.line_settings import as_plain, id_prefix_of, stream_between
 from llm_datagen.pipeline.node import UnifiedNode
@@ -66,6 +66,7 @@ def run_state_of_line(
     for number, (config, operator) in enumerate(zip(configs, operators, strict=True)):
         # The idle_timeout of a pipeline is about its input: other nodes wait for nodes, which may take their time.
         own: dict[str, Any] = {**of_all, **({"idle_timeout": None} if number else {}), **config.given()}
+        check_end_ids(operator, f"node_{number}", settings["id_scheme"])
         own["batch_by"] = batch_by_of(operator, own["batch_by"], f"node_{number}", settings["id_scheme"])
         nodes.append(
             {

@@ -9,7 +9,7 @@ from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.config import settings_in
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.process.pickling import pack
-from llm_datagen.operators import Call
+from llm_datagen.operators import Call, check_end_ids, operator_name
 from llm_datagen.pipeline.binding import Binding
 from llm_datagen.pipeline.settings import NodeAloneSettings
 from llm_datagen.pipeline.stream_checks import check_dead_letters_of, check_finished, check_input
@@ -18,7 +18,9 @@ from llm_datagen.streams import Sink
 from llm_datagen.streams.dead_letters import dead_letter_abandoned
 from llm_datagen.streams.dispatch_log import DispatchLog, abandoned
 from llm_datagen.streams.recovery import check_recoverable
+from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.logs import HasLogs
+from llm_datagen.streams.storage.memory import MemoryStorage
 from llm_datagen.streams.tails import Tails
 
 _OF_STAGES = [each.name for each in fields(OpenedNode) if each.name in settings_in(NodeAloneSettings)]
@@ -49,6 +51,8 @@ def check_node(node: Binding) -> bytes | None:
         check_finished(output, seal.size, seal.source, source.uri)
         check_dead_letters_of(output, seal.position())
         return None
+    check_end_ids(node.operator, node.node_id, node.settings["id_scheme"])
+    _check_state(node)
     packed = _pack(node)
     for stream in source.read_as_is(follow=node.follow_input):
         check_input(stream)
@@ -90,7 +94,7 @@ def open_node(node: Binding, packed: bytes | None, *, seal: bool, folder: Path |
     else:
         packed = packed or _pack(node)
         node.reopen()
-        sink = output.sink(source=source.uri, fsync=node.writer_config.fsync)
+        sink = output.sink(source=source.uri, fsync=node.writer_config.fsync, keeps_state=call.keeps_state)
         as_is = source.read_as_is(follow=node.follow_input)
         if any(stream.has_tails or stream.has_seek_marks for stream in as_is):
             sink.tails = Tails(source, follow=node.follow_input)
@@ -119,9 +123,24 @@ def open_node(node: Binding, packed: bytes | None, *, seal: bool, folder: Path |
         **{name: settings[name] for name in _OF_STAGES},
         packed=packed,
         folder=folder,
+        end_name=node.end_name,
         seal=seal,
         config=node.config(),
     )
+
+
+def _check_state(node: Binding) -> None:
+    """Check that an operator may keep state where the output lies.
+
+    Raises:
+        ConfigError: when it may not.
+    """
+    storage = node.output.storage
+    if Call(node.operator).keeps_state and not isinstance(storage, LocalStorage | MemoryStorage):
+        raise ConfigError(
+            f"{node.node_id}: {operator_name(node.operator)} keeps state, which lies beside the output, and "
+            f"{node.output.uri} is not on this machine: write to a local path, and export the result (also=[…])"
+        )
 
 
 def _pack(node: Binding) -> bytes | None:

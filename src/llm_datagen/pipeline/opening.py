@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from llm_datagen.actors.opened_node import OpenedNode
+from llm_datagen.operators import Call
 from llm_datagen.pipeline.operator_changes import compare
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.resume_checks import check_nodes
@@ -12,6 +13,7 @@ from llm_datagen.pipeline.run_files import side_files
 from llm_datagen.pipeline.stored import StoredRun
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.status import Status
+from llm_datagen.streams.ids import END_NAME
 
 
 def open_nodes(stored: StoredRun, log_file: LogTarget, undo: ExitStack) -> list[OpenedNode]:
@@ -30,7 +32,11 @@ def open_nodes(stored: StoredRun, log_file: LogTarget, undo: ExitStack) -> list[
     if run_state["status"] == Status.COMPLETED and not all(node.is_finished() for node in nodes):
         stored.save()  # its input has grown since: seals are taken off now
     opened = []
+    ends = 0
     for node, entry in zip(nodes, run_state["nodes"], strict=True):
+        if Call(node.operator).finish is not None:
+            ends += 1
+            node.end_name = END_NAME if ends == 1 else f"{END_NAME}{ends}"  # so that no two nodes give one id
         if node.input.read_as_is(follow=node.follow_input) and not node.is_finished():
             entry["input_fingerprint"] = node.input.fingerprint(follow=node.follow_input)
         opened.append(node.plan(folder=stored.folder.files_path))

@@ -28,6 +28,8 @@ from llm_datagen.runs.state_file import change_settings
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.streams import FileStream
 from llm_datagen.streams.inputs.file_set import FileSet, shown_names
+from llm_datagen.streams.position import END
+from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.source import size_of, streams_of
 
 
@@ -92,6 +94,26 @@ def check_nodes(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> N
             node.input.check_fingerprint(known, done, follow=node.follow_input)
         _check_output_is_there(node, entry)
         node.check()
+    _check_ends(nodes)
+
+
+def _check_ends(nodes: Sequence[UnifiedNode]) -> None:
+    """Check that no row comes to an operator that has given, at the end of its source, what it had left.
+
+    Raises:
+        StreamChangedError: when one would.
+    """
+    growing = [node.output.place for node in nodes if not node.is_finished()]
+    for node in nodes:
+        found = position_of(node.output)
+        if found is None or END not in found[1].marks:
+            continue
+        has_grown = node.input.size_after(found[1].coverage) > found[1].marks[END][1]
+        if has_grown or not set(growing).isdisjoint(node.input.places):
+            raise StreamChangedError(
+                f"{node.node_id}: its input has grown since it ended, and {node.output.path} has what the operator "
+                "gave at its end (finish); take the new rows away, or start afresh with if_exists='overwrite'"
+            )
 
 
 def edited_since(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> list[StartNotice]:

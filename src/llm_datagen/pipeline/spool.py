@@ -24,6 +24,7 @@ from llm_datagen.runs.store import SPOOLED
 from llm_datagen.streams import JsonlStream, Stream, StreamFactory
 from llm_datagen.streams.file_streams import TextStream
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
+from llm_datagen.streams.storage.objects import ObjectStorage
 from llm_datagen.streams.storage.os_errors import named
 
 STANDARD = "-"
@@ -70,7 +71,10 @@ def output_uri(settings: Mapping[str, Any], uri: str, pipeline_id: str) -> str:
 
 
 def _uri_in(settings: Mapping[str, Any], pipeline_id: str, kind: str, name: str) -> str:
-    path = RunFolder(settings["results_dir"], pipeline_id).path / f"{name}.{_EXTENSIONS[kind]}"
+    folder = RunFolder(settings["results_dir"], pipeline_id)
+    if folder.is_on_store:
+        return folder.place_of(f"{name}.{_EXTENSIONS[kind]}")
+    path = folder.path / f"{name}.{_EXTENSIONS[kind]}"
     return f"{kind}://{path}"
 
 
@@ -89,28 +93,36 @@ def copy_input(rows: Any, run_state: Mapping[str, Any], *, most: int | None = No
     """
     stream = StreamFactory.input_of(run_state["nodes"][0])
     assert isinstance(stream, Stream)
+    if rows is not None:
+        pieces = _pieces(_encoded(islice(rows_in(rows), most), stream))
+    else:
+        pieces = _first_lines(_standard_input(), most if isinstance(stream, _OF_LINES) else None)
     temporary = f"{stream.path}.tmp"
-    LOCAL_STORAGE.remove(temporary)
-    LOCAL_STORAGE.remove(stream.done_path)
+    stream.storage.remove(stream.done_path)
     try:
-        file = LOCAL_STORAGE.open_append(temporary)
-        try:
-            if rows is not None:
-                pieces = _pieces(_encoded(islice(rows_in(rows), most), stream))
-            else:
-                pieces = _first_lines(_standard_input(), most if isinstance(stream, _OF_LINES) else None)
-            for piece in pieces:
-                file.append(piece)
-            file.sync()
-        finally:
-            file.close()
-        LOCAL_STORAGE.move(temporary, stream.path)
+        if isinstance(stream.storage, ObjectStorage):
+            bucket, key = stream.storage.bucket_and_key(stream.path)
+            bucket.put_pieces(key, pieces)  # there is nothing of it before it is whole
+        else:
+            _copy_to_file(pieces, temporary)
+            LOCAL_STORAGE.move(temporary, stream.path)
         stream.seal()
     except BaseException:
         for path in (temporary, stream.path, stream.done_path):
             with contextlib.suppress(OSError):
-                LOCAL_STORAGE.remove(path)
+                stream.storage.remove(path)
         raise
+
+
+def _copy_to_file(pieces: Iterable[bytes], path: str) -> None:
+    LOCAL_STORAGE.remove(path)
+    file = LOCAL_STORAGE.open_append(path)
+    try:
+        for piece in pieces:
+            file.append(piece)
+        file.sync()
+    finally:
+        file.close()
 
 
 def _encoded(rows: Iterable[Any], stream: Stream) -> Iterator[bytes]:

@@ -14,7 +14,8 @@ from llm_datagen.runs import file_names
 from llm_datagen.runs.state_file import OPTIONS, parse
 from llm_datagen.streams.checksums import with_check
 from llm_datagen.streams.formats.json_text import dumps
-from llm_datagen.streams.storage.versions import ObjectFolder, Version
+from llm_datagen.streams.storage.bucket import Version
+from llm_datagen.streams.storage.object_folder import ObjectFolder
 
 FENCE = "fence"
 
@@ -41,8 +42,8 @@ class FencedState:
             DiskError: when the store refuses, or cannot be reached.
         """
         found = self._objects.read(file_names.RUN_STATE)
-        self._version = None if found is None else found.version
-        return None if found is None else found.data
+        self._version = None if found is None else found[1]
+        return None if found is None else found[0]
 
     def fence(self) -> int:
         """Return the fence of who saved it last; 0 when there is none."""
@@ -64,7 +65,7 @@ class FencedState:
                 run_state = parse(data, self._objects.uri)
             except RunStateError:
                 return  # whoever loads it is told
-            self._version = self._objects.swap(
+            self._version = self._objects.put_if(
                 file_names.RUN_STATE, with_check(dumps({**run_state, FENCE: fence}, option=OPTIONS)), self._version
             )
             if self._version is not None:
@@ -83,10 +84,7 @@ class FencedState:
             DiskError: when the store refuses, or cannot be reached.
         """
         for _ in range(_TRIES):
-            if self._version is None:
-                version = self._objects.create(file_names.RUN_STATE, data)
-            else:
-                version = self._objects.swap(file_names.RUN_STATE, data, self._version)
+            version = self._objects.put_if(file_names.RUN_STATE, data, self._version)
             if version is not None:
                 self._version = version
                 return

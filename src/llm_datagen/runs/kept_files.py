@@ -19,7 +19,7 @@ from llm_datagen.errors.warned import warn
 from llm_datagen.runs import file_names
 from llm_datagen.runs.owner import machine
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
-from llm_datagen.streams.storage.versions import ObjectFolder
+from llm_datagen.streams.storage.object_folder import ObjectFolder
 
 COPIED = ("budget.jsonl",)
 """What is copied to the store: small, and of use on another machine."""
@@ -83,7 +83,7 @@ class KeptFiles:
             if found is None:
                 LOCAL_STORAGE.remove(path)
             else:
-                LOCAL_STORAGE.replace(path, found.data, sync=False)
+                LOCAL_STORAGE.replace(path, found[0], sync=False)
 
     def copy(self) -> None:
         """Copy to the store what has changed since the last time.

@@ -1,6 +1,6 @@
 """The lease of a run on a store: who may run it. The counterpart of `lock`, where there is no file system.
 
-    lease.json  {"format": 1, "fence": …, "owner": {…} or null, "seconds": …, "renewals": …}
+    lease.json  {"format": 1, "fence": …, "owner": {…} or null, "seconds": …, "renewals": …, "renewed_at": …}
 
 A lease is taken, renewed and given back by compare-and-swap, so one at a time has it. It is renewed every third of its
 duration. Clocks of hosts are not compared: who wants the run of somebody who gives no sign of life watches, by its own
@@ -21,23 +21,29 @@ from datetime import UTC, datetime
 
 import orjson
 
-from llm_datagen.errors import ConfigError, DatagenError, DiskError, LeaseLostError, PipelineBusyError, ResumeWarning
+from llm_datagen.errors import (
+    ConfigError,
+    DatagenError,
+    DiskError,
+    LeaseLostError,
+    PipelineBusyError,
+    ResumeWarning,
+    StreamError,
+)
 from llm_datagen.errors.warned import warn
 from llm_datagen.runs import file_names
 from llm_datagen.runs.fenced_state import FencedState
 from llm_datagen.runs.owner import Owner
-from llm_datagen.runs.state_file import OPTIONS
-from llm_datagen.streams.storage.versions import ObjectFolder, Version, no_conditions
+from llm_datagen.runs.state_file import OPTIONS, now_text
+from llm_datagen.streams.storage.bucket import Version
+from llm_datagen.streams.storage.object_folder import ObjectFolder
 
 LEASE_SECONDS = 30.0
 """How long a lease is good without being renewed."""
 
 _FORMAT = 1
 _SLACK_SECONDS = 10.0
-"""How far the clocks of a host and of a store may be apart, where a run is only shown."""
-
-_checked: set[str] = set()
-"""Buckets that were seen to refuse what they must."""
+"""How far the clocks of two hosts may be apart, where a run is only shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +55,14 @@ class _Lease:
         owner: the holder; None when it was given back.
         seconds: how long it is good.
         renewals: how often it was put, so that each version differs.
+        renewed_at: when it was put last, by the clock of its holder: for those who only look.
     """
 
     fence: int
     owner: Owner | None
     seconds: float
     renewals: int = 0
+    renewed_at: str = ""
 
     @classmethod
     def parse(cls, data: bytes) -> _Lease:
@@ -68,6 +76,7 @@ class _Lease:
             None if owner is None else Owner(**owner),
             float(content["seconds"]),
             int(content["renewals"]),
+            str(content["renewed_at"]),
         )
 
     def dump(self) -> bytes:
@@ -81,7 +90,6 @@ class _Found:
 
     lease: _Lease
     version: Version
-    changed_at: datetime
 
 
 class RunLease:
@@ -115,18 +123,18 @@ class RunLease:
 
         Raises:
             PipelineBusyError: when somebody has it.
-            ConfigError: when the store has no conditional writes.
-            DiskError: when the store refuses, or cannot be reached.
+            ConfigError: when the store has no conditional puts.
+            DiskError: when it refuses, or cannot be reached.
         """
         if self._thread is not None:
             raise PipelineBusyError(self._busy(self._lease))
-        found = self._find()
+        found = self._find()  # first: what is wrong with the way to the store is said sooner
+        self._check_conditional_puts()
         was_left = found is not None and found.lease.owner is not None
         if found is not None and was_left:
             found = self._left_by_the_dead(found)
         self._take(found, fence=max(found.lease.fence if found else 0, self._state.fence()) + 1)
         try:
-            self._check_conditions()
             if was_left:
                 self._state.take_over(self.fence)
         except BaseException:
@@ -157,7 +165,7 @@ class RunLease:
         return self._lost is not None
 
     def is_held(self) -> bool:
-        """Return whether somebody, or this object, has it. Of other machines, by the clocks of this one and the store.
+        """Return whether somebody, or this object, has it. Of other machines, by the clocks of both.
 
         Raises:
             DiskError: when the store refuses, or cannot be reached.
@@ -167,7 +175,8 @@ class RunLease:
         found = self._find()
         if found is None or found.lease.owner is None or found.lease.owner.is_dead:
             return False
-        return (datetime.now(UTC) - found.changed_at).total_seconds() <= found.lease.seconds + _SLACK_SECONDS
+        age = datetime.now(UTC) - datetime.fromisoformat(found.lease.renewed_at)
+        return abs(age.total_seconds()) <= found.lease.seconds + _SLACK_SECONDS
 
     def owner(self) -> Owner | None:
         """Return who has the run, or had it when its process died; None when it was given back, or never taken."""
@@ -201,18 +210,21 @@ class RunLease:
 
     # Taking it.
 
+    def _check_conditional_puts(self) -> None:
+        try:
+            self._objects.check_conditional_puts()
+        except StreamError as error:
+            raise ConfigError(
+                f"{self._name} cannot be kept there, as nothing would keep two hosts apart: {error}"
+            ) from None
+
     def _take(self, found: _Found | None, fence: int) -> None:
         owner = Owner.of_this_process()
-        lease = _Lease(fence, owner, LEASE_SECONDS)
-        if found is None:
-            version = self._objects.create(file_names.LEASE, lease.dump())
-        else:
-            version = self._objects.swap(file_names.LEASE, lease.dump(), found.version)
+        lease = _Lease(fence, owner, LEASE_SECONDS, renewed_at=now_text())
+        version = self._objects.put_if(file_names.LEASE, lease.dump(), found.version if found else None)
         if version is None:
             now = self._find()
-            if now is None or now.lease.owner is None or now.lease.owner.token != owner.token:
-                raise PipelineBusyError(self._busy(now.lease if now else None))
-            version = now.version  # it is ours: the answer was lost
+            raise PipelineBusyError(self._busy(now.lease if now else None))
         self.fence, self._lease, self._version, self._lost = fence, lease, version, None
 
     def _left_by_the_dead(self, found: _Found) -> _Found | None:
@@ -244,19 +256,6 @@ class RunLease:
                 )
         return found
 
-    def _check_conditions(self) -> None:
-        """Check, once for each bucket, that the store refuses what it must: some ignore the conditions of a write."""
-        if self._objects.bucket in _checked:
-            return
-        assert self._lease is not None
-        old = self._version
-        with self._putting:
-            self._put(self._lease)
-        data = self._lease.dump()
-        if self._objects.create(file_names.LEASE, data) or self._objects.swap(file_names.LEASE, data, old):
-            raise ConfigError(no_conditions(self._objects.bucket))
-        _checked.add(self._objects.bucket)
-
     # Keeping it.
 
     def _renew(self, is_over: threading.Event) -> None:
@@ -284,8 +283,8 @@ class RunLease:
     def _put(self, lease: _Lease) -> None:
         """Put the lease as it is to be now. Raises LeaseLostError when it is somebody else's by now."""
         self.check()
-        lease = replace(lease, renewals=lease.renewals + 1)
-        version = self._objects.swap(file_names.LEASE, lease.dump(), self._version)
+        lease = replace(lease, renewals=lease.renewals + 1, renewed_at=now_text())
+        version = self._objects.put_if(file_names.LEASE, lease.dump(), self._version)
         if version is None:
             now = self._find()
             if now is None or now.lease.owner is None or now.lease.owner.token != self.token:
@@ -301,7 +300,7 @@ class RunLease:
         with self._putting, contextlib.suppress(DatagenError):  # what is left there keeps others out for a while
             if self._lease is not None and self._lost is None:
                 given = replace(self._lease, owner=None, renewals=self._lease.renewals + 1)
-                self._objects.swap(file_names.LEASE, given.dump(), self._version)
+                self._objects.put_if(file_names.LEASE, given.dump(), self._version)
 
     def _find(self) -> _Found | None:
         """Return the lease as it lies there.
@@ -314,7 +313,7 @@ class RunLease:
         if found is None:
             return None
         try:
-            return _Found(_Lease.parse(found.data), found.version, found.changed_at)
+            return _Found(_Lease.parse(found[0]), found[1])
         except (ValueError, KeyError, TypeError) as error:
             raise PipelineBusyError(
                 f"{self._objects.uri}/{file_names.LEASE} is no lease that this version can read: {error}; use the "

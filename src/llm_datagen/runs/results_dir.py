@@ -15,12 +15,7 @@ from pathlib import Path
 
 from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError
-from llm_datagen.streams.storage.object_uri import SCHEMES
-
-
-def is_on_store(results_dir: str) -> bool:
-    """Return whether runs are kept on an object store."""
-    return results_dir.partition("://")[0] in SCHEMES and "://" in results_dir
+from llm_datagen.streams.storage.object_uri import SCHEMES, ObjectUri, is_object_uri
 
 
 def refuse_path_of_uri(name: str, given: str | os.PathLike[str]) -> str:
@@ -43,16 +38,13 @@ def absolute(results_dir: str | os.PathLike[str]) -> str:
         ConfigError: when it is neither.
     """
     text = check_path("results_dir", refuse_path_of_uri("results_dir", results_dir))
-    scheme, separator, rest = text.partition("://")
+    scheme, separator, _ = text.partition("://")
     if not separator:
         return str(Path(text).absolute())
     stores = ", ".join(f"{known}://" for known in SCHEMES)
     if scheme not in SCHEMES:
         raise ConfigError(f"results_dir is {text!r}; give a folder of this machine, or one of a store: {stores}")
-    parts = rest.rstrip("/").split("/")
-    if not all(parts) or {".", ".."} & set(parts) or re.search(r"[?#\s]", rest):
-        raise ConfigError(f"results_dir is {text!r}, and must be such as {scheme}://bucket/runs")
-    return f"{scheme}://{'/'.join(parts)}"
+    return str(ObjectUri.parse(text.rstrip("/")))
 
 
 def local_folder(results_dir: str) -> Path:
@@ -61,7 +53,7 @@ def local_folder(results_dir: str) -> Path:
     Args:
         results_dir: as `absolute` returns it.
     """
-    if not is_on_store(results_dir):
+    if not is_object_uri(results_dir):
         return Path(results_dir)
     name = re.sub(r"[^\w.]+", "-", results_dir)[:80]
     state = os.environ.get("XDG_STATE_HOME", "")

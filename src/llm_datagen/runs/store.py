@@ -13,6 +13,7 @@ are right (R1).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import time
@@ -27,11 +28,12 @@ from llm_datagen.runs.fenced_state import FENCE, FencedState
 from llm_datagen.runs.kept_files import KeptFiles
 from llm_datagen.runs.lease import RunLease
 from llm_datagen.runs.lock import RunLock
-from llm_datagen.runs.results_dir import absolute, is_on_store, local_folder
+from llm_datagen.runs.results_dir import absolute, local_folder
 from llm_datagen.runs.state_file import OPTIONS, parse, serialize
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
-from llm_datagen.streams.storage.versions import ObjectFolder, is_away
+from llm_datagen.streams.storage.object_folder import ObjectFolder
+from llm_datagen.streams.storage.object_uri import is_object_uri
 
 _LONGEST_ID = 255
 
@@ -91,7 +93,7 @@ class RunFolder:
         self.files_path = self.path / file_names.KEPT
         self.lock: RunLock | RunLease
         self._objects: ObjectFolder | None = None
-        if is_on_store(self.results_dir):
+        if is_object_uri(self.results_dir):
             self._objects, self.save_seconds = ObjectFolder(self.location), STORE_SAVE_SECONDS
             name = f"run {pipeline_id!r} in {self._shown}"
             self._fenced = FencedState(self._objects, name)
@@ -128,7 +130,7 @@ class RunFolder:
         if name == file_names.RUN_STATE:
             return self._fenced.read()
         found = self._objects.read(name)
-        return None if found is None else found.data
+        return None if found is None else found[0]
 
     def write(self, name: str, data: bytes, *, sync: bool = False) -> None:
         """Replace a small file in it, atomically.
@@ -201,7 +203,7 @@ class RunFolder:
                 self._objects.replace(file_names.CHECKPOINT, self._checkpoint)
         except DiskError as error:
             self._failing_since = self._failing_since or began
-            if may_wait and is_away(error) and time.monotonic() - self._failing_since < PATIENCE_SECONDS:
+            if may_wait and error.errno == errno.EIO and time.monotonic() - self._failing_since < PATIENCE_SECONDS:
                 return False
             raise
         self._checkpoint = self._failing_since = None
@@ -277,8 +279,8 @@ def run_ids(results_dir: str | os.PathLike[str]) -> list[str]:
         DiskError: when a store refuses, or cannot be reached.
     """
     results_dir = absolute(results_dir)
-    if is_on_store(results_dir):
-        return ObjectFolder(results_dir).folders()
+    if is_object_uri(results_dir):
+        return list(ObjectFolder(results_dir).folders())
     try:
         return [path.parent.name for path in Path(results_dir).glob(f"*/{file_names.RUN_STATE}")]
     except OSError:  # such as a name that is too long

@@ -20,7 +20,7 @@ from llm_datagen.errors import IdError
 from llm_datagen.runs.graph import StreamNode, stream_nodes_of
 from llm_datagen.streams import Stream
 from llm_datagen.streams.dead_letters import read_dead_letters
-from llm_datagen.streams.ids import Id, batch_ends, parent_of
+from llm_datagen.streams.ids import SOURCES_FIELD, Id, batch_ends, parent_of
 from llm_datagen.streams.position import Position
 
 
@@ -105,7 +105,7 @@ class _Relatives:
     def _climb(self, node: StreamNode, names: set[Id]) -> None:
         above: list[tuple[StreamNode, set[Id]]] = []
         if node.source is not None:
-            above = [(node.source, _parents(node, node.source, names))]
+            above = [(node.source, _parents(node, node.source, names) | _named_sources(node, names))]
         for merge_input, source in node.inputs:
             originals = (merge_input.original(name) for name in names)
             above.append((source, {name for name in originals if name is not None}))
@@ -132,7 +132,7 @@ class _Relatives:
             names = {self._asked, *self._ancestors[node]}
             # Descendants have the name of the row in their own, or that of a batch.
             for row_id, item, number in node.rows_named(names, pattern=b"~"):
-                owners = origin.owners(row_id) if origin else set()
+                owners = origin.owners(row_id, item) if origin else set()
                 relation = self._relation(node, row_id, is_descendant=bool(owners))
                 if relation in {"itself", "descendant"}:
                     self._descendants[node][row_id] = number
@@ -186,6 +186,19 @@ class _Relatives:
                     _end(node.position, number),
                     None,
                 )
+
+
+def _sources_in(item: Any) -> set[Id]:
+    """Return the ids of the rows that a row says it stands for; see `Derived`."""
+    named = item.get(SOURCES_FIELD) if isinstance(item, dict) else None
+    return {name for name in named if isinstance(name, int | str)} if isinstance(named, list) else set()
+
+
+def _named_sources(node: StreamNode, names: set[Id]) -> set[Id]:
+    """Return the rows of the source that some rows of a node say they stand for."""
+    if node.is_id_stripper:
+        return set()
+    return set().union(*(_sources_in(item) for row_id, item, _ in node.rows_named(names) if row_id in names))
 
 
 def _renamed_descendants(
@@ -253,12 +266,14 @@ class _Origin:
         self._near: dict[Id, int] | None = None
         self._numbers: list[tuple[int, Id]] = []
 
-    def owners(self, row_id: Id) -> set[Id]:
+    def owners(self, row_id: Id, item: Any) -> set[Id]:
         """Return the rows that a row comes from."""
         owners: set[Id] = set()
         if not self.descendants:
             return owners
-        if self._node.is_numeric:
+        if named := _sources_in(item) & self.descendants.keys():
+            owners = named
+        elif self._node.is_numeric:
             owners = {self._node.made(row_id)} & self.descendants.keys()
         elif row_id in self.descendants:
             owners = {row_id}

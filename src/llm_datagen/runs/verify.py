@@ -20,10 +20,11 @@ from llm_datagen.streams.commit_log import flaws_of
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.dispatch_log import abandoned
 from llm_datagen.streams.ids import Id, numeric_source, parent_of, root_names
-from llm_datagen.streams.position import Position
+from llm_datagen.streams.position import END, STATE, Position
 from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.scan import rows_of
 from llm_datagen.streams.source import size_of, streams_of
+from llm_datagen.streams.state.store import check_state
 from llm_datagen.streams.tails import Tails
 
 _COUNTED = {
@@ -129,6 +130,9 @@ class _Check:
         with account.finding_errors():
             abandoned(output, position)
         with account.finding_errors():
+            if STATE in position.marks:
+                check_state(output, position.marks[STATE])
+        with account.finding_errors():
             output.verify()
         if made_from != self._source.uri:
             account.find(f"{output.path} was made from {made_from!r}, and the run state says from {self._source.uri!r}")
@@ -190,6 +194,7 @@ class _Check:
             return
         made = position.marks.get("made") if self._entry["id_scheme"] == "numeric" else None
         done = position.coverage
+        end = position.rows - position.marks.get(END, [0])[0]  # behind it are rows that stand for no row of the source
         seen: set[Id] = set()
         kept: set[Id] = set()
         is_shared = False
@@ -197,7 +202,7 @@ class _Check:
             if row_id in seen:
                 account.find(f"{output.path}, row {number}: the id {row_id!r} is there twice")
             seen.add(row_id)
-            if ids is None:
+            if ids is None or number >= end:
                 continue
             if isinstance(row_id, int):
                 owner: Id | None = numeric_source(row_id, made)

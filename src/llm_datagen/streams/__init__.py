@@ -12,6 +12,7 @@ from llm_datagen.streams.factory import StreamFactory
 from llm_datagen.streams.file_streams import CsvStream, FileStream, JsonlStream, MemoryStream
 from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.formats.base import Codec, Decoder, Encoder, Split
+from llm_datagen.streams.inputs.table import Table, TableStream
 from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.merge_inputs import MergeInput
 from llm_datagen.streams.merged import MergedStream, inputs_of
@@ -55,5 +56,7 @@ __all__ = [
     "StreamFiles",
     "StreamReader",
     "StreamWriter",
+    "Table",
+    "TableStream",
     "inputs_of",
 ]

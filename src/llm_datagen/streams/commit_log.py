@@ -83,6 +83,10 @@ class CommitLog:
         self._log.append(line, sync=self._sync)
         self._grown += len(line)
 
+    def sync(self) -> None:
+        """Return when all commits are on the medium."""
+        self._log.sync()
+
     def confirm(self) -> None:
         """Check that no other writer has begun since.
 

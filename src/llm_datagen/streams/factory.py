@@ -10,6 +10,7 @@ from llm_datagen.config import OLDER, DataConfig, check_path
 from llm_datagen.errors import ConfigError, UnknownProtocolError
 from llm_datagen.streams.compressed import CompressedStream
 from llm_datagen.streams.file_streams import (
+    CODECS,
     CsvStream,
     FileStream,
     JsonArrayStream,
@@ -20,7 +21,7 @@ from llm_datagen.streams.file_streams import (
 from llm_datagen.streams.inputs.arrow_file import ArrowStream
 from llm_datagen.streams.inputs.file_set import FileSet, is_file_set
 from llm_datagen.streams.inputs.parquet import ParquetStream
-from llm_datagen.streams.inputs.table import without_columns
+from llm_datagen.streams.inputs.table import TableStream, without_columns
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
 from llm_datagen.streams.object_streams import CompressedObjectStream, ObjectStream
 from llm_datagen.streams.source import Source
@@ -28,9 +29,7 @@ from llm_datagen.streams.storage.compression import ending_of
 from llm_datagen.streams.storage.object_uri import SCHEMES
 from llm_datagen.streams.stream import Stream
 
-_MAY_BE_COMPRESSED: frozenset[type[Stream]] = frozenset(
-    {FileStream, JsonlStream, CsvStream, JsonArrayStream, TextStream}
-)
+_MAY_BE_COMPRESSED: set[type[Stream]] = {FileStream, JsonlStream, CsvStream, JsonArrayStream, TextStream}
 _MAY_BE_MANY = _MAY_BE_COMPRESSED | {ParquetStream, ArrowStream}
 _TABLES: dict[str, type[Stream]] = {
     ".parquet": ParquetStream,
@@ -71,6 +70,39 @@ class StreamFactory:
         if not (isinstance(stream_class, type) and issubclass(stream_class, Stream)):
             raise ConfigError(f"{stream_class!r} is not a subclass of FileStream (or Stream)")
         cls._protocols[name] = stream_class
+
+    @classmethod
+    def register_format(cls, ending: str, stream_class: type[FileStream]) -> None:
+        """Make a format of files known: by its ending (``".psv"``), and as a protocol of that name (``psv://``).
+
+        Files of it may lie in folders and patterns, and be compressed if it is one of text; a known one is replaced.
+
+        Args:
+            ending: how the names of its files end.
+            stream_class: a `TableStream`, or a `FileStream` with a `codec`.
+
+        Raises:
+            ConfigError: when `ending` is none, or `stream_class` is neither.
+        """
+        name = ending.removeprefix(".") if isinstance(ending, str) else ""
+        if not name.isalnum() or not name.isascii() or not ending.startswith(".") or name != name.lower():
+            raise ConfigError(f"the ending of a format is a dot and small letters, such as '.psv', not {ending!r}")
+        if ending_of(f"x{ending}"):
+            raise ConfigError(f"{ending!r} is the ending of a compression; a format has another one")
+        is_table = isinstance(stream_class, type) and issubclass(stream_class, TableStream)
+        codec = getattr(stream_class, "codec", None)
+        is_file = isinstance(stream_class, type) and issubclass(stream_class, FileStream) and codec is not None
+        if not is_table and not is_file:
+            raise ConfigError(f"{stream_class!r} is neither a TableStream nor a FileStream with a codec")
+        cls.register(name, stream_class)
+        _MAY_BE_MANY.add(stream_class)
+        _TABLES.pop(ending, None)
+        if is_table:
+            _TABLES[ending] = stream_class
+        else:
+            assert codec is not None
+            CODECS[ending] = codec
+            _MAY_BE_COMPRESSED.add(stream_class)
 
     @classmethod
     def protocols(cls) -> list[str]:

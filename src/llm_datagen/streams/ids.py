@@ -27,6 +27,12 @@ KEPT_FIELD = "_i_in"
 TEXT_PREFIX = "r"
 """What ids of root rows begin with under the scheme "text"."""
 
+END_NAME = "end"
+"""What stands for the parent in the ids of rows that an operator gives at the end of its source: ``end_0`` …"""
+
+SOURCES_FIELD = "_sources"
+"""The column with the ids of the rows that a row stands for, where its operator says so; see `Derived`."""
+
 NUMERIC_WIDTH = 10_000
 """Children a row may have under the scheme "numeric"."""
 

@@ -15,6 +15,8 @@ from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.storage.base import Place, ReadFile, Storage
 from llm_datagen.streams.storage.memory import MemoryStorage
 
+_SQLITE_ENDINGS = ("", "-wal", "-shm")
+
 
 class StreamFiles:
     """The files of a stream: their paths, their storage, and the format of the data.
@@ -71,9 +73,20 @@ class StreamFiles:
         return f"{self.path}.dispatched"
 
     @property
+    def state_path(self) -> str:
+        """Where the state log lies, of an operator that keeps state; see `state.log`."""
+        return f"{self.path}.state"
+
+    @property
+    def state_table_paths(self) -> tuple[str, ...]:
+        """Where the table of the state lies, with what SQLite puts beside it; see `state.table`."""
+        return tuple(f"{self.path}.state.sqlite{ending}" for ending in _SQLITE_ENDINGS)
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The paths of all files that may belong to the stream; the seal comes first, the data last."""
-        return self.done_path, self.commits_path, self.dispatched_path, self.errors_path, self.path
+        of_state = (self.state_path, *self.state_table_paths)
+        return self.done_path, self.commits_path, self.dispatched_path, self.errors_path, *of_state, self.path
 
     @property
     def files_read(self) -> Sequence[str]:

@@ -9,6 +9,12 @@ from typing import Any
 from llm_datagen.streams.coverage import Coverage, Span
 from llm_datagen.streams.ids import Id
 
+STATE = "state"
+"""A mark: what is committed of the state of the node's operator, ``[bytes of the state log, their CRC-32]``."""
+
+END = "end"
+"""A mark: ``[rows that the operator has given at the end of its source, bytes that this had]``; there once it has."""
+
 
 @dataclass(slots=True)
 class Position:

@@ -7,7 +7,7 @@ import zlib
 from llm_datagen.errors import StreamChangedError, StreamCorruptError, StreamExistsError
 from llm_datagen.streams.commit_log import read_log
 from llm_datagen.streams.location import StreamFiles
-from llm_datagen.streams.position import Position
+from llm_datagen.streams.position import STATE, Position
 from llm_datagen.streams.storage.base import Storage
 
 _CHECK_BYTES = 1 << 20
@@ -57,6 +57,10 @@ def check_recoverable(stream: StreamFiles, source: str) -> Position:
             f"{stream.errors_path} has {dead_letters} bytes, but {position.errors_bytes} bytes of dead letters were "
             "committed: it was shortened or deleted; restore it, or start afresh with if_exists='overwrite'"
         )
+    if STATE in position.marks:
+        from llm_datagen.streams.state.store import check_state
+
+        check_state(stream, position.marks[STATE])
     return position
 
 

@@ -8,9 +8,36 @@ and given back as the value. An object that has no field but `data` is stored wi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, Id, RootNames, check_id
+from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, SOURCES_FIELD, Id, RootNames, check_id
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What an operator returns for a row that stands for other rows than the one that it was called for.
+
+    Their ids are kept in the row, in the column `_sources`, by which `trace` finds them.
+
+    Attributes:
+        row: the row.
+        sources: the ids of the rows that it stands for.
+    """
+
+    row: dict[str, Any]
+    sources: Sequence[Id]
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the row with its sources.
+
+        Raises:
+            TypeError: when the row is no object.
+        """
+        if not isinstance(self.row, dict):
+            raise TypeError(f"a Derived carries a row that is an object, not {type(self.row).__name__}")
+        return {**self.row, SOURCES_FIELD: list(self.sources)}
 
 
 class NamedLater(ABC):
@@ -30,6 +57,8 @@ class NamedLater(ABC):
 def as_row(value: Any, row_id: Id) -> dict[str, Any]:
     """Return `value` as the row that is stored under `row_id`. `value` is not changed."""
     if not isinstance(value, dict):
+        if isinstance(value, Derived):
+            return {**value.as_row(), ID_FIELD: row_id}
         return {ID_FIELD: row_id, DATA_FIELD: value}
     if DATA_FIELD in value and len(value) == (2 if ID_FIELD in value else 1):
         return {DATA_FIELD: value[DATA_FIELD], ID_FIELD: row_id}

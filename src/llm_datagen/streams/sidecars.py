@@ -15,6 +15,8 @@ WHAT_LIES_BESIDE = {
     ".commits": "commit log",
     ".dispatched": "dispatch log",
     ".errors.jsonl": "dead letters",
+    ".state": "state log",
+    ".state.sqlite": "state",
 }
 """What the files are, by what is added to the stream's path."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llm_datagen.config import Fsync, check_choice
 from llm_datagen.errors import (
@@ -18,12 +18,16 @@ from llm_datagen.streams.coverage import Coverage, Span
 from llm_datagen.streams.formats.base import Encoder
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.location import StreamFiles
-from llm_datagen.streams.position import Position
+from llm_datagen.streams.position import STATE, Position
 from llm_datagen.streams.recovery import check_recoverable
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sidecars import check_beside, check_neighbours
 from llm_datagen.streams.spill import Spill
 from llm_datagen.streams.storage.base import AppendFile, GrowingFile
+
+if TYPE_CHECKING:
+    from llm_datagen.streams.state.changes import StateChanges
+    from llm_datagen.streams.state.store import StateStore
 
 
 class CommitMarks(Protocol):
@@ -50,6 +54,11 @@ class Sink:
         stream: the stream.
         source: the URI of what it is made from; an existing stream must have been made from the same.
         fsync: when data is put on the medium.
+        keeps_state: whether the operator that makes the rows keeps state with them.
+
+    Attributes:
+        position: where the stream stands: what is committed.
+        state: the state, recovered to the last commit; None unless it keeps one.
 
     Raises:
         StreamSealedError: when the stream has ended.
@@ -59,7 +68,9 @@ class Sink:
         StreamBusyError: when another writer has it open.
     """
 
-    def __init__(self, stream: StreamFiles, *, source: str = "", fsync: Fsync = "close") -> None:
+    def __init__(
+        self, stream: StreamFiles, *, source: str = "", fsync: Fsync = "close", keeps_state: bool = False
+    ) -> None:
         check_choice("fsync", fsync, Fsync)
         self.stream = stream
         self._refuse_sealed()
@@ -69,6 +80,7 @@ class Sink:
         self._broken = False
         self._begun = 0  # bytes that are on the medium, or on their way to it
         self._dead_letters: AppendFile | None = None
+        self.state: StateStore | None = None
         self.tails: CommitMarks | None = None
         """What adds the tails of the source to each commit; set by whoever reads a source as it is."""
         if stream.storage.size(stream.path) is None:  # what is refused makes no file
@@ -80,10 +92,16 @@ class Sink:
             self._refuse_sealed()  # again, now that nobody else can seal it
             self.position = check_recoverable(stream, source)
             self._begun = self.position.bytes
+            if keeps_state:
+                from llm_datagen.streams.state.store import StateStore
+
+                self.state = StateStore(stream, self.position.marks.get(STATE))
             self._log.start(self.position)
             self._cut()  # from here on, it is this writer's
             self.encoder: Encoder = stream.codec.encoder(self._head())
         except BaseException:
+            if self.state is not None:
+                self.state.close()
             self._file.close()
             raise
 
@@ -136,6 +154,7 @@ class Sink:
         dead_letters: bytes = b"",
         ids: tuple[Id | None, Id | None] = (None, None),
         marks: dict[str, Any] | None = None,
+        state: StateChanges | None = None,
     ) -> None:
         """Write `data`, then commit it.
 
@@ -149,6 +168,7 @@ class Sink:
             dead_letters: their dead letters, encoded.
             ids: the ids of the first and the last row in `data`.
             marks: what to remember, in place of what was remembered before.
+            state: what the source rows have changed of the state.
 
         Raises:
             OSError: when the disk fails; what was not committed will be cut off when the stream is opened again.
@@ -188,9 +208,27 @@ class Sink:
                 self._file.sync()
         if dead_letters:
             self._append_dead_letters(dead_letters)
+        if self.state is not None:
+            if state is not None:
+                self.state.append(state, sync=self._fsync == "flush")
+            position.marks = {**position.marks, STATE: self.state.mark}
         self._log.append(position, spans)
         self.position = position  # what is said of the stream is never more than what is committed
         self._broken = False
+        if self.state is not None and state is not None:
+            self._state_committed(self.state, state)
+
+    def _state_committed(self, store: StateStore, changes: StateChanges) -> None:
+        """Tell the state what was committed; and, now and then, that it is on the medium: then it may leave memory."""
+        store.committed(changes)
+        if self._fsync == "close":
+            if not store.is_sync_due:
+                return
+            assert self._file is not None
+            self._file.sync()
+            store.sync()
+            self._log.sync()
+        store.synced()
 
     def _write(self, data: bytes, position: Position) -> None:
         if data:
@@ -239,6 +277,8 @@ class Sink:
         if self._fsync != "never":
             self._file.sync()
             self._sync_dead_letters()
+            if self.state is not None:
+                self.state.sync()
         self._finish_files()
         self._log.confirm()
         self._log.close()
@@ -271,6 +311,8 @@ class Sink:
     def close(self) -> None:
         """Close the files, without a seal. May be called more than once."""
         self._log.close()
+        if self.state is not None:
+            self.state.close()
         if self.tails is not None:
             self.tails.close()
         if self._dead_letters is not None:

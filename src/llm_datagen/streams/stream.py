@@ -254,14 +254,14 @@ class Stream(StreamFiles):
         """Return a cursor that adds no column; see `cursor`."""
         return Cursor(self, segments, follow=follow)
 
-    def sink(self, *, source: str = "", fsync: Fsync = "close") -> Sink:
+    def sink(self, *, source: str = "", fsync: Fsync = "close", keeps_state: bool = False) -> Sink:
         """Open the stream for writing, recovering it first. See `Sink`.
 
         Raises:
             StreamError: when it cannot be written where it lies.
         """
         self.check_path()
-        return Sink(self, source=source, fsync=fsync)
+        return Sink(self, source=source, fsync=fsync, keeps_state=keeps_state)
 
     def unparsed_id(self, number: int) -> Id:
         """Return the id of a record that is no row, by its number."""

@@ -9,10 +9,11 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from llm_datagen.errors import RowFormatError
+from llm_datagen.errors import FatalError, RowFormatError
 from llm_datagen.executors.process.channel import Channel
 from llm_datagen.executors.process.setup import WorkerSetup
 from llm_datagen.executors.processing import CallGate
+from llm_datagen.operators.protocols import IState
 from llm_datagen.streams.formats.base import Codec, Encoder
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 
@@ -79,6 +80,15 @@ class WorkerContext:
         self.node_id = setup.node_id
         self.pipeline_id = setup.pipeline_id
         self.folder = setup.folder
+
+    @property
+    def state(self) -> IState:
+        """Refuse: there is none in a worker process.
+
+        Raises:
+            FatalError: always.
+        """
+        raise FatalError("operators in worker processes have no ctx.state; leave executor='process' out for this node")
 
     def report_usage(self, usage: Mapping[str, Any]) -> None:
         """Report what a call used."""

@@ -88,6 +88,10 @@ class ProcessExecutor:
         """Run the operator over `block` in a process."""
         self._submit(self._work, task, block)
 
+    def submit_end(self, task: int, rows: tuple[int, int]) -> None:
+        """Never called: an operator that has a `finish` is not sent to processes; see `pickling.check_operator`."""
+        raise AssertionError(f"task {task}: an operator in processes has no finish")
+
     def resize(self, workers: int) -> None:
         """Have another number of processes, at most; those that are too many end when they have nothing to do.
 

@@ -15,9 +15,16 @@ def check_operator(operator: Any, node_id: str) -> None:
     """Check that an operator may run in worker processes.
 
     Raises:
-        ConfigError: when it is async, or what is needed is not installed.
+        ConfigError: when it is async, keeps state, has a `finish`, or what is needed is not installed.
     """
-    if Call(operator).is_async:
+    call = Call(operator)
+    if call.keeps_state or call.finish is not None:
+        what = "keeps state (ctx.state)" if call.keeps_state else "has a finish()"
+        raise ConfigError(
+            f"{node_id}: executor='process' is for operators whose calls are independent, and "
+            f"{operator_name(operator)} {what}; leave executor out for this node (node_configs)"
+        )
+    if call.is_async:
         raise ConfigError(
             f"{node_id}: executor='process' is for plain operators, and {operator_name(operator)} is `async def`; "
             "leave executor out for this node (node_configs), or make the operator plain"

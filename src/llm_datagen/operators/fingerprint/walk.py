@@ -34,7 +34,7 @@ UNREAD = " (cannot be read)"
 SOME_UNREAD = "some of it"
 """The part that stands for everything that was not read, because something raised."""
 
-_IDENTITY = {"name", "version", "stateful", "bisect", "_made_with", "_used_as"}
+_IDENTITY = {"name", "version", "stateful", "keeps_state", "bisect", "_made_with", "_used_as"}
 
 
 def parts_of(thing: Any, *, above: type = object, without: Iterable[str] = ()) -> Parts:

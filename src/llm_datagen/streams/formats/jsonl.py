@@ -13,7 +13,7 @@ from llm_datagen.streams.formats.base import Decoder, Encoder, Split
 from llm_datagen.streams.formats.encodings import JsonTranscoder, in_encoding
 from llm_datagen.streams.formats.json_text import dumps, has_long_number, loads, without_lone_surrogates
 from llm_datagen.streams.formats.json_values import fields_of, has_non_finite, refusal
-from llm_datagen.streams.formats.unreadable import UTF8_BOM, LongRecord, check_encoding
+from llm_datagen.streams.formats.unreadable import UTF8_BOM, LongRecord, UnreadableRecord, check_encoding
 
 MAX_RECORD_BYTES = 64 << 20
 """The longest line, unless told otherwise. Longer than of CSV: a line ends whatever it holds, and images are long."""
@@ -76,7 +76,7 @@ class JsonDecoder:
             if not is_strict and not has_long_number(record):
                 return value
         except ValueError as error:
-            if isinstance(record, LongRecord):
+            if isinstance(record, LongRecord | UnreadableRecord):
                 raise
             value = _read_leniently(record, error, self.data.nan)
             if not is_strict:
@@ -176,6 +176,11 @@ class JsonlCodec:
     def unbounded(self) -> JsonlCodec:
         """Return the format without a longest record."""
         return JsonlCodec(replace(self._data, max_record_bytes=UNBOUNDED))
+
+    @property
+    def decode_exactly(self) -> Decoder:
+        """The decoder for records with whole numbers of more than 64 bits."""
+        return self._careful
 
     def read_preamble(self, head: bytes, *, final: bool) -> tuple[Decoder, int] | None:
         """Return the decoder, and the offset after a byte order mark if there is one."""

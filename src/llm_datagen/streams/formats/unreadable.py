@@ -21,6 +21,12 @@ class LongRecord(bytes):
     __slots__ = ()
 
 
+class UnreadableRecord(bytes):
+    """Why a row cannot be read, in the place of its record. It is no JSON, so that no decoder takes it for a row."""
+
+    __slots__ = ()
+
+
 def check_encoding(head: bytes, encoding: str = "utf-8") -> None:
     """Check that a file that is to be UTF-8 does not begin as one of another encoding.
 
@@ -59,6 +65,8 @@ def explained(error: ValueError, record: bytes) -> ValueError:
     text = str(error)
     if isinstance(record, LongRecord):
         return ValueError("it is longer than a record may be; if it is meant, set data_config max_record_bytes")
+    if isinstance(record, UnreadableRecord):
+        return ValueError(record.decode())
     if not hasattr(error, "doc"):  # not from a parser of JSON
         return error
     if b"\0" in record:

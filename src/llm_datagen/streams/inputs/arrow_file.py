@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llm_datagen.errors import StreamError
-from llm_datagen.streams.inputs.arrow_rows import RowMaker, arrow, batch_rows, chosen
+from llm_datagen.streams.inputs.arrow_rows import RowMaker, arrow, batch_rows, chosen, read_batches
 from llm_datagen.streams.inputs.table import TableStream
 
 _MAGIC = b"ARROW1"
@@ -61,6 +61,11 @@ class ArrowTable:
             raise
 
     @property
+    def has_long_numbers(self) -> bool:
+        """Whether its rows may hold whole numbers of more than 64 bits."""
+        return self._maker.has_json
+
+    @property
     def rows(self) -> int:
         """How many rows it has."""
         return self._ends[-1] if self._ends else 0
@@ -69,8 +74,12 @@ class ArrowTable:
         """Yield all rows from number `start` on, as lines of JSON.
 
         Raises:
-            ValueError: when the file is damaged, or a value cannot be held.
+            ValueError: when the file is damaged.
         """
+        for batch in read_batches(self._slices(start), self._path):
+            yield self._maker.lines(batch)
+
+    def _slices(self, start: int) -> Iterator[Any]:
         begin = 0
         if not self._is_file:
             self._map.seek(0)
@@ -81,7 +90,7 @@ class ArrowTable:
                 batch = batch.select(self._columns)
                 rows = batch_rows(batch.nbytes, batch.num_rows)
                 for at in range(max(start - begin, 0), batch.num_rows, rows):
-                    yield self._maker.lines(batch.slice(at, rows))
+                    yield batch.slice(at, rows)
             begin = end
 
     def close(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from llm_datagen.errors import StreamError
-from llm_datagen.streams.inputs.arrow_rows import RowMaker, arrow, batch_rows, chosen
+from llm_datagen.streams.inputs.arrow_plain import is_list
+from llm_datagen.streams.inputs.arrow_rows import RowMaker, arrow, batch_rows, chosen, read_batches
 from llm_datagen.streams.inputs.table import TableStream
 
 _BUFFER_BYTES = 1 << 20
@@ -36,16 +37,15 @@ class ParquetTable:
     """
 
     def __init__(self, path: str, columns: Sequence[str] | None) -> None:
-        parquet = arrow("pyarrow.parquet")
         try:
-            self._file: Any = parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+            self._file: Any = _opened(path)
         except (arrow().ArrowException, OSError) as error:
             raise StreamError(
                 f"{path} cannot be read as Parquet: {error}; replace it with a whole file, or rename it"
             ) from error
         try:
             self._columns = chosen(path, self._file.schema_arrow, columns)
-            self._int96 = _int96_columns(self._file.schema, self._columns, path)
+            self._int96 = _columns_with_int96(self._file, self._columns, path)
             self._path = path
             self._maker = RowMaker(
                 arrow().schema([self._file.schema_arrow.field(name) for name in self._columns]), path
@@ -53,6 +53,11 @@ class ParquetTable:
         except BaseException:
             self._file.close()
             raise
+
+    @property
+    def has_long_numbers(self) -> bool:
+        """Whether its rows may hold whole numbers of more than 64 bits."""
+        return self._maker.has_json
 
     @property
     def rows(self) -> int:
@@ -63,7 +68,8 @@ class ParquetTable:
         """Yield all rows from number `start` on, as lines of JSON.
 
         Raises:
-            ValueError: when the file is damaged, or a value cannot be held.
+            ValueError: when the file is damaged.
+            StreamError: when a column is encrypted.
         """
         metadata = self._file.metadata
         first, group = 0, 0
@@ -73,16 +79,16 @@ class ParquetTable:
         skip = start - first
         groups = range(group, metadata.num_row_groups)
         sizes = [(metadata.row_group(number).total_byte_size, metadata.row_group(number).num_rows) for number in groups]
-        rows = batch_rows(*max(sizes, default=(0, 0)))
-        reading = {"batch_size": rows, "row_groups": groups, "use_threads": False}
+        most = batch_rows(*max(sizes, default=(0, 0)))
+        reading = {"batch_size": most, "row_groups": groups, "use_threads": False}
         moments = self._moments(reading)
-        for batch in self._file.iter_batches(columns=self._columns, **reading):
-            if self._int96:
-                self._check_moments(batch, next(moments))
+        for batch in read_batches(self._file.iter_batches(columns=self._columns, **reading), self._path):
+            coarse = next(moments) if self._int96 else None
             if skip >= batch.num_rows:
                 skip -= batch.num_rows
                 continue
-            yield self._maker.lines(batch.slice(skip) if skip else batch)
+            rows = batch.select(self._columns).slice(skip)  # names with dots in them choose more columns than one
+            yield self._maker.lines(rows, self._check(rows, coarse, skip))
             skip = 0
 
     def close(self) -> None:
@@ -90,36 +96,59 @@ class ParquetTable:
         self._file.close()
 
     def _moments(self, reading: dict[str, Any]) -> Iterator[Any]:
-        """Yield the INT96 columns in microseconds: nanoseconds wrap around before 1677 and after 2262."""
+        """Yield the columns with INT96 in microseconds: nanoseconds wrap around before 1677 and after 2262."""
         if self._int96:
-            options = {"pre_buffer": False, "buffer_size": _BUFFER_BYTES, "coerce_int96_timestamp_unit": "us"}
-            with arrow("pyarrow.parquet").ParquetFile(self._path, **options) as file:
-                yield from file.iter_batches(columns=self._int96, **reading)
+            with _opened(self._path, coerce_int96_timestamp_unit="us") as file:
+                for batch in file.iter_batches(columns=self._int96, **reading):
+                    yield batch.select(self._int96)
 
-    def _check_moments(self, batch: Any, moments: Any) -> None:
-        compute, whole = arrow("pyarrow.compute"), arrow().int64()
-        for name in self._int96:
-            wide = moments.column(name).cast(whole)
-            narrow = compute.divide(batch.column(name).cast(whole), 1000)
-            if compute.any(compute.greater(compute.abs(compute.subtract(wide, narrow)), 1000)).as_py():
-                raise ValueError(f"column {name!r} (INT96) holds a moment before 1677 or after 2262")
+    def _check(self, batch: Any, coarse: Any, skip: int) -> Callable[[int, int], None] | None:
+        """Return what refuses rows with a moment of INT96 that nanoseconds of 64 bits do not hold."""
+        if coarse is None:
+            return None
+
+        def check(first: int, rows: int) -> None:
+            for name in self._int96:
+                fine = _moments_in(batch.column(name).slice(first, rows))
+                for narrow, wide in zip(fine, _moments_in(coarse.column(name).slice(skip + first, rows)), strict=True):
+                    _check_moments(name, narrow, wide)
+
+        return check
 
 
-def _int96_columns(physical: Any, names: Sequence[str], path: str) -> list[str]:
-    """Return the columns of the old type INT96 among those that are read.
+def _opened(path: str, **options: Any) -> Any:
+    return arrow("pyarrow.parquet").ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES, **options)
 
-    Raises:
-        StreamError: naming one inside another column, where moments out of range are not noticed.
-    """
-    found = []
-    for column in (physical.column(number) for number in range(len(physical))):
-        if column.physical_type != "INT96":
-            continue
-        if column.path in names:
-            found.append(column.path)
-        elif column.path.partition(".")[0] in names:
-            raise StreamError(
-                f"{path}, column {column.path!r}: INT96 inside another type is not read; leave the column out "
-                "with ?columns=…, or write it as a timestamp"
-            )
-    return found
+
+def _columns_with_int96(file: Any, names: Sequence[str], path: str) -> list[str]:
+    """Return the columns that hold moments of the old type INT96, at any depth, among those that are read."""
+    physical = file.schema
+    if not any(physical.column(number).physical_type == "INT96" for number in range(len(physical))):
+        return []
+    with _opened(path, coerce_int96_timestamp_unit="us") as coarse:
+        return [name for name in names if file.schema_arrow.field(name).type != coarse.schema_arrow.field(name).type]
+
+
+def _moments_in(column: Any) -> Iterator[Any]:
+    """Yield the arrays of moments in an array, at any depth."""
+    types = arrow().types
+    if types.is_timestamp(column.type):
+        yield column
+    elif types.is_struct(column.type):
+        for part in column.flatten():
+            yield from _moments_in(part)
+    elif types.is_map(column.type):
+        begin, end = (column.offsets[0].as_py(), column.offsets[-1].as_py()) if len(column) else (0, 0)
+        for part in (column.keys, column.items):
+            yield from _moments_in(part.slice(begin, end - begin))
+    elif is_list(column.type):
+        yield from _moments_in(column.flatten())
+
+
+def _check_moments(name: str, narrow: Any, wide: Any) -> None:
+    compute, whole = arrow("pyarrow.compute"), arrow().int64()
+    if wide.type == narrow.type:
+        return
+    again = compute.divide(narrow.cast(whole), 1000)
+    if compute.any(compute.greater(compute.abs(compute.subtract(wide.cast(whole), again)), 1)).as_py():
+        raise ValueError(f"column {name!r} (INT96) holds a moment before 1677 or after 2262")

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar, Protocol
+from dataclasses import replace
+from typing import Any, ClassVar, Protocol, Self
 from urllib.parse import unquote
 
+from llm_datagen.config import DataConfig
 from llm_datagen.errors import RowFormatError, StreamChangedError, StreamError, StreamMissingError
 from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.file_streams import FileStream
-from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.inputs.whole_file import check_fingerprint_of, fingerprint_of
 from llm_datagen.streams.read_limit import ReadLimit
@@ -31,6 +32,10 @@ class Table(Protocol):
     @property
     def rows(self) -> int:
         """How many rows it has."""
+
+    @property
+    def has_long_numbers(self) -> bool:
+        """Whether its rows may hold whole numbers of more than 64 bits."""
 
     def batches(self, start: int) -> Iterator[list[bytes]]:
         """Yield all rows from number `start` on, some thousand at a time, each as a line of JSON without a newline.
@@ -48,7 +53,7 @@ class Table(Protocol):
 class TableStream(FileStream):
     """A table in a file, which is only read. Its rows are those of JSON lines, by the settings of the data."""
 
-    codec: Codec = JsonlCodec()
+    codec = JsonlCodec()
     has_tails: ClassVar[bool] = False
 
     @property
@@ -60,6 +65,10 @@ class TableStream(FileStream):
     def columns(self) -> list[str] | None:
         """Which columns are read; None: all."""
         return columns_of(self.uri)
+
+    def with_data(self, data: DataConfig) -> Self:
+        """Return the table with other settings; its own text is UTF-8, whatever they say of other files."""
+        return super().with_data(replace(data, encoding="utf-8"))
 
     @abstractmethod
     def open_table(self) -> Table:
@@ -260,6 +269,8 @@ class TableCursor:
             if size is None:
                 raise StreamMissingError(f"{self.stream.path} does not exist; check the path of the input")
             self._size, self._table, self._is_placed = size, self.stream.open_table(), False
+            if self._table.has_long_numbers:
+                self._decode = self.stream.codec.decode_exactly
         return self._table
 
     def _next(self, rows: int) -> list[bytes]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.streams.inputs.arrow_values import JSON_MARK
 from llm_datagen.streams.outputs.column_types import (
     SCALARS,
     ColumnType,
@@ -22,9 +23,6 @@ from llm_datagen.streams.outputs.column_types import (
 
 Failed = Callable[[int, MisfitError], None]
 """What is told of a row that does not fit: its number in the batch, and why."""
-
-JSON_MARK = {b"llm_datagen": b"json"}
-"""The metadata of a column that holds JSON text."""
 
 _ALIASES = {
     **dict.fromkeys(("int", "integer"), "int64"),
@@ -76,7 +74,7 @@ def _parsed(column: str, text: Any) -> ColumnType:
 
 
 def _of_field(field: Any) -> ColumnType:
-    if (field.metadata or {}).get(b"llm_datagen") == b"json":
+    if (field.metadata or {}).items() >= JSON_MARK.items():
         return "json"
     found = of_arrow(field.type)
     if found is None:

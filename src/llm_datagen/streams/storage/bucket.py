@@ -6,13 +6,13 @@ import contextlib
 import errno
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from llm_datagen.errors import DiskError, StreamChangedError
-from llm_datagen.streams.storage.object_errors import problem_of
+from llm_datagen.streams.storage.object_errors import is_no_bucket, problem_of
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -252,6 +252,13 @@ class Bucket:
                 after = meta["path"]
                 yield meta["path"], Found(meta["size"], _version(meta))
 
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Return the names of the folders right below `prefix/`, in order."""
+        import obstore
+
+        found = self._repeated(prefix, lambda: obstore.list_with_delimiter(self._client, prefix))
+        return sorted(path.rpartition("/")[2] for path in found["common_prefixes"])
+
     def _repeated(self, key: str, request: Callable[[], Result]) -> Result:
         """Make a request, again while what is wrong may pass."""
         wait = self._patience.seconds
@@ -262,6 +269,10 @@ class Bucket:
                 problem = f"the store gave less than what was asked for, {self._patience.tries} times; resume later"
                 if not left:
                     raise DiskError(errno.EIO, problem, f"{self.name}/{key}") from None
+            except FileNotFoundError as error:
+                if is_no_bucket(error):
+                    raise self._error(key, error) from None
+                raise
             except Exception as error:
                 if not _is_of_client(error) or type(error).__name__ == "PreconditionError":
                     raise

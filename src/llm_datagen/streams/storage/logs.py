@@ -24,6 +24,9 @@ class Log(Protocol):
     def append(self, line: bytes, *, sync: bool) -> None:
         """Add a line."""
 
+    def sync(self) -> None:
+        """Return when all lines are on the medium."""
+
     def confirm(self) -> None:
         """Check that no other writer has the log now; raise when one has."""
 
@@ -62,11 +65,19 @@ class FileLog:
 
     def append(self, line: bytes, *, sync: bool) -> None:
         """Add a line."""
+        file = self._open()
+        file.append(line)
+        if sync:
+            file.sync()
+
+    def sync(self) -> None:
+        """Return when all lines are on the medium."""
+        self._open().sync()
+
+    def _open(self) -> AppendFile:
         if self._file is None:
             self._file = self._storage.open_append(self._path)
-        self._file.append(line)
-        if sync:
-            self._file.sync()
+        return self._file
 
     def confirm(self) -> None:
         """Do nothing: others are kept out."""

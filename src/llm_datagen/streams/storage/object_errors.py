@@ -22,6 +22,7 @@ _CREDENTIALS = {
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 }
+_NO_BUCKET = {"NoSuchBucket", "ContainerNotFound"}
 _PASSING_CODES = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "OperationAborted"}
 _PASSING_STATUS = {"408", "409", "425", "429"}
 _NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "metadata server", "credential")
@@ -40,6 +41,11 @@ class StoreProblem(NamedTuple):
     what: str
 
 
+def is_no_bucket(error: BaseException) -> bool:
+    """Return whether an error of the client says that there is no such bucket."""
+    return any(code in str(error) for code in _NO_BUCKET)
+
+
 def problem_of(error: BaseException) -> StoreProblem:
     """Return what an error of the client says."""
     text = str(error)
@@ -47,7 +53,7 @@ def problem_of(error: BaseException) -> StoreProblem:
     status = next((found[1] for found in [_STATUS.search(text)] if found), "")
     named = " ".join(part for part in (status and f"status {status}", code) if part)
     kind = type(error).__name__
-    if code in {"NoSuchBucket", "ContainerNotFound"}:
+    if code in _NO_BUCKET:
         return StoreProblem(False, f"there is no such bucket ({named}); check the address, or make the bucket")
     if code in _CREDENTIALS or status in {"401", "403"} or kind in {"PermissionDeniedError", "UnauthenticatedError"}:
         return StoreProblem(False, f"the store refuses the credentials ({named or kind}); {_RENEW}")

@@ -222,6 +222,9 @@ class ObjectLog:
         """Add a line."""
         self.rewrite(self._data + line, sync=sync)
 
+    def sync(self) -> None:
+        """Do nothing: what is put is on the medium."""
+
     def confirm(self) -> None:
         """Check that no other writer has put lines.
 

@@ -1,0 +1,132 @@
+"""The table of a state: its keys and values, in a SQLite file, as they were at one point of the state log.
+
+SQLite finds keys in a file that may be far larger than memory. The file says up to which byte of the state log it holds
+the changes, in the same transaction as they. It is never ahead of what is on the medium of the stream's own files.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from llm_datagen.errors import DiskError, StreamCorruptError
+
+CACHE_KIB = 32 * 1024
+"""Memory for pages of the file."""
+
+_WAL_PAGES = 16_384
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS log (applied INTEGER NOT NULL, times INTEGER NOT NULL);
+"""
+
+
+class StateTable:
+    """The keys and values. One thread at a time may use it.
+
+    Args:
+        path: the file; None: a temporary one, which goes with the process.
+
+    Raises:
+        DiskError: when it cannot be opened.
+        StreamCorruptError: when it is no such file.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+        try:
+            self._db = sqlite3.connect(path or "", check_same_thread=False, isolation_level=None)
+            self._run(f"PRAGMA cache_size = -{CACHE_KIB}")
+            self._run("PRAGMA journal_mode = WAL")
+            self._run("PRAGMA synchronous = NORMAL")  # the medium is waited for by `sync`
+            self._run(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            raise self._named(error) from error
+        row = self._run("SELECT applied FROM log").fetchone()
+        if row is None:
+            self._run("INSERT INTO log VALUES (0, 0)")
+        self.applied: int = row[0] if row else 0
+        """The byte of the state log up to which it holds the changes. Any thread may read it."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of a key; None when there is none."""
+        row = self._run("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
+        return None if row is None else row[0]
+
+    def items(self, begin: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield keys and values in the order of the keys, from `begin` to before `end`."""
+        if end is None:
+            rows = self._run("SELECT key, value FROM state WHERE key >= ? ORDER BY key", (begin,))
+        else:
+            rows = self._run("SELECT key, value FROM state WHERE key >= ? AND key < ? ORDER BY key", (begin, end))
+        try:
+            yield from rows
+        except sqlite3.Error as error:
+            raise self._named(error) from error
+
+    def __len__(self) -> int:
+        """Return how many keys there are; it counts them."""
+        return int(self._run("SELECT count(*) FROM state").fetchone()[0])
+
+    def apply(self, changes: Mapping[bytes, bytes | None], applied: int) -> None:
+        """Take changes, all or none of them.
+
+        Args:
+            changes: keys and their values; None deletes the key.
+            applied: the byte of the state log up to which they go.
+        """
+        in_order = sorted(changes.items())  # so that neighbours in the file are written together
+        sets = [change for change in in_order if change[1] is not None]
+        deletes = [(key,) for key, value in in_order if value is None]
+        try:
+            self._db.execute("BEGIN")
+            try:
+                self._db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", sets)
+                self._db.executemany("DELETE FROM state WHERE key = ?", deletes)
+                self._db.execute("UPDATE log SET applied = ?, times = times + 1", (applied,))
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise self._named(error) from error
+        self.applied = applied
+
+    def sync(self) -> None:
+        """Return when all that was taken is on the medium."""
+        self._run("PRAGMA synchronous = FULL")
+        self.apply({}, self.applied)  # a transaction of its own puts the file of changes on the medium
+        self._run("PRAGMA synchronous = NORMAL")
+
+    def close(self) -> None:
+        """Close the file. May be called more than once."""
+        self._db.close()
+
+    def _run(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self._named(error) from error
+
+    def _named(self, error: sqlite3.Error) -> Exception:
+        where = self.path or "the temporary file of a state"
+        if isinstance(error, sqlite3.OperationalError):
+            return DiskError(None, f"{error} (the state of a node; make room or mend it, then resume)", where)
+        return StreamCorruptError(f"{where}: {error}; restore the file, or start afresh with if_exists='overwrite'")
+
+
+def applied_of(path: str) -> int | None:
+    """Return up to which byte of the state log the table at `path` goes; None when there is no such file. Only reads.
+
+    Raises:
+        DiskError, StreamCorruptError: when it cannot be read.
+    """
+    if not Path(path).exists():
+        return None
+    table = StateTable(path)
+    try:
+        return table.applied
+    finally:
+        table.close()

@@ -1,0 +1,75 @@
+"""A pipeline with state to be killed: ``state_job.py '{…}'``. It keeps the first row of each key.
+
+The job is a JSON object: `folder` (with `in.jsonl`), `streaming`, `ordered`, `size` (bytes of state in memory).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from llm_datagen import BaseOperator, INodeContext, UnifiedPipeline
+from llm_datagen.streams.state import store
+
+
+class First(BaseOperator):
+    """Keeps the first row of each key, with the number of keys so far."""
+
+    keeps_state = True
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        """Return the row, if its key is new."""
+        key = "key", item["n"] % 400
+        if key in ctx.state:
+            return None
+        ctx.state["keys"] = ctx.state.get("keys", 0) + 1
+        ctx.state[key] = item["_i"]
+        time.sleep(0.002)
+        return {"key": key[1], "nth": ctx.state["keys"]}
+
+
+class Last(BaseOperator):
+    """Passes rows on; gives all keys at the end, the largest first, and forgets them."""
+
+    keeps_state = True
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        """Remember the key."""
+        ctx.state["key", -item["key"]] = item["nth"]
+        return item
+
+    def finish(self, ctx: INodeContext) -> Iterator[Any]:
+        """Yield the keys."""
+        for key, nth in ctx.state.items("key"):
+            assert isinstance(key, tuple)
+            del ctx.state[key]
+            yield {"last": -int(key[1]), "nth": nth}
+            time.sleep(0.002)
+
+
+def main() -> None:
+    """Do the job."""
+    job = json.loads(sys.argv[1])
+    store.APPLY_BYTES, store.SHORTEN_BYTES = job["size"], 4 * job["size"]
+    folder = Path(job["folder"])
+    pipeline = UnifiedPipeline(
+        [First(), Last()],
+        f"jsonl://{folder}/in.jsonl",
+        f"jsonl://{folder}/out.jsonl",
+        streaming=job["streaming"],
+        ordered=job["ordered"],
+        base_path=folder / "between",
+        results_dir=folder / "results",
+        log_file=folder / "platform.log",
+        writer_config={"flush_batch_size": 20, "queue_size": 20},
+    )
+    pipeline.create("job", if_exists="resume")
+    pipeline.run(progress=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,7 @@ from llm_datagen.streams.outputs import ExportOptions, Target, export_rows
 
 pytestmark = pytest.mark.slow
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {
         "n": 2**53 + n,
         "text": f"ü 😀 {n}\n,\"'",
@@ -31,7 +31,7 @@ ROWS = [
 """Rows as JSON has them."""
 
 MOMENT = dt.datetime(2024, 1, 31, 12, 0, 0, 123456, tzinfo=dt.UTC)
-TYPED = [
+TYPED: list[dict[str, Any]] = [
     {**row, "at": MOMENT + dt.timedelta(days=n), "day": dt.date(2024, 1, 1), "cost": Decimal("0.10"), "raw": b"\0\xff"}
     for n, row in enumerate(ROWS)
 ]

@@ -123,6 +123,10 @@ class FatalError(OperatorError):
     """
 
 
+class RowDataError(OperatorError, ValueError):
+    """Raised by an operator of `llm_datagen.ops` when a row is not what it needs; names the column."""
+
+
 class IdError(OperatorError):
     """Raised when a row id cannot be formed, or would collide, under the chosen id scheme."""
 

@@ -27,7 +27,7 @@ from llm_datagen.streams.source_cursor import SourceCursor
 from llm_datagen.streams.storage.base import Place, Storage
 
 _BLOCK_ROWS = 4096
-_DEFAULTS = DataConfig()
+_DEFAULTS = DataConfig()  # made once: a set of files asks for each of them
 
 
 class Stream(StreamFiles):

@@ -18,6 +18,7 @@ from llm_datagen.errors import ResumeWarning
 from llm_datagen.errors.warned import warn
 from llm_datagen.runs import file_names
 from llm_datagen.runs.owner import machine
+from llm_datagen.streams.storage.bucket import Version
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 from llm_datagen.streams.storage.object_folder import ObjectFolder
 
@@ -43,6 +44,7 @@ class KeptFiles:
         self._path = path
         self._name = name
         self._copied: dict[str, tuple[int, int]] = {}
+        self._versions: dict[str, Version | None] = {}
 
     def begin(self, run_state: dict[str, Any]) -> None:
         """Have the newest copies here, and note in the run state that they are here. The run is locked.
@@ -55,6 +57,9 @@ class KeptFiles:
         """
         is_here = run_state.get(_KEPT_BY) == self._here()
         self.fetch(run_state)
+        for name in COPIED:
+            found = self._objects.read(f"{file_names.KEPT}/{name}")
+            self._versions[name] = None if found is None else found[1]
         if is_here:
             return
         if _OWN_FILES in run_state:
@@ -86,18 +91,27 @@ class KeptFiles:
                 LOCAL_STORAGE.replace(path, found[0], sync=False)
 
     def copy(self) -> None:
-        """Copy to the store what has changed since the last time.
+        """Copy to the store what has changed since the last time. Called when the run state was saved just now.
+
+        A copy takes the place of the one that was there then: who has lost the run meanwhile replaces nothing.
 
         Raises:
             DiskError: when it cannot be copied.
         """
         for name in COPIED:
-            path = self._path / file_names.KEPT / name
+            path, kept = self._path / file_names.KEPT / name, f"{file_names.KEPT}/{name}"
             with contextlib.suppress(FileNotFoundError):
-                found = path.stat()
-                if self._copied.get(name) != (found.st_mtime_ns, found.st_size):
-                    self._objects.replace(f"{file_names.KEPT}/{name}", path.read_bytes())
-                    self._copied[name] = found.st_mtime_ns, found.st_size
+                stat = path.stat()
+                if self._copied.get(name) == (stat.st_mtime_ns, stat.st_size):
+                    continue
+                if name in self._versions:
+                    version = self._objects.put_if(kept, path.read_bytes(), self._versions[name])
+                    if version is not None:
+                        self._versions[name] = version
+                        self._copied[name] = stat.st_mtime_ns, stat.st_size
+                        continue
+                found = self._objects.read(kept)  # for the next time
+                self._versions[name] = None if found is None else found[1]
 
     def note(self, run_state: dict[str, Any]) -> None:
         """Note in a run state whether operators have kept other files here."""

@@ -41,6 +41,8 @@ LOCAL_SAVE_SECONDS = 0.5
 STORE_SAVE_SECONDS = 5.0
 """How often a run state is saved while rows move: on a store, each save takes time and costs money."""
 
+_RETRY_SECONDS = 1.0
+
 PATIENCE_SECONDS = 30.0
 """How long a run goes on while a store does not take its run state."""
 
@@ -195,17 +197,21 @@ class RunFolder:
         self.check()
         run_state[FENCE] = self.lock.fence
         self._kept.note(run_state)
-        began = time.monotonic()
-        try:
-            self._kept.copy()
-            self._fenced.replace(serialize(run_state), self.lock.fence)
-            if self._checkpoint is not None:
-                self._objects.replace(file_names.CHECKPOINT, self._checkpoint)
-        except DiskError as error:
-            self._failing_since = self._failing_since or began
-            if may_wait and error.errno == errno.EIO and time.monotonic() - self._failing_since < PATIENCE_SECONDS:
-                return False
-            raise
+        while True:
+            began = time.monotonic()
+            try:
+                self._fenced.replace(serialize(run_state), self.lock.fence)
+                if self._checkpoint is not None:
+                    self._objects.replace(file_names.CHECKPOINT, self._checkpoint)
+                self._kept.copy()
+                break
+            except DiskError as error:
+                self._failing_since = self._failing_since or began
+                if error.errno != errno.EIO or time.monotonic() - self._failing_since >= PATIENCE_SECONDS:
+                    raise
+                if may_wait:
+                    return False
+                time.sleep(_RETRY_SECONDS)
         self._checkpoint = self._failing_since = None
         return True
 

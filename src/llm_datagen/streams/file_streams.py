@@ -135,6 +135,8 @@ class FileStream(Stream):
 
     def _is_special(self) -> bool:
         """Return whether what is there is no file with a name of its own: what /dev/stdout is, may differ each time."""
+        if not isinstance(self.storage, LocalStorage):
+            return False
         of_the_process = self.path.startswith(("/dev/", "/proc/")) and not self.path.startswith("/dev/shm/")
         return of_the_process or not Path(self.path).is_file()
 

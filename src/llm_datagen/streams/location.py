@@ -116,6 +116,10 @@ class StreamFiles:
         """Return the bytes of data; None when there is no data."""
         return self.storage.size(self.path)
 
+    def is_there(self) -> bool:
+        """Return whether there is data."""
+        return self.size() is not None
+
     def exists(self) -> bool:
         """Return whether there is anything of the stream: data, a commit log or a seal."""
         return any(self.storage.size(path) is not None for path in (self.path, self.commits_path, self.done_path))

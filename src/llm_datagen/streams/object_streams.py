@@ -15,6 +15,9 @@ from llm_datagen.errors import StreamChangedError, StreamError
 from llm_datagen.streams.compressed import CompressedStream
 from llm_datagen.streams.coverage import Span
 from llm_datagen.streams.file_streams import FileStream
+from llm_datagen.streams.inputs.arrow_file import ArrowStream
+from llm_datagen.streams.inputs.parquet import ParquetStream
+from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.storage.base import Place, Storage
 from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE, ObjectStorage
@@ -32,13 +35,18 @@ class InObjectStore(FileStream):
     flushes_at_once = False
 
     def __init__(self, uri: str, *args: Any) -> None:
-        ObjectUri.parse(uri)
+        ObjectUri.parse(self.address_of(uri))
         super().__init__(uri, *args)
+
+    @staticmethod
+    def address_of(uri: str) -> str:
+        """Return the address of the object that a URI names."""
+        return uri
 
     @property
     def shown(self) -> str:
-        """Where the data lies: its URI."""
-        return self.uri
+        """Where the data lies: its address."""
+        return self.address_of(self.uri)
 
     def anchor(self) -> None:
         """Do nothing: a URI is not relative to anything."""
@@ -122,6 +130,31 @@ class CompressedObjectStream(InObjectStore, CompressedStream):
         """Check that the key can be written, and that what compresses it is installed."""
         super().check_path()
         self._compression()
+
+
+class TableInObjectStore(InObjectStore):
+    """What tables in object stores have in common. Only the parts that are wanted are downloaded."""
+
+    @staticmethod
+    def address_of(uri: str) -> str:
+        """Return the address of the object, without the columns to read."""
+        return without_columns(uri)
+
+
+class ParquetObjectStream(TableInObjectStore, ParquetStream):
+    """A Parquet file in an object store. It is only read."""
+
+    def check_path(self) -> None:
+        """Refuse to write."""
+        ParquetStream.check_path(self)
+
+
+class ArrowObjectStream(TableInObjectStore, ArrowStream):
+    """An Arrow IPC file in an object store. It is only read."""
+
+    def check_path(self) -> None:
+        """Refuse to write."""
+        ArrowStream.check_path(self)
 
 
 def _content(fingerprint: dict[str, Any]) -> tuple[Any, Any]:

@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,9 @@ from . import store_job
 
 
 @pytest.fixture
-def jobs() -> Iterator[Jobs]:
+def jobs() -> Jobs:
     """Runs `store_job.py`."""
-    yield Jobs(Path(store_job.__file__))
+    return Jobs(Path(store_job.__file__))
 
 
 def done(s3: S3Bucket, name: str) -> int:
@@ -45,8 +44,12 @@ def check(s3: S3Bucket, ending: str, rows: int) -> None:
     output = StreamFactory.create(s3.uri(f"out.{ending}"))
     output.verify()
     assert sorted((int(row["n"]), int(row["k"])) for _, row, _ in rows_of(output)) == store_job.expected(rows)
+
+
+def check_keys(s3: S3Bucket, ending: str, *, but: str = "\0") -> None:
+    """Check that there are the objects, and their seals."""
     names = {f"{name}.{ending}" for name in ("in", "middle", "out")}
-    assert s3.all_keys() == names | {f"{name}.done" for name in names}
+    assert {key for key in s3.all_keys() if but not in key} == names | {f"{name}.done" for name in names}
 
 
 def job_of(s3: S3Bucket, folder: Path, ending: str, **more: Any) -> dict[str, Any]:
@@ -76,29 +79,32 @@ def test_a_run_from_object_to_object_is_killed_again_and_again(
     assert jobs.run(job_of(s3, tmp_path, ending, nap=0)) == 0
     assert (tmp_path / "said").read_text().splitlines()[-1] == "ended"
     check(s3, ending, rows)
+    check_keys(s3, ending)
 
 
 def test_a_writer_that_wakes_up_after_another_one_has_ended_its_stream_is_refused(
     s3: S3Bucket, tmp_path: Path, jobs: Jobs
 ) -> None:
     """The first is stopped, as a machine is that hangs; another machine goes on with what the first one had saved."""
-    rows = 60
+    rows = 400
     give(s3, "jsonl", rows)
     first = job_of(s3, tmp_path / "first", "jsonl")
     pid = jobs.start(first)
-    eventually(lambda: 0 < done(s3, "out.jsonl"), "the first rows")
+    eventually(lambda: done(s3, "middle.jsonl") > 0, "the first rows")
     os.kill(pid, signal.SIGSTOP)
     try:
         shutil.copytree(tmp_path / "first" / "results", tmp_path / "second" / "results", ignore=_sockets_and_locks)
-        assert done(s3, "out.jsonl") < rows
+        assert 0 < done(s3, "middle.jsonl") < rows
         assert jobs.run(job_of(s3, tmp_path / "second", "jsonl", nap=0)) == 0
         assert (tmp_path / "second" / "said").read_text() == "ended\n"
         check(s3, "jsonl", rows)
+        check_keys(s3, "jsonl")
     finally:
         os.kill(pid, signal.SIGCONT)
     assert jobs.wait(pid) == 0
     assert "another writer has taken the stream over" in (tmp_path / "first" / "said").read_text()
     check(s3, "jsonl", rows)
+    check_keys(s3, "jsonl", but=".parts/0")  # the piece that it put before it was refused
 
 
 def _sockets_and_locks(folder: str, names: list[str]) -> set[str]:

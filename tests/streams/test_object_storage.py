@@ -80,6 +80,20 @@ def test_what_is_appended_after_a_cut_stands_in_place_of_what_was_cut() -> None:
     assert storage.read_all(PATH) == FLUSHES[0] + b"new"
 
 
+def test_who_follows_never_reads_what_a_dead_writer_has_left_behind_its_last_commit() -> None:
+    storage = storage_of(MemoryStore())
+    first = storage.open_append(PATH)
+    first.append(b"committed, ")
+    first.append(b"never committed")
+    reader = storage.open_read(PATH)
+    assert reader.read_at(0, 11) == b"committed, "
+    second = storage.open_append(PATH)
+    second.truncate(11)
+    second.append(b"what came in its place")
+    assert reader.read_at(11, 22) == b"what came in its place"
+    assert reader.read_at(0, 33) == b"committed, what came in its place"
+
+
 def test_a_file_is_one_object_when_it_has_ended_and_not_before() -> None:
     client = MemoryStore()
     storage = storage_of(client)

@@ -80,6 +80,7 @@ def test_a_split_is_one_input_whose_files_are_downloaded_one_after_the_other(ben
     assert not [path for path in ours if TOKEN.encode() in path.read_bytes()]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("stop", [0, 7, 10, 25, 29])
 def test_a_resume_reads_the_commit_that_the_run_began_with(bench: Bench, hub: FakeHub, stop: int) -> None:
     shards(hub)
@@ -96,6 +97,7 @@ def test_a_resume_reads_the_commit_that_the_run_began_with(bench: Bench, hub: Fa
     assert hub.requests == []
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_without_the_hub_with_what_is_in_the_cache(bench: Bench, hub: FakeHub) -> None:
     shards(hub)
     code = (
@@ -260,6 +262,7 @@ def test_a_file_in_the_cache_that_was_cut_short_is_not_read(bench: Bench, hub: F
         source.check_source()  # type: ignore[union-attr]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["how-to/read-from-the-hugging-face-hub.md", "tutorials/first-pipeline.md"])
 def test_the_five_lines_of_the_docs_make_parquet_of_a_data_set(
     bench: Bench, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, name: str

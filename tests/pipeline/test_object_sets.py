@@ -51,6 +51,7 @@ def ids_of(bench: Bench) -> list[tuple[int, int]]:
     return sorted((row["n"], row["_i"]) for row in lines(bench.output))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("key", ["in/", "in/**/[a-d]*", "**/[a-d].[jp]*"])
 def test_all_objects_are_one_input_whose_rows_are_numbered_through(s3: S3Bucket, bench: Bench, key: str) -> None:
     fill(s3)
@@ -60,6 +61,7 @@ def test_all_objects_are_one_input_whose_rows_are_numbered_through(s3: S3Bucket,
     assert [finding for account in verify(bench.run_state("a")) for finding in account.findings] == []
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("stop", [5, 15, 25])
 def test_a_resume_goes_on_with_objects_that_have_come_since_at_the_end(s3: S3Bucket, bench: Bench, stop: int) -> None:
     fill(s3)
@@ -136,6 +138,7 @@ def test_exports_to_a_store_are_refused_and_make_no_folder_of_that_name(target: 
         Target.of(target)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_the_object_in_which_it_was(s3: S3Bucket, bench: Bench) -> None:
     fill(s3)
     code = (

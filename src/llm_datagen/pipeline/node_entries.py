@@ -133,7 +133,7 @@ def _may_hold_values(uri: str) -> bool:
         return False
     seal = stream.read_seal()
     is_of_engine = seal is not None and seal.rows is not None
-    return is_of_engine or stream.size() is None or stream.storage.size(stream.commits_path) is not None
+    return is_of_engine or not stream.is_there() or stream.storage.size(stream.commits_path) is not None
 
 
 def _input_ids(wanted: InputIds, uri: str) -> InputIds:

@@ -31,6 +31,8 @@ class StreamFiles:
     storage: Storage
     codec: Codec
     compression: str | None = None
+    flushes_at_once: bool = True
+    """Whether rows that come slowly are written one by one; False: each write costs much, so they wait for others."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -113,6 +115,10 @@ class StreamFiles:
     def size(self) -> int | None:
         """Return the bytes of data; None when there is no data."""
         return self.storage.size(self.path)
+
+    def is_there(self) -> bool:
+        """Return whether there is data."""
+        return self.size() is not None
 
     def exists(self) -> bool:
         """Return whether there is anything of the stream: data, a commit log or a seal."""

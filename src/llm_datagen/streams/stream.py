@@ -27,6 +27,7 @@ from llm_datagen.streams.source_cursor import SourceCursor
 from llm_datagen.streams.storage.base import Place, Storage
 
 _BLOCK_ROWS = 4096
+_DEFAULTS = DataConfig()  # made once: a set of files asks for each of them
 
 
 class Stream(StreamFiles):
@@ -55,7 +56,7 @@ class Stream(StreamFiles):
     def with_data(self, data: DataConfig) -> Self:
         """Return the stream as it is read and written by other settings than the defaults."""
         of_codec = getattr(self.codec, "with_data", None)
-        if data == DataConfig() or of_codec is None:
+        if data == _DEFAULTS or of_codec is None:
             return self
         stream = copy(self)
         stream.codec = of_codec(data)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -33,6 +35,9 @@ from llm_datagen.streams.stream import Stream
 _PARTS = 2
 _PART_BYTES = 4096
 _NAMED = 5
+
+_UNUSUAL = re.compile(r"//|/\.\.?(?:/|$)")
+"""In a path: what `relpath` takes out of it."""
 
 BESIDE = (".done", ".commits", ".dispatched", ".errors.jsonl", ".tmp")
 """What the names of files end with that this package puts beside its outputs."""
@@ -148,6 +153,10 @@ class FileSet(Stream):
         """Return the bytes of all files; None when there is no file."""
         sizes = [size for stream in self.streams if (size := stream.size()) is not None]
         return sum(sizes) if sizes else None
+
+    def is_there(self) -> bool:
+        """Return whether there is a file. None is looked at."""
+        return bool(self._found() if self._files is None else self._files)
 
     def exists(self) -> bool:
         """Return whether there is a file."""
@@ -277,7 +286,10 @@ class FileSet(Stream):
 
     def _name(self, stream: Stream) -> str:
         """Return the path of a file as the list has it: from the folder that the pattern begins with."""
-        return os.path.relpath(stream.path, _fixed(self._pattern))
+        path, folder = stream.path, _fixed(self._pattern)
+        if path.startswith(f"{folder}/") and not _UNUSUAL.search(path):
+            return path[len(folder) + 1 :]  # `relpath` of 10,000 files takes a quarter of a second
+        return os.path.relpath(path, folder)
 
     def _changed(self, names: list[str], what: str) -> StreamChangedError:
         return StreamChangedError(
@@ -286,6 +298,7 @@ class FileSet(Stream):
         )
 
 
+@lru_cache(maxsize=64)
 def _fixed(pattern: str) -> str:
     """Return the folder that a pattern begins with, before anything that may be several things."""
     if not glob.has_magic(pattern):

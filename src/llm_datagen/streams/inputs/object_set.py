@@ -83,6 +83,10 @@ class ObjectFileSet(FileSet):
         """Return the bytes of all objects; None when there is none."""
         return sum(self.sizes) if self.streams else None
 
+    def is_there(self) -> bool:
+        """Return whether there is an object. The list is kept: each costs a request."""
+        return bool(self.streams)
+
     def missing(self) -> StreamMissingError:
         """Return the error that says that there is no object."""
         what = "pattern" if has_magic(self._key) else "folder"

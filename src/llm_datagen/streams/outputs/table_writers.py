@@ -11,11 +11,11 @@ from llm_datagen.streams.outputs.column_types import ColumnType
 from llm_datagen.streams.outputs.part_file import PartFile
 
 _GROUP_ROWS = 65_536
-_GROUP_BYTES = 32 << 20
+_GROUP_BYTES = 16 << 20
 
 
 class ParquetPart:
-    """Writes rows as a Parquet file. A row group has 65,536 rows, or 32 MiB: memory holds one.
+    """Writes rows as a Parquet file. A row group has 65,536 rows, or 16 MiB: memory holds one.
 
     Args:
         part: the file.
@@ -65,6 +65,7 @@ class ParquetPart:
         if self._rows:
             self._writer.write_table(self._pa.Table.from_batches(self._waiting), row_group_size=self._rows)
         self._waiting, self._rows, self._bytes = [], 0, 0
+        self._pa.default_memory_pool().release_unused()
 
 
 class ArrowPart:

@@ -6,12 +6,15 @@ import datetime as dt
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from llm_datagen.streams import JsonlStream
+from llm_datagen import StreamFactory
+from llm_datagen.streams import JsonlStream, Stream
 from llm_datagen.streams.outputs import ExportOptions, Target, export_rows
+
+from .storages import read_now
 
 pytestmark = pytest.mark.slow
 
@@ -222,3 +225,26 @@ def test_a_folder_of_shards_is_read_as_one_set(tmp_path: Path) -> None:
     assert sorted_rows(pads.dataset(folder).to_table().to_pylist()) == sorted_rows(ROWS)
     assert pd.read_parquet(folder)["n"].tolist() == [row["n"] for row in ROWS]
     assert sorted_rows(pl.read_parquet(f"{folder}/*.parquet").to_dicts()) == sorted_rows(ROWS)
+
+
+def test_what_datasets_has_saved_is_read_with_its_features(tmp_path: Path) -> None:
+    import datasets
+    import pyarrow as pa
+
+    features = datasets.Features(
+        {
+            "matrix": datasets.Array2D((2, 2), "int32"),
+            "label": datasets.ClassLabel(names=["no", "yes"]),
+            "at": datasets.Value("timestamp[us, tz=UTC]"),
+            "chat": [{"role": datasets.Value("string"), "content": datasets.Value("string")}],
+        }
+    )
+    row = {"matrix": [[1, 2], [3, 4]], "label": "yes", "at": MOMENT, "chat": [{"role": "user", "content": "hi"}]}
+    datasets.Dataset.from_list([row], features=features).save_to_disk(str(tmp_path / "set"))
+    (found,) = [row for _, row in read_now(cast(Stream, StreamFactory.source(str(tmp_path / "set"))))]
+    assert found == {**row, "label": 1, "at": "2024-01-31T12:00:00.123456Z"}
+
+    image = pa.table({"image": [{"bytes": b"\x89PNG", "path": None}]})
+    datasets.Dataset(image).cast_column("image", datasets.Image(decode=False)).to_parquet(tmp_path / "image.parquet")
+    (found,) = [row for _, row in read_now(StreamFactory.create(str(tmp_path / "image.parquet")))]
+    assert found == {"image": {"bytes": "iVBORw==", "path": None}}

@@ -200,12 +200,13 @@ def without_conditions(environ: Environ, start_response: Any, application: Appli
 
 def short(environ: Environ, start_response: Any, application: Application) -> Iterable[bytes]:
     """Send half of the bytes, and say that these are all."""
-    headers: list[tuple[str, str]] = []
-    body = b"".join(application(environ, lambda _, found, *rest: headers.extend(found)))
-    half = body[: len(body) // 2]
+    answers: list[tuple[str, list[tuple[str, str]]]] = []
+    body = b"".join(application(environ, lambda status, headers, *_: answers.append((status, headers))))
+    [(status, headers)] = answers
     kept = [(name, value) for name, value in headers if name.lower() not in {"content-length", "transfer-encoding"}]
-    start_response("206 Partial Content", [*kept, ("Content-Length", str(len(half)))])
-    return [half]
+    sent = body[: len(body) // 2] if status.startswith("2") else body
+    start_response(status, [*kept, ("Content-Length", str(len(sent)))])
+    return [sent]
 
 
 def _read(environ: Environ) -> None:

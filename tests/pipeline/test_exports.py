@@ -101,7 +101,7 @@ def test_a_run_that_was_cut_short_in_an_export_makes_it_when_it_is_resumed(tmp_p
     report = run.resume("job").run(progress=False)
     assert report.status == "completed"
     made = {path.name: path.stat().st_mtime_ns for path in sorted((tmp_path / "p").iterdir())}
-    assert list(made) == ["_SUCCESS", "out-0.jsonl", "out-1.jsonl", "out-2.jsonl", "out.jsonl.manifest"]
+    assert list(made) == [".out.jsonl.manifest", "_SUCCESS", "out-0.jsonl", "out-1.jsonl", "out-2.jsonl"]
     assert run.resume("job").run(progress=False).status == "completed"
     assert {path.name: path.stat().st_mtime_ns for path in sorted((tmp_path / "p").iterdir())} == made
 

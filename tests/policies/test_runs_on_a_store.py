@@ -85,7 +85,7 @@ def results(s3: S3Bucket) -> str:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no request repeated."""
-    monkeypatch.setattr(object_clients, "_RETRIES", 0)
+    monkeypatch.setattr(object_clients, "RETRIES", 0)
     monkeypatch.setenv("AWS_COMMENT", "a client of its own")
 
 

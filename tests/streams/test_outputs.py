@@ -407,28 +407,6 @@ def test_killed_at_every_step_an_export_goes_on_to_the_same_files(tmp_path: Path
     assert killed > 6
 
 
-@pytest.mark.slow
-def test_other_programs_read_the_same_rows_and_types(tmp_path: Path) -> None:
-    import duckdb
-    import pandas as pd
-    import polars as pl
-
-    stream = stream_of(tmp_path, ROWS)
-    export(tmp_path, stream, "out.parquet", keep_ids=False)
-    export(tmp_path, stream, "z/out-{shard}.jsonl.gz", rows_per_shard=10, keep_ids=False)
-    path = str(tmp_path / "out.parquet")
-
-    assert pl.read_parquet(path).to_dicts() == ROWS
-    cells = [tuple(row.values()) for row in ROWS]
-    assert duckdb.connect().execute(f"select * from '{path}'").fetchall() == cells
-    assert duckdb.connect().execute(f"select n, text from '{tmp_path}/z/*.jsonl.gz' order by n").fetchall() == [
-        (row["n"], row["text"]) for row in ROWS
-    ]
-    frame = pd.read_parquet(path)
-    assert frame["n"].tolist() == [row["n"] for row in ROWS]
-    assert str(frame["n"].dtype) == "int64"
-
-
 LATER: dict[str, dict[str, Any]] = {
     "the same": {"a": 1, "b": "x", "c": None},
     "fewer columns": {"a": 1},

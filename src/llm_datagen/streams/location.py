@@ -31,6 +31,8 @@ class StreamFiles:
     storage: Storage
     codec: Codec
     compression: str | None = None
+    flushes_at_once: bool = True
+    """Whether rows that come slowly are written one by one; False: each write costs much, so they wait for others."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri

@@ -32,6 +32,7 @@ class InObjectStore(FileStream):
 
     storage: Storage = OBJECT_STORAGE
     has_tails: ClassVar[bool] = False
+    flushes_at_once = False
 
     def __init__(self, uri: str, *args: Any) -> None:
         ObjectUri.parse(self.address_of(uri))

@@ -220,6 +220,13 @@ def types_in(rows: Sequence[Mapping[str, Any]], known: dict[str, Any], mixed: An
     return known
 
 
+def _refused(rows: Sequence[Mapping[str, Any]], failed: Failed) -> Sequence[Mapping[str, Any]]:
+    for number, row in enumerate(rows):
+        name = next(iter(row), "")
+        failed(number, MisfitError(name, "none", "the table has no columns, so it holds no rows; keep the ids"))
+    return []
+
+
 class WrongGuessError(Exception):
     """Raised when the columns of an export are not those of its first rows: it is begun again."""
 
@@ -247,6 +254,8 @@ class Batches:
         Raises:
             WrongGuessError: when all rows together have other columns than those that were guessed.
         """
+        if not self._columns:  # a row of a table without columns is nowhere
+            rows = _refused(rows, failed)
         found = found_array(rows) if self._is_plain else None
         if self._guess is not None and rows and (found is None or not covers(self._guess, {"struct": found[1]})):
             raise WrongGuessError

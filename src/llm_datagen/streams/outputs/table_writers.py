@@ -44,12 +44,16 @@ class ParquetPart:
     def write(self, rows: Sequence[dict[str, Any]], failed: Failed) -> int:
         """Write the rows that fit; `failed` is told of the others. Returns how many were written."""
         batch = self._batches.of(rows, failed)
+        self.add(batch)
+        return int(batch.num_rows)
+
+    def add(self, batch: Any) -> None:
+        """Write a batch."""
         self._waiting.append(batch)
         self._rows += batch.num_rows
         self._bytes += batch.nbytes
         if self._rows >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
             self._flush()
-        return int(batch.num_rows)
 
     def close(self) -> None:
         """Write what waits, and the footer."""
@@ -79,9 +83,13 @@ class ArrowPart:
     def write(self, rows: Sequence[dict[str, Any]], failed: Failed) -> int:
         """Write the rows that fit; `failed` is told of the others. Returns how many were written."""
         batch = self._batches.of(rows, failed)
+        self.add(batch)
+        return int(batch.num_rows)
+
+    def add(self, batch: Any) -> None:
+        """Write a batch."""
         if batch.num_rows:
             self._writer.write_batch(batch)
-        return int(batch.num_rows)
 
     def close(self) -> None:
         """Write the end."""

@@ -139,12 +139,20 @@ class Target:
     @property
     def manifest_path(self) -> str:
         """Where the list of the parts is kept."""
-        return f"{self.base}.manifest"
+        return f"{self._beside}.manifest"
 
     @property
     def errors_path(self) -> str:
         """Where rows go that the format cannot hold."""
-        return f"{self.base}.errors.jsonl"
+        return f"{self._beside}.errors.jsonl"
+
+    @property
+    def _beside(self) -> str:
+        """The path that what is no part begins with: hidden in a folder of parts, which programs read as a whole."""
+        if not self.is_folder or self.kind == "hf-folder":
+            return self.base
+        base = Path(self.base)
+        return str(base.parent / f".{base.name}")
 
     @property
     def success_path(self) -> str | None:

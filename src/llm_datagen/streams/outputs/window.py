@@ -17,6 +17,7 @@ from llm_datagen.streams.outputs.options import ExportOptions
 from llm_datagen.streams.outputs.part_file import PartFile
 from llm_datagen.streams.outputs.paths import relative_to
 from llm_datagen.streams.outputs.source_rows import Batcher, SourceRows
+from llm_datagen.streams.outputs.straight import StraightBatches
 from llm_datagen.streams.outputs.table_writers import ArrowPart, ParquetPart
 from llm_datagen.streams.outputs.target import Target
 from llm_datagen.streams.outputs.text_writers import JsonLinesWriter, as_messages
@@ -59,6 +60,7 @@ class Window:
         self._errors: PartFile | None = None
         self._failed = 0
         self._copies = _is_copied(source, target, options)
+        self._straight = _straight(source, target, options, plan["columns"])
         if not self._columns:
             self._part(target.part_path(number, {}))
 
@@ -100,6 +102,12 @@ class Window:
             ((part, _),) = self._parts.values()
             part.write(b"\n".join(batch.records) + b"\n")
             part.rows += len(batch.records)
+            return
+        if self._straight is not None and (made := self._straight.of(batch.records)) is not None:
+            ((part, table),) = self._parts.values()
+            assert isinstance(table, ParquetPart | ArrowPart)
+            table.add(made)
+            part.rows += made.num_rows
             return
         only = None if self._columns else next(iter(self._parts))
         groups: dict[str, tuple[list[tuple[int, Any]], list[dict[str, Any]]]] = {}
@@ -183,6 +191,17 @@ def _shown(value: Any) -> Any:
 
 def _is_copied(source: SourceRows, target: Target, options: ExportOptions) -> bool:
     """Return whether rows go out as they lie in the stream."""
+    return _is_ours(source) and target.kind == "jsonl" and not target.columns and options.ids == ID_FIELD
+
+
+def _straight(source: SourceRows, target: Target, options: ExportOptions, columns: Any) -> StraightBatches | None:
+    """Return what makes batches of the lines of a stream; None when each row is looked at."""
+    if target.kind not in TABLES or target.columns or not _is_ours(source):
+        return None
+    return StraightBatches(columns, options.ids) if StraightBatches.fits(columns, options.ids) else None
+
+
+def _is_ours(source: SourceRows) -> bool:
+    """Return whether the stream is of lines of JSON that this package wrote."""
     seal = source.stream.read_seal()
-    is_ours = seal is not None and seal.rows is not None and isinstance(source.stream.codec, JsonlCodec)
-    return is_ours and target.kind == "jsonl" and not target.columns and options.ids == ID_FIELD
+    return seal is not None and seal.rows is not None and isinstance(source.stream.codec, JsonlCodec)

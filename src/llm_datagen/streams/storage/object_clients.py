@@ -22,7 +22,9 @@ _ENDPOINTS = (
     "AZURE_ENDPOINT",
     "GOOGLE_BASE_URL",
 )
-_RETRIES = 6
+RETRIES = 6
+"""How often a client repeats a request by itself, within a minute."""
+
 _clients: dict[tuple[str, str, int], ObjectStore] = {}
 _lock = threading.Lock()
 
@@ -65,7 +67,7 @@ def _client_options() -> dict[str, Any]:
 
 def _retry_config() -> dict[str, Any]:
     backoff = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2}
-    return {"max_retries": _RETRIES, "retry_timeout": timedelta(minutes=1), "backoff": backoff}
+    return {"max_retries": RETRIES, "retry_timeout": timedelta(minutes=1), "backoff": backoff}
 
 
 def _profile() -> dict[str, Any]:

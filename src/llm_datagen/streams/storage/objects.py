@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from llm_datagen.errors import StreamError
 from llm_datagen.streams.storage.bucket import Bucket, Found, Version
 from llm_datagen.streams.storage.object_clients import client_of
-from llm_datagen.streams.storage.object_parts import Chain, Head, folder_of, head_of
+from llm_datagen.streams.storage.object_parts import PUT_WHOLE, Chain, Head, folder_of, head_of
 from llm_datagen.streams.storage.object_reading import ObjectReadFile
 from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.object_writing import ObjectAppendFile, ObjectLog, new_writer
+
+_CHAINS = 32
 
 
 def connect(uri: ObjectUri) -> Bucket:
@@ -34,6 +36,7 @@ class ObjectStorage:
         self._connect = connect
         self._lock = threading.Lock()
         self._able: set[str] = set()
+        self._chains: dict[str, Chain] = {}
 
     def bucket_and_key(self, path: str) -> tuple[Bucket, str]:
         """Return the bucket of a path, and the key in it.
@@ -51,8 +54,20 @@ class ObjectStorage:
         if head is None or head.is_whole:
             found = bucket.find(key)
             return None if found is None else found.size
-        chain = Chain(bucket, key, head)
+        return self._end_of_pieces(bucket, key, head)
+
+    def _end_of_pieces(self, bucket: Bucket, key: str, head: Head) -> int:
+        """Return where the pieces of a file end. Those that were found before are not listed again."""
+        path = f"{bucket.name}/{key}"
+        with self._lock:
+            chain = self._chains.pop(path, None)  # nobody else has it meanwhile
+        if chain is None or chain.head.version != head.version:
+            chain = Chain(bucket, key, head)
         chain.grow()
+        with self._lock:
+            self._chains[path] = chain
+            while len(self._chains) > _CHAINS:
+                del self._chains[next(iter(self._chains))]
         return chain.end
 
     def find(self, path: str) -> Found | None:
@@ -130,7 +145,7 @@ class ObjectStorage:
     def remove(self, path: str) -> None:
         """Remove the file if it is there, with its pieces."""
         bucket, key = self.bucket_and_key(path)
-        keys = [found for found, _ in bucket.list(folder_of(key))]
+        keys = [] if key.endswith(PUT_WHOLE) else [found for found, _ in bucket.list(folder_of(key))]
         if keys:
             bucket.delete([head_of(key)])  # first: without it, the pieces are nothing
             bucket.delete([found for found in keys if found != head_of(key)])

@@ -77,7 +77,7 @@ def test_the_command_exports_to_a_store(results: Path, command: Command, s3: S3B
     refused = command("export", "job", "--to", to, *asked, code=1)
     assert "was made with other options" in " ".join(refused.output.split())
     assert "10 rows in 1 file" in command("export", "job", "--to", to, "--overwrite", *asked).stdout
-    expected = {"train/00.csv", "train/.csv.manifest", "train/_SUCCESS", "train/README.md"}
+    expected = {"train/00.csv", "train/..csv.manifest", "train/_SUCCESS", "train/README.md"}
     assert s3.all_keys() == expected
 
 

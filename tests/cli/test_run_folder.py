@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.runs.file_names import KEPT, LEASE, LOCK, RUN_FILES
+from llm_datagen.runs.file_names import KEPT, LOCK, RUN_FILES
+from llm_datagen.streams.storage.lease import LEASE
 from llm_datagen.testing import FakeLLMServer
 
 from .conftest import Command

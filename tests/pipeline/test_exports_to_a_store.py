@@ -38,7 +38,7 @@ def test_an_output_and_further_ones_are_made_in_a_store_and_verify_reads_them(s3
         "to/x.parquet.manifest",
         "to/more/k=0/out-0.jsonl",
         "to/more/k=1/out-0.jsonl",
-        "to/more/out.jsonl.manifest",
+        "to/more/.out.jsonl.manifest",
         "to/more/_SUCCESS",
         "to/set/data-00000.arrow",
         "to/set/state.json",

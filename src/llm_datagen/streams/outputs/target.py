@@ -151,8 +151,7 @@ class Target:
         """The path that what is no part begins with: hidden in a folder of parts, which programs read as a whole."""
         if not self.is_folder or self.kind == "hf-folder":
             return self.base
-        base = Path(self.base)
-        return str(base.parent / f".{base.name}")
+        return joined(parent_of(self.base), f".{name_of(self.base)}")
 
     @property
     def success_path(self) -> str | None:

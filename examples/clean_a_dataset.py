@@ -51,9 +51,8 @@ def main() -> None:
         .run(progress=False)
     )
     clean = [json.loads(line) for line in (FOLDER / "clean.jsonl").read_text(encoding="utf-8").splitlines()]
-    print(
-        f"{report.rows_in} rows in, {len(clean)} conversations: {dict(sorted(Counter(r['split'] for r in clean).items()))}"
-    )
+    parts = dict(sorted(Counter(row["split"] for row in clean).items()))
+    print(f"{report.rows_in} rows in, {len(clean)} conversations: {parts}")
     print(json.dumps(clean[0]["messages"]))
 
 

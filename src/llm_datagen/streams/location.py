@@ -103,6 +103,10 @@ class StreamFiles:
         """What the stream is, however it is spelled: two streams of the same place are the same stream."""
         return self.place_of(self.path)
 
+    def uri_beside(self, ending: str) -> str:
+        """Return the URI of a stream beside it, with `ending` behind its name, for what a node keeps of its rows."""
+        return f"memory://{self.path}.{ending}"
+
     def place_of(self, path: str) -> Place:
         """Return what the file at `path` is, however it is spelled."""
         return type(self.storage).__name__, path

@@ -56,6 +56,10 @@ class InObjectStore(FileStream):
         """The folder of this machine for temporary files."""
         return tempfile.gettempdir()
 
+    def uri_beside(self, ending: str) -> str:
+        """Return the address of JSON lines beside it, with `ending` behind its name."""
+        return f"{self.path}.{ending}.jsonl"
+
     def place_of(self, path: str) -> Place:
         """Return what the file at `path` is: it has no other spelling."""
         return type(self.storage).__name__, path

@@ -11,7 +11,7 @@ from llm_datagen import ConfigError, Route, StreamFactory, UnifiedNode, UnifiedN
 from llm_datagen.streams.scan import rows_of
 
 from ..kit.s3 import S3Bucket
-from ..kit.support import Bench, Stopping, numbered
+from ..kit.support import Bench, Stopping, instrument, numbered
 
 QUICK = {"flush_interval": 0.02}
 
@@ -38,7 +38,7 @@ def test_what_is_routed_and_merged_is_kept_in_the_store(
         sort.set_operator(lambda row: Route("odd" if row["n"] % 2 else "even", row))
         both = UnifiedNode("both", writer_config=QUICK, batch_size=1)
         both.bind_io({"a": s3.uri("even.jsonl"), "b": s3.uri("odd.csv.gz")}, s3.uri("out.jsonl"))
-        both.set_operator(Stopping(stop))
+        both.set_operator(instrument(Stopping(stop)))
         return UnifiedNodePipeline([sort, both], results_dir=bench.results, log_file=bench.log)
 
     pipeline(11).create("a").run()

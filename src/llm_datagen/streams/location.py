@@ -144,8 +144,9 @@ class StreamFiles:
 
     def remove_leftovers(self) -> None:
         """Remove what a sealed stream no longer needs. A kill between the seal and this leaves it behind."""
-        self.storage.remove(self.commits_path)
-        self.storage.remove(self.dispatched_path)
+        for path in (self.commits_path, self.dispatched_path):
+            if path in self.files:
+                self.storage.remove(path)
 
     def line_place(self, offset: int) -> str:
         """Return the path and the line of the row that begins at byte `offset`, for messages.

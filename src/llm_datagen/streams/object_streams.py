@@ -48,6 +48,11 @@ class InObjectStore(FileStream):
         """Where the data lies: its address."""
         return self.address_of(self.uri)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths of all files that may belong to the stream: state and dispatch logs are on this machine only."""
+        return self.done_path, self.commits_path, self.errors_path, self.path
+
     def anchor(self) -> None:
         """Do nothing: a URI is not relative to anything."""
 

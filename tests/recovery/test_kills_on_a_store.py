@@ -82,6 +82,7 @@ def test_a_run_from_object_to_object_is_killed_again_and_again(
     check_keys(s3, ending)
 
 
+@pytest.mark.slow
 def test_a_writer_that_wakes_up_after_another_one_has_ended_its_stream_is_refused(
     s3: S3Bucket, tmp_path: Path, jobs: Jobs
 ) -> None:

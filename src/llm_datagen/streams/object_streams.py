@@ -48,6 +48,11 @@ class InObjectStore(FileStream):
         """Where the data lies: its address."""
         return self.address_of(self.uri)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths of all files that may belong to the stream: state and dispatch logs are on this machine only."""
+        return self.done_path, self.commits_path, self.errors_path, self.path
+
     def anchor(self) -> None:
         """Do nothing: a URI is not relative to anything."""
 
@@ -55,6 +60,10 @@ class InObjectStore(FileStream):
     def spill_folder(self) -> str | None:
         """The folder of this machine for temporary files."""
         return tempfile.gettempdir()
+
+    def uri_beside(self, ending: str) -> str:
+        """Return the address of JSON lines beside it, with `ending` behind its name."""
+        return f"{self.path}.{ending}.jsonl"
 
     def place_of(self, path: str) -> Place:
         """Return what the file at `path` is: it has no other spelling."""

@@ -140,12 +140,23 @@ class Lease:
         return self._lease.owner.token if self._lease is not None and self._lease.owner is not None else ""
 
     def remove(self) -> None:
-        """Remove the lease that nobody holds, or that this object holds: then it is given back by that."""
+        """Remove the lease that this object holds, or nobody: that is taken first, so that nobody else takes it meanwhile.
+
+        Raises:
+            LeaseLostError: when this object held it, and has lost it.
+        """
         if self._thread is not None:
             self._stop()
             self.check()
-        _held.discard(self.token)
-        self._objects.remove(LEASE)
+            _held.discard(self.token)
+            self._objects.remove(LEASE)
+            return
+        found = self._find()
+        if found is None or found.lease.owner is not None:
+            return
+        lease = replace(found.lease, owner=Owner.of_this_process(), renewed_at=now_text())
+        if self._objects.put_if(LEASE, lease.dump(), found.version) is not None:
+            self._objects.remove(LEASE)
 
     # For what it is about.
 

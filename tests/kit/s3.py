@@ -126,7 +126,8 @@ class S3Bucket:
 
     def get(self, key: str) -> bytes | None:
         """Return what an object holds, as any client sees it; None when there is none."""
-        found = OBJECT_STORAGE.read_version(self.uri(key))
+        bucket, name = OBJECT_STORAGE.bucket_and_key(self.uri(key))
+        found = bucket.get(name)
         return None if found is None else found[0]
 
     def all_keys(self) -> set[str]:

@@ -6,15 +6,25 @@ import itertools
 import json
 import statistics
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_datagen import ConfigError, NodeFailedError, RowDataError, ops
+from llm_datagen import (
+    ConfigError,
+    Derived,
+    NodeFailedError,
+    Route,
+    RowDataError,
+    UnifiedNode,
+    UnifiedNodePipeline,
+    ops,
+)
 
-from ..kit.support import Bench, Stopping, lines
+from ..kit.support import Bench, Stopping, lines, write_jsonl
 from .calls import bare, outcome
 
 rows = st.lists(st.fixed_dictionaries({"k": st.integers(0, 4), "s": st.integers(-9, 9)}), max_size=30)
@@ -186,3 +196,23 @@ def test_an_operator_goes_on_where_a_run_was_stopped(bench: Bench, operator: Any
     again.run()
     made = bare(lines(bench.output))
     assert json.dumps(made) == json.dumps(bare(outcome(operator, given_rows)))
+
+
+def where(row: Any) -> str:
+    return "even" if row["k"] == 0 else "odd"
+
+
+def routed(item: Any) -> Any:
+    return Route("even", Derived({"k": item["k"]}, sources=[item["_i"]]))
+
+
+@pytest.mark.parametrize("operator", [ops.GroupBy("k"), routed], ids=["rule", "route"])
+def test_rows_that_stand_for_others_go_to_several_outputs(tmp_path: Path, operator: Any) -> None:
+    write_jsonl(tmp_path / "in.jsonl", [{"k": n % 2} for n in range(4)])
+    node = UnifiedNode("group", follow_input=False).set_operator(operator)
+    outputs = {name: f"jsonl://{tmp_path}/{name}.jsonl" for name in ("even", "odd")}
+    node.bind_io(f"jsonl://{tmp_path}/in.jsonl", outputs, route=where)
+    UnifiedNodePipeline([node], results_dir=tmp_path / "results").run()
+    [first, *_] = lines(tmp_path / "even.jsonl")
+    assert first["k"] == 0
+    assert first["_sources"] == ([0] if operator is routed else [0, 2])

@@ -27,6 +27,7 @@ from llm_datagen.streams.inputs.saved_dataset import saved_files
 from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.inputs.whole_file import difference, fingerprint_of
 from llm_datagen.streams.read_limit import ReadLimit
+from llm_datagen.streams.sidecars import WHAT_LIES_BESIDE
 from llm_datagen.streams.source_column import Origin
 from llm_datagen.streams.storage.base import Place, Storage
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
@@ -39,7 +40,7 @@ _NAMED = 5
 _UNUSUAL = re.compile(r"//|/\.\.?(?:/|$)")
 """In a path: what `relpath` takes out of it."""
 
-BESIDE = (".done", ".commits", ".dispatched", ".errors.jsonl", ".tmp")
+BESIDE = (*WHAT_LIES_BESIDE, ".state.sqlite-wal", ".state.sqlite-shm", ".tmp")
 """What the names of files end with that this package puts beside its outputs."""
 
 

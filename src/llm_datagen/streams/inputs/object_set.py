@@ -19,7 +19,7 @@ from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 from llm_datagen.streams.stream import Stream
 
-_PIECES = re.compile(r"\.\w+\.parts/")
+_PIECES = re.compile(r"\.parts/(?:head|probe-\w+|\d{20}-\w+)$")
 
 
 def is_object_set(uri: str) -> bool:

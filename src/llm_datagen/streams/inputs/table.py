@@ -88,7 +88,7 @@ class TableStream(FileStream):
 
         Raises:
             StreamError: when it is no such table, is damaged, or has columns that rows cannot hold.
-            MissingExtraError: when the library that reads it is not installed.
+            ConfigError: when the library that reads it is not installed.
         """
 
     def check_source(self) -> None:

@@ -45,6 +45,7 @@ class ObjectReadFile:
         """Find out whether it is an object or pieces."""
         head = Head.read(self._bucket, self._key)
         self._chain = self._whole = None
+        self._buffer = b""  # what was not committed may be another writer's by now
         if head is not None and not head.is_whole:
             self._chain = Chain(self._bucket, self._key, head)
             self._chain.grow()

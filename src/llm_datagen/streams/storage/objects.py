@@ -7,10 +7,10 @@ that is appended to is made of pieces until `ObjectAppendFile.finish` puts it to
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from llm_datagen.errors import StreamError
-from llm_datagen.streams.storage.bucket import Bucket, Found, Version
+from llm_datagen.streams.storage.bucket import Bucket, Found
 from llm_datagen.streams.storage.object_clients import client_of
 from llm_datagen.streams.storage.object_parts import PUT_WHOLE, Chain, Head, folder_of, head_of
 from llm_datagen.streams.storage.object_reading import ObjectReadFile
@@ -115,32 +115,6 @@ class ObjectStorage:
         """Put `data` in place of the file, which is not one that is appended to."""
         bucket, key = self.bucket_and_key(path)
         bucket.put(key, data)
-
-    def read_version(self, path: str) -> tuple[bytes, Version] | None:
-        """Return a whole small file with its version, for `replace_version`; None when there is no such file."""
-        bucket, key = self.bucket_and_key(path)
-        return bucket.get(key)
-
-    def replace_version(self, path: str, data: bytes, version: Version | None) -> Version | None:
-        """Put `data` in place of a version of the file. Return the new version; None when another one is there.
-
-        Args:
-            path: the file.
-            data: its content, which must differ from what any other writer may put there.
-            version: what is to be replaced; None: nothing, there must be no such file.
-
-        Raises:
-            StreamError: when the store has no conditional puts.
-        """
-        self.check_conditional_puts(path)
-        bucket, key = self.bucket_and_key(path)
-        return bucket.put_if(key, data, version)
-
-    def list(self, folder: str) -> Iterator[tuple[str, Found]]:
-        """Yield path, size and version of all objects below a folder, such as ``s3://bucket/in``."""
-        uri = ObjectUri.parse(folder)
-        for key, found in self._connect(uri).list(uri.key):
-            yield f"{uri.place}/{key}", found
 
     def remove(self, path: str) -> None:
         """Remove the file if it is there, with its pieces."""

@@ -75,14 +75,14 @@ class ArrowTable:
         """How many rows it has."""
         return self._ends[-1] if self._ends else 0
 
-    def batches(self, start: int) -> Iterator[list[bytes]]:
-        """Yield all rows from number `start` on, as lines of JSON.
+    def batches(self, start: int) -> Iterator[list[Any]]:
+        """Yield all rows from number `start` on, as records.
 
         Raises:
             ValueError: when the file is damaged.
         """
         for batch in read_batches(self._slices(start), self._path):
-            yield self._maker.lines(batch)
+            yield self._maker.records(batch)
 
     def _slices(self, start: int) -> Iterator[Any]:
         begin = 0

@@ -70,8 +70,8 @@ class ParquetTable:
         """How many rows it has."""
         return int(self._file.metadata.num_rows)
 
-    def batches(self, start: int) -> Iterator[list[bytes]]:
-        """Yield all rows from number `start` on, as lines of JSON.
+    def batches(self, start: int) -> Iterator[list[Any]]:
+        """Yield all rows from number `start` on, as records.
 
         Raises:
             ValueError: when the file is damaged.
@@ -94,7 +94,7 @@ class ParquetTable:
                 skip -= batch.num_rows
                 continue
             rows = batch.select(self._columns).slice(skip)  # names with dots in them choose more columns than one
-            yield self._maker.lines(rows, self._check(rows, coarse, skip))
+            yield self._maker.records(rows, self._check(rows, coarse, skip))
             skip = 0
 
     def close(self) -> None:

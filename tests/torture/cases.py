@@ -84,7 +84,8 @@ class Case:
     """A pipeline, its input and its settings. The same seed gives the same case.
 
     `bad_lines`: about one line of so many of the input cannot be parsed; 0 is none. `source`: one of `inputs.SOURCES`.
-    `exports`: some of `exports.EXPORTS`; with `is_exported`, the first is the output. The rest is as in UnifiedPipeline.
+    `exports`: some of `exports.EXPORTS`; with `is_exported`, the first is the output. The rest is as in
+    UnifiedPipeline.
     """
 
     seed: int

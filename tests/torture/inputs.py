@@ -84,4 +84,4 @@ def open_standard_input(case: Case, folder: Path) -> None:
         descriptor = os.open(path_of(case, folder), os.O_RDONLY)
         os.dup2(descriptor, 0)
         os.close(descriptor)
-        sys.stdin = open(0, closefd=False)  # noqa: PTH123, SIM115 - it lives as long as the process
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it lives as long as the process

@@ -55,7 +55,8 @@ class Tally:
 
     def __str__(self) -> str:
         text = (
-            f"{self.kills} kills ({self.exporting} within an export), {self.cuts} power cuts, {self.fills} full disks, {self.ends} early ends, "
+            f"{self.kills} kills ({self.exporting} within an export), {self.cuts} power cuts, {self.fills} full disks, "
+            f"{self.ends} early ends, "
             f"{self.refused} refusals, {self.replays} replays, {self.runs} runs compared, "
             f"{self.dead_letters} dead letters"
         )

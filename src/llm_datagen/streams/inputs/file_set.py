@@ -12,6 +12,7 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -239,6 +240,8 @@ class FileSet(Stream):
         if glob.has_magic(self._pattern):
             paths = glob.glob(self._pattern, recursive=True)  # noqa: PTH207 - a Path each costs a second for 100,000
             paths = [path for path in paths if not os.path.isdir(path)]  # noqa: PTH112
+            if "**" in self._pattern:
+                paths = [path for path in paths if not _is_in_circle(os.path.dirname(path))]  # noqa: PTH120
         elif (saved := saved_files(self._pattern)) is not None:
             return saved
         else:
@@ -265,6 +268,19 @@ class FileSet(Stream):
             f"{self.path}: {shown_names(names)} {'is' if len(names) == 1 else 'are'} {what}, and the run has begun to "
             "read these files; restore what was there, or start afresh with if_exists='overwrite'"
         )
+
+
+@cache
+def _is_in_circle(folder: str) -> bool:
+    """Return whether a link on the way to a folder leads back to a folder above it: what is in it was found before."""
+    above = os.path.dirname(folder)  # noqa: PTH120
+    if not folder or above == folder:
+        return False
+    if os.path.islink(folder):  # noqa: PTH114
+        target, way = os.path.realpath(folder), os.path.realpath(above or ".")
+        if os.path.commonpath([target, way]) == target:
+            return True
+    return _is_in_circle(above)
 
 
 def _fixed(pattern: str) -> str:

@@ -86,6 +86,7 @@ class TableStream(FileStream):
             StreamError: when it is not.
         """
         if self.size() is not None:
+            self.refuse_special()
             self.open_table().close()
 
     def check_path(self) -> None:

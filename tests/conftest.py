@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from .kit.hub import hub  # noqa: F401 - a fixture
 from .kit.s3 import S3Bucket, S3Server
 from .kit.support import Bench
 from .kit.tiers import leave_to_the_nightly_run, nothing_started, table, tier_of

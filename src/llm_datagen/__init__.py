@@ -4,6 +4,7 @@ Packages, from what users hold to what it stands on:
 
 * `pipeline`: `UnifiedPipeline`, `UnifiedNodePipeline`, `UnifiedNode`
 * `llm`: operators that call models
+* `ops`: operators for the work on data itself
 * `actors`, `messages`, `executors`: the engine, for those who control or extend it
 * `runs`: a run seen from outside: its status, hooks and logs
 * `operators`, `streams`, `config`, `errors`: what users write, read, set and catch
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from llm_datagen.errors.deprecation import MovedModules, deprecated
 
 if TYPE_CHECKING:
-    from llm_datagen import actors, messages
+    from llm_datagen import actors, messages, ops
     from llm_datagen.config import DataConfig, FailurePolicy, NodeConfig, WriterConfig
     from llm_datagen.errors import (
         ColumnError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         FatalError,
         IdError,
         InputWarning,
+        LeaseLostError,
         NodeFailedError,
         NotRunningError,
         OperatorChangedError,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
         PipelineNotFoundError,
         RemoteError,
         ResumeWarning,
+        RowDataError,
         RowFormatError,
         RowValueError,
         RunEndedError,
@@ -108,6 +111,7 @@ __all__ = [
     "IdError",
     "InputWarning",
     "JsonlStream",
+    "LeaseLostError",
     "LogFile",
     "MemoryStream",
     "NodeConfig",
@@ -128,6 +132,7 @@ __all__ = [
     "ResumeWarning",
     "Route",
     "Row",
+    "RowDataError",
     "RowFormatError",
     "RowValueError",
     "RunEndedError",
@@ -158,6 +163,7 @@ __all__ = [
     "export",
     "logs",
     "messages",
+    "ops",
 ]
 
 _HOMES = {
@@ -176,7 +182,7 @@ _HOMES = {
 }
 """Where each name is defined; the others are errors. A module is imported when one of its names is asked for."""
 
-_PACKAGES = {"actors", "config", "errors", "messages", "operators", "pipeline", "runs", "streams"}
+_PACKAGES = {"actors", "config", "errors", "messages", "operators", "ops", "pipeline", "runs", "streams"}
 
 _MODULE_OF = dict.fromkeys({*__all__} - {*_PACKAGES, "logs"}, "errors")
 _MODULE_OF |= {name: module for module, names in _HOMES.items() for name in names.split()}

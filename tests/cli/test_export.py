@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,12 +11,11 @@ import pytest
 
 import llm_datagen
 from llm_datagen import ConfigError, UnifiedPipeline
-from llm_datagen.runs.hub import HubError
+from llm_datagen.errors import HubError
 
+from ..kit.hub import TOKEN, FakeHub
 from ..kit.support import lines, numbered, write_jsonl
 from .conftest import Command
-
-TOKEN = "hf_secretsecretsecret"
 
 
 def keep_even(row: Any) -> Any:
@@ -61,6 +56,10 @@ def test_the_command_exports_and_says_which_rows_do_not_fit(tmp_path: Path, resu
     schema = ["--to", "out.parquet", "--schema", "{n: int8, text: int64}", "--json"]
     done = command("export", "job", *schema, *results_dir, code=1)
     assert json.loads(done.stdout)["failed"] == 10
+    done = command("export", "job", "--to", "again.parquet", "--schema", "out.parquet", "--json", *results_dir, code=1)
+    assert json.loads(done.stdout)["failed"] == 10
+    done = command("export", "job", "--to", "none.parquet", "--schema", "no.parquet", *results_dir, code=2)
+    assert "or the path of a Parquet or Arrow file, not 'no.parquet'" in done.stderr
 
     done = command("export", "job", "--to", "out.xlsx", *results_dir, code=2)
     assert "does not say a format" in done.stderr
@@ -74,83 +73,6 @@ def test_only_completed_runs_are_exported(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="is pending, and only completed runs"):
         llm_datagen.export("job", tmp_path / "out.csv", results_dir=tmp_path)
-
-
-class FakeHub(ThreadingHTTPServer):
-    """The few requests of the hub's API that a push makes."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answers)
-        self.files: dict[str, bytes] = {}
-        self.created: list[dict[str, Any]] = []
-        self.commits = 0
-        self.refusal = 0
-
-
-class _Answers(BaseHTTPRequestHandler):
-    server: FakeHub
-
-    def do_GET(self) -> None:
-        if self.server.refusal:
-            self._answer({"error": "no"}, self.server.refusal)
-            return
-        found = [
-            {"type": "file", "path": path, "oid": "0", "size": len(data)} for path, data in self.server.files.items()
-        ]
-        self._answer(found if "/tree/" in self.path else {"siblings": [{"rfilename": each["path"]} for each in found]})
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.server.refusal or self.headers.get("Authorization") != f"Bearer {TOKEN}":
-            self._answer({"error": f"no: {self.headers.get('Authorization')}"}, self.server.refusal or 401)
-        elif self.path.endswith("/repos/create"):
-            self.server.created.append(json.loads(body))
-            host = f"http://127.0.0.1:{self.server.server_address[1]}"
-            self._answer({"url": f"{host}/datasets/org/set", "name": "org/set", "id": "1"})
-        elif self.path == "/api/validate-yaml":
-            self._answer({"errors": [], "warnings": []})
-        elif "/preupload/" in self.path:
-            files = [{**each, "uploadMode": "regular", "shouldIgnore": False} for each in json.loads(body)["files"]]
-            self._answer({"files": files})
-        elif "/commit/" in self.path:
-            for line in map(json.loads, body.splitlines()):
-                value = line["value"]
-                if line["key"] == "file":
-                    self.server.files[value["path"]] = base64.b64decode(value["content"])
-                elif line["key"] == "deletedFile":
-                    del self.server.files[value["path"]]
-            self.server.commits += 1
-            oid, host = "0" * 40, f"http://127.0.0.1:{self.server.server_address[1]}"
-            self._answer({"success": True, "commitUrl": f"{host}/datasets/org/set/commit/{oid}", "commitOid": oid})
-        else:
-            self._answer({"error": self.path}, 404)
-
-    def _answer(self, value: Any, status: int = 200) -> None:
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
-    server = FakeHub()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def test_a_run_is_pushed_to_the_hub_in_one_commit(tmp_path: Path, results: Path, hub: FakeHub) -> None:
@@ -170,7 +92,7 @@ def test_a_run_is_pushed_to_the_hub_in_one_commit(tmp_path: Path, results: Path,
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
 
 
-@pytest.mark.parametrize(("status", "said"), [(401, "does not know who you are"), (403, "may not write"), (500, "500")])
+@pytest.mark.parametrize(("status", "said"), [(401, "does not know who you are"), (403, "may not"), (500, "500")])
 def test_what_the_hub_refuses_is_said_without_the_token(results: Path, hub: FakeHub, status: int, said: str) -> None:
     hub.refusal = status
     with pytest.raises(HubError, match=said) as refused:

@@ -58,6 +58,24 @@ def test_an_output_in_parquet_is_made_of_a_stream_below_base_path(tmp_path: Path
     assert verify_exports(state) == []
 
 
+def test_parquet_in_is_parquet_out_with_the_same_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    monkeypatch.chdir(tmp_path)
+    moments = pa.array([0, None, 1704164645123456789], pa.timestamp("ns", "Europe/Berlin"))
+    table = pa.table({"t": moments, "b": [b"\0", b"", None], "l": pa.array([[1], [], None], pa.list_(pa.date32()))})
+    pq.write_table(table, "in.parquet")
+    options = {"schema": "in.parquet", "keep_ids": False}
+    run = UnifiedPipeline([same], "in.parquet", "out.parquet", export_options=options, results_dir="r", log_file=None)
+    assert run.create("job").run(progress=False).status == "completed"
+    assert pq.read_table("out.parquet").equals(table)
+
+
+def same(row: Any) -> Any:
+    return row
+
+
 def test_further_outputs_are_made_beside_a_usual_one(tmp_path: Path) -> None:
     csv = {"to": f"{tmp_path}/out.csv.gz", "keep_ids": False}
     also = [f"parquet:{tmp_path}/p/out-{{shard}}.parquet", csv]
@@ -83,7 +101,7 @@ def test_a_run_that_was_cut_short_in_an_export_makes_it_when_it_is_resumed(tmp_p
     report = run.resume("job").run(progress=False)
     assert report.status == "completed"
     made = {path.name: path.stat().st_mtime_ns for path in sorted((tmp_path / "p").iterdir())}
-    assert list(made) == ["_SUCCESS", "out-0.jsonl", "out-1.jsonl", "out-2.jsonl", "out.jsonl.manifest"]
+    assert list(made) == [".out.jsonl.manifest", "_SUCCESS", "out-0.jsonl", "out-1.jsonl", "out-2.jsonl"]
     assert run.resume("job").run(progress=False).status == "completed"
     assert {path.name: path.stat().st_mtime_ns for path in sorted((tmp_path / "p").iterdir())} == made
 

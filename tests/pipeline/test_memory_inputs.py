@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import io
 import json
 import math
@@ -10,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -366,3 +368,35 @@ def test_of_lines_only_so_many_are_copied_for_a_preview(bench: Bench, monkeypatc
         ((stream, root),) = external_inputs(run_state)
         assert [item["n"] for _, item in first_rows(stream, 2, root=root).rows] == [1, 2]
     os.close(write)
+
+
+@pytest.mark.parametrize("library", ["arrow", "polars"])
+def test_a_table_in_memory_has_the_rows_that_a_file_of_it_has(bench: Bench, library: str) -> None:
+    import polars as pl
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        "n": [0, 1],
+        "t": pa.array([1704164645123456789, None], pa.timestamp("ns", "UTC")),
+        "d": pa.array([Decimal("1E-10"), None], pa.decimal128(38, 10)),
+        "b": [b"\0", None],
+        "s": pa.array([dt.timedelta(1), None], pa.duration("us")),
+        "l": [[{"x": dt.date(2024, 1, 1)}], []],
+    }
+    table = pa.table(columns)
+    pq.write_table(table, bench.folder / "in.parquet")
+    bench.pipeline([Stopping()], input_uri=f"{bench.folder}/in.parquet").create("file").run()
+    of_file = lines(bench.output)
+    given: Any = table if library == "arrow" else pl.from_arrow(table)
+    bench.pipeline([Stopping()], input_uri=None).create("file", input=given, if_exists="overwrite").run()
+    assert lines(bench.output) == of_file
+    assert of_file[0]["t"] == "2024-01-02T03:04:05.123456789Z"
+
+
+def test_a_row_of_a_table_in_memory_that_json_cannot_hold_is_named(bench: Bench) -> None:
+    import pyarrow as pa
+
+    table = pa.table({"n": [0, 1, 2], "m": pa.array([[], [("a", 1), ("a", 2)], []], pa.map_(pa.string(), pa.int8()))})
+    with pytest.raises(RowValueError, match="input: row 1: column 'm': a map has a key twice"):
+        bench.pipeline([Stopping()], input_uri=None).create("a", input=table)

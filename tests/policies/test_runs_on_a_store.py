@@ -15,6 +15,7 @@ import pytest
 
 from llm_datagen import (
     ConfigError,
+    DatagenError,
     DiskError,
     INodeContext,
     PipelineBusyError,
@@ -24,7 +25,9 @@ from llm_datagen import (
 from llm_datagen.cli.run_view import all_runs, read_run
 from llm_datagen.errors import LeaseLostError, ResumeWarning
 from llm_datagen.runs import RunFolder, lease, owner, state_file, store
+from llm_datagen.runs.kept_files import KeptFiles
 from llm_datagen.streams.storage import object_clients
+from llm_datagen.streams.storage.object_folder import ObjectFolder
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 
 from ..kit.programs import Program
@@ -80,7 +83,7 @@ def results(s3: S3Bucket) -> str:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no request repeated."""
-    monkeypatch.setattr(object_clients, "_RETRIES", 0)
+    monkeypatch.setattr(object_clients, "RETRIES", 0)
     monkeypatch.setenv("AWS_COMMENT", "a client of its own")
 
 
@@ -148,7 +151,7 @@ def test_a_holder_that_was_stopped_for_long_can_save_nothing_any_more(
         folder.lock.release()
     assert said(bench, "one").startswith("NodeFailedError: the run failed: LeaseLostError: run 'a' in ")
     assert "was taken over" in said(bench, "one")
-    assert (now["reason"], now["fence"], now["status"]) == ("of the second holder", 3, "running")
+    assert (now["reason"], now["fence"], now["updated_at"]) == ("of the second holder", 3, taken["updated_at"])
 
 
 def test_the_run_of_a_host_that_died_is_taken_over_when_its_lease_has_run_out(
@@ -213,7 +216,38 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(
     with pytest.raises(DiskError, match="the store answers with an error"):
         folder.save(run_state, may_wait=True)
     assert folder.save(run_state, may_wait=True)
+    monkeypatch.setattr(store, "PATIENCE_SECONDS", 30)
+    monkeypatch.setattr(store, "_RETRY_SECONDS", 0.01)
+    s3.server.fail("PUT", "runtime.json", status(503, "SlowDown"), times=3)
+    assert folder.save(run_state)  # the last one of a run is tried again
     folder.lock.release()
+
+
+def test_a_run_outlives_a_store_that_is_away_for_a_while_and_ends_to_be_resumed_when_it_is_for_long(
+    bench: Bench, s3: S3Bucket, results: str, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "STORE_SAVE_SECONDS", 0.01)
+    monkeypatch.setattr(store, "_RETRY_SECONDS", 0.01)
+    times = [3]
+
+    def weather(row: dict[str, Any]) -> dict[str, Any]:
+        if row["n"] == 2:
+            s3.server.fail("PUT", "runtime.json", status(503, "SlowDown"), times=times[0])
+        return row
+
+    bench.give(numbered(4))
+    bench.pipeline([weather], results_dir=results).create("a").run()
+    assert RunFolder(results, "a").load()["status"] == "completed"
+    times[0] = 100_000
+    monkeypatch.setattr(store, "PATIENCE_SECONDS", 0.05)
+    settings: dict[str, Any] = {"results_dir": results, "output_uri": str(bench.folder / "b.jsonl")}
+    pipeline = bench.pipeline([weather], **settings).create("b")
+    with pytest.raises(DatagenError, match="the store answers with an error"):
+        pipeline.run()
+    s3.server.begin()
+    times[0] = 0
+    assert bench.pipeline([weather], **settings).resume("b").run().status == "completed"
+    assert [row["n"] for row in lines(bench.folder / "b.jsonl")] == [0, 1, 2, 3]
 
 
 def test_a_lease_that_cannot_be_renewed_is_lost(
@@ -308,6 +342,50 @@ def test_what_was_spent_is_fetched_by_another_machine(
         assert pipeline.run().status == "completed"
     assert [row["spent"] for row in lines(bench.output)][2:] == ["1111", "11111"]
     assert not (tmp_path / "second" / "llm-datagen" / "notes").exists()
+
+
+def test_who_has_lost_a_run_replaces_nothing_of_what_was_spent(s3: S3Bucket, tmp_path: Path) -> None:
+    kept = {}
+    for host in ("one", "two"):
+        (tmp_path / host / "files").mkdir(parents=True)
+        kept[host] = KeptFiles(ObjectFolder(s3.uri("runs/a")), tmp_path / host, "run 'a'")
+        kept[host].begin({})
+        (tmp_path / host / "files/budget.jsonl").write_text(f"spent on {host}")
+    kept["two"].copy()
+    kept["one"].copy()
+    assert s3.get("runs/a/files/budget.jsonl") == b"spent on two"
+
+
+def test_a_look_at_a_run_of_another_machine_leaves_the_files_of_this_one_alone(
+    s3: S3Bucket, results: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two machines may have one home folder, and the one that runs it has the file open."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    folder = RunFolder(results, "a")
+    s3.put("runs/a/files/budget.jsonl", b"copied some seconds ago")
+    folder.files_path.mkdir(parents=True)
+    (folder.files_path / "budget.jsonl").write_text("of the process that runs it")
+    monkeypatch.setattr(RunFolder, "load", lambda self: {"kept_by": "another machine"})
+    with folder.kept_files() as files:
+        assert (files / "budget.jsonl").read_bytes() == b"copied some seconds ago"
+    assert (folder.files_path / "budget.jsonl").read_text() == "of the process that runs it"
+
+
+def test_a_lease_that_somebody_holds_is_not_removed(results: str) -> None:
+    holder, other = RunFolder(results, "a"), RunFolder(results, "a")
+    holder.lock.acquire()
+    other.lock.remove()
+    assert other.lock.is_held()
+    holder.lock.release()
+    other.lock.remove()
+    assert other.read("lease.json") is None
+
+
+@pytest.mark.parametrize("name", ["files/out.jsonl", "lease.json/out.jsonl"])
+def test_no_output_lies_where_a_run_on_a_store_keeps_its_files(bench: Bench, results: str, name: str) -> None:
+    bench.give(numbered(1))
+    with pytest.raises(ConfigError, match="would be the output of node_0, and is a file of the run 'b'"):
+        bench.pipeline([same], output_uri=f"{results}/b/{name}", results_dir=results).create("a")
 
 
 def test_a_path_that_was_made_of_a_uri_is_refused(bench: Bench, results: str) -> None:

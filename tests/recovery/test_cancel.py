@@ -270,13 +270,13 @@ def test_a_cancel_reaches_the_nodes_before_anything_is_saved(bench: Bench, monke
     calls, here, saving = Calls(bench.folder / "calls"), threading.Event(), threading.Event()
     save = RunFolder.save
 
-    def slow_save(folder: RunFolder, run_state: dict[str, Any]) -> None:
+    def slow_save(folder: RunFolder, run_state: dict[str, Any], *, may_wait: bool = False) -> bool:
         if run_state["status"] == "canceling" and not saving.is_set():
             saving.set()
             made = -1
             while made != (made := sum(calls.all().values())):  # until no more calls are begun, or all are
                 time.sleep(0.1)
-        save(folder, run_state)
+        return save(folder, run_state, may_wait=may_wait)
 
     monkeypatch.setattr(RunFolder, "save", slow_save)
     pipeline = bench.pipeline([Item(calls, here, 10, nap=0.01, holds=False)], parallel_size=2).create("a")

@@ -42,6 +42,16 @@ def test_a_run_from_object_to_object_leaves_one_object_and_its_seal(s3: S3Bucket
     assert {key for key in s3.all_keys() if key.startswith("out/")} == {f"out/b.{ending}", f"out/b.{ending}.done"}
 
 
+def test_a_run_costs_no_more_requests_than_it_did(s3: S3Bucket, bench: Bench) -> None:
+    """Each costs money, and the time of a round trip. It took 144 when this was written."""
+    s3.put("in.jsonl", jsonl(numbered(50)))
+    s3.server.begin()
+    pipeline = bench.pipeline([lambda row: row], input_uri=s3.uri("in.jsonl"), output_uri=s3.uri("out.jsonl"))
+    pipeline.run()
+    assert len(s3.server.requests) <= 150
+    assert not [key for _, key in s3.server.requests if ".state" in key or ".dispatched" in key], "never in a store"
+
+
 def test_what_others_have_put_is_read_in_each_format(s3: S3Bucket) -> None:
     for key, data in {
         "a.jsonl": b'{"n": 1}\n',

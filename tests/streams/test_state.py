@@ -27,6 +27,7 @@ def in_order(key: tuple[Any, ...]) -> list[tuple[bool, Any]]:
     return [(isinstance(part, str), part.encode() if isinstance(part, str) else part) for part in key]
 
 
+@settings(max_examples=30)
 @given(st.lists(KEYS, max_size=20))
 def test_keys_come_back_and_are_in_order_as_bytes(keys: list[tuple[str | int, ...]]) -> None:
     for key in keys:
@@ -110,7 +111,7 @@ STEPS: st.SearchStrategy[tuple[str, Any]] = st.one_of(
 
 
 @pytest.mark.parametrize("kind", ["file", "memory"])
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(steps=st.lists(STEPS, max_size=30))
 def test_a_state_is_after_each_crash_what_was_committed(
     kind: str, steps: list[tuple[str, Any]], tmp_path_factory: pytest.TempPathFactory

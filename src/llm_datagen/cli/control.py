@@ -128,7 +128,7 @@ def wait_for_end(folder: RunFolder, timeout: float, clock: Callable[[], float] =
     while folder.lock.is_held():
         if clock() >= deadline:
             return None
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(1.0 if folder.is_on_store else _LOOK_SECONDS)  # there, each look is a request
     return read_run(folder)
 
 

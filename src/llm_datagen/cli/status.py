@@ -15,9 +15,12 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.live import live
+from llm_datagen.runs.results_dir import absolute
+from llm_datagen.streams.storage.object_uri import is_object_uri
 
 WATCH_SECONDS = 0.5
-"""How often `--watch` reads the run states. They are saved about as often."""
+STORE_WATCH_SECONDS = 5.0
+"""How often `--watch` reads the run states, here and on a store. They are saved about as often."""
 
 
 def show_status(results_dir: str, pipeline_id: str | None, *, watch: bool, as_json: bool) -> None:
@@ -48,6 +51,7 @@ def show_status(results_dir: str, pipeline_id: str | None, *, watch: bool, as_js
     def lines(runs: list[RunView]) -> list[str]:
         return run_lines(runs[0]) if pipeline_id else list_lines(runs)
 
+    seconds = STORE_WATCH_SECONDS if is_object_uri(absolute(results_dir)) else WATCH_SECONDS
     runs = look()
     if as_json:
         data = runs[0].as_dict() if pipeline_id else [run.brief() for run in runs]
@@ -55,33 +59,38 @@ def show_status(results_dir: str, pipeline_id: str | None, *, watch: bool, as_js
     elif not runs:
         write(f"no runs in {results_dir}")
     elif not is_terminal():
-        _print_lines(runs, look, lines, watch=watch)
+        _print_lines(runs, look, lines, seconds if watch else None)
     elif watch:
-        _draw(runs, look, table)
+        _draw(runs, look, table, seconds)
     else:
         SafeConsole().print(table(runs))
 
 
 def _print_lines(
-    runs: list[RunView], look: Callable[[], list[RunView]], lines: Callable[[list[RunView]], list[str]], *, watch: bool
+    runs: list[RunView],
+    look: Callable[[], list[RunView]],
+    lines: Callable[[list[RunView]], list[str]],
+    every: float | None,
 ) -> None:
     while True:
         for line in lines(runs):
             write(line)
         before = runs
-        while watch and runs == before and any(run.is_live for run in runs):
-            time.sleep(WATCH_SECONDS)
+        while every is not None and runs == before and any(run.is_live for run in runs):
+            time.sleep(every)
             runs = look()
         if runs == before:
             return
 
 
-def _draw(runs: list[RunView], look: Callable[[], list[RunView]], table: Callable[[list[RunView]], Table]) -> None:
+def _draw(
+    runs: list[RunView], look: Callable[[], list[RunView]], table: Callable[[list[RunView]], Table], every: float
+) -> None:
     shown = [runs]
     drawn = live(SafeConsole(), lambda: table(shown[0]))
     try:
         while any(run.is_live for run in shown[0]):
-            time.sleep(WATCH_SECONDS)
+            time.sleep(every)
             shown[0] = look()
     finally:
         drawn.stop()

@@ -24,6 +24,7 @@ from llm_datagen.pipeline.pipeline import UnifiedPipeline
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.diagram import DiagramFormat, draw
 from llm_datagen.streams import StreamFactory
+from llm_datagen.streams.storage.object_uri import is_object_uri
 
 RESULTS_VARIABLE = "LLM_DATAGEN_RESULTS"
 """The environment variable with the folder of the runs."""
@@ -190,7 +191,10 @@ def _check_uris(spec: PipelinePart) -> None:
         uris += [(f"operators[{number}].{key}", getattr(entry, key)) for key in ("input_uri", "output_uri")]
     for key, uri in uris:
         try:
-            _ = uri and StreamFactory.stream_class(uri)
+            if uri and is_object_uri(uri):
+                StreamFactory.source(uri)
+            elif uri:
+                StreamFactory.stream_class(uri)
         except ConfigError as error:
             raise ConfigError(f"{key}: {error}") from None
 

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    create_model,
+)
 from pydantic_core import PydanticCustomError
 
 from llm_datagen.cli.yaml_errors import describe
@@ -28,6 +37,7 @@ from llm_datagen.operators.references import OperatorRef
 from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.runs.logs.rotation import LogFile
 
+_PACKAGE = __name__.partition(".")[0]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -65,11 +75,20 @@ for _group in (WriterConfig, DataConfig):
     _GROUPS[_group.setting_name] = _model | None
 
 
+_SHORT = re.compile(r"(ops|llm)\.([A-Za-z]\w*)")
+
+
+def _spelled(use: str) -> str:
+    """Return ``module:name`` of an operator of this package that has a short name, such as ``ops.Dedupe``."""
+    short = _SHORT.fullmatch(use)
+    return f"{_PACKAGE}.{short[1]}:{short[2]}" if short else use
+
+
 class OperatorPart(_Part):
     """An operator; `OPERATOR` has the settings of its node, too."""
 
-    use: Text
-    """``module:Class``, ``module:function``, or ``module:object``."""
+    use: Annotated[Text, AfterValidator(_spelled)]
+    """``module:Class``, ``module:function``, or ``module:object``; or a short name, such as ``ops.Dedupe``."""
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")
     """The arguments of the class, or further arguments of the function."""
     name: Text = ""

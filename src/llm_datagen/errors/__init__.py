@@ -123,6 +123,10 @@ class FatalError(OperatorError):
     """
 
 
+class RowDataError(OperatorError, ValueError):
+    """Raised by an operator of `llm_datagen.ops` when a row is not what it needs; names the column."""
+
+
 class IdError(OperatorError):
     """Raised when a row id cannot be formed, or would collide, under the chosen id scheme."""
 
@@ -194,6 +198,10 @@ class DiskError(DatagenError, OSError):
 
     `errno`, `strerror` and `filename` say what and where, as with every OSError. Mend the cause, then resume.
     """
+
+
+class HubError(StreamError):
+    """Raised when the Hugging Face hub refuses, or cannot be reached. Nothing is lost: mend that, and go on."""
 
 
 class StopRun(DatagenError):  # noqa: N818 - nothing is wrong, as with StopIteration

@@ -41,7 +41,7 @@ def ignored_ends(input_uri: str | None, output_uri: str | None, run_state: Mappi
     ends = (("input_uri", input_uri, run_state["nodes"][0]), ("output_uri", output_uri, run_state["nodes"][-1]))
     for name, uri, entry in ends:
         used = (entry[name], run_state["config"].get(name))  # a node's config may have replaced what the code gives
-        if uri is not None and not any(known and _are_same_place(uri, known) for known in used):
+        if uri is not None and not any(known and _are_same_place(name, uri, known) for known in used):
             ignored.append(_ignored(run_state, entry, name, uri))
     return ignored
 
@@ -107,7 +107,7 @@ def ignored_node_configs(
         notes += [
             _ignored(run_state, entry, name, settings[name])
             for name in ("input_uri", "output_uri")
-            if name in settings and not _are_same_place(settings[name], entry[name])
+            if name in settings and not _are_same_place(name, settings[name], entry[name])
         ]
         notes += _unused(f"{entry['node_id']} of run {run_state['pipeline_id']!r}", entry["node_id"], ignored, used)
     return notes
@@ -165,7 +165,7 @@ def ignored_uris(given: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> 
     for node in given:
         entry = entries[node.node_id]
         for name, uri in (("input_uri", node.input.uri), ("output_uri", node.output.uri)):
-            if not _are_same_place(uri, entry[name]) or _naming(uri) != _naming(entry[name]):
+            if not _are_same_place(name, uri, entry[name]) or _naming(uri) != _naming(entry[name]):
                 ignored.append(_ignored(run_state, entry, name, uri))
     return ignored
 
@@ -176,8 +176,8 @@ def _naming(uri: str) -> str | None:
     return source.naming if isinstance(source, MergedStream) else None
 
 
-def _are_same_place(uri: str, other: str) -> bool:
-    if is_export(uri) or is_export(other):
+def _are_same_place(name: str, uri: str, other: str) -> bool:
+    if name == "output_uri" and (is_export(uri) or is_export(other)):
         return is_export(uri) and is_export(other) and Target.of(uri).absolute() == Target.of(other).absolute()
     if is_standard(uri) or is_standard(other):
         return uri == other

@@ -48,7 +48,7 @@ def missing_inputs(nodes: Sequence[UnifiedNode]) -> Iterator[str]:
 
 def _is_missing(stream: Stream) -> bool:
     try:
-        return stream.size() is None
+        return not stream.is_there()
     except DatagenError:  # whoever reads it tells that
         return False
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any
 
-from llm_datagen.errors import ConfigError
+from llm_datagen.errors import ConfigError, RowValueError
+from llm_datagen.streams.inputs.arrow_rows import RowMaker
 
 _AT_ONCE = 4096
 
@@ -30,13 +32,14 @@ def rows_in(value: Any) -> Iterator[Any]:
 
     Raises:
         ConfigError: when a table names a column twice, or needs pyarrow to be read.
+        StreamError: when a column of Arrow has a type that rows cannot hold.
+        RowValueError: when a row of Arrow holds a value that JSON cannot.
     """
     if hasattr(value, "to_batches"):  # Arrow
-        _check_names(value.schema.names)
-        for batch in value.to_batches():
-            yield from _of_batch(batch)
-    elif hasattr(value, "iter_rows"):  # Polars
-        yield from value.iter_rows(named=True)
+        yield from _of_batches(value.schema, value.to_batches())
+    elif hasattr(value, "iter_rows") and (find_spec("pyarrow") is None or not hasattr(value, "__arrow_c_stream__")):
+        _check_units(value)
+        yield from value.iter_rows(named=True)  # Polars
     elif hasattr(value, "iloc") and hasattr(value, "columns"):  # pandas
         _check_names(list(value.columns))
         for start in range(0, len(value), _AT_ONCE):
@@ -57,9 +60,39 @@ def _check_names(names: list[Any]) -> None:
         raise ConfigError(f"input: the table has more than one column {twice[0]!r}; rename one")
 
 
-def _of_batch(batch: Any) -> Iterator[Any]:
-    for start in range(0, batch.num_rows, _AT_ONCE):
-        yield from batch.slice(start, _AT_ONCE).to_pylist()
+def _check_units(frame: Any) -> None:
+    """Refuse columns of Polars with nanoseconds, which Python's own types cut off."""
+    for name, kind in getattr(frame, "schema", {}).items():
+        if "'ns'" in str(kind) or str(kind) == "Time":
+            raise ConfigError(
+                f"input: column {name!r} ({kind}) has nanoseconds, and is read exactly with pyarrow: pip install "
+                "'llm-datagen[parquet]'; or cast it"
+            )
+
+
+def _of_batches(schema: Any, batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield the rows of Arrow, told as those of a Parquet file are."""
+    _check_names(schema.names)
+    maker = RowMaker(schema, "input")
+    before = 0
+    for batch in batches:
+        for start in range(0, batch.num_rows, _AT_ONCE):
+            part = batch.slice(start, _AT_ONCE)
+            yield from _of_part(maker, part, before)
+            before += part.num_rows
+
+
+def _of_part(maker: RowMaker, part: Any, before: int) -> Iterator[Any]:
+    try:
+        rows = maker.rows(part)
+    except ValueError as error:
+        if part.num_rows == 1:
+            raise RowValueError(f"input: row {before}: {error}") from error
+    else:
+        yield from rows
+        return
+    for number in range(part.num_rows):
+        yield from _of_part(maker, part.slice(number, 1), before + number)
 
 
 def _of_arrow_stream(value: Any) -> Iterator[Any]:
@@ -71,6 +104,4 @@ def _of_arrow_stream(value: Any) -> Iterator[Any]:
             "'llm-datagen[parquet]'; or give its rows as dicts"
         ) from None
     reader = pyarrow.RecordBatchReader.from_stream(value)
-    _check_names(reader.schema.names)
-    for batch in reader:
-        yield from _of_batch(batch)
+    yield from _of_batches(reader.schema, reader)

@@ -129,9 +129,11 @@ def _may_hold_values(uri: str) -> bool:
     """Return whether lines of the input may be values: where this package wrote it, or will, as it is not there yet."""
     stream = StreamFactory.source(uri)
     assert isinstance(stream, Stream)
+    if stream.is_foreign:
+        return False
     seal = stream.read_seal()
     is_of_engine = seal is not None and seal.rows is not None
-    return is_of_engine or stream.size() is None or stream.storage.size(stream.commits_path) is not None
+    return is_of_engine or not stream.is_there() or stream.storage.size(stream.commits_path) is not None
 
 
 def _input_ids(wanted: InputIds, uri: str) -> InputIds:
@@ -232,4 +234,5 @@ def node_of_entry(entry: Mapping[str, Any], operator: Any, *, log_file: str | No
     node.root = root_names(entry)
     node.bind_io(entry["input_uri"], entry["output_uri"]).set_operator(operator)
     node.output.codec = codec_of(entry, node.output.codec)
+    node.input.pin(entry.get("input_fingerprint"))
     return node

@@ -42,7 +42,7 @@ def check_reset(reset: Reset, nodes: Sequence[UnifiedNode], folder: RunFolder) -
     for node in nodes:
         if node.node_id in reset.again:
             for source in node.input.read_as_is(follow=node.follow_input):
-                if source.place not in written and source.size() is None:
+                if source.place not in written and not source.is_there():
                     raise StreamMissingError(
                         f"{source.path} is not there, so {node.node_id} cannot be done again; nothing was changed"
                     )

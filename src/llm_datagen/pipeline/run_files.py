@@ -18,6 +18,7 @@ from llm_datagen.streams import Place, Source, Stream
 from llm_datagen.streams.sidecars import WHAT_LIES_BESIDE
 from llm_datagen.streams.source import streams_of
 from llm_datagen.streams.storage.local import LocalStorage
+from llm_datagen.streams.storage.objects import ObjectStorage
 
 _SQLITE = ("", "-wal", "-shm", "-journal")
 _OLDER_LOGS = 100
@@ -138,7 +139,9 @@ def of_folder(folder: RunFolder | None) -> Iterator[Use]:
     if folder is not None:
         for name in RUN_FILES:
             if folder.is_on_store:
-                yield Use("\0".join(("ObjectStorage", folder.place_of(name))), f"{name} of the run", is_local=False)
+                yield Use(
+                    "\0".join((ObjectStorage.__name__, folder.place_of(name))), f"{name} of the run", is_local=False
+                )
             else:
                 yield Use(str(folder.path / name), f"{name} of the run")
                 yield Use(str(folder.path / f"{name}.tmp"), f"{name} of the run, half written")

@@ -70,7 +70,7 @@ class BetweenOptions(TypedDict, total=False):
 
     base_path: Annotated[
         str | os.PathLike[str],
-        Setting("tmp", check_path_text, "where the streams between the nodes lie", "folder"),
+        Setting("tmp", check_path_text, "where the streams between the nodes lie; may be on a store", "folder"),
     ]
     protocol_prefix: Annotated[
         str, Setting("", check_prefix_of_path, "the folder of these streams below `base_path`", "folder")
@@ -84,7 +84,13 @@ class ResultsOptions(TypedDict, total=False):
     """Where runs are kept."""
 
     results_dir: Annotated[
-        str | os.PathLike[str], Setting("tmp/results", check_folder, "where run states are kept", "folder")
+        str | os.PathLike[str],
+        Setting(
+            "tmp/results",
+            check_folder,
+            "where run states are kept; may be on a store, `s3://bucket/runs`",
+            "folder",
+        ),
     ]
 
 

@@ -16,7 +16,7 @@ from llm_datagen.streams.recovery import CHECK_WHOLE_BYTES, position_of
 
 def check_input(source: Stream) -> None:
     """Check that an input which is to be read as it is can be."""
-    if source.size() is None:
+    if not source.is_there():
         if isinstance(source, FileSet):
             raise source.missing()
         raise StreamMissingError(

@@ -35,7 +35,7 @@ def check_ids(source: Stream, *, follow: bool) -> None:
     """
     seal = source.read_seal()
     if seal is None:
-        if (follow and not source.is_sealed()) or source.size() is None:
+        if (follow and not source.is_sealed()) or not source.is_there():
             return
     elif seal.source or seal.is_numbered():
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from llm_datagen.config import DataConfig
@@ -58,8 +59,10 @@ def export_of(given: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
     options = {**{name: value for name, value in defaults.items() if name not in of_others}, **said}
     if isinstance(options.get("schema"), Mapping):
         options["schema"] = dict(options["schema"])
+    elif isinstance(options.get("schema"), str | os.PathLike):
+        options["schema"] = str(Path(options["schema"]).absolute())
     elif options.get("schema") is not None:
-        raise ConfigError("the schema of an export of a pipeline is {column: type name}")
+        raise ConfigError("the schema of an export of a pipeline is {column: type name}, or the path of a table")
     check_fit(target, ExportOptions.of(options))
     return {"kind": target.kind, "path": target.path, "options": options}
 

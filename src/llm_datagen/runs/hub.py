@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.errors import ConfigError, DatagenError
+from llm_datagen.errors import ConfigError, HubError
 from llm_datagen.runs.store import RunFolder
 from llm_datagen.streams.outputs import Exported, Target
+from llm_datagen.streams.storage.hub import hub_api, said_by
 
 PREFIX = "hf://"
-
-
-class HubError(DatagenError):
-    """Raised when the hub refuses, or cannot be reached; what was exported is kept, for the next try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +66,9 @@ def push(target: HubTarget, made: Exported, card: str, *, public: bool) -> None:
         ConfigError: when huggingface_hub is not installed.
         HubError: when the hub refuses, or cannot be reached.
     """
-    try:
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-    except ImportError:
-        raise ConfigError("hf://… needs huggingface_hub: pip install 'llm-datagen[hf]'") from None
-    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+    api = hub_api()
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
     repository: dict[str, Any] = {"repo_id": target.repository, "repo_type": "dataset"}
     new = {f"data/{Path(path).name}": path for path in made.paths}
     try:
@@ -86,18 +81,5 @@ def push(target: HubTarget, made: Exported, card: str, *, public: bool) -> None:
         api.create_commit(**repository, operations=operations, commit_message=f"{made.rows} rows of llm-datagen")
     except Exception as error:  # noqa: BLE001 - every kind that the library and its client raise
         raise HubError(
-            f"{PREFIX}{target.repository}: {_said(error)}; mend that, and export again: the files are kept"
+            f"{PREFIX}{target.repository}: {said_by(error)}; mend that, and export again: the files are kept"
         ) from None
-
-
-def _said(error: Exception) -> str:
-    """Return what the hub said, without what was sent."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    said = {
-        401: "it does not know who you are: log in with `hf auth login`, or set HF_TOKEN",
-        403: "your token may not write there",
-        404: "there is no such data set or organisation, or your token may not see it",
-    }.get(status or 0)
-    if said is None:
-        said = f"the hub answered with status {status}" if status else f"it cannot be reached ({type(error).__name__})"
-    return said

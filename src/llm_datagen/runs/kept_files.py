@@ -18,6 +18,7 @@ from llm_datagen.errors import ResumeWarning
 from llm_datagen.errors.warned import warn
 from llm_datagen.runs import file_names
 from llm_datagen.runs.owner import machine
+from llm_datagen.streams.storage.bucket import Version
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 from llm_datagen.streams.storage.object_folder import ObjectFolder
 
@@ -43,6 +44,7 @@ class KeptFiles:
         self._path = path
         self._name = name
         self._copied: dict[str, tuple[int, int]] = {}
+        self._versions: dict[str, Version | None] = {}
 
     def begin(self, run_state: dict[str, Any]) -> None:
         """Have the newest copies here, and note in the run state that they are here. The run is locked.
@@ -54,7 +56,12 @@ class KeptFiles:
             DiskError: when they cannot be fetched.
         """
         is_here = run_state.get(_KEPT_BY) == self._here()
-        self.fetch(run_state)
+        for name in COPIED:
+            found = self._objects.read(f"{file_names.KEPT}/{name}")
+            self._versions[name] = None if found is None else found[1]
+            path = self._path / file_names.KEPT / name
+            if _KEPT_BY in run_state and not (is_here and path.exists()):
+                _put(path, found)
         if is_here:
             return
         if _OWN_FILES in run_state:
@@ -66,38 +73,41 @@ class KeptFiles:
             )
         run_state[_KEPT_BY] = self._here()
 
-    def fetch(self, run_state: dict[str, Any]) -> None:
-        """Have copies here, of those that are newer on the store.
+    def are_here(self, run_state: dict[str, Any]) -> bool:
+        """Return whether the newest ones are in the folder of this machine."""
+        return bool(run_state.get(_KEPT_BY, self._here()) == self._here())
+
+    def fetch_to(self, folder: Path) -> None:
+        """Have the copies in another folder, to look at them. The run may be running, here or elsewhere.
 
         Raises:
             DiskError: when they cannot be fetched.
         """
-        if _KEPT_BY not in run_state:
-            return
-        is_here = run_state[_KEPT_BY] == self._here()
         for name in COPIED:
-            if is_here and (self._path / file_names.KEPT / name).exists():
-                continue
-            found = self._objects.read(f"{file_names.KEPT}/{name}")
-            path = str(self._path / file_names.KEPT / name)
-            if found is None:
-                LOCAL_STORAGE.remove(path)
-            else:
-                LOCAL_STORAGE.replace(path, found[0], sync=False)
+            _put(folder / name, self._objects.read(f"{file_names.KEPT}/{name}"))
 
     def copy(self) -> None:
-        """Copy to the store what has changed since the last time.
+        """Copy to the store what has changed since the last time. Called when the run state was saved just now.
+
+        A copy takes the place of the one that was there then: who has lost the run meanwhile replaces nothing.
 
         Raises:
             DiskError: when it cannot be copied.
         """
         for name in COPIED:
-            path = self._path / file_names.KEPT / name
+            path, kept = self._path / file_names.KEPT / name, f"{file_names.KEPT}/{name}"
             with contextlib.suppress(FileNotFoundError):
-                found = path.stat()
-                if self._copied.get(name) != (found.st_mtime_ns, found.st_size):
-                    self._objects.replace(f"{file_names.KEPT}/{name}", path.read_bytes())
-                    self._copied[name] = found.st_mtime_ns, found.st_size
+                stat = path.stat()
+                if self._copied.get(name) == (stat.st_mtime_ns, stat.st_size):
+                    continue
+                if name in self._versions:
+                    version = self._objects.put_if(kept, path.read_bytes(), self._versions[name])
+                    if version is not None:
+                        self._versions[name] = version
+                        self._copied[name] = stat.st_mtime_ns, stat.st_size
+                        continue
+                found = self._objects.read(kept)  # for the next time
+                self._versions[name] = None if found is None else found[1]
 
     def note(self, run_state: dict[str, Any]) -> None:
         """Note in a run state whether operators have kept other files here."""
@@ -117,3 +127,10 @@ class KeptFiles:
     def _here(self) -> str:
         """Return what tells this folder of this machine from others."""
         return hashlib.sha256(f"{machine() or socket.gethostname()} {self._path}".encode()).hexdigest()[:16]
+
+
+def _put(path: Path, found: tuple[bytes, Version] | None) -> None:
+    if found is None:
+        LOCAL_STORAGE.remove(str(path))
+    else:
+        LOCAL_STORAGE.replace(str(path), found[0], sync=False)

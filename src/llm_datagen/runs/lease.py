@@ -16,10 +16,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-
-import orjson
 
 from llm_datagen.errors import (
     ConfigError,
@@ -33,63 +31,17 @@ from llm_datagen.errors import (
 from llm_datagen.errors.warned import warn
 from llm_datagen.runs import file_names
 from llm_datagen.runs.fenced_state import FencedState
+from llm_datagen.runs.lease_record import FoundLease, LeaseRecord
 from llm_datagen.runs.owner import Owner
-from llm_datagen.runs.state_file import OPTIONS, now_text
+from llm_datagen.runs.state_file import now_text
 from llm_datagen.streams.storage.bucket import Version
 from llm_datagen.streams.storage.object_folder import ObjectFolder
 
 LEASE_SECONDS = 30.0
 """How long a lease is good without being renewed."""
 
-_FORMAT = 1
 _SLACK_SECONDS = 10.0
 """How far the clocks of two hosts may be apart, where a run is only shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Lease:
-    """What the object says.
-
-    Attributes:
-        fence: the number of the holder, or of the last one.
-        owner: the holder; None when it was given back.
-        seconds: how long it is good.
-        renewals: how often it was put, so that each version differs.
-        renewed_at: when it was put last, by the clock of its holder: for those who only look.
-    """
-
-    fence: int
-    owner: Owner | None
-    seconds: float
-    renewals: int = 0
-    renewed_at: str = ""
-
-    @classmethod
-    def parse(cls, data: bytes) -> _Lease:
-        """Return what `dump` has written. Raises ValueError, KeyError or TypeError when it is something else."""
-        content = orjson.loads(data)
-        if content["format"] != _FORMAT:
-            raise ValueError(f"it has format {content['format']}, and this version knows {_FORMAT}")
-        owner = content["owner"]
-        return cls(
-            int(content["fence"]),
-            None if owner is None else Owner(**owner),
-            float(content["seconds"]),
-            int(content["renewals"]),
-            str(content["renewed_at"]),
-        )
-
-    def dump(self) -> bytes:
-        """Return the bytes of the object."""
-        return orjson.dumps({"format": _FORMAT, **asdict(self)}, option=OPTIONS)
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A lease as it lies on the store."""
-
-    lease: _Lease
-    version: Version
 
 
 class RunLease:
@@ -111,7 +63,7 @@ class RunLease:
         self._state = state
         self._pipeline_id = pipeline_id
         self._name = name
-        self._lease: _Lease | None = None
+        self._lease: LeaseRecord | None = None
         self._version: Version = {}
         self._lost: LeaseLostError | None = None
         self._putting = threading.Lock()
@@ -205,8 +157,13 @@ class RunLease:
                 self._put(replace(self._lease, owner=replace(self._lease.owner, control=path)))
 
     def remove(self) -> None:
-        """Remove the lease that nobody holds."""
-        self._objects.remove(file_names.LEASE)
+        """Remove the lease that nobody holds. It is taken for that, so that nobody else takes it meanwhile."""
+        found = self._find()
+        if found is None or found.lease.owner is not None:
+            return
+        lease = replace(found.lease, owner=Owner.of_this_process(), renewed_at=now_text())
+        if self._objects.put_if(file_names.LEASE, lease.dump(), found.version) is not None:
+            self._objects.remove(file_names.LEASE)
 
     # Taking it.
 
@@ -218,16 +175,16 @@ class RunLease:
                 f"{self._name} cannot be kept there, as nothing would keep two hosts apart: {error}"
             ) from None
 
-    def _take(self, found: _Found | None, fence: int) -> None:
+    def _take(self, found: FoundLease | None, fence: int) -> None:
         owner = Owner.of_this_process()
-        lease = _Lease(fence, owner, LEASE_SECONDS, renewed_at=now_text())
+        lease = LeaseRecord(fence, owner, LEASE_SECONDS, renewed_at=now_text())
         version = self._objects.put_if(file_names.LEASE, lease.dump(), found.version if found else None)
         if version is None:
             now = self._find()
             raise PipelineBusyError(self._busy(now.lease if now else None))
         self.fence, self._lease, self._version, self._lost = fence, lease, version, None
 
-    def _left_by_the_dead(self, found: _Found) -> _Found | None:
+    def _left_by_the_dead(self, found: FoundLease) -> FoundLease | None:
         """Return the lease of somebody else when it has run out; wait for that.
 
         Raises:
@@ -280,7 +237,7 @@ class RunLease:
                     )
                     return
 
-    def _put(self, lease: _Lease) -> None:
+    def _put(self, lease: LeaseRecord) -> None:
         """Put the lease as it is to be now. Raises LeaseLostError when it is somebody else's by now."""
         self.check()
         lease = replace(lease, renewals=lease.renewals + 1, renewed_at=now_text())
@@ -302,7 +259,7 @@ class RunLease:
                 given = replace(self._lease, owner=None, renewals=self._lease.renewals + 1)
                 self._objects.put_if(file_names.LEASE, given.dump(), self._version)
 
-    def _find(self) -> _Found | None:
+    def _find(self) -> FoundLease | None:
         """Return the lease as it lies there.
 
         Raises:
@@ -313,14 +270,14 @@ class RunLease:
         if found is None:
             return None
         try:
-            return _Found(_Lease.parse(found[0]), found[1])
+            return FoundLease(LeaseRecord.parse(found[0]), found[1])
         except (ValueError, KeyError, TypeError) as error:
             raise PipelineBusyError(
                 f"{self._objects.uri}/{file_names.LEASE} is no lease that this version can read: {error}; use the "
                 "version that made it, or remove it if nobody runs the run"
             ) from None
 
-    def _busy(self, lease: _Lease | None) -> str:
+    def _busy(self, lease: LeaseRecord | None) -> str:
         by = f" by {lease.owner}" if lease is not None and lease.owner is not None else ""
         return (
             f"{self._name} is being run{by}; wait for it, cancel it there (llm-datagen cancel {self._pipeline_id}), or "

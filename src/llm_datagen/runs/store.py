@@ -16,7 +16,9 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,8 @@ _LONGEST_ID = 255
 LOCAL_SAVE_SECONDS = 0.5
 STORE_SAVE_SECONDS = 5.0
 """How often a run state is saved while rows move: on a store, each save takes time and costs money."""
+
+_RETRY_SECONDS = 1.0
 
 PATIENCE_SECONDS = 30.0
 """How long a run goes on while a store does not take its run state."""
@@ -195,17 +199,21 @@ class RunFolder:
         self.check()
         run_state[FENCE] = self.lock.fence
         self._kept.note(run_state)
-        began = time.monotonic()
-        try:
-            self._kept.copy()
-            self._fenced.replace(serialize(run_state), self.lock.fence)
-            if self._checkpoint is not None:
-                self._objects.replace(file_names.CHECKPOINT, self._checkpoint)
-        except DiskError as error:
-            self._failing_since = self._failing_since or began
-            if may_wait and error.errno == errno.EIO and time.monotonic() - self._failing_since < PATIENCE_SECONDS:
-                return False
-            raise
+        while True:
+            began = time.monotonic()
+            try:
+                self._fenced.replace(serialize(run_state), self.lock.fence)
+                if self._checkpoint is not None:
+                    self._objects.replace(file_names.CHECKPOINT, self._checkpoint)
+                self._kept.copy()
+                break
+            except DiskError as error:
+                self._failing_since = self._failing_since or began
+                if error.errno != errno.EIO or time.monotonic() - self._failing_since >= PATIENCE_SECONDS:
+                    raise
+                if may_wait:
+                    return False
+                time.sleep(_RETRY_SECONDS)
         self._checkpoint = self._failing_since = None
         return True
 
@@ -219,14 +227,19 @@ class RunFolder:
             self._kept.begin(run_state)
             self.save(run_state)
 
-    def fetch_files(self, run_state: dict[str, Any]) -> None:
-        """Have what its operators have saved on a store on this machine, to look at it.
+    @contextlib.contextmanager
+    def kept_files(self) -> Iterator[Path]:
+        """Yield a folder with what its operators keep, to look at it: of another machine, copies of what it has saved.
 
         Raises:
-            DiskError: when it cannot be fetched.
+            DiskError: when that cannot be fetched.
         """
-        if self._objects is not None:
-            self._kept.fetch(run_state)
+        if self._objects is None or self._kept.are_here(self.load()):
+            yield self.files_path
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            self._kept.fetch_to(Path(folder))
+            yield Path(folder)
 
     def save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Replace the checkpoint, atomically; on a store, with the run state that is saved next."""

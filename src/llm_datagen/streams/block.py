@@ -115,14 +115,14 @@ class Block:
 
     def rows_before(self, offset: int) -> int:
         """Return how many of the records begin before a byte."""
-        return bisect_left([self.offset, *self._all_ends()[:-1]], offset)
+        return bisect_left([self.offset, *self.all_ends()[:-1]], offset)
 
     def joined(self, after: Block) -> Block:
         """Return this block and the one that follows it at once, as one block."""
         ends: list[int] | None = None
         is_regular = self.ends is None and after.ends is None
         if not is_regular or self.offset_end != after.offset:  # blank lines may lie between them
-            ends = self._all_ends() + after._all_ends()
+            ends = self.all_ends() + after.all_ends()
         first, second, decode = self.records, after.records, after.decode
         if decode != self.decode:
             first, second, decode = self._own_records(), after._own_records(), decode_own
@@ -133,7 +133,8 @@ class Block:
             return self.records
         return [OwnRecord.of(record, self.decode) for record in self.records]
 
-    def _all_ends(self) -> list[int]:
+    def all_ends(self) -> list[int]:
+        """Return for each record the byte at which the next one begins."""
         if self.ends is not None:
             return self.ends
         ends: list[int] = []

@@ -20,10 +20,17 @@ from llm_datagen.streams.file_streams import (
 )
 from llm_datagen.streams.inputs.arrow_file import ArrowStream
 from llm_datagen.streams.inputs.file_set import FileSet, is_file_set
+from llm_datagen.streams.inputs.hub import HubFileSet
+from llm_datagen.streams.inputs.object_set import ObjectFileSet, is_object_set
 from llm_datagen.streams.inputs.parquet import ParquetStream
 from llm_datagen.streams.inputs.table import TableStream, without_columns
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
-from llm_datagen.streams.object_streams import CompressedObjectStream, ObjectStream
+from llm_datagen.streams.object_streams import (
+    ArrowObjectStream,
+    CompressedObjectStream,
+    ObjectStream,
+    ParquetObjectStream,
+)
 from llm_datagen.streams.source import Source
 from llm_datagen.streams.storage.compression import ending_of
 from llm_datagen.streams.storage.object_uri import SCHEMES
@@ -41,6 +48,7 @@ _TABLES: dict[str, type[Stream]] = {
 class StreamFactory:
     """Makes streams. Protocols: ``jsonl://``, ``csv://``, ``memory://``, ``file://`` (by extension), and others.
 
+    ``hf://`` is a data set on the Hugging Face hub, which is only read.
     ``s3://``, ``gs://`` and ``az://`` (by extension) lie in object stores.
     ``json://`` (an array) and ``text://`` are only read. A path without a protocol is taken as ``file://``.
     """
@@ -54,6 +62,7 @@ class StreamFactory:
         "arrow": ArrowStream,
         "memory": MemoryStream,
         "file": FileStream,
+        "hf": HubFileSet,
         **dict.fromkeys(SCHEMES, ObjectStream),
     }
 
@@ -133,7 +142,9 @@ class StreamFactory:
     @classmethod
     def input_of(cls, entry: Mapping[str, Any]) -> Source:
         """Return what a node reads that the run state describes, with the node's settings."""
-        return cls.source(entry["input_uri"]).with_data(_data_of(entry)).with_source(entry.get("source_column"))
+        source = cls.source(entry["input_uri"]).with_data(_data_of(entry)).with_source(entry.get("source_column"))
+        source.pin(entry.get("input_fingerprint"))
+        return source
 
     @classmethod
     def output_of(cls, entry: Mapping[str, Any]) -> Stream:
@@ -152,6 +163,8 @@ class StreamFactory:
             return MergedStream(uri, cls.create)
         if cls.stream_class(uri) in _MAY_BE_MANY and is_file_set(without_columns(uri.partition("://")[2] or uri)):
             return FileSet(uri, cls.create)
+        if cls.stream_class(uri) is ObjectStream and is_object_set(uri):
+            return ObjectFileSet(uri, cls.create)
         return cls.create(uri)
 
     @classmethod
@@ -163,13 +176,22 @@ class StreamFactory:
             ConfigError: when the URI is not one.
         """
         found = cls.stream_class(uri)
-        if found is ObjectStream and ending_of(uri):
-            return CompressedObjectStream(uri)
+        if found is HubFileSet:
+            return HubFileSet(uri, cls.create)
+        if found is ObjectStream:
+            found = CompressedObjectStream if ending_of(uri) else _object_class(uri)
         if found is FileStream:
             found = _TABLES.get(PurePath(without_columns(uri)).suffix.lower(), found)
         if found in _MAY_BE_COMPRESSED and ending_of(uri):
             return CompressedStream(uri, getattr(found, "codec", None))
         return found(uri)
+
+
+def _object_class(uri: str) -> type[Stream]:
+    ending = PurePath(without_columns(uri)).suffix.lower()
+    return {".parquet": ParquetObjectStream, ".arrow": ArrowObjectStream, ".feather": ArrowObjectStream}.get(
+        ending, ObjectStream
+    )
 
 
 def _data_of(entry: Mapping[str, Any]) -> DataConfig:

@@ -66,6 +66,11 @@ class FileStream(Stream):
         """The folder that it lies in."""
         return str(Path(self.path).parent)
 
+    def uri_beside(self, ending: str) -> str:
+        """Return the URI of JSON lines beside it, with `ending` behind its name; relative where it is."""
+        is_as_shown = str(Path(self.shown).absolute()) == self.path
+        return f"jsonl://{self.shown if is_as_shown else self.path}.{ending}"
+
     def place_of(self, path: str) -> Place:
         """Return what the file at `path` is, however it is spelled."""
         return type(self.storage).__name__, os.path.realpath(path)
@@ -143,6 +148,8 @@ class FileStream(Stream):
 
     def _is_special(self) -> bool:
         """Return whether what is there is no file with a name of its own: what /dev/stdout is, may differ each time."""
+        if not isinstance(self.storage, LocalStorage):
+            return False
         of_the_process = self.path.startswith(("/dev/", "/proc/")) and not self.path.startswith("/dev/shm/")
         return of_the_process or not Path(self.path).is_file()
 

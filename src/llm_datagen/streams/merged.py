@@ -139,6 +139,11 @@ class MergedStream:
             if stream.place in static:
                 stream.check_fingerprint((known or {}).get(stream.uri), coverage, follow=False)
 
+    def pin(self, known: Any) -> None:
+        """Read what a run has noted of the inputs."""
+        for merge_input in self.inputs:
+            merge_input.stream.pin((known or {}).get(merge_input.stream.uri))
+
     def read_seal(self) -> Seal | None:
         """Return the sums of the inputs' seals; None when one is missing, or its rows were never counted."""
         seals = [merge_input.stream.read_seal() for merge_input in self.inputs]

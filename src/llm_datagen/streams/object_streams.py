@@ -15,6 +15,9 @@ from llm_datagen.errors import StreamChangedError, StreamError
 from llm_datagen.streams.compressed import CompressedStream
 from llm_datagen.streams.coverage import Span
 from llm_datagen.streams.file_streams import FileStream
+from llm_datagen.streams.inputs.arrow_file import ArrowStream
+from llm_datagen.streams.inputs.parquet import ParquetStream
+from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.storage.base import Place, Storage
 from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE, ObjectStorage
@@ -29,15 +32,26 @@ class InObjectStore(FileStream):
 
     storage: Storage = OBJECT_STORAGE
     has_tails: ClassVar[bool] = False
+    flushes_at_once = False
 
     def __init__(self, uri: str, *args: Any) -> None:
-        ObjectUri.parse(uri)
+        ObjectUri.parse(self.address_of(uri))
         super().__init__(uri, *args)
+
+    @staticmethod
+    def address_of(uri: str) -> str:
+        """Return the address of the object that a URI names."""
+        return uri
 
     @property
     def shown(self) -> str:
-        """Where the data lies: its URI."""
-        return self.uri
+        """Where the data lies: its address."""
+        return self.address_of(self.uri)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths of all files that may belong to the stream: state and dispatch logs are on this machine only."""
+        return self.done_path, self.commits_path, self.errors_path, self.path
 
     def anchor(self) -> None:
         """Do nothing: a URI is not relative to anything."""
@@ -46,6 +60,10 @@ class InObjectStore(FileStream):
     def spill_folder(self) -> str | None:
         """The folder of this machine for temporary files."""
         return tempfile.gettempdir()
+
+    def uri_beside(self, ending: str) -> str:
+        """Return the address of JSON lines beside it, with `ending` behind its name."""
+        return f"{self.path}.{ending}.jsonl"
 
     def place_of(self, path: str) -> Place:
         """Return what the file at `path` is: it has no other spelling."""
@@ -121,6 +139,31 @@ class CompressedObjectStream(InObjectStore, CompressedStream):
         """Check that the key can be written, and that what compresses it is installed."""
         super().check_path()
         self._compression()
+
+
+class TableInObjectStore(InObjectStore):
+    """What tables in object stores have in common. Only the parts that are wanted are downloaded."""
+
+    @staticmethod
+    def address_of(uri: str) -> str:
+        """Return the address of the object, without the columns to read."""
+        return without_columns(uri)
+
+
+class ParquetObjectStream(TableInObjectStore, ParquetStream):
+    """A Parquet file in an object store. It is only read."""
+
+    def check_path(self) -> None:
+        """Refuse to write."""
+        ParquetStream.check_path(self)
+
+
+class ArrowObjectStream(TableInObjectStore, ArrowStream):
+    """An Arrow IPC file in an object store. It is only read."""
+
+    def check_path(self) -> None:
+        """Refuse to write."""
+        ArrowStream.check_path(self)
 
 
 def _content(fingerprint: dict[str, Any]) -> tuple[Any, Any]:

@@ -49,6 +49,9 @@ class Source(Described, Protocol):
             StreamChangedError: when it is not.
         """
 
+    def pin(self, known: Any) -> None:
+        """Read what a run has noted (`fingerprint`), where that may no longer be what is there now; None: nothing."""
+
     def read_seal(self) -> Seal | None:
         """Return what the seal says; None when nobody has counted the rows."""
 

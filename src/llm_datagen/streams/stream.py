@@ -27,6 +27,7 @@ from llm_datagen.streams.source_cursor import SourceCursor
 from llm_datagen.streams.storage.base import Place, Storage
 
 _BLOCK_ROWS = 4096
+_DEFAULTS = DataConfig()  # made once: a set of files asks for each of them
 
 
 class Stream(StreamFiles):
@@ -55,7 +56,7 @@ class Stream(StreamFiles):
     def with_data(self, data: DataConfig) -> Self:
         """Return the stream as it is read and written by other settings than the defaults."""
         of_codec = getattr(self.codec, "with_data", None)
-        if data == DataConfig() or of_codec is None:
+        if data == _DEFAULTS or of_codec is None:
             return self
         stream = copy(self)
         stream.codec = of_codec(data)
@@ -87,6 +88,9 @@ class Stream(StreamFiles):
         finally:
             cursor.close()
 
+    def pin(self, known: Any) -> None:
+        """Read what a run has noted of it (`fingerprint`), where that may no longer be what is there now."""
+
     def anchor(self) -> None:
         """Make its path absolute: from here on, the program may change its working directory."""
 
@@ -102,6 +106,9 @@ class Stream(StreamFiles):
     def read_as_is(self, *, follow: bool) -> list[Stream]:
         """Return those of these streams that are not followed until they are sealed."""
         return [] if follow else [self]
+
+    is_foreign: ClassVar[bool] = False
+    """Whether only other programs make it, so that it is there or not, and never unfinished."""
 
     has_tails: ClassVar[bool] = True
     """Whether commits hold checksums of what was read of it last; see `Tails`."""

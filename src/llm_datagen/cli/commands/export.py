@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -41,7 +42,11 @@ def export(
     ] = None,
     schema: Annotated[
         str | None,
-        typer.Option(metavar="YAML", help="The columns: '{text: string, score: float64}'.", show_default=False),
+        typer.Option(
+            metavar="YAML|PATH",
+            help="The columns: '{text: string, score: float64}'; or a table whose columns have the types.",
+            show_default=False,
+        ),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -105,9 +110,12 @@ def _from_here(to: str) -> str:
 def _schema(text: str | None) -> Any:
     if text is None:
         return None
-    value = yaml.safe_load(text)
-    if not isinstance(value, dict):
-        raise ConfigError(f"--schema must be such as '{{text: string, score: float64}}', not {text!r}")
+    value = yaml.safe_load(text) if text.lstrip().startswith("{") else text
+    if not isinstance(value, dict) and not Path(text).is_file():
+        raise ConfigError(
+            f"--schema must be such as '{{text: string, score: float64}}', or the path of a Parquet or Arrow file, "
+            f"not {text!r}"
+        )
     return value
 
 

@@ -105,7 +105,11 @@ class CsvEncoder:
                 f"{which} has the column {extra[0]!r}, which the header lacks "
                 f"({', '.join(columns)}); give every row the same columns, or write to jsonl://"
             )
-        return record_of(self.cells(row, columns), self._syntax)
+        cells = self.cells(row, columns)
+        try:
+            return record_of(cells, self._syntax)
+        except UnicodeEncodeError as error:
+            raise refusal(row, error, writes_null=self._writes_null) from None
 
     encode_other = encode
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from llm_datagen.errors import StreamError
+from llm_datagen.errors import DatagenError, StreamError
 from llm_datagen.streams.inputs.arrow_rows import RowMaker, arrow, batch_rows, chosen, read_batches
 from llm_datagen.streams.inputs.table import TableStream
 
@@ -26,30 +26,35 @@ class ArrowStream(TableStream):
             StreamError: when it is no Arrow file, is cut short, or has columns that rows cannot hold.
             ConfigError: when pyarrow is not installed.
         """
-        return ArrowTable(self.path, self.columns)
+        return ArrowTable(self.path, self.columns, self.open_file)
 
 
 class ArrowTable:
-    """An open Arrow IPC file, mapped into memory. One thread at a time uses it.
+    """An open Arrow IPC file, mapped into memory where it is a file of this machine. One thread at a time uses it.
 
     Of the file format, the footer tells where batches lie; a stream is looked through once, without reading its data.
 
     Args:
         path: its path.
         columns: which columns to read; None: all.
+        open_file: returns what pyarrow opens, where that is no file of this machine; None: its path.
     """
 
-    def __init__(self, path: str, columns: Sequence[str] | None) -> None:
+    def __init__(self, path: str, columns: Sequence[str] | None, open_file: Callable[[], Any] | None = None) -> None:
         self._path = path
         self._ipc: Any = arrow("pyarrow.ipc")
         self._map: Any = None
         try:
-            with open(path, "rb") as file:  # noqa: PTH123 - no Path is needed
-                is_file = file.read(len(_MAGIC)) == _MAGIC
-            self._map = arrow().memory_map(path)
+            source = open_file() if open_file is not None else path
+            self._map = arrow().memory_map(path) if isinstance(source, str) else arrow().PythonFile(source, "r")
+            is_file = self._map.read(len(_MAGIC)) == _MAGIC
+            self._map.seek(0)
             self._reader: Any = (self._ipc.open_file if is_file else self._ipc.open_stream)(self._map)
             self._size = self._map.size()
             self._ends = self._ends_of_file() if is_file else self._ends_of_stream()
+        except DatagenError:
+            self.close()
+            raise  # of the store that the file is in: the file is not at fault
         except (arrow().ArrowException, OSError) as error:
             self.close()
             raise StreamError(

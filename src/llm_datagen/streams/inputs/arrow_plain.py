@@ -20,8 +20,11 @@ def check_type(kind: Any, name: str, path: str) -> None:
     """
     types = _pa().types
     if is_extension(kind):
-        if kind.extension_name not in KNOWN_EXTENSIONS or _is_permuted(kind):
+        is_known = kind.extension_name in KNOWN_EXTENSIONS
+        if _is_permuted(kind) or (kind.extension_name.startswith("arrow.") and not is_known):
             raise _refused(kind, name, path)
+        if not is_known:  # of a library, which pyarrow knows only where that is imported: else it reads what is stored
+            check_type(kind.storage_type, name, path)
         return
     if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
         check_type(kind.value_type, name, path)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from llm_datagen.errors import ConfigError, StreamError
+from llm_datagen.errors import ConfigError, DatagenError, StreamError
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.formats.unreadable import UnreadableRecord
 from llm_datagen.streams.inputs.arrow_plain import check_type, is_plain, plain
@@ -60,6 +60,8 @@ def read_batches(batches: Iterator[Any], path: str) -> Iterator[Any]:
     """
     try:
         yield from batches
+    except DatagenError:
+        raise  # of the store that the file is in: the file is not at fault
     except (OSError, arrow().ArrowException) as error:
         if "crypt" in str(error):
             raise StreamError(
@@ -117,6 +119,22 @@ class RowMaker:
     def _lines(self, batch: Any, check: Callable[[int, int], None] | None, number: int) -> list[bytes]:
         if check is not None:
             check(number, batch.num_rows)
+        batch, rows = self._told(batch)
+        if any(_is_odd(batch.column(number)) for number in self._floats):
+            return [json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() for row in rows]
+        return [dumps(row) for row in rows]
+
+    def rows(self, batch: Any) -> list[dict[str, Any]]:
+        """Return the rows of a batch, as `lines` tells them, for programs.
+
+        Raises:
+            ValueError: when a row cannot hold a value, naming the column.
+        """
+        found: list[dict[str, Any]] = self._told(batch)[1]
+        return found
+
+    def _told(self, batch: Any) -> tuple[Any, Any]:
+        """Return a batch of plain columns, and its rows."""
         if not self._is_plain:
             columns = [
                 _in_column(field.name, plain, column) for field, column in zip(self._schema, batch.columns, strict=True)
@@ -131,9 +149,7 @@ class RowMaker:
         for name, convert in self._converts.items():
             for row in rows:
                 row[name] = _in_column(name, convert, row[name])
-        if any(_is_odd(batch.column(number)) for number in self._floats):
-            return [json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() for row in rows]
-        return [dumps(row) for row in rows]
+        return batch, rows
 
 
 def _has_floats(kind: Any) -> bool:

@@ -72,7 +72,9 @@ def _of_extension(kind: Any) -> Convert | None:
         case "arrow.fixed_shape_tensor":
             inner = value_converter(kind.value_type)
             return lambda values: _shaped(values if inner is None else list(map(inner, values)), kind.shape)
-    return None
+        case "arrow.bool8":
+            return None
+    return _converter(kind.storage_type)
 
 
 def _of_map(kind: Any) -> Convert:

@@ -23,6 +23,10 @@ class Files(Described, Protocol):
     def streams(self) -> list[Stream]:
         """The files, in their order."""
 
+    @property
+    def sizes(self) -> list[int]:
+        """The bytes of each file."""
+
     def begin(self, number: int, row: int, offset: int) -> None:
         """Note that a file is read on from a row: its number among all, and its address in the file."""
 
@@ -160,5 +164,5 @@ class FileSetCursor:
 
     def _known_sizes(self) -> list[int]:
         if not self._sizes:
-            self._sizes = [stream.size() or 0 for stream in self.stream.streams]
+            self._sizes = self.stream.sizes
         return self._sizes

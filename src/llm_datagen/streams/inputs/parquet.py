@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from llm_datagen.errors import StreamError
+from llm_datagen.errors import DatagenError, StreamError
 from llm_datagen.streams.inputs.arrow_plain import is_list
 from llm_datagen.streams.inputs.arrow_rows import RowMaker, arrow, batch_rows, chosen, read_batches
 from llm_datagen.streams.inputs.table import TableStream
@@ -25,7 +26,7 @@ class ParquetStream(TableStream):
             StreamError: when it is no Parquet file, or has columns that rows cannot hold.
             ConfigError: when pyarrow is not installed.
         """
-        return ParquetTable(self.path, self.columns)
+        return ParquetTable(self.path, self.columns, self.open_file)
 
 
 class ParquetTable:
@@ -34,11 +35,16 @@ class ParquetTable:
     Args:
         path: its path.
         columns: which columns to read; None: all.
+        open_file: returns what pyarrow opens; None: its path.
     """
 
-    def __init__(self, path: str, columns: Sequence[str] | None) -> None:
+    def __init__(self, path: str, columns: Sequence[str] | None, open_file: Callable[[], Any] | None = None) -> None:
+        self._open = open_file or (lambda: path)
+        source = self._open()
         try:
-            self._file: Any = _opened(path)
+            self._file: Any = _opened(source)
+        except DatagenError:
+            raise  # of the store that the file is in: the file is not at fault
         except (arrow().ArrowException, OSError) as error:
             raise StreamError(
                 f"{path} cannot be read as Parquet: {error}; replace it with a whole file, or rename it"
@@ -46,11 +52,11 @@ class ParquetTable:
         try:
             schema = self._file.schema_arrow  # is made anew each time it is asked for
             self._columns = chosen(path, schema, columns)
-            self._int96 = _columns_with_int96(self._file, self._columns, path)
+            self._int96 = _columns_with_int96(self._file, self._columns, self._open)
             self._path = path
             self._maker = RowMaker(arrow().schema([schema.field(name) for name in self._columns]), path)
         except BaseException:
-            self._file.close()
+            self._file.close(force=True)
             raise
 
     @property
@@ -92,12 +98,12 @@ class ParquetTable:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._file.close(force=True)
 
     def _moments(self, reading: dict[str, Any]) -> Iterator[Any]:
         """Yield the columns with INT96 in microseconds: nanoseconds wrap around before 1677 and after 2262."""
         if self._int96:
-            with _opened(self._path, coerce_int96_timestamp_unit="us") as file:
+            with _reopened(self._open()) as file:
                 for batch in file.iter_batches(columns=self._int96, **reading):
                     yield batch.select(self._int96)
 
@@ -115,17 +121,27 @@ class ParquetTable:
         return check
 
 
-def _opened(path: str, **options: Any) -> Any:
+def _opened(source: Any, **options: Any) -> Any:
     reading = {"pre_buffer": False, "buffer_size": _BUFFER_BYTES, "page_checksum_verification": True}
-    return arrow("pyarrow.parquet").ParquetFile(path, **reading, **options)
+    return arrow("pyarrow.parquet").ParquetFile(source, **reading, **options)
 
 
-def _columns_with_int96(file: Any, names: Sequence[str], path: str) -> list[str]:
+@contextlib.contextmanager
+def _reopened(source: Any) -> Iterator[Any]:
+    """Open a file with moments of INT96 in microseconds."""
+    file = _opened(source, coerce_int96_timestamp_unit="us")
+    try:
+        yield file
+    finally:
+        file.close(force=True)
+
+
+def _columns_with_int96(file: Any, names: Sequence[str], open_file: Callable[[], Any]) -> list[str]:
     """Return the columns that hold moments of the old type INT96, at any depth, among those that are read."""
     physical = file.schema
     if not any(physical.column(number).physical_type == "INT96" for number in range(len(physical))):
         return []
-    with _opened(path, coerce_int96_timestamp_unit="us") as coarse:
+    with _reopened(open_file()) as coarse:
         fine, wide = file.schema_arrow, coarse.schema_arrow
         return [name for name in names if fine.field(name).type != wide.field(name).type]
 

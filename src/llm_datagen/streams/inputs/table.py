@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, Self
 from urllib.parse import unquote
 
 from llm_datagen.config import DataConfig
-from llm_datagen.errors import RowFormatError, StreamChangedError, StreamError, StreamMissingError
+from llm_datagen.errors import DatagenError, RowFormatError, StreamChangedError, StreamError, StreamMissingError
 from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.file_streams import FileStream
@@ -21,6 +21,8 @@ from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.inputs.whole_file import check_fingerprint_of, fingerprint_of
 from llm_datagen.streams.read_limit import ReadLimit
 from llm_datagen.streams.storage.base import Place
+from llm_datagen.streams.storage.local import LocalStorage
+from llm_datagen.streams.storage.stored_file import StoredFile
 from llm_datagen.streams.stream import Stream
 
 _COLUMNS = "?columns="
@@ -66,6 +68,16 @@ class TableStream(FileStream):
         """Which columns are read; None: all."""
         return columns_of(self.uri)
 
+    def open_file(self) -> Any:
+        """Return what pyarrow opens: the path of a file of this machine, or an open file of another storage.
+
+        Raises:
+            StreamMissingError: when there is none.
+        """
+        if isinstance(self.storage, LocalStorage):
+            return self.path
+        return StoredFile(self.storage.open_read(self.path))
+
     def with_data(self, data: DataConfig) -> Self:
         """Return the table with other settings; its own text is UTF-8, whatever they say of other files."""
         return super().with_data(replace(data, encoding="utf-8"))
@@ -76,7 +88,7 @@ class TableStream(FileStream):
 
         Raises:
             StreamError: when it is no such table, is damaged, or has columns that rows cannot hold.
-            MissingExtraError: when the library that reads it is not installed.
+            ConfigError: when the library that reads it is not installed.
         """
 
     def check_source(self) -> None:
@@ -280,6 +292,8 @@ class TableCursor:
                 self._rest = next(self._batches)
         except StopIteration:
             raise StreamError(f"{self.stream.path} ends before row {self._at + 1}, which its footer promises") from None
+        except DatagenError:
+            raise  # of the store that the file is in: the file is not at fault
         except (ValueError, OSError) as error:
             raise StreamError(
                 f"{self.stream.path} cannot be read behind row {self._at}: {error}; the file is damaged: replace it "

@@ -5,10 +5,12 @@ A batch of rows that all fit is checked and turned by pyarrow itself. Where one 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.streams.inputs.arrow_plain import is_extension, is_list, is_text
 from llm_datagen.streams.inputs.arrow_values import JSON_MARK
 from llm_datagen.streams.outputs.column_types import (
     SCALARS,
@@ -20,6 +22,7 @@ from llm_datagen.streams.outputs.column_types import (
     type_of,
     wider_fields,
 )
+from llm_datagen.streams.outputs.text_types import reader_of, text_type
 
 Failed = Callable[[int, MisfitError], None]
 """What is told of a row that does not fit: its number in the batch, and why."""
@@ -46,31 +49,65 @@ def pyarrow() -> Any:
 
 
 def schema_given(schema: Any) -> dict[str, ColumnType]:
-    """Return the columns of a schema as users give it: ``{column: type name}``, or one of pyarrow.
+    """Return the columns of a schema as users give it: ``{column: type name}``, one of pyarrow, or that of a file.
 
     Raises:
-        ConfigError: when a type is none that JSON values can be.
+        ConfigError: when a type is none that JSON values can be, or the file cannot be read.
     """
+    if isinstance(schema, str | os.PathLike):
+        schema = _schema_of_file(os.fspath(schema))
     if isinstance(schema, Mapping):
         return {str(name): _parsed(str(name), text) for name, text in schema.items()}
     if hasattr(schema, "names") and hasattr(schema, "field"):
         return {field.name: _of_field(field) for field in schema}
-    raise ConfigError(f"schema must be {{column: type name}} or a pyarrow schema, not {type(schema).__name__}")
+    raise ConfigError(
+        "schema must be {column: type name}, a pyarrow schema, or the path of a Parquet or Arrow file, not "
+        f"{type(schema).__name__}"
+    )
+
+
+def _schema_of_file(path: str) -> Any:
+    pa = pyarrow()
+    try:
+        with pa.memory_map(path) as file:
+            is_parquet = file.read(4) == b"PAR1"
+            file.seek(0)
+            if is_parquet:
+                import pyarrow.parquet as pq
+
+                return pq.read_schema(file)
+            is_file = file.read(6) == b"ARROW1"
+            file.seek(0)
+            return (pa.ipc.open_file if is_file else pa.ipc.open_stream)(file).schema
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigError(f"schema: {path} cannot be read as Parquet or Arrow: {error}") from error
 
 
 def _parsed(column: str, text: Any) -> ColumnType:
-    if isinstance(text, dict):
-        return text
+    match text:
+        case {"list": of}:
+            return {"list": _parsed(column, of)}
+        case {"struct": dict() as fields}:
+            return {"struct": {str(name): _parsed(f"{column}.{name}", of) for name, of in fields.items()}}
+        case {"map": [of_key, of_value]}:
+            return {"map": [_parsed(column, of_key), _parsed(column, of_value)]}
     name = str(text).strip()
     if name.startswith("list<") and name.endswith(">"):
         return {"list": _parsed(column, name[5:-1])}
     name = _ALIASES.get(name.lower(), name)
-    if name not in SCALARS:
+    if name in SCALARS:
+        return name
+    try:
+        found = text_type(name)
+    except ValueError as error:
+        raise ConfigError(f"schema: column {column!r}: {text!r} is no type: {error}") from None
+    if found is None:
         raise ConfigError(
-            f"schema: column {column!r}: {text!r} is no type of a JSON value; use {', '.join(SCALARS)}, or "
-            "list<…> of one"
+            f"schema: column {column!r}: {text!r} is no type of a JSON value; use {', '.join(SCALARS)}, date, "
+            "time64[us], timestamp[us], timestamp[us, UTC], duration[us], decimal(10, 2), binary, uuid, or list<…> "
+            "of one"
         )
-    return name
+    return found
 
 
 def _of_field(field: Any) -> ColumnType:
@@ -83,16 +120,29 @@ def _of_field(field: Any) -> ColumnType:
 
 
 def of_arrow(type: Any) -> ColumnType | None:
-    """Return a type of pyarrow as ours; None when no JSON value has it."""
-    types = pyarrow().types
+    """Return a type of pyarrow as ours; None when no JSON value has it.
+
+    Dictionaries are what they hold, and text and lists with long offsets, or of views, are plain ones.
+    """
+    pa = pyarrow()
+    types = pa.types
     if types.is_struct(type):
         fields = {field.name: of_arrow(field.type) for field in type}
         return None if None in fields.values() else {"struct": fields}
-    if types.is_list(type) or types.is_large_list(type):
+    if types.is_map(type):
+        pair = [of_arrow(type.key_type), of_arrow(type.item_type)]
+        return None if None in pair else {"map": pair}
+    if is_list(type):
         of = of_arrow(type.value_type)
         return None if of is None else {"list": of}
-    name = {"double": "float64", "float": "float32", "large_string": "string"}.get(str(type), str(type))
-    return name if name in SCALARS and name not in {"json", "decimal", "digits"} else None
+    if types.is_dictionary(type) or types.is_run_end_encoded(type):
+        return of_arrow(type.value_type)
+    if is_extension(type):
+        return {"arrow.uuid": "uuid", "arrow.json": "json", "arrow.bool8": "bool"}.get(type.extension_name)
+    name = {"double": "float64", "float": "float32"}.get(str(type), "string" if is_text(type) else str(type))
+    if name in SCALARS and name not in {"json", "decimal", "digits"}:
+        return name
+    return text_type({"binary_view": "binary"}.get(name, name))
 
 
 def arrow_schema(columns: Mapping[str, ColumnType]) -> Any:
@@ -111,32 +161,74 @@ def _arrow_type(type: ColumnType) -> Any:
     if isinstance(type, dict):
         if "list" in type:
             return pa.list_(_arrow_type(type["list"]))
+        if "map" in type:
+            return pa.map_(*map(_arrow_type, type["map"]))
         return pa.struct([_field(name, each) for name, each in type["struct"].items()])
     if type in {"json", "digits"}:
         return pa.string()
     if type == "decimal":
         return pa.decimal128(38, 0)
+    if reader_of(type) is not None:
+        return _arrow_text_type(type)
     return {"float32": pa.float32(), "float64": pa.float64(), "bool": pa.bool_()}.get(type) or pa.type_for_alias(type)
 
 
-def found_types(rows: Sequence[Mapping[str, Any]]) -> dict[str, ColumnType] | None:
-    """Return the types of columns as pyarrow finds them; None when no type holds all values of one."""
+def _arrow_text_type(type: str) -> Any:
+    pa = pyarrow()
+    kind, _, rest = type.rstrip("])").replace("(", "[").partition("[")
+    if kind == "timestamp":
+        unit, _, zone = rest.partition(", tz=")
+        return pa.timestamp(unit, zone or None)
+    if kind.startswith("decimal"):
+        return getattr(pa, kind)(*map(int, rest.split(",")))
+    if kind == "fixed_size_binary":
+        return pa.binary(int(rest))
+    if kind in {"time32", "time64", "duration"}:
+        return getattr(pa, kind)(rest)
+    return getattr(pa, kind)()
+
+
+def _stored(type: ColumnType) -> ColumnType:
+    """Return a type without extensions, of which pyarrow makes no values within others."""
+    if isinstance(type, str):
+        return "fixed_size_binary[16]" if type == "uuid" else type
+    if "list" in type:
+        return {"list": _stored(type["list"])}
+    if "map" in type:
+        return {"map": list(map(_stored, type["map"]))}
+    return {"struct": {name: _stored(of) for name, of in type["struct"].items()}}
+
+
+def found_array(rows: Sequence[Mapping[str, Any]]) -> tuple[Any, dict[str, ColumnType]] | None:
+    """Return rows as pyarrow takes them, with the types of columns that it finds; None when one has no type."""
     pa = pyarrow()
     try:
-        found = of_arrow(pa.array(rows).type) if rows else {"struct": {}}
+        array = pa.array(rows, type=None if rows else pa.struct([]))
+        found = of_arrow(array.type)
     except (pa.ArrowException, TypeError, ValueError, OverflowError, RecursionError):
         return None
-    return found["struct"] if isinstance(found, dict) and "struct" in found else None
+    return (array, found["struct"]) if isinstance(found, dict) and "struct" in found else None
 
 
 def types_in(rows: Sequence[Mapping[str, Any]], known: dict[str, Any], mixed: Any) -> dict[str, Any]:
     """Return the columns that hold what is known and what is in some rows."""
-    found = found_types(rows)
+    found = found_array(rows)
     if found is not None:
-        return wider_fields(known, found, mixed)
+        return wider_fields(known, found[1], mixed)
     for row in rows:
         known = wider_fields(known, {name: type_of(value) for name, value in row.items()}, mixed)
     return known
+
+
+def _refused(rows: Sequence[Mapping[str, Any]], failed: Failed) -> Sequence[Mapping[str, Any]]:
+    for number, row in enumerate(rows):
+        name = next(iter(row), "")
+        failed(number, MisfitError(name, "none", "the table has no columns, so it holds no rows; keep the ids"))
+    return []
+
+
+class WrongGuessError(Exception):
+    """Raised when the columns of an export are not those of its first rows: it is begun again."""
 
 
 class Batches:
@@ -144,23 +236,34 @@ class Batches:
 
     Args:
         columns: the columns.
+        guess: the same before they were settled, when they were found in the first rows only.
     """
 
-    def __init__(self, columns: Mapping[str, ColumnType]) -> None:
+    def __init__(self, columns: Mapping[str, ColumnType], guess: dict[str, ColumnType] | None = None) -> None:
+        self._guess: ColumnType | None = None if guess is None else {"struct": guess}
         self._pa = pyarrow()
         self.schema = arrow_schema(columns)
         self._columns = dict(columns)
         self._struct = self._pa.struct(list(self.schema))
+        self._stored = self._pa.struct(list(arrow_schema({name: _stored(type) for name, type in columns.items()})))
         self._is_plain = not any(map(holds_json, columns.values()))
 
     def of(self, rows: Sequence[Mapping[str, Any]], failed: Failed) -> Any:
-        """Return a batch of the rows that fit, in order; `failed` is told of the others."""
-        if self._is_plain:
-            found = found_types(rows)
-            if found is not None and covers({"struct": self._columns}, {"struct": found}):
-                batch = self._made(rows)
-                if batch is not None:
-                    return batch
+        """Return a batch of the rows that fit, in order; `failed` is told of the others.
+
+        Raises:
+            WrongGuessError: when all rows together have other columns than those that were guessed.
+        """
+        if not self._columns:  # a row of a table without columns is nowhere
+            rows = _refused(rows, failed)
+        found = found_array(rows) if self._is_plain else None
+        if self._guess is not None and rows and (found is None or not covers(self._guess, {"struct": found[1]})):
+            raise WrongGuessError
+        if found is not None and covers({"struct": self._columns}, {"struct": found[1]}):
+            batch = self._of_array(found[0])
+            batch = batch if batch is not None else self._made(rows)
+            if batch is not None:
+                return batch
         good: list[dict[str, Any]] = []
         numbers: list[int] = []
         for number, row in enumerate(rows):
@@ -172,10 +275,25 @@ class Batches:
         batch = self._made(good)
         return batch if batch is not None else self._each(good, numbers, failed)
 
+    def _of_array(self, array: Any) -> Any:
+        """Return rows that pyarrow has taken already as a batch; None when a column is of another type."""
+        columns = []
+        for field in self.schema:
+            at = array.type.get_field_index(field.name)
+            column = None if at < 0 else array.field(at)
+            if column is None or self._pa.types.is_null(column.type):
+                column = self._pa.nulls(len(array), field.type)
+            if column.type != field.type:
+                return None
+            columns.append(column)
+        return self._pa.RecordBatch.from_arrays(columns, schema=self.schema) if columns else None
+
     def _made(self, rows: Sequence[Mapping[str, Any]]) -> Any:
         pa = self._pa
         try:
-            array = pa.array(rows, type=self._struct)
+            array = pa.array(rows, type=self._stored)
+            if self._stored != self._struct:
+                array = array.cast(self._struct)
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
             return None
         if not len(self.schema):
@@ -188,7 +306,7 @@ class Batches:
         good = []
         for number, row in zip(numbers, rows, strict=True):
             try:
-                pa.array([row], type=self._struct)
+                pa.array([row], type=self._stored)
                 good.append(row)
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
                 failed(number, MisfitError("", "row", str(error)))

@@ -1,7 +1,7 @@
 """Types of columns: found in rows, widened, and compared with values. Plain data, so that a manifest can hold them.
 
-A type is a name (``"int64"``), ``{"list": type}`` or ``{"struct": {name: type}}``. A value is never changed to fit: it
-is the same when it is read, or it does not fit. ``"json"`` holds any value, as its JSON text.
+A type is a name (``"int64"``), ``{"list": type}``, ``{"struct": {name: type}}`` or ``{"map": [type, type]}``. A value
+is never changed to fit: it is the same when it is read, or it does not fit. ``"json"`` holds any value, as JSON text.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
 from llm_datagen.streams.formats.json_text import dumps
+from llm_datagen.streams.outputs.text_types import reader_of
 
 ColumnType: TypeAlias = str | dict[str, Any]
 
@@ -114,8 +115,10 @@ def settled(type: ColumnType, long_ints: LongInts) -> ColumnType:
 def holds_json(type: ColumnType) -> bool:
     """Return whether values must be turned into something else before they are written."""
     if isinstance(type, dict):
+        if "map" in type:
+            return True
         return any(map(holds_json, type["struct"].values())) if "struct" in type else holds_json(type["list"])
-    return type in {"json", "decimal", "digits"}
+    return type in {"json", "decimal", "digits"} or reader_of(type) is not None
 
 
 def covers(type: ColumnType, found: ColumnType) -> bool:
@@ -159,7 +162,13 @@ def fitted(value: Any, type: ColumnType, column: str) -> Any:
             if least <= value <= most:
                 return value
             raise MisfitError(column, type, f"the whole number {str(value)[:40]} is too large or too small")
-    raise MisfitError(column, type, f"it holds {named(value)}")
+    read = reader_of(type)
+    if read is None:
+        raise MisfitError(column, type, f"it holds {named(value)}")
+    try:
+        return read(value)
+    except ValueError as error:
+        raise MisfitError(column, type, str(error)) from None
 
 
 def _fitted_inside(value: Any, type: dict[str, Any], column: str) -> Any:
@@ -167,12 +176,28 @@ def _fitted_inside(value: Any, type: dict[str, Any], column: str) -> Any:
         if not isinstance(value, list):
             raise MisfitError(column, shown(type), f"it holds {named(value)}")
         return [fitted(each, type["list"], f"{column}[]") for each in value]
+    if "map" in type:
+        return _fitted_map(value, type, column)
     if not isinstance(value, dict):
         raise MisfitError(column, shown(type), f"it holds {named(value)}")
     fields = type["struct"]
     if unknown := next((name for name in value if name not in fields), None):
         raise MisfitError(f"{column}.{unknown}", "none", "the schema has no such column")
     return {name: fitted(each, fields[name], f"{column}.{name}") for name, each in value.items()}
+
+
+def _fitted_map(value: Any, type: dict[str, Any], column: str) -> list[tuple[Any, Any]]:
+    """Return an object, where keys are text, or a list of ``[key, value]``, as pairs: the forms that inputs give."""
+    of_key, of_value = type["map"]
+    if isinstance(value, dict) and of_key == "string":
+        pairs: Any = value.items()
+    elif isinstance(value, list) and of_key != "string" and all(isinstance(p, list) and len(p) == 2 for p in value):
+        pairs = value
+    else:
+        raise MisfitError(column, shown(type), f"it holds {named(value)}")
+    if any(key is None for key, _ in pairs):
+        raise MisfitError(column, shown(type), "a key is null")
+    return [(fitted(key, of_key, f"{column}.key"), fitted(each, of_value, f"{column}.value")) for key, each in pairs]
 
 
 def fitted_row(row: Mapping[str, Any], columns: Mapping[str, ColumnType]) -> dict[str, Any]:
@@ -262,4 +287,6 @@ def shown(type: ColumnType) -> str:
         return type
     if "list" in type:
         return f"list<{shown(type['list'])}>"
+    if "map" in type:
+        return f"map<{', '.join(map(shown, type['map']))}>"
     return f"struct<{', '.join(f'{name}: {shown(each)}' for name, each in type['struct'].items())}>"

@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
+from llm_datagen.streams.block import Block
 from llm_datagen.streams.outputs.arrow import types_in
-from llm_datagen.streams.outputs.column_types import settled, wider_fields
+from llm_datagen.streams.outputs.column_types import holds_json, settled, wider_fields
 from llm_datagen.streams.outputs.options import ExportOptions
-from llm_datagen.streams.outputs.source_rows import SourceRow, SourceRows
+from llm_datagen.streams.outputs.source_rows import BATCH_ROWS, Batcher, SourceRows
 from llm_datagen.streams.outputs.target import Target
 
 TABLES = {"parquet", "hf-folder"}
 """The formats whose columns have types."""
 
-BATCH_ROWS = 4096
-"""How many rows are checked and written together."""
+
+GUESS = "guess"
+"""In the plan of an export: the columns of the first rows, while nobody knows whether all rows have them."""
+
+
+def guessed(source: SourceRows, target: Target, options: ExportOptions) -> dict[str, Any] | None:
+    """Return the columns of the first rows, as `columns_of` does, which spares a pass if all rows have them.
+
+    None when parts that are in place could turn out to be wrong, or when there is nothing to guess.
+    """
+    if target.kind != "parquet" or target.is_folder or options.schema is not None or options.schema_rows is not None:
+        return None
+    first = replace(options, schema_rows=BATCH_ROWS)
+    with contextlib.closing(_batches(source, BATCH_ROWS)) as batches:
+        rows = [item for batch in batches for _, item in source.items(batch)]
+    columns = {name: type for name, type in types_in(rows, {}, options.mixed).items() if name != options.ids}
+    if not columns or any(map(holds_json, columns.values())):
+        return None
+    ids: dict[str, Any] = {} if options.ids is None else {options.ids: "string"}
+    return {**columns_of(source, target, first, None), GUESS: {**ids, **columns}}
 
 
 def columns_of(source: SourceRows, target: Target, options: ExportOptions, given: Any) -> dict[str, Any]:
@@ -24,13 +45,14 @@ def columns_of(source: SourceRows, target: Target, options: ExportOptions, given
     ids: dict[str, Any] = {} if options.ids is None else {options.ids: "string"}
     if target.kind not in {*TABLES, "csv"}:
         return {"columns": None, "dictionaries": []}
-    if given is not None:
+    is_whole = not isinstance(options.schema, str | os.PathLike)
+    if given is not None and is_whole:
         return {"columns": {**ids, **given}, "dictionaries": []}
     columns: dict[str, Any] = {}
     first: list[dict[str, Any]] = []
     with contextlib.closing(_batches(source, options.schema_rows)) as batches:
-        for number, rows in enumerate(batches):
-            items = [source.item(row)[1] for row in rows]
+        for number, batch in enumerate(batches):
+            items = [item for _, item in source.items(batch)]
             first = first if number else items
             if target.kind == "csv":
                 for item in items:
@@ -42,19 +64,18 @@ def columns_of(source: SourceRows, target: Target, options: ExportOptions, given
             else:
                 columns = types_in(items, columns, options.mixed)
     columns = {name: settled(type, options.long_ints) for name, type in columns.items() if name != options.ids}
+    if given is not None:  # of a file, which may have other columns than the rows
+        of_file = {name: type for name, type in given.items() if name != options.ids}
+        columns = {name: of_file.get(name, type) for name, type in columns.items()} if first else of_file
     return {"columns": {**ids, **columns}, "dictionaries": _repeated(first, columns)}
 
 
-def _batches(source: SourceRows, most: int | None) -> Generator[list[SourceRow], None, None]:
-    rows: list[SourceRow] = []
-    with contextlib.closing(source.read(end=most)) as found:
-        for row in found:
-            rows.append(row)
-            if len(rows) == BATCH_ROWS:
-                yield rows
-                rows = []
-    if rows:
-        yield rows
+def _batches(source: SourceRows, most: int | None) -> Generator[Block, None, None]:
+    batcher = Batcher()
+    with contextlib.closing(source.read(end=most)) as blocks:
+        for block in blocks:
+            yield from batcher.add(block)
+    yield from batcher.rest()
 
 
 def _repeated(rows: list[dict[str, Any]], columns: dict[str, Any]) -> list[str]:

@@ -7,15 +7,18 @@ was killed goes on with the parts that are there, and its parts are the same, by
 from __future__ import annotations
 
 import contextlib
+import os
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from llm_datagen.errors import ConfigError, StreamChangedError, StreamExistsError
+from llm_datagen.streams.block import Block
 from llm_datagen.streams.file_streams import FileStream
-from llm_datagen.streams.outputs.arrow import pyarrow, schema_given
-from llm_datagen.streams.outputs.columns import TABLES, columns_of
+from llm_datagen.streams.outputs.arrow import WrongGuessError, pyarrow, schema_given
+from llm_datagen.streams.outputs.columns import GUESS, TABLES, columns_of, guessed
 from llm_datagen.streams.outputs.folder_files import write_folder_files
 from llm_datagen.streams.outputs.options import CSV_OPTIONS, DEFAULT_SHARD_BYTES, ExportOptions
 from llm_datagen.streams.outputs.source_rows import SourceRows
@@ -98,7 +101,7 @@ def export_rows(
         "target": {"kind": target.kind, "path": target.path},
         "source": source.identity(),
         "options": options.as_plain(),
-        "schema": given,
+        "schema": {"of a file": given} if isinstance(options.schema, str | os.PathLike) else given,
     }
     with work.locked():
         if overwrite and (made := work.manifest() or work.plan()) is not None and not _is_same(made, request):
@@ -110,14 +113,20 @@ def export_rows(
         plan = work.plan()
         if plan is None or done is not None:
             work.refuse_taken(whose=_whose(done, owner))
-            plan = {**request, "owner": owner, **columns_of(source, target, options, given)}
+            columns = guessed(source, target, options) or columns_of(source, target, options, given)
+            plan = {**request, "owner": owner, **columns}
             work.begin(plan)
         elif not _is_same(plan, request):
             raise StreamExistsError(
                 f"{target.path}: another export was begun there{_of(plan)}, with other options or from another stream; "
                 "finish that one, choose another target, or say overwrite"
             )
-        manifest = _Export(source, target, options, work, plan).run()
+        try:
+            manifest = _Export(source, target, options, work, plan).run()
+        except WrongGuessError:
+            plan = {**request, "owner": owner, **columns_of(source, target, options, given)}
+            work.begin(plan)
+            manifest = _Export(source, target, options, work, plan).run()
         if source.identity() != request["source"]:
             raise StreamChangedError(f"{stream.path} was changed while it was exported; export it again")
         work.finish(manifest)
@@ -153,22 +162,24 @@ class _Export:
         if failed:
             self._gather_errors(len(windows))
         write_folder_files(self._target, parts, self._plan, self._work)
-        return {**self._plan, "rows": sum(part["rows"] for part in parts), "failed": failed, "parts": parts}
+        plan = {name: value for name, value in self._plan.items() if name != GUESS}
+        return {**plan, "rows": sum(part["rows"] for part in parts), "failed": failed, "parts": parts}
 
     def _make(self, last: dict[str, Any] | None, number: int) -> Iterator[dict[str, Any]]:
         start, offset = (last["end"], last["end_offset"]) if last else (0, 0)
-        with contextlib.closing(self._source.read(start, offset)) as rows:
-            ahead = next(rows, None)
+        with contextlib.closing(self._source.read(start, offset)) as blocks:
+            ahead = next(blocks, None)
             while True:
                 self._source.check_stopped()
                 window = Window(self._source, self._target, self._options, self._work, self._plan, number)
                 begin, taken = offset, 0
                 try:
-                    while ahead is not None and not self._is_full(taken, offset - begin):
-                        window.add(ahead)
-                        taken += 1
-                        start, offset = ahead.number + 1, ahead.end
-                        ahead = next(rows, None)
+                    while ahead is not None and (room := self._room(ahead, taken, begin)):
+                        here, rest = ahead.split_at(room)
+                        window.add(here)
+                        taken += len(here.records)
+                        start, offset = here.end, here.offset_end
+                        ahead = rest if rest.records else next(blocks, None)
                     found = window.finish()
                 except BaseException:
                     window.abandon()
@@ -180,12 +191,18 @@ class _Export:
                     return
                 number += 1
 
-    def _is_full(self, rows: int, size: int) -> bool:
-        if not self._target.is_sharded or not rows:
-            return False
-        return (self._most_rows is not None and rows >= self._most_rows) or (
-            self._most_bytes is not None and size >= self._most_bytes
-        )
+    def _room(self, block: Block, taken: int, begin: int) -> int:
+        """Return how many rows of a block go into a window that has `taken` rows, from byte `begin` on."""
+        room = len(block.records)
+        if not self._target.is_sharded:
+            return room
+        if self._most_rows is not None:
+            room = min(room, self._most_rows - taken)
+        if self._most_bytes is not None:  # the row with which it has so many bytes is its last one
+            if taken and block.offset - begin >= self._most_bytes:
+                return 0
+            room = min(room, bisect_left(block.all_ends(), begin + self._most_bytes) + 1)
+        return room
 
     def _gather_errors(self, windows: int) -> None:
         from llm_datagen.streams.outputs.part_file import PartFile

@@ -30,8 +30,8 @@ class ExportOptions:
         bytes_per_shard: bytes of JSON in a shard, at least; 512 MiB, unless rows are given.
         keep_ids: whether rows keep their ids.
         id_column: the column of the ids; None is `_i`.
-        schema: the columns of Parquet, Arrow and CSV: ``{column: type name}`` or a pyarrow schema; None: as the
-            rows have them.
+        schema: the columns of Parquet, Arrow and CSV: ``{column: type name}`` or a pyarrow schema; or the path of a
+            Parquet or Arrow file, of which columns of the same names have the types; None: as the rows have them.
         schema_rows: how many rows are looked at to find them; None: all, which is one more pass.
         mixed: what becomes of a column with values of types that do not go together: "fail": rows that do not fit the
             type found first are failed rows; "json": it holds JSON text.

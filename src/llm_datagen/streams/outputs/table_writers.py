@@ -11,23 +11,30 @@ from llm_datagen.streams.outputs.column_types import ColumnType
 from llm_datagen.streams.outputs.part_file import PartFile
 
 _GROUP_ROWS = 65_536
-_GROUP_BYTES = 32 << 20
+_GROUP_BYTES = 16 << 20
 
 
 class ParquetPart:
-    """Writes rows as a Parquet file. A row group has 65,536 rows, or 32 MiB: memory holds one.
+    """Writes rows as a Parquet file. A row group has 65,536 rows, or 16 MiB: memory holds one.
 
     Args:
         part: the file.
         columns: its columns.
         dictionaries: the columns with few different values, which are kept once.
+        guess: the columns as they were found in the first rows, when they are a guess; see `Batches`.
     """
 
-    def __init__(self, part: PartFile, columns: Mapping[str, ColumnType], dictionaries: Sequence[str]) -> None:
+    def __init__(
+        self,
+        part: PartFile,
+        columns: Mapping[str, ColumnType],
+        dictionaries: Sequence[str],
+        guess: dict[str, Any] | None = None,
+    ) -> None:
         import pyarrow.parquet as pq
 
         self._pa = pyarrow()
-        self._batches = Batches(columns)
+        self._batches = Batches(columns, guess)
         self._waiting: list[Any] = []
         self._rows = self._bytes = 0
         self._writer = pq.ParquetWriter(
@@ -41,12 +48,16 @@ class ParquetPart:
     def write(self, rows: Sequence[dict[str, Any]], failed: Failed) -> int:
         """Write the rows that fit; `failed` is told of the others. Returns how many were written."""
         batch = self._batches.of(rows, failed)
+        self.add(batch)
+        return int(batch.num_rows)
+
+    def add(self, batch: Any) -> None:
+        """Write a batch."""
         self._waiting.append(batch)
         self._rows += batch.num_rows
         self._bytes += batch.nbytes
         if self._rows >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
             self._flush()
-        return int(batch.num_rows)
 
     def close(self) -> None:
         """Write what waits, and the footer."""
@@ -62,6 +73,7 @@ class ParquetPart:
         if self._rows:
             self._writer.write_table(self._pa.Table.from_batches(self._waiting), row_group_size=self._rows)
         self._waiting, self._rows, self._bytes = [], 0, 0
+        self._pa.default_memory_pool().release_unused()
 
 
 class ArrowPart:
@@ -75,9 +87,13 @@ class ArrowPart:
     def write(self, rows: Sequence[dict[str, Any]], failed: Failed) -> int:
         """Write the rows that fit; `failed` is told of the others. Returns how many were written."""
         batch = self._batches.of(rows, failed)
+        self.add(batch)
+        return int(batch.num_rows)
+
+    def add(self, batch: Any) -> None:
+        """Write a batch."""
         if batch.num_rows:
             self._writer.write_batch(batch)
-        return int(batch.num_rows)
 
     def close(self) -> None:
         """Write the end."""

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError
 from llm_datagen.streams.storage.compression import compression_of, ending_of
+from llm_datagen.streams.storage.object_uri import is_object_uri
 
 KINDS = ("parquet", "jsonl", "csv", "chatml", "hf-folder")
 """The formats of exports."""
@@ -51,6 +52,10 @@ class Target:
         given = os.fspath(text) if isinstance(text, os.PathLike) else text
         path = check_path("the target of an export", given)
         kind, colon, rest = path.partition(":")
+        if is_object_uri(rest if kind in KINDS else path):
+            raise ConfigError(
+                f"{path}: exports are not made in object stores; export to a file of this machine, and copy it there"
+            )
         if colon and kind in KINDS:
             path = rest.removeprefix("//")
         elif colon and "://" in path:
@@ -125,12 +130,20 @@ class Target:
     @property
     def manifest_path(self) -> str:
         """Where the list of the parts is kept."""
-        return f"{self.base}.manifest"
+        return f"{self._beside}.manifest"
 
     @property
     def errors_path(self) -> str:
         """Where rows go that the format cannot hold."""
-        return f"{self.base}.errors.jsonl"
+        return f"{self._beside}.errors.jsonl"
+
+    @property
+    def _beside(self) -> str:
+        """The path that what is no part begins with: hidden in a folder of parts, which programs read as a whole."""
+        if not self.is_folder or self.kind == "hf-folder":
+            return self.base
+        base = Path(self.base)
+        return str(base.parent / f".{base.name}")
 
     @property
     def success_path(self) -> str | None:

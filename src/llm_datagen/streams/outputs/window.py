@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import StreamError
+from llm_datagen.streams.block import Block
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.ids import ID_FIELD
+from llm_datagen.streams.outputs.arrow import WrongGuessError
 from llm_datagen.streams.outputs.column_types import MisfitError
-from llm_datagen.streams.outputs.columns import BATCH_ROWS
+from llm_datagen.streams.outputs.columns import GUESS, TABLES
 from llm_datagen.streams.outputs.csv_writer import CsvWriter
 from llm_datagen.streams.outputs.options import ExportOptions
 from llm_datagen.streams.outputs.part_file import PartFile
-from llm_datagen.streams.outputs.source_rows import SourceRow, SourceRows
+from llm_datagen.streams.outputs.source_rows import Batcher, SourceRows
+from llm_datagen.streams.outputs.straight import StraightBatches
 from llm_datagen.streams.outputs.table_writers import ArrowPart, ParquetPart
 from llm_datagen.streams.outputs.target import Target
 from llm_datagen.streams.outputs.text_writers import JsonLinesWriter, as_messages
@@ -50,24 +53,26 @@ class Window:
         self._number = number
         self._compression = None if target.compression is None else compression_of(target.compression)
         self._parts: dict[str, tuple[PartFile, Writer]] = {}
-        self._rows: list[SourceRow] = []
-        self._bytes = 0
+        self._columns = target.columns
+        self._ids = options.ids
+        self._has_text_ids = target.kind in TABLES
+        self._batcher = Batcher(most_bytes=_BATCH_BYTES)
         self._errors: PartFile | None = None
         self._failed = 0
         self._copies = _is_copied(source, target, options)
-        if not target.columns:
+        self._straight = _straight(source, target, options, plan["columns"])
+        if not self._columns:
             self._part(target.part_path(number, {}))
 
-    def add(self, row: SourceRow) -> None:
-        """Take the next row."""
-        self._rows.append(row)
-        self._bytes += len(row.record)
-        if len(self._rows) >= BATCH_ROWS or self._bytes >= _BATCH_BYTES:
-            self._write()
+    def add(self, block: Block) -> None:
+        """Take the next rows."""
+        for batch in self._batcher.add(block):
+            self._write(batch)
 
     def finish(self) -> dict[str, Any]:
         """Put the parts in place, and return what the work keeps of them."""
-        self._write()
+        for batch in self._batcher.rest():
+            self._write(batch)
         parts = []
         for path, (part, writer) in sorted(self._parts.items()):
             writer.close()
@@ -88,49 +93,54 @@ class Window:
         if self._errors is not None and not self._errors.closed:
             self._errors.abandon()
 
-    def _write(self) -> None:
-        rows, self._rows, self._bytes = self._rows, [], 0
-        if not rows:
-            return
+    def _write(self, batch: Block) -> None:
         if self._copies:
             ((part, _),) = self._parts.values()
-            part.write(b"\n".join([row.record for row in rows]) + b"\n")
-            part.rows += len(rows)
+            part.write(b"\n".join(batch.records) + b"\n")
+            part.rows += len(batch.records)
             return
-        groups: dict[str, tuple[list[SourceRow], list[Any], list[dict[str, Any]]]] = {}
-        for row in rows:
-            row_id, item = self._source.item(row)
+        if self._straight is not None and (made := self._straight.of(batch.records)) is not None:
+            ((part, table),) = self._parts.values()
+            assert isinstance(table, ParquetPart | ArrowPart)
+            table.add(made)
+            part.rows += made.num_rows
+            return
+        only = None if self._columns else next(iter(self._parts))
+        groups: dict[str, tuple[list[tuple[int, Any]], list[dict[str, Any]]]] = {}
+        for number, (row_id, item) in enumerate(self._source.items(batch), batch.start):
             try:
                 shaped = self._shaped(row_id, item)
-                path = self._path(shaped)
+                path = only or self._path(shaped)
             except MisfitError as misfit:
-                self._fail(row, row_id, misfit)
+                if GUESS in self._plan:
+                    raise WrongGuessError from None
+                self._fail(number, row_id, misfit)
                 continue
-            group = groups.setdefault(path, ([], [], []))
-            group[0].append(row)
-            group[1].append(row_id)
-            group[2].append(shaped)
-        for path, (sources, ids, shaped_rows) in groups.items():
+            names, rows = groups.get(path) or groups.setdefault(path, ([], []))
+            names.append((number, row_id))
+            rows.append(shaped)
+        for path, (names, rows) in groups.items():
             part, writer = self._part(path)
 
-            def failed(number: int, misfit: MisfitError, sources: Any = sources, ids: Any = ids) -> None:
-                self._fail(sources[number], ids[number], misfit)
+            def failed(at: int, misfit: MisfitError, names: Any = names) -> None:
+                number, row_id = names[at]
+                self._fail(number, row_id, misfit)
 
-            part.rows += writer.write(shaped_rows, failed)
+            part.rows += writer.write(rows, failed)
 
     def _shaped(self, row_id: Any, item: dict[str, Any]) -> dict[str, Any]:
-        column = self._options.ids
+        column = self._ids
         if column is not None:
             if column in item:
                 raise MisfitError(column, "string", "the row has a column of the name that ids get")
-            kept = row_id if self._target.kind in {"jsonl", "chatml", "csv"} else str(row_id)
-            item = {column: kept, **item}
+            if self._has_text_ids:
+                item[column] = str(row_id)  # columns have their order already
+            else:
+                item = {column: row_id, **item}
         return as_messages(item, self._options) if self._target.kind == "chatml" else item
 
     def _path(self, row: dict[str, Any]) -> str:
-        columns = self._target.columns
-        if not columns:
-            return next(iter(self._parts))
+        columns = self._columns
         try:
             return self._target.part_path(self._number, row)
         except ValueError as error:
@@ -155,18 +165,18 @@ class Window:
         columns = self._plan["columns"]
         match self._target.kind:
             case "parquet":
-                return ParquetPart(part, columns, self._plan["dictionaries"])
+                return ParquetPart(part, columns, self._plan["dictionaries"], self._plan.get(GUESS))
             case "hf-folder":
                 return ArrowPart(part, columns)
             case "csv":
                 return CsvWriter(part, list(columns), self._options)
         return JsonLinesWriter(part)
 
-    def _fail(self, row: SourceRow, row_id: Any, misfit: MisfitError) -> None:
+    def _fail(self, number: int, row_id: Any, misfit: MisfitError) -> None:
         if self._errors is None:
             path = self._work.errors_path(self._number)
             self._errors = PartFile(self._work.storage, path, f"{path}.tmp")
-        line = {"_i": row_id, "row": row.number, "column": misfit.column, "type": misfit.type, "reason": misfit.reason}
+        line = {"_i": row_id, "row": number, "column": misfit.column, "type": misfit.type, "reason": misfit.reason}
         self._errors.write(dumps({name: _shown(value) for name, value in line.items()}) + b"\n")
         self._failed += 1
 
@@ -177,6 +187,17 @@ def _shown(value: Any) -> Any:
 
 def _is_copied(source: SourceRows, target: Target, options: ExportOptions) -> bool:
     """Return whether rows go out as they lie in the stream."""
+    return _is_ours(source) and target.kind == "jsonl" and not target.columns and options.ids == ID_FIELD
+
+
+def _straight(source: SourceRows, target: Target, options: ExportOptions, columns: Any) -> StraightBatches | None:
+    """Return what makes batches of the lines of a stream; None when each row is looked at."""
+    if target.kind not in TABLES or target.columns or not _is_ours(source):
+        return None
+    return StraightBatches(columns, options.ids) if StraightBatches.fits(columns, options.ids) else None
+
+
+def _is_ours(source: SourceRows) -> bool:
+    """Return whether the stream is of lines of JSON that this package wrote."""
     seal = source.stream.read_seal()
-    is_ours = seal is not None and seal.rows is not None and isinstance(source.stream.codec, JsonlCodec)
-    return is_ours and target.kind == "jsonl" and not target.columns and options.ids == ID_FIELD
+    return seal is not None and seal.rows is not None and isinstance(source.stream.codec, JsonlCodec)

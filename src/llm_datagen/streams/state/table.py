@@ -11,11 +11,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from llm_datagen.errors import DiskError, StreamCorruptError
+from llm_datagen.streams.state.key_filter import KeyFilter
 
 CACHE_KIB = 32 * 1024
 """Memory for pages of the file."""
 
 _WAL_PAGES = 16_384
+_MISSES_BEFORE_FILTER = 50_000
+"""Keys that were asked for in vain before all keys of a file that was there are read, to know those that are new."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS log (applied INTEGER NOT NULL, times INTEGER NOT NULL);
@@ -49,11 +53,31 @@ class StateTable:
             self._run("INSERT INTO log VALUES (0, 0)")
         self.applied: int = row[0] if row else 0
         """The byte of the state log up to which it holds the changes. Any thread may read it."""
+        self._misses = 0
+        self._filter = KeyFilter() if row is None else None
+        """The keys; None: not known yet."""
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a key; None when there is none."""
+        if self._filter is not None and key not in self._filter:
+            return None
         row = self._run("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
-        return None if row is None else row[0]
+        if row is not None:
+            found: bytes = row[0]
+            return found
+        if self._filter is None:
+            self._misses += 1
+            if self._misses >= _MISSES_BEFORE_FILTER:
+                self._learn_keys()
+        return None
+
+    def _learn_keys(self) -> None:
+        known = KeyFilter()
+        try:
+            known.add(key for (key,) in self._run("SELECT key FROM state"))
+        except sqlite3.Error as error:
+            raise self._named(error) from error
+        self._filter = known
 
     def items(self, begin: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
         """Yield keys and values in the order of the keys, from `begin` to before `end`."""
@@ -93,6 +117,8 @@ class StateTable:
         except sqlite3.Error as error:
             raise self._named(error) from error
         self.applied = applied
+        if self._filter is not None:
+            self._filter.add(key for key, _ in sets)
 
     def sync(self) -> None:
         """Return when all that was taken is on the medium."""

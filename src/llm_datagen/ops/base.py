@@ -1,0 +1,160 @@
+"""What the operators of this package have in common: settings that are compared on a resume, and access to columns."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from llm_datagen.errors import ConfigError, RowDataError
+from llm_datagen.errors.advice import a_kind, did_you_mean
+from llm_datagen.operators import BaseOperator
+from llm_datagen.operators.fingerprint import Parts, parts_of
+from llm_datagen.operators.fingerprint.data import data_part
+from llm_datagen.operators.import_path import load, name_of
+from llm_datagen.streams.ids import ID_FIELD, Id
+
+BOOKKEEPING = frozenset({ID_FIELD, "_i_in", "_sources", "_source", "_meta"})
+"""Columns that say where a row comes from. They do not count where all columns are compared."""
+
+
+class DataOperator(BaseOperator):
+    """An operator of this package. Each argument of its constructor is an attribute of the same name.
+
+    A resume compares these, and not the code: another version of the package goes on with a run.
+    """
+
+    def fingerprint(self) -> Parts:
+        """Return the settings; of a function, its code, too."""
+        parts: Parts = {}
+        for name in inspect.signature(type(self)).parameters:
+            value = getattr(self, name)
+            if callable(value):
+                parts |= {f"{name}: {part}": known for part, known in parts_of(value).items()}
+            else:
+                parts[name] = data_part(name, value, shows_text=True)
+        return parts
+
+
+class StateOperator(DataOperator):
+    """An operator that keeps state: it is called for one row at a time, in the order of the rows."""
+
+    keeps_state = True
+
+
+def as_function(name: str, value: Callable[..., Any] | str | None) -> Callable[..., Any] | None:
+    """Return a function that an operator is given, itself or as ``module:name``.
+
+    Raises:
+        ConfigError: when there is none of that name, or a resume could not import it.
+    """
+    if value is None:
+        return None
+    found = load(value) if isinstance(value, str) else value
+    if not callable(found):
+        raise ConfigError(f"{name} must be a function, or its 'module:name', not {value!r}")
+    if name_of(found) is None:
+        raise ConfigError(
+            f"{name} must be a function at the top level of a module, so that a resume can import it; "
+            f"{getattr(found, '__qualname__', found)!r} is not (a lambda, or within another function)"
+        )
+    return found
+
+
+def as_columns(name: str, value: str | Sequence[str]) -> list[str]:
+    """Return names of columns: of one, or of several.
+
+    Raises:
+        ConfigError: when they are none, or one is named twice.
+    """
+    columns = [value] if isinstance(value, str) else list(value)
+    if not columns or not all(isinstance(column, str) and column for column in columns):
+        raise ConfigError(f"{name} must be the name of a column, or a list of them, not {value!r}")
+    if len(set(columns)) < len(columns):
+        raise ConfigError(f"{name} names a column twice: {', '.join(columns)}")
+    return columns
+
+
+def new_column(name: str, column: Any) -> str:
+    """Return the name of a column that an operator makes.
+
+    Raises:
+        ConfigError: when it cannot be one.
+    """
+    if not isinstance(column, str) or not column or column == ID_FIELD:
+        raise ConfigError(f"{name} must be the name of a column other than {ID_FIELD!r}, not {column!r}")
+    return column
+
+
+def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """Return a whole number that is large enough.
+
+    Raises:
+        ConfigError: when it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} must be a whole number from {least} on, not {value!r}")
+    return value
+
+
+def row_of(item: Any) -> dict[str, Any]:
+    """Return an item as a row with columns.
+
+    Raises:
+        RowDataError: when it is a bare value.
+    """
+    if not isinstance(item, dict):
+        raise RowDataError(f"the row is {a_kind(type(item))} and has no columns")
+    return item
+
+
+def id_of(item: Any) -> Id:
+    """Return the id of a row.
+
+    Raises:
+        RowDataError: when it is a bare value.
+    """
+    row_id: Id = row_of(item)[ID_FIELD]
+    return row_id
+
+
+def value_of(item: Any, column: str) -> Any:
+    """Return the value of a column.
+
+    Raises:
+        RowDataError: when the row has no such column.
+    """
+    row = row_of(item)
+    if column not in row:
+        refuse_missing(row, column)
+    return row[column]
+
+
+def refuse_missing(row: Mapping[str, Any], column: str) -> NoReturn:
+    """Say that a row has no such column."""
+    known = [name for name in row if name != ID_FIELD]
+    raise RowDataError(f"the row has no column {column!r}; {did_you_mean(column, known)}")
+
+
+def with_columns(item: Any, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with further columns.
+
+    Raises:
+        RowDataError: when it has one of them already.
+    """
+    row = row_of(item)
+    for column in columns:
+        if column in row:
+            raise RowDataError(f"the row has a column {column!r} already; drop or rename it first")
+    return {**row, **columns}
+
+
+def without_id(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row without its id."""
+    return {name: value for name, value in row.items() if name != ID_FIELD}
+
+
+def refuse_value(column: str, value: Any, wanted: str) -> NoReturn:
+    """Say that a column holds another kind of value than the one that is needed."""
+    kind = "null" if value is None else a_kind(type(value))
+    raise RowDataError(f"column {column!r} must hold {wanted}, and holds {kind}")

@@ -1,0 +1,185 @@
+"""Rows as conversations, and as pairs of a better and a worse answer: what trainers read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from llm_datagen.config import check_choice
+from llm_datagen.errors import ConfigError, RowDataError
+from llm_datagen.operators import INodeContext
+from llm_datagen.ops.base import DataOperator, as_columns, new_column, refuse_value, value_of
+
+Layout = Literal["messages", "sharegpt"]
+PairLayout = Literal["text", "messages"]
+
+_SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt", "tool": "tool"}
+_ROLES = {"human": "user", "gpt": "assistant", **{role: role for role in _SHAREGPT}}
+
+Message = dict[str, Any]
+
+
+class ToChat(DataOperator):
+    """Makes a conversation of a row: ``{"messages": [{"role": "user", "content": …}, …]}``.
+
+    Args:
+        user: the column with what the user says.
+        assistant: the column with the answer.
+        system: a column with the system message, if there is one; a row whose value is null or empty has none.
+        turns: a column with a whole conversation, in place of these: a list of ``{"role", "content"}``, of
+            ``{"from", "value"}`` (ShareGPT), or of texts, in turn of the user and the assistant.
+        layout: "messages", or "sharegpt": ``{"conversations": [{"from": "human", "value": …}, …]}``.
+        keep: columns that are kept beside it.
+    """
+
+    def __init__(
+        self,
+        *,
+        user: str = "prompt",
+        assistant: str = "response",
+        system: str | None = None,
+        turns: str | None = None,
+        layout: Layout = "messages",
+        keep: Sequence[str] = (),
+    ) -> None:
+        self.user = new_column("user", user)
+        self.assistant = new_column("assistant", assistant)
+        self.system = system
+        self.turns = turns
+        self.layout = check_choice("layout", layout, Layout)
+        self.keep = as_columns("keep", keep) if keep else []
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        """Return the conversation.
+
+        Raises:
+            RowDataError: when a column is missing, or no text, or no conversation.
+        """
+        messages = self._system(item)
+        if self.turns is not None:
+            messages += _messages_of(self.turns, value_of(item, self.turns))
+        else:
+            messages += [_said("user", item, self.user), _said("assistant", item, self.assistant)]
+        kept = {column: value_of(item, column) for column in self.keep}
+        if self.layout == "messages":
+            return {"messages": messages, **kept}
+        said = [{"from": _SHAREGPT[message["role"]], "value": message["content"]} for message in messages]
+        return {"conversations": said, **kept}
+
+    def _system(self, item: Any) -> list[Message]:
+        if self.system is None or value_of(item, self.system) in (None, ""):
+            return []
+        return [_said("system", item, self.system)]
+
+
+class ToPreference(DataOperator):
+    """Makes a preference pair of a row: ``{"prompt", "chosen", "rejected"}``, as DPO of TRL reads it.
+
+    Either two columns have the answers, or a list has several, and another list the score of each: then the best is
+    chosen, and the worst rejected. A row is filtered if these are equal, or differ by less than `least_gap`.
+
+    Args:
+        prompt: the column with the prompt.
+        chosen: the column with the better answer.
+        rejected: the column with the worse one.
+        answers: the column with a list of answers, in place of these two.
+        scores: the column with a list of their scores.
+        least_gap: how much the scores must differ.
+        layout: "text", or "messages": each of the three is a list of messages.
+        keep: columns that are kept beside it.
+    """
+
+    def __init__(
+        self,
+        *,
+        prompt: str = "prompt",
+        chosen: str = "chosen",
+        rejected: str = "rejected",
+        answers: str | None = None,
+        scores: str | None = None,
+        least_gap: float = 0,
+        layout: PairLayout = "text",
+        keep: Sequence[str] = (),
+    ) -> None:
+        if (answers is None) != (scores is None):
+            raise ConfigError("answers and scores belong together: give both columns, or neither")
+        self.prompt = new_column("prompt", prompt)
+        self.chosen = new_column("chosen", chosen)
+        self.rejected = new_column("rejected", rejected)
+        self.answers = answers
+        self.scores = scores
+        self.least_gap = least_gap
+        self.layout = check_choice("layout", layout, PairLayout)
+        self.keep = as_columns("keep", keep) if keep else []
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        """Return the pair, or None.
+
+        Raises:
+            RowDataError: when a column is missing, or holds something else.
+        """
+        if self.answers is None:
+            chosen, rejected = _text(item, self.chosen), _text(item, self.rejected)
+        else:
+            pair = self._best_and_worst(item)
+            if pair is None:
+                return None
+            chosen, rejected = pair
+        texts = {"prompt": _text(item, self.prompt), "chosen": chosen, "rejected": rejected}
+        kept = {column: value_of(item, column) for column in self.keep}
+        if self.layout == "text":
+            return {**texts, **kept}
+        roles = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
+        return {**{name: [{"role": roles[name], "content": text}] for name, text in texts.items()}, **kept}
+
+    def _best_and_worst(self, item: Any) -> tuple[str, str] | None:
+        assert self.answers is not None
+        assert self.scores is not None
+        answers, scores = value_of(item, self.answers), value_of(item, self.scores)
+        if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+            refuse_value(self.answers, answers, "a list of texts")
+        if not isinstance(scores, list) or not all(
+            isinstance(score, int | float) and not isinstance(score, bool) for score in scores
+        ):
+            refuse_value(self.scores, scores, "a list of numbers")
+        if len(scores) != len(answers):
+            raise RowDataError(
+                f"column {self.answers!r} has {len(answers)} answers, and {self.scores!r} {len(scores)} scores"
+            )
+        if not scores:
+            return None
+        best, worst = max(scores), min(scores)
+        if best == worst or best - worst < self.least_gap:
+            return None
+        return answers[scores.index(best)], answers[scores.index(worst)]
+
+
+def _text(item: Any, column: str) -> str:
+    value = value_of(item, column)
+    if not isinstance(value, str):
+        refuse_value(column, value, "text")
+    return value
+
+
+def _said(role: str, item: Any, column: str) -> Message:
+    return {"role": role, "content": _text(item, column)}
+
+
+def _messages_of(column: str, turns: Any) -> list[Message]:
+    if not isinstance(turns, list) or not turns:
+        refuse_value(column, turns, "a list of turns")
+    return [_message(column, turn, number) for number, turn in enumerate(turns)]
+
+
+def _message(column: str, turn: Any, number: int) -> Message:
+    if isinstance(turn, str):
+        return {"role": ("user", "assistant")[number % 2], "content": turn}
+    if isinstance(turn, dict) and ("role" in turn) != ("from" in turn):
+        names = ("role", "content") if "role" in turn else ("from", "value")
+        role, content = map(turn.get, names)
+        if role in _ROLES and isinstance(content, str):
+            return {"role": _ROLES[role], "content": content}
+    raise RowDataError(
+        f"column {column!r}, turn {number}: it must be a text, or have a role ({', '.join(_ROLES)}) and its text, as "
+        '{"role": …, "content": …} or {"from": …, "value": …}'
+    )

@@ -1,0 +1,128 @@
+"""Patterns and folders in object stores as inputs: ``s3://bucket/in/*.jsonl.zst``, ``s3://bucket/in/``.
+
+The list of objects, with the size and the version (ETag) of each, is all that a run notes: nothing is read for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llm_datagen.errors import StreamMissingError
+from llm_datagen.streams.formats.patterns import fixed_part, has_magic, matches
+from llm_datagen.streams.inputs.file_set import BESIDE, FileSet
+from llm_datagen.streams.inputs.table import without_columns
+from llm_datagen.streams.storage.base import Place, Storage
+from llm_datagen.streams.storage.bucket import Found
+from llm_datagen.streams.storage.object_uri import ObjectUri
+from llm_datagen.streams.storage.objects import OBJECT_STORAGE
+from llm_datagen.streams.stream import Stream
+
+_PIECES = re.compile(r"\.parts/(?:head|probe-\w+|\d{20}-\w+)$")
+
+
+def is_object_set(uri: str) -> bool:
+    """Return whether an address in an object store means many objects: a folder, or a pattern."""
+    address = without_columns(uri)
+    return address.endswith("/") or has_magic(address.partition("://")[2])
+
+
+class ObjectFileSet(FileSet):
+    """Many objects that are read as one, and never written.
+
+    Args:
+        uri: an address with a pattern, or of a folder, which ends with a slash.
+        create: makes the stream of an object, of its address.
+    """
+
+    storage: Storage = OBJECT_STORAGE
+
+    def __init__(self, uri: str, create: Callable[[str], Stream]) -> None:
+        address = without_columns(uri)
+        scheme, _, rest = address.partition("://")
+        self._place = ObjectUri.parse(f"{scheme}://{rest.partition('/')[0]}/-").place
+        self._key = address.removeprefix(f"{self._place}/")
+        if self._key.rstrip("/"):
+            ObjectUri.parse(address.rstrip("/"))
+        super().__init__(uri, create)
+        self._listed: dict[str, Found] = {}
+
+    @property
+    def shown(self) -> str:
+        """Its address."""
+        return without_columns(self.uri)
+
+    @property
+    def path(self) -> str:
+        """Its address."""
+        return self.shown
+
+    @property
+    def files_read(self) -> Sequence[str]:
+        """Nothing: no file of this machine that something else may write."""
+        return ()
+
+    @property
+    def sizes(self) -> list[int]:
+        """The bytes of each object, as they were listed."""
+        return [self._listed[stream.path].size for stream in self.streams]
+
+    def anchor(self) -> None:
+        """Do nothing: an address is not relative to anything."""
+
+    def place_of(self, path: str) -> Place:
+        """Return what is read."""
+        return "objects", path
+
+    def reads(self, path: str) -> bool:
+        """Return whether an object at this address, once it is there, would be one of them."""
+        return path.startswith(f"{self._place}/") and self._is_meant(path.removeprefix(f"{self._place}/"))
+
+    def size(self) -> int | None:
+        """Return the bytes of all objects; None when there is none."""
+        return sum(self.sizes) if self.streams else None
+
+    def is_there(self) -> bool:
+        """Return whether there is an object. The list is kept: each costs a request."""
+        return bool(self.streams)
+
+    def missing(self) -> StreamMissingError:
+        """Return the error that says that there is no object."""
+        what = "pattern" if has_magic(self._key) else "folder"
+        return StreamMissingError(
+            f"there is no object in {self.path}; check the {what} (names that begin with . or _ are left out)"
+        )
+
+    def known_of(self, stream: Stream) -> list[Any] | None:
+        """Return size and version of an object, as they were listed."""
+        found = self._listed.get(stream.path)
+        return None if found is None else [found.size, _version(found)]
+
+    def is_changed(self, stream: Stream, known: list[Any]) -> bool:
+        """Return whether an object is another one than it was."""
+        return self.known_of(stream) != known
+
+    def _found(self) -> list[str]:
+        bucket, _ = OBJECT_STORAGE.bucket_and_key(f"{self._place}/-")
+        below = fixed_part(self._key).rstrip("/")
+        self._listed = {f"{self._place}/{key}": found for key, found in bucket.list(below) if self._is_meant(key)}
+        return sorted(self._listed)
+
+    def _is_meant(self, key: str) -> bool:
+        if key.endswith(BESIDE) or _PIECES.search(key):
+            return False
+        if has_magic(self._key):
+            return matches(key, self._key)
+        inner = key.removeprefix(self._key)
+        return key.startswith(self._key) and not any(part.startswith((".", "_")) for part in inner.split("/"))
+
+    def _stream(self, path: str) -> Stream:
+        return self._made(f"{path}{''.join(self._columns)}")
+
+    def _name(self, stream: Stream) -> str:
+        return stream.path.removeprefix(f"{self._place}/{fixed_part(self._key)}")
+
+
+def _version(found: Found) -> Any:
+    return found.version.get("e_tag") or found.version.get("version")

@@ -52,8 +52,8 @@ def path_of(bench: Bench, kind: str) -> Path:
     return bench.folder / f"in.{'arrow' if kind == 'stream' else kind}"
 
 
-def finish(bench: Bench, uri: str | Path, name: str = "a") -> None:
-    pipeline = bench.pipeline([same], input_uri=str(uri)).create(name, if_exists="resume")
+def finish(bench: Bench, uri: str | Path) -> None:
+    pipeline = bench.pipeline([same], input_uri=str(uri)).create("a", if_exists="resume")
     assert str(pipeline.run().status) == "completed"
 
 
@@ -130,7 +130,7 @@ def test_what_is_no_file_is_named_alone_and_among_others(
     folder.mkdir()
     (folder / "a.jsonl").write_bytes(ROW)
     SPECIAL[kind](folder / f"b.{ending}")
-    for name, uri in {"alone": folder / f"b.{ending}", "folder": folder, "pattern": f"{folder}/*"}.items():
+    for name, uri in {"alone": f"{folder}/b.{ending}", "folder": str(folder), "pattern": f"{folder}/*"}.items():
         with pytest.raises(DatagenError, match=rf"b\.{ending}"):
             run_unwarned(bench, uri, name)
     (folder / f"b.{ending}").unlink()

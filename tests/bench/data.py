@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Kind = Literal["20b", "500b", "50kb", "csv", "one", "even", "tail20", "tail100"]
+Kind = Literal["20b", "500b", "50kb", "csv", "one", "even", "tail20", "tail100", "dup"]
 
 BYTES = {"20b": 0, "500b": 465, "50kb": 50_000, "csv": 465}
 """Bytes of text a row, so that a row has about the size of its name."""
@@ -31,7 +31,8 @@ class Data:
 
     Attributes:
         kind: "20b", "500b", "50kb": rows of about that size; "csv": 500 B, as CSV; "one": one row, which says to become
-            `rows` children; "even": rows that say to sleep 20 ms; "tail20", "tail100": 20 or 100 ms, and 1 s for 5 %.
+            `rows` children; "even": rows that say to sleep 20 ms; "tail20", "tail100": 20 or 100 ms, and 1 s for 5 %;
+            "dup": rows of about 200 B, of which every twentieth has the text of one before.
         rows: how many.
         sleep_factor: what the seconds to sleep are multiplied with.
     """
@@ -65,6 +66,8 @@ class Data:
                 yield b"".join(b'{"n":%d,"a":1}\n' % n for n in range(start, min(start + _CHUNK, self.rows)))
         elif self.kind == "csv":
             yield from self._as_csv()
+        elif self.kind == "dup":
+            yield from self._with_duplicates()
         elif self.kind in BYTES:
             tails = [json.dumps(text, ensure_ascii=False).encode() for text in _texts(BYTES[self.kind])]
             for start in range(0, self.rows, _CHUNK):
@@ -73,6 +76,12 @@ class Data:
         else:
             for n, seconds in enumerate(self.durations()):
                 yield json.dumps({"n": n, "seconds": seconds}).encode() + b"\n"
+
+    def _with_duplicates(self) -> Iterator[bytes]:
+        tails = [json.dumps(text, ensure_ascii=False).encode()[1:] for text in _texts(140)]
+        for start in range(0, self.rows, _CHUNK):
+            numbers = [(n, n if n % 20 else n // 2) for n in range(start, min(start + _CHUNK, self.rows))]
+            yield b"".join(b'{"id":"row-%d","text":"%d %s}\n' % (n, k, tails[k % len(tails)]) for n, k in numbers)
 
     def _as_csv(self) -> Iterator[bytes]:
         texts = _texts(BYTES["csv"])

@@ -25,7 +25,7 @@ def _pipeline(job: Job, operators: list[Any] | None = None) -> UnifiedPipeline:
     folder = Path(job.folder)
     protocol = job.output.suffix[1:]
     return UnifiedPipeline(
-        operators or [OPERATORS[name].engine for name in job.operators],
+        operators or [_engine(name) for name in job.operators],
         f"{protocol}://{job.input}",
         f"{protocol}://{job.output}",
         base_path=folder / "between",
@@ -33,6 +33,16 @@ def _pipeline(job: Job, operators: list[Any] | None = None) -> UnifiedPipeline:
         log_file=folder / "platform.log",
         **job.settings,
     )
+
+
+def _engine(name: str) -> Any:
+    if name == "dedupe":
+        try:
+            from llm_datagen import ops
+        except ImportError:
+            raise UnsupportedError("this revision of the engine has no ops") from None
+        return ops.Dedupe("text")
+    return OPERATORS[name].engine
 
 
 def run(job: Job) -> dict[str, Any]:

@@ -71,6 +71,19 @@ async def nap_async(row: Any) -> Any:
     return row
 
 
+_SEEN: set[str] = set()
+
+
+def first(row: Any) -> Any:
+    """Return the row, if it is the first one with its text."""
+    if not row["_i"]:
+        _SEEN.clear()
+    if row["text"] in _SEEN:
+        return None
+    _SEEN.add(row["text"])
+    return row
+
+
 class IdentityBatch:
     """Returns batches as they are."""
 
@@ -89,11 +102,13 @@ class Operator:
         function: of one row, for the plain loop.
         engine: for the engine.
         is_wide: whether it makes several rows of one.
+        is_filter: whether it drops rows.
     """
 
     function: Callable[[Any], Any]
     engine: Any
     is_wide: bool = False
+    is_filter: bool = False
 
 
 OPERATORS = {
@@ -104,6 +119,7 @@ OPERATORS = {
     "clean": Operator(clean, clean),
     "five": Operator(five, five, is_wide=True),
     "million": Operator(million, million, is_wide=True),
+    "dedupe": Operator(first, None, is_filter=True),
     "nap": Operator(nap, nap),
     "nap_async": Operator(nap, nap_async),
 }

@@ -51,6 +51,7 @@ def _function(job: Job) -> tuple[Callable[[Any], Any], bool]:
 
 def _jsonl(job: Job) -> int:
     function, is_wide = _function(job)
+    is_filter = any(OPERATORS[name].is_filter for name in job.operators)
     loads, dumps, newline = orjson.loads, orjson.dumps, orjson.OPT_APPEND_NEWLINE
     number = written = 0
     with Path(job.input).open("rb") as reader, job.output.open("wb", buffering=_BLOCK) as writer:
@@ -70,11 +71,15 @@ def _jsonl(job: Job) -> int:
                         k += 1
                         write(dumps(child, None, newline))
                     written += k
+                elif is_filter:
+                    if result is not None:
+                        written += 1
+                        write(dumps(result, None, newline))
                 else:
                     result["_i"] = number
                     write(dumps(result, None, newline))
                 number += 1
-    return written if is_wide else number
+    return written if is_wide or is_filter else number
 
 
 def _csv(job: Job) -> int:

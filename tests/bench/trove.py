@@ -42,6 +42,8 @@ def run(job: Job) -> dict[str, Any]:
 
     source = Path(job.input)
     folder = Path(job.folder)
+    if job.operators == ("dedupe",):
+        return _dedupe(job)
     began = time.perf_counter()
     executor = LocalPipelineExecutor(
         pipeline=[
@@ -58,3 +60,42 @@ def run(job: Job) -> dict[str, Any]:
     with (folder / "out" / "out.jsonl").open("rb") as file:
         rows = sum(1 for _ in file)
     return {"seconds": seconds, "rows": rows}
+
+
+def _dedupe(job: Job) -> dict[str, Any]:
+    """Deduplicate by the text, in datatrove's three stages: signatures, duplicates, filter."""
+    try:
+        from datatrove.executor import LocalPipelineExecutor
+        from datatrove.pipeline.dedup.exact_dedup import (  # type: ignore[import-not-found]
+            ExactDedupConfig,
+            ExactDedupFilter,
+            ExactDedupSignature,
+            ExactFindDedups,
+        )
+        from datatrove.pipeline.readers import JsonlReader
+        from datatrove.pipeline.writers import JsonlWriter
+    except ImportError as error:
+        raise UnsupportedError(f"a part of datatrove is not installed ({error}); see --peer-python") from None
+    source, folder = Path(job.input), Path(job.folder)
+    signatures, duplicates = str(folder / "signatures"), str(folder / "duplicates")
+    config = ExactDedupConfig(content_getter=lambda document: document.text.encode(), only_dedup_in_index=False)
+
+    def reader() -> Any:
+        return JsonlReader(str(source.parent), glob_pattern=source.name, compression=None)
+
+    began = time.perf_counter()
+    for number, stage in enumerate(
+        [
+            [reader(), ExactDedupSignature(signatures, config=config)],
+            [ExactFindDedups(signatures, duplicates, config=config)],
+            [
+                reader(),
+                ExactDedupFilter(duplicates, config=config),
+                JsonlWriter(str(folder / "out"), output_filename="out.jsonl", compression=None),
+            ],
+        ]
+    ):
+        LocalPipelineExecutor(pipeline=stage, tasks=1, workers=1, logging_dir=str(folder / f"logs{number}")).run()
+    seconds = time.perf_counter() - began
+    with (folder / "out" / "out.jsonl").open("rb") as file:
+        return {"seconds": seconds, "rows": sum(1 for _ in file)}

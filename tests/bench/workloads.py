@@ -49,6 +49,24 @@ WORKLOADS: Sequence[Workload] = [
     ),
     Workload(name="clean", about="strip, lower, regex, count", operators=("clean",), peers=True),
     Workload(
+        name="dedupe-1m",
+        about="the first row of each text; the loop has a set of them in memory",
+        goal="within 2x of datatrove; memory flat",
+        kind="dup",
+        rows=1_000_000,
+        operators=("dedupe",),
+        peers=True,
+    ),
+    Workload(
+        name="dedupe-5m",
+        about="the same, of five million",
+        kind="dup",
+        rows=5_000_000,
+        operators=("dedupe",),
+        peers=True,
+        is_big=True,
+    ),
+    Workload(
         name="clean-p2", about="the same, parallel_size=2, threads", operators=("clean",), settings={"parallel_size": 2}
     ),
     Workload(

@@ -152,7 +152,7 @@ conditions = st.recursive(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(conditions)
 def test_conditions_mean_what_python_means(text: str) -> None:
     expected = eval(text, {"__builtins__": {}}, {**ROW, "row": ROW})

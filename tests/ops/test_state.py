@@ -69,6 +69,13 @@ def test_texts_are_compared_as_it_is_said(arguments: Any, kept: list[int]) -> No
     assert [row["_i"] for row in outcome(ops.Dedupe(**arguments), given_rows)] == kept
 
 
+def test_equal_numbers_are_equal() -> None:
+    given_rows = [{"a": [1, {"b": 2}]}, {"a": [1.0, {"b": 2.0}]}, {"a": [True, {"b": 2}]}, {"a": [1, {"b": 2.5}]}]
+    assert [row["_i"] for row in outcome(ops.Dedupe(), given_rows)] == [0, 2, 3]
+    assert len(outcome(ops.GroupBy("a"), [{"a": 1}, {"a": 1.0}])) == 1
+    assert len(outcome(ops.GroupBy("a", sorted=True), [{"a": 1}, {"a": 1.0}])) == 1
+
+
 def test_where_a_row_comes_from_makes_no_difference() -> None:
     given_rows = [{"a": 1, "_sources": [n], "_source": n, "_meta": n} for n in range(3)]
     assert len(outcome(ops.Dedupe(), given_rows)) == 1

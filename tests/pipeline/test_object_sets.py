@@ -61,6 +61,15 @@ def test_all_objects_are_one_input_whose_rows_are_numbered_through(s3: S3Bucket,
     assert [finding for account in verify(bench.run_state("a")) for finding in account.findings] == []
 
 
+def test_pieces_of_an_output_are_no_input_and_other_objects_in_a_folder_of_such_a_name_are(
+    s3: S3Bucket, bench: Bench
+) -> None:
+    s3.put("in/set.v1.parts/part-0.jsonl", text(range(3)))
+    s3.put("in/out.jsonl.parts/head", b"{}")
+    s3.put(f"in/out.jsonl.parts/{0:020}-{'a' * 32}", text([99]))
+    assert bench.pipeline([Stopping()], input_uri=s3.uri("in/")).create("a").run().rows_out == 3
+
+
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("stop", [5, 15, 25])
 def test_a_resume_goes_on_with_objects_that_have_come_since_at_the_end(s3: S3Bucket, bench: Bench, stop: int) -> None:

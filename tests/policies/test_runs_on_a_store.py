@@ -83,7 +83,7 @@ def results(s3: S3Bucket) -> str:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no request repeated."""
-    monkeypatch.setattr(object_clients, "_RETRIES", 0)
+    monkeypatch.setattr(object_clients, "RETRIES", 0)
     monkeypatch.setenv("AWS_COMMENT", "a client of its own")
 
 
@@ -354,6 +354,31 @@ def test_who_has_lost_a_run_replaces_nothing_of_what_was_spent(s3: S3Bucket, tmp
     kept["two"].copy()
     kept["one"].copy()
     assert s3.get("runs/a/files/budget.jsonl") == b"spent on two"
+
+
+def test_a_look_at_a_run_of_another_machine_leaves_the_files_of_this_one_alone(
+    s3: S3Bucket, results: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two machines may have one home folder, and the one that runs it has the file open."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    folder = RunFolder(results, "a")
+    s3.put("runs/a/files/budget.jsonl", b"copied some seconds ago")
+    folder.files_path.mkdir(parents=True)
+    (folder.files_path / "budget.jsonl").write_text("of the process that runs it")
+    monkeypatch.setattr(RunFolder, "load", lambda self: {"kept_by": "another machine"})
+    with folder.kept_files() as files:
+        assert (files / "budget.jsonl").read_bytes() == b"copied some seconds ago"
+    assert (folder.files_path / "budget.jsonl").read_text() == "of the process that runs it"
+
+
+def test_a_lease_that_somebody_holds_is_not_removed(results: str) -> None:
+    holder, other = RunFolder(results, "a"), RunFolder(results, "a")
+    holder.lock.acquire()
+    other.lock.remove()
+    assert other.lock.is_held()
+    holder.lock.release()
+    other.lock.remove()
+    assert other.read("lease.json") is None
 
 
 @pytest.mark.parametrize("name", ["files/out.jsonl", "lease.json/out.jsonl"])

@@ -27,6 +27,7 @@ def add(sink: Sink, begin: int, end: int) -> None:
     sink.append(jsonl([{"_i": n, "n": n} for n in range(begin, end)]), rows=end - begin)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "csv"])
 def test_a_run_from_object_to_object_leaves_one_object_and_its_seal(s3: S3Bucket, bench: Bench, ending: str) -> None:
     with StreamFactory.create(s3.uri(f"in/a.{ending}")).get_writer() as writer:
@@ -40,6 +41,16 @@ def test_a_run_from_object_to_object_leaves_one_object_and_its_seal(s3: S3Bucket
     found = [row for rows, _ in StreamFactory.create(s3.uri(f"out/b.{ending}")).get_reader().read(100) for row in rows]
     assert [int(row["double"]) for row in found] == [2 * n for n in range(50)]
     assert {key for key in s3.all_keys() if key.startswith("out/")} == {f"out/b.{ending}", f"out/b.{ending}.done"}
+
+
+def test_a_run_costs_no_more_requests_than_it_did(s3: S3Bucket, bench: Bench) -> None:
+    """Each costs money, and the time of a round trip. It took 144 when this was written."""
+    s3.put("in.jsonl", jsonl(numbered(50)))
+    s3.server.begin()
+    pipeline = bench.pipeline([lambda row: row], input_uri=s3.uri("in.jsonl"), output_uri=s3.uri("out.jsonl"))
+    pipeline.run()
+    assert len(s3.server.requests) <= 150
+    assert not [key for _, key in s3.server.requests if ".state" in key or ".dispatched" in key], "never in a store"
 
 
 def test_what_others_have_put_is_read_in_each_format(s3: S3Bucket) -> None:

@@ -60,7 +60,8 @@ class WriterActor(Stage):
 
     A flush (one write of data, one commit) is made when `flush_batch_size` rows (or `FLUSH_BYTES`) wait, when the
     oldest has waited for `flush_interval`, and at once when no further write is waiting. So rows that come slowly are
-    on disk at once, and rows that come fast share a flush.
+    on disk at once, and rows that come fast share a flush. In an object store, where each flush costs two requests,
+    rows that nobody waits for stay for `flush_interval`.
 
     Args:
         node_id: the node's id.
@@ -133,8 +134,14 @@ class WriterActor(Stage):
         rows, size = write.load
         self._waiting_load = Load(self._waiting_load.rows + rows, self._waiting_load.bytes + size)
         is_large = self._waiting_load.bytes >= FLUSH_BYTES or is_alone
-        if is_large or self._waiting_rows >= self._config.flush_batch_size or not self.mailbox.has_data:
+        if is_large or self._waiting_rows >= self._config.flush_batch_size or self._may_flush_now(write):
             self._flush()
+
+    def _may_flush_now(self, write: Write) -> bool:
+        """Return whether nothing would be gained by waiting: no other write is there, and a flush costs little."""
+        if self.mailbox.has_data:
+            return False
+        return self._sink.stream.flushes_at_once or write.ack is not None
 
     def _flush(self) -> None:
         self.mailbox.cancel_wake("flush")

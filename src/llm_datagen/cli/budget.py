@@ -60,18 +60,17 @@ NO_OVERRIDE = BudgetOverride()
 
 def spending(folder: RunFolder) -> str:
     """Return what a run with a budget has spent, by its account; empty for other runs."""
-    if folder.is_on_store:
-        folder.fetch_files(folder.load())
-    if not (folder.files_path / "budget.jsonl").exists():
-        return ""
-    try:
-        from llm_datagen.llm.cost.spend_file import SpendFile
-    except ModuleNotFoundError:  # where the extra is not installed
-        return ""
-    try:
-        spent, lost, in_flight = SpendFile(folder.files_path).read()
-    except DatagenError as error:
-        return str(error)
+    with folder.kept_files() as files:
+        if not (files / "budget.jsonl").exists():
+            return ""
+        try:
+            from llm_datagen.llm.cost.spend_file import SpendFile
+        except ModuleNotFoundError:  # where the extra is not installed
+            return ""
+        try:
+            spent, lost, in_flight = SpendFile(files).read()
+        except DatagenError as error:
+            return str(error)
     parts = [f"{amount_text(spent)} spent"]
     if any(lost):
         parts.append(f"{amount_text(lost)} of it for calls whose answer never came")

@@ -37,7 +37,8 @@ class WriterConfig(SettingsGroup):
     flush_interval: float = setting(
         1.0,
         check_seconds,
-        "how long a row waits for a flush, at most; a writer with nothing else to do flushes at once",
+        "how long a row waits for a flush, at most; a writer with nothing else to do flushes at once, but not to an "
+        "object store",
         "seconds",
     )
     retry_interval: float = setting(

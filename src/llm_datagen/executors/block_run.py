@@ -87,6 +87,7 @@ class BlockRun:
             self._processing.encoder.encode,
         )
         is_plain, first, last = output.marks is None, output.first, output.last
+        state = processing.state
         settled_before = self._settled
         number = settled_before - 1
         row_id: Id = start
@@ -110,6 +111,8 @@ class BlockRun:
                     row_id, item = found, value
                 else:
                     row_id, item = self._input.named(number, value)
+                if state is not None:
+                    state.begin()
                 if is_batch:
                     result = call([item], ctx)
                     if result.__class__ is list and len(result) == 1:
@@ -139,6 +142,8 @@ class BlockRun:
                     output.last = last
                     settle(row_id, item, result)
                     first, last = output.first, output.last
+                if state is not None:
+                    state.keep()
                 if not number & check_mask:
                     self._settled, self._attempts = number + 1, 0
                     if not self._may_call():

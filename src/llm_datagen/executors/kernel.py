@@ -25,13 +25,9 @@ def run_block(processing: Processing, block: Block, claims: Claims | None = None
     call, ctx = processing.call, processing.ctx
     while True:
         try:
-            if call.batch and (processing.step > 1 or processing.state is not None):
+            if call.batch and processing.step > 1:
                 while (items := run.take_batch()) is not None:
                     run.settle_batch(call(items, ctx))
-            elif processing.state is not None:
-                while (given := run.take_item()) is not None:
-                    row_id, item = given
-                    run.settle_item(row_id, item, call(item, ctx))
             else:
                 run.run_items(call)
             break

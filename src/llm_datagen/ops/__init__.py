@@ -13,33 +13,57 @@ Layout:
     sample.py      Sample
     limit.py       Limit
     dedupe.py      Dedupe
+    near.py        MinHashDedupe
     top.py         TopK
+    best_of.py     Best
+    group.py       GroupBy
+    count.py       Count
+    stats.py       Stats
+    shuffle.py     Shuffle
+    join.py        Join
     best.py        the k best rows, held in the state
     chance.py      chance that is the same in every run
     keys.py        what rows are compared by
+    bands.py       how signatures of near duplicates are cut and compared
+    distinct.py    how many different values there are, about
+    side_table.py  the table of a Join
 """
 
+from llm_datagen.ops.best_of import Best
 from llm_datagen.ops.chat import ToChat, ToPreference
 from llm_datagen.ops.choice import Choose, Split
+from llm_datagen.ops.count import Count
 from llm_datagen.ops.dedupe import Dedupe
 from llm_datagen.ops.fan import Cross, Explode
+from llm_datagen.ops.group import GroupBy
+from llm_datagen.ops.join import Join
 from llm_datagen.ops.limit import Limit
+from llm_datagen.ops.near import MinHashDedupe
 from llm_datagen.ops.rows import Drop, Keep, Rename, Select
 from llm_datagen.ops.sample import Sample
+from llm_datagen.ops.shuffle import Shuffle
+from llm_datagen.ops.stats import Stats
 from llm_datagen.ops.top import TopK
 
 __all__ = [
+    "Best",
     "Choose",
+    "Count",
     "Cross",
     "Dedupe",
     "Drop",
     "Explode",
+    "GroupBy",
+    "Join",
     "Keep",
     "Limit",
+    "MinHashDedupe",
     "Rename",
     "Sample",
     "Select",
+    "Shuffle",
     "Split",
+    "Stats",
     "ToChat",
     "ToPreference",
     "TopK",

@@ -12,7 +12,7 @@ import orjson
 from llm_datagen.config import check_choice
 from llm_datagen.errors import ConfigError, RowDataError
 from llm_datagen.ops.base import BOOKKEEPING, as_columns, as_function, value_of
-from llm_datagen.streams.formats.json_text import dumps
+from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 
 Normalize = Literal["lower", "whitespace"]
 """How texts are made equal first: small letters; white space as one blank, and none at the ends."""
@@ -28,6 +28,8 @@ class RowKey:
         by: columns; None for all, without those that only say where a row comes from.
         key: a function of the row that returns plain data, or its ``module:name``, in place of columns.
         normalize: how texts are made equal first.
+        of_all: whether it may be all columns.
+        name: what the argument with the columns is called.
 
     Raises:
         ConfigError: when both are given, or one is nothing such.
@@ -38,10 +40,15 @@ class RowKey:
         by: str | Sequence[str] | None,
         key: Callable[[Any], Any] | str | None = None,
         normalize: Sequence[str] = (),
+        *,
+        of_all: bool = True,
+        name: str = "by",
     ) -> None:
         if by is not None and key is not None:
-            raise ConfigError("give columns (by=), or a function (key=), not both")
-        self.columns = None if by is None else as_columns("by", by)
+            raise ConfigError(f"give columns ({name}=), or a function (key=), not both")
+        if by is None and key is None and not of_all:
+            raise ConfigError(f"give columns ({name}=), or a function (key=)")
+        self.columns = None if by is None else as_columns(name, by)
         self.function = as_function("key", key)
         self._only = self.columns[0] if self.columns is not None and len(self.columns) == 1 else None
         if isinstance(normalize, str):
@@ -59,7 +66,7 @@ class RowKey:
         elif self.columns is not None:
             found = [value_of(item, column) for column in self.columns]
         elif self.function is not None:
-            found = self.function(item)
+            found = _plain(self.function(item))
         elif isinstance(item, dict):
             found = {name: value for name, value in item.items() if name not in BOOKKEEPING}
         else:
@@ -88,14 +95,40 @@ class RowKey:
         return value
 
 
+def _plain(value: Any) -> Any:
+    """Return what a function gave as a state has it: tuples as lists.
+
+    Raises:
+        RowDataError: when it is no plain data.
+    """
+    if value is None or isinstance(value, str | int):
+        return value
+    try:
+        return loads_exactly(dumps(value))
+    except (TypeError, ValueError) as error:
+        raise RowDataError(f"the function key= must return plain data: {error}") from None
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    """Return data in which numbers that are whole are so in type."""
+    kind = value.__class__
+    if kind is float:
+        return int(value) if value.is_integer() else value
+    if kind is dict:
+        return {name: _with_whole_numbers(each) for name, each in value.items()}
+    return [_with_whole_numbers(each) for each in value] if kind is list else value
+
+
 def digest_of(value: Any) -> str:
     """Return a digest of plain data: of 20 characters, whatever the order of the columns of objects.
+
+    Equal numbers, 1 and 1.0, have one digest.
 
     Raises:
         RowDataError: when it is no plain data.
     """
     try:
-        data = dumps(value, option=orjson.OPT_SORT_KEYS)
+        data = dumps(value if value.__class__ is str else _with_whole_numbers(value), option=orjson.OPT_SORT_KEYS)
     except TypeError as error:
         raise RowDataError(f"what rows are compared by must be plain data: {error}") from None
     return b64encode(blake2b(data, digest_size=_DIGEST_BYTES).digest()).decode()

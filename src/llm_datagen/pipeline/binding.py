@@ -18,7 +18,7 @@ from llm_datagen.config import (
 from llm_datagen.errors import ConfigError
 from llm_datagen.executors.process.pickling import check_operator
 from llm_datagen.operators import FunctionOperator, Operator, as_operator, batch_by_of, operator_name
-from llm_datagen.pipeline.fan_in import check_inputs, merged_beside, stream_beside
+from llm_datagen.pipeline.fan_in import check_inputs, merged_beside
 from llm_datagen.pipeline.fan_out import RoutingOperator, Rule, check_outputs
 from llm_datagen.pipeline.run_files import NodeFiles
 from llm_datagen.pipeline.settings import NodeAloneSettings
@@ -276,4 +276,4 @@ def _as_stream(name: str, value: Any) -> Stream:
 
 def _routed(output: Stream) -> Stream:
     """Return the stream from which several outputs are copied: beside the first of them."""
-    return stream_beside(output, "routed")
+    return StreamFactory.create(output.uri_beside("routed"))

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import BaseOperator, INodeContext
-from llm_datagen.streams import FileStream, Place, Stream, StreamFactory
+from llm_datagen.streams import Place, Stream, StreamFactory
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 
@@ -62,11 +61,4 @@ def check_inputs(node_id: str, inputs: Mapping[Any, Stream]) -> None:
 
 def merged_beside(output: Stream) -> Stream:
     """Return the stream to which the inputs of a node are copied: beside what it writes."""
-    return stream_beside(output, "merged")
-
-
-def stream_beside(output: Stream, ending: str) -> Stream:
-    """Return a stream that lies beside `output`, with `ending` behind its name; relative where that is given so."""
-    protocol = "jsonl" if isinstance(output, FileStream) else "memory"
-    is_as_shown = str(Path(output.shown).absolute()) == output.path
-    return StreamFactory.create(f"{protocol}://{output.shown if is_as_shown else output.path}.{ending}")
+    return StreamFactory.create(output.uri_beside("merged"))

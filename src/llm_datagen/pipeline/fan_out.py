@@ -17,7 +17,8 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.errors.advice import a_kind
 from llm_datagen.operators import BaseOperator, Call, FunctionOperator, INodeContext, operator_name
 from llm_datagen.operators.fingerprint import fingerprint_of, parts_of
-from llm_datagen.streams.ids import ID_FIELD
+from llm_datagen.streams.ids import ID_FIELD, SOURCES_FIELD
+from llm_datagen.streams.rows import Derived
 
 TO_FIELD = "to"
 ROW_FIELD = "row"
@@ -100,8 +101,10 @@ class RoutingOperator(FunctionOperator):
         if row is None:
             return None
         name: Any
+        if isinstance(row, Derived):
+            row = row.as_row()
         if isinstance(row, Route):
-            name, row = row.name, row.row
+            name, row = row.name, row.row.as_row() if isinstance(row.row, Derived) else row.row
         elif self._rule is None:
             raise TypeError(
                 f"{self.name} returned {a_kind(type(row))}, which does not say where it goes: return "
@@ -116,6 +119,8 @@ class RoutingOperator(FunctionOperator):
         tagged = {TO_FIELD: name, ROW_FIELD: row}
         if isinstance(row, dict) and ID_FIELD in row:
             tagged[ID_FIELD] = row[ID_FIELD]  # so that it is attributed to its item
+        if isinstance(row, dict) and SOURCES_FIELD in row:
+            tagged[SOURCES_FIELD] = row[SOURCES_FIELD]  # so that a trace finds them
         return tagged
 
 

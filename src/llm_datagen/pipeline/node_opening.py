@@ -19,6 +19,7 @@ from llm_datagen.streams.dead_letters import dead_letter_abandoned
 from llm_datagen.streams.dispatch_log import DispatchLog, abandoned
 from llm_datagen.streams.recovery import check_recoverable
 from llm_datagen.streams.storage.local import LocalStorage
+from llm_datagen.streams.storage.logs import HasLogs
 from llm_datagen.streams.storage.memory import MemoryStorage
 from llm_datagen.streams.tails import Tails
 
@@ -38,6 +39,12 @@ def check_node(node: Binding) -> bytes | None:
         StreamError: when the output cannot be continued; see `Sink`.
     """
     source, output = node.input, node.output
+    if node.settings["delivery"] != "exactly_once" and isinstance(output.storage, HasLogs):
+        raise ConfigError(
+            f"{node.node_id}: delivery={node.settings['delivery']!r} needs an output that only one process can have "
+            f"open, and an object store has no such files ({output.uri}); write to this machine, or leave "
+            "delivery='exactly_once'"
+        )
     output.check_seal()
     seal = output.read_seal()
     if seal is not None and node.is_finished():

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.operators import BaseOperator, INodeContext
-from llm_datagen.streams import FileStream, StreamFactory
+from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.formats.without_ids import CodecWithoutIds, ReservedColumnCodec
 
 ID_STRIPPER = "export"
@@ -48,12 +48,6 @@ def id_strippers_of(run_state: Mapping[str, Any]) -> list[IdStripper]:
     return [IdStripper(entry["id_column"]) for entry in run_state["nodes"] if is_id_stripper(entry)]
 
 
-def rows_beside(output_uri: str) -> str:
-    """Return the URI of the stream that keeps the ids: beside the output."""
-    output = StreamFactory.create(output_uri)
-    return f"{'jsonl' if isinstance(output, FileStream) else 'memory'}://{output.path}.rows"
-
-
 def with_id_stripper(nodes: list[dict[str, Any]], id_column: str | None) -> list[dict[str, Any]]:
     """Return the nodes of a run state with one behind them that copies the rows of the last one to its output.
 
@@ -65,7 +59,7 @@ def with_id_stripper(nodes: list[dict[str, Any]], id_column: str | None) -> list
         id_column: the column that takes the id; None when none does.
     """
     *before, last = nodes
-    rows_uri = rows_beside(last["output_uri"])
+    rows_uri = StreamFactory.create(last["output_uri"]).uri_beside("rows")
     stripper = {
         **last,
         "node_id": ID_STRIPPER,
@@ -84,6 +78,7 @@ def with_id_stripper(nodes: list[dict[str, Any]], id_column: str | None) -> list
         "id_scheme": "path",  # it names no row
         "follow_input": True,
         "is_root": False,
+        "source_column": None,  # the rows have it
         "id_column": id_column,
     }
     return [*before, {**last, "output_uri": rows_uri, "kept_free": id_column}, stripper]

@@ -56,10 +56,12 @@ class KeptFiles:
             DiskError: when they cannot be fetched.
         """
         is_here = run_state.get(_KEPT_BY) == self._here()
-        self.fetch(run_state)
         for name in COPIED:
             found = self._objects.read(f"{file_names.KEPT}/{name}")
             self._versions[name] = None if found is None else found[1]
+            path = self._path / file_names.KEPT / name
+            if _KEPT_BY in run_state and not (is_here and path.exists()):
+                _put(path, found)
         if is_here:
             return
         if _OWN_FILES in run_state:
@@ -71,24 +73,18 @@ class KeptFiles:
             )
         run_state[_KEPT_BY] = self._here()
 
-    def fetch(self, run_state: dict[str, Any]) -> None:
-        """Have copies here, of those that are newer on the store.
+    def are_here(self, run_state: dict[str, Any]) -> bool:
+        """Return whether the newest ones are in the folder of this machine."""
+        return bool(run_state.get(_KEPT_BY, self._here()) == self._here())
+
+    def fetch_to(self, folder: Path) -> None:
+        """Have the copies in another folder, to look at them. The run may be running, here or elsewhere.
 
         Raises:
             DiskError: when they cannot be fetched.
         """
-        if _KEPT_BY not in run_state:
-            return
-        is_here = run_state[_KEPT_BY] == self._here()
         for name in COPIED:
-            if is_here and (self._path / file_names.KEPT / name).exists():
-                continue
-            found = self._objects.read(f"{file_names.KEPT}/{name}")
-            path = str(self._path / file_names.KEPT / name)
-            if found is None:
-                LOCAL_STORAGE.remove(path)
-            else:
-                LOCAL_STORAGE.replace(path, found[0], sync=False)
+            _put(folder / name, self._objects.read(f"{file_names.KEPT}/{name}"))
 
     def copy(self) -> None:
         """Copy to the store what has changed since the last time. Called when the run state was saved just now.
@@ -131,3 +127,10 @@ class KeptFiles:
     def _here(self) -> str:
         """Return what tells this folder of this machine from others."""
         return hashlib.sha256(f"{machine() or socket.gethostname()} {self._path}".encode()).hexdigest()[:16]
+
+
+def _put(path: Path, found: tuple[bytes, Version] | None) -> None:
+    if found is None:
+        LOCAL_STORAGE.remove(str(path))
+    else:
+        LOCAL_STORAGE.replace(str(path), found[0], sync=False)

@@ -157,8 +157,13 @@ class RunLease:
                 self._put(replace(self._lease, owner=replace(self._lease.owner, control=path)))
 
     def remove(self) -> None:
-        """Remove the lease that nobody holds."""
-        self._objects.remove(file_names.LEASE)
+        """Remove the lease that nobody holds. It is taken for that, so that nobody else takes it meanwhile."""
+        found = self._find()
+        if found is None or found.lease.owner is not None:
+            return
+        lease = replace(found.lease, owner=Owner.of_this_process(), renewed_at=now_text())
+        if self._objects.put_if(file_names.LEASE, lease.dump(), found.version) is not None:
+            self._objects.remove(file_names.LEASE)
 
     # Taking it.
 

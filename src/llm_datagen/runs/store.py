@@ -16,7 +16,9 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -225,14 +227,19 @@ class RunFolder:
             self._kept.begin(run_state)
             self.save(run_state)
 
-    def fetch_files(self, run_state: dict[str, Any]) -> None:
-        """Have what its operators have saved on a store on this machine, to look at it.
+    @contextlib.contextmanager
+    def kept_files(self) -> Iterator[Path]:
+        """Yield a folder with what its operators keep, to look at it: of another machine, copies of what it has saved.
 
         Raises:
-            DiskError: when it cannot be fetched.
+            DiskError: when that cannot be fetched.
         """
-        if self._objects is not None:
-            self._kept.fetch(run_state)
+        if self._objects is None or self._kept.are_here(self.load()):
+            yield self.files_path
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            self._kept.fetch_to(Path(folder))
+            yield Path(folder)
 
     def save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Replace the checkpoint, atomically; on a store, with the run state that is saved next."""

@@ -62,7 +62,7 @@ def abandoned(stream: StreamFiles, position: Position) -> list[Span]:
 
 def forget(stream: StreamFiles, spans: Iterable[Span]) -> None:
     """Record that rows may be handed out again."""
-    if stream.storage.size(stream.dispatched_path) is None:
+    if stream.dispatched_path not in stream.files or stream.storage.size(stream.dispatched_path) is None:
         return
     out = _handed_out(stream)
     for span in spans:
@@ -79,6 +79,8 @@ def _text(sign: str, span: Span) -> bytes:
 
 def _handed_out(stream: StreamFiles) -> Coverage:
     """Return the rows that were handed out, and did not come back."""
+    if stream.dispatched_path not in stream.files:
+        return Coverage()
     lines = (stream.storage.read_all(stream.dispatched_path) or b"").split(b"\n")[:-1]
     is_chained = not lines or lines[0][:1] not in {b"+", b"-"}
     chain, out = ChecksumChain(), Coverage()

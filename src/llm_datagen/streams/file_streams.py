@@ -66,6 +66,11 @@ class FileStream(Stream):
         """The folder that it lies in."""
         return str(Path(self.path).parent)
 
+    def uri_beside(self, ending: str) -> str:
+        """Return the URI of JSON lines beside it, with `ending` behind its name; relative where it is."""
+        is_as_shown = str(Path(self.shown).absolute()) == self.path
+        return f"jsonl://{self.shown if is_as_shown else self.path}.{ending}"
+
     def place_of(self, path: str) -> Place:
         """Return what the file at `path` is, however it is spelled."""
         return type(self.storage).__name__, os.path.realpath(path)
@@ -125,13 +130,21 @@ class FileStream(Stream):
         """
         if self.size() is None or isinstance(self.storage, MemoryStorage):
             return
+        self.refuse_special()
+        if isinstance(self.codec, JsonlCodec) and not (self.is_sealed() or self.storage.size(self.commits_path)):
+            self._refuse_whole_json()
+
+    def refuse_special(self) -> None:
+        """Refuse to read what is no regular file.
+
+        Raises:
+            StreamError: when it is something else.
+        """
         if self._is_special():
             raise StreamError(
                 f"{self.path} is not a regular file (a pipe, a folder, or a device): rows are read at offsets, so that "
                 "a run can go on where it was; write it to a file first, such as with cat > in.jsonl, and give that"
             )
-        if isinstance(self.codec, JsonlCodec) and not (self.is_sealed() or self.storage.size(self.commits_path)):
-            self._refuse_whole_json()
 
     def _is_special(self) -> bool:
         """Return whether what is there is no file with a name of its own: what /dev/stdout is, may differ each time."""

@@ -31,6 +31,8 @@ class StreamFiles:
     storage: Storage
     codec: Codec
     compression: str | None = None
+    flushes_at_once: bool = True
+    """Whether rows that come slowly are written one by one; False: each write costs much, so they wait for others."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -101,6 +103,10 @@ class StreamFiles:
         """What the stream is, however it is spelled: two streams of the same place are the same stream."""
         return self.place_of(self.path)
 
+    def uri_beside(self, ending: str) -> str:
+        """Return the URI of a stream beside it, with `ending` behind its name, for what a node keeps of its rows."""
+        return f"memory://{self.path}.{ending}"
+
     def place_of(self, path: str) -> Place:
         """Return what the file at `path` is, however it is spelled."""
         return type(self.storage).__name__, path
@@ -138,8 +144,9 @@ class StreamFiles:
 
     def remove_leftovers(self) -> None:
         """Remove what a sealed stream no longer needs. A kill between the seal and this leaves it behind."""
-        self.storage.remove(self.commits_path)
-        self.storage.remove(self.dispatched_path)
+        for path in (self.commits_path, self.dispatched_path):
+            if path in self.files:
+                self.storage.remove(path)
 
     def line_place(self, offset: int) -> str:
         """Return the path and the line of the row that begins at byte `offset`, for messages.

@@ -15,9 +15,7 @@ from llm_datagen.errors import StreamChangedError, StreamError
 from llm_datagen.streams.compressed import CompressedStream
 from llm_datagen.streams.coverage import Span
 from llm_datagen.streams.file_streams import FileStream
-from llm_datagen.streams.inputs.arrow_file import ArrowStream
-from llm_datagen.streams.inputs.parquet import ParquetStream
-from llm_datagen.streams.inputs.table import without_columns
+from llm_datagen.streams.inputs.table import TableStream, without_columns
 from llm_datagen.streams.storage.base import Place, Storage
 from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE, ObjectStorage
@@ -32,6 +30,7 @@ class InObjectStore(FileStream):
 
     storage: Storage = OBJECT_STORAGE
     has_tails: ClassVar[bool] = False
+    flushes_at_once = False
 
     def __init__(self, uri: str, *args: Any) -> None:
         ObjectUri.parse(self.address_of(uri))
@@ -47,6 +46,11 @@ class InObjectStore(FileStream):
         """Where the data lies: its address."""
         return self.address_of(self.uri)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths of all files that may belong to the stream: state and dispatch logs are on this machine only."""
+        return self.done_path, self.commits_path, self.errors_path, self.path
+
     def anchor(self) -> None:
         """Do nothing: a URI is not relative to anything."""
 
@@ -54,6 +58,10 @@ class InObjectStore(FileStream):
     def spill_folder(self) -> str | None:
         """The folder of this machine for temporary files."""
         return tempfile.gettempdir()
+
+    def uri_beside(self, ending: str) -> str:
+        """Return the address of JSON lines beside it, with `ending` behind its name."""
+        return f"{self.path}.{ending}.jsonl"
 
     def place_of(self, path: str) -> Place:
         """Return what the file at `path` is: it has no other spelling."""
@@ -131,7 +139,7 @@ class CompressedObjectStream(InObjectStore, CompressedStream):
         self._compression()
 
 
-class TableInObjectStore(InObjectStore):
+class TableInObjectStore(InObjectStore, TableStream):
     """What tables in object stores have in common. Only the parts that are wanted are downloaded."""
 
     @staticmethod
@@ -139,21 +147,20 @@ class TableInObjectStore(InObjectStore):
         """Return the address of the object, without the columns to read."""
         return without_columns(uri)
 
-
-class ParquetObjectStream(TableInObjectStore, ParquetStream):
-    """A Parquet file in an object store. It is only read."""
-
     def check_path(self) -> None:
         """Refuse to write."""
-        ParquetStream.check_path(self)
+        TableStream.check_path(self)
 
 
-class ArrowObjectStream(TableInObjectStore, ArrowStream):
-    """An Arrow IPC file in an object store. It is only read."""
+_classes: dict[type[TableStream], type[TableInObjectStore]] = {}
 
-    def check_path(self) -> None:
-        """Refuse to write."""
-        ArrowStream.check_path(self)
+
+def table_in_object_store(table: type[TableStream]) -> type[TableInObjectStore]:
+    """Return the class of the streams of a format of tables that lie in object stores."""
+    if table not in _classes:
+        about = {"__doc__": f"A {table.__name__} in an object store.", "__module__": __name__}
+        _classes[table] = type(f"{table.__name__}InObjectStore", (TableInObjectStore, table), about)
+    return _classes[table]
 
 
 def _content(fingerprint: dict[str, Any]) -> tuple[Any, Any]:

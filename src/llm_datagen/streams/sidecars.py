@@ -44,7 +44,9 @@ def check_neighbours(stream: StreamFiles) -> None:
             raise StreamExistsError(
                 f"{stream.path} is where the {what} of {owner} lie, a stream of another run; choose another path"
             )
-        check_beside(stream, f"{stream.path}{ending}", what)
+        beside = f"{stream.path}{ending}"
+        if beside in stream.files:
+            check_beside(stream, beside, what)
 
 
 def check_beside(stream: StreamFiles, path: str, what: str) -> None:

@@ -85,17 +85,19 @@ class Sink:
         """What adds the tails of the source to each commit; set by whoever reads a source as it is."""
         if stream.storage.size(stream.path) is None:  # what is refused makes no file
             check_recoverable(stream, source)
+        # The log is opened first: where it lies in a storage that keeps nobody out, it notices who begins after that.
+        self._log = CommitLog(stream.storage, stream.commits_path, source, sync=fsync == "flush")
         self._file: AppendFile | None = stream.storage.open_append(stream.path)
         try:
             self._refuse_sealed()  # again, now that nobody else can seal it
-            self._log = CommitLog(stream.storage, stream.commits_path, source, sync=fsync == "flush")
-            self.position = self._recover(source)
+            self.position = check_recoverable(stream, source)
             self._begun = self.position.bytes
             if keeps_state:
                 from llm_datagen.streams.state.store import StateStore
 
                 self.state = StateStore(stream, self.position.marks.get(STATE))
             self._log.start(self.position)
+            self._cut()  # from here on, it is this writer's
             self.encoder: Encoder = stream.codec.encoder(self._head())
         except BaseException:
             if self.state is not None:
@@ -108,16 +110,15 @@ class Sink:
         if stream.is_sealed():
             raise StreamSealedError(f"{stream.uri} has ended ({stream.done_path} is there); unseal() it to write more")
 
-    def _recover(self, source: str) -> Position:
-        stream = self.stream
+    def _cut(self) -> None:
+        """Cut the data and the dead letters to what was committed: the rest is the torn tail of a flush."""
+        stream, length = self.stream, self.position.bytes
         assert self._file is not None
-        position = check_recoverable(stream, source)
-        if (
-            stream.storage.size(stream.path) or 0
-        ) > position.bytes:  # the torn tail of a flush that was never committed
-            self._file.truncate(position.bytes)
-        self._cut_dead_letters(position.errors_bytes)
-        return position
+        if isinstance(self._file, GrowingFile):
+            self._file.take(length, self._log.confirm)
+        elif (stream.storage.size(stream.path) or 0) > length:
+            self._file.truncate(length)
+        self._cut_dead_letters(self.position.errors_bytes)
 
     def _cut_dead_letters(self, length: int) -> None:
         """Cut the dead letters to what was committed."""
@@ -289,15 +290,17 @@ class Sink:
     def _finish_files(self) -> None:
         """Have the files in their last form, where a storage has another one for those that grow."""
         if isinstance(self._file, GrowingFile):
-            self._file.finish(self.position.crc, self._log.confirm)
+            self._file.finish(self.position.crc)
         if self.position.errors_bytes:
             dead_letters = self._open_dead_letters()
             if isinstance(dead_letters, GrowingFile):
-                dead_letters.finish(None, self._log.confirm)
+                dead_letters.finish(None)
 
     def _open_dead_letters(self) -> AppendFile:
         if self._dead_letters is None:
-            self._dead_letters = self.stream.storage.open_append(self.stream.errors_path)
+            file = self._dead_letters = self.stream.storage.open_append(self.stream.errors_path)
+            if isinstance(file, GrowingFile):
+                file.take(self.position.errors_bytes, self._log.confirm)
         return self._dead_letters
 
     def _sync_dead_letters(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -45,7 +46,8 @@ def chosen(path: str, schema: Any, columns: Sequence[str] | None) -> list[str]:
     """
     if columns is None:
         return list(schema.names)
-    if missing := [name for name in columns if name not in schema.names]:
+    there = set(schema.names)
+    if missing := [name for name in columns if name not in there]:
         raise StreamError(f"{path} has no column {missing[0]!r}; it has {', '.join(map(repr, schema.names))}")
     return list(columns)
 
@@ -85,8 +87,7 @@ class RowMaker:
 
     def __init__(self, schema: Any, path: str) -> None:
         pa = arrow()
-        names = schema.names
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        if twice := sorted(name for name, count in Counter(schema.names).items() if count > 1):
             raise StreamError(f"{path} has two columns {twice[0]!r}, and a row has one; rename one of them")
         for field in schema:
             check_type(field.type, field.name, path)

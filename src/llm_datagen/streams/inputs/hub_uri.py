@@ -7,7 +7,6 @@ from typing import NamedTuple, Self
 from urllib.parse import unquote
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.streams.formats.patterns import has_magic
 
 PREFIX = "hf://"
 
@@ -78,8 +77,3 @@ class HubUri(NamedTuple):
     def place(self) -> str:
         """The data set, as an address."""
         return f"{PREFIX}datasets/{self.repository}"
-
-    @property
-    def is_pattern(self) -> bool:
-        """Whether the path is a pattern."""
-        return has_magic(self.path)

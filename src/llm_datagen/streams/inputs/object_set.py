@@ -19,7 +19,7 @@ from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 from llm_datagen.streams.stream import Stream
 
-_PIECES = re.compile(r"\.\w+\.parts/")
+_PIECES = re.compile(r"\.parts/(?:head|probe-\w+|\d{20}-\w+)$")
 
 
 def is_object_set(uri: str) -> bool:
@@ -102,6 +102,11 @@ class ObjectFileSet(FileSet):
     def is_changed(self, stream: Stream, known: list[Any]) -> bool:
         """Return whether an object is another one than it was."""
         return self.known_of(stream) != known
+
+    def is_changed_now(self, stream: Stream, known: list[Any]) -> bool:
+        """Return whether an object that is about to be read is not the one that was listed."""
+        found = OBJECT_STORAGE.find(stream.path)
+        return found is None or [found.size, _version(found)] != known
 
     def _found(self) -> list[str]:
         bucket, _ = OBJECT_STORAGE.bucket_and_key(f"{self._place}/-")

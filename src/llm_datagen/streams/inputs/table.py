@@ -91,7 +91,7 @@ class TableStream(FileStream):
 
         Raises:
             StreamError: when it is no such table, is damaged, or has columns that rows cannot hold.
-            MissingExtraError: when the library that reads it is not installed.
+            ConfigError: when the library that reads it is not installed.
         """
 
     def check_source(self) -> None:
@@ -101,6 +101,7 @@ class TableStream(FileStream):
             StreamError: when it is not.
         """
         if self.size() is not None:
+            self.refuse_special()
             self.open_table().close()
 
     def check_path(self) -> None:

@@ -35,6 +35,8 @@ def encode_key(key: Key) -> bytes:
 
 def decode_key(data: bytes) -> Key:
     """Return the key that `encode_key` has encoded."""
+    if data[:1] == _TEXT and data.index(_END) == len(data) - 2 and data.count(b"\x00") == 2:  # most of them
+        return data[1:-2].decode()
     parts: list[KeyPart] = []
     at = 0
     while at < len(data):

@@ -49,12 +49,20 @@ class AppendFile(Protocol):
 class GrowingFile(Protocol):
     """An `AppendFile` that lies elsewhere while it grows, and is put in its place when it has ended."""
 
-    def finish(self, crc: int | None, confirm: Callable[[], None]) -> None:
+    def take(self, length: int, confirm: Callable[[], None]) -> None:
+        """Go on at `length`, as the writer that a log says. What lies behind it no longer counts.
+
+        Args:
+            length: bytes of the file that are committed.
+            confirm: raises when another writer has begun since; called before anything is done that would be in the
+                way of that one.
+        """
+
+    def finish(self, crc: int | None) -> None:
         """Put it in its place, whole. May be called again by a later process, when it was cut short.
 
         Args:
             crc: the CRC-32 that it must have; None compares nothing.
-            confirm: raises when this writer may no longer do it.
         """
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -22,6 +24,8 @@ Version = dict[str, str]
 _CHUNK_BYTES = 8 << 20
 _CHUNKS = 3
 _TOGETHER = 500
+_READERS = 8
+_AHEAD_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,10 @@ class Patience:
     seconds: float = 1.0
 
 
+PATIENCE = Patience()
+"""How long all requests are repeated, unless said otherwise."""
+
+
 class Found(NamedTuple):
     """An object that is there.
 
@@ -47,6 +55,20 @@ class Found(NamedTuple):
 
     size: int
     version: Version
+
+
+class Range(NamedTuple):
+    """Bytes of an object.
+
+    Attributes:
+        key: the object.
+        begin: the first byte.
+        end: the byte after the last one.
+    """
+
+    key: str
+    begin: int
+    end: int
 
 
 class Bucket:
@@ -61,7 +83,7 @@ class Bucket:
     def __init__(self, client: ObjectStore, name: str, patience: Patience | None = None) -> None:
         self._client = client
         self.name = name
-        self._patience = patience or Patience()
+        self._patience = patience or PATIENCE
 
     def find(self, key: str) -> Found | None:
         """Return size and version of an object; None when there is none."""
@@ -125,6 +147,25 @@ class Bucket:
                 f"{self.name}/{key} was replaced while it was read; restore the object, or start afresh with "
                 "if_exists='overwrite'"
             ) from None
+
+    def read_all(self, wanted: Iterable[Range]) -> Iterator[bytes]:
+        """Yield the bytes of each of these ranges, in their order; some are asked for at the same time.
+
+        Raises:
+            FileNotFoundError: when an object is not there.
+        """
+        coming: deque[tuple[int, Future[bytes]]] = deque()
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="object-store") as pool:
+            try:
+                for one in wanted:
+                    while coming and (len(coming) >= 2 * _READERS or sum(size for size, _ in coming) >= _AHEAD_BYTES):
+                        yield coming.popleft()[1].result()
+                    coming.append((one.end - one.begin, pool.submit(self.read, *one)))
+                while coming:
+                    yield coming.popleft()[1].result()
+            finally:
+                for _, left in coming:
+                    left.cancel()
 
     def put(self, key: str, data: bytes) -> None:
         """Put an object, in place of the one that is there."""

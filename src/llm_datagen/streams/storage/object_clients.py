@@ -22,31 +22,41 @@ _ENDPOINTS = (
     "AZURE_ENDPOINT",
     "GOOGLE_BASE_URL",
 )
-_RETRIES = 6
-_clients: dict[tuple[str, str, int], ObjectStore] = {}
+RETRIES = 6
+"""How often a client repeats a request by itself, at most."""
+
+REQUEST_SECONDS = 120.0
+"""How long a request may take; it is repeated for half of that."""
+
+_clients: dict[tuple[str, str, float, int], ObjectStore] = {}
 _lock = threading.Lock()
 
 
-def client_of(scheme: str, bucket: str) -> ObjectStore:
+def client_of(scheme: str, bucket: str, seconds: float = REQUEST_SECONDS) -> ObjectStore:
     """Return the client of a bucket. When the environment has changed, it is another one. Any thread may call it.
+
+    Args:
+        scheme: the protocol.
+        bucket: the bucket.
+        seconds: how long a request may take; it is repeated for half of that.
 
     Raises:
         ConfigError: when the library is not installed, or the environment lacks something.
     """
     of_stores = hash(frozenset(item for item in os.environ.items() if item[0].startswith(_PREFIXES)))
-    key = scheme, bucket, of_stores
+    key = scheme, bucket, seconds, of_stores
     with _lock:
         if key not in _clients:
-            _clients[key] = _new_client(scheme, bucket)
+            _clients[key] = _new_client(scheme, bucket, seconds)
         return _clients[key]
 
 
-def _new_client(scheme: str, bucket: str) -> ObjectStore:
+def _new_client(scheme: str, bucket: str, seconds: float) -> ObjectStore:
     try:
         from obstore import store
     except ImportError:
         raise ConfigError(f"{scheme}:// needs obstore: pip install 'llm-datagen[remote]'") from None
-    options: dict[str, Any] = {"client_options": _client_options(), "retry_config": _retry_config()}
+    options: dict[str, Any] = {"client_options": _client_options(seconds), "retry_config": _retry_config(seconds / 2)}
     try:
         if scheme == "s3":
             return store.S3Store(bucket, **options, **_profile())
@@ -58,14 +68,14 @@ def _new_client(scheme: str, bucket: str) -> ObjectStore:
         raise ConfigError(f"{scheme}://{bucket}: the environment does not say how to reach it: {why}") from None
 
 
-def _client_options() -> dict[str, Any]:
+def _client_options(seconds: float) -> dict[str, Any]:
     plain = any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
-    return {"timeout": timedelta(minutes=2), "connect_timeout": timedelta(seconds=10), "allow_http": plain}
+    return {"timeout": timedelta(seconds=seconds), "connect_timeout": timedelta(seconds=10), "allow_http": plain}
 
 
-def _retry_config() -> dict[str, Any]:
+def _retry_config(seconds: float) -> dict[str, Any]:
     backoff = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2}
-    return {"max_retries": _RETRIES, "retry_timeout": timedelta(minutes=1), "backoff": backoff}
+    return {"max_retries": RETRIES, "retry_timeout": timedelta(seconds=seconds), "backoff": backoff}
 
 
 def _profile() -> dict[str, Any]:

@@ -9,6 +9,9 @@ from llm_datagen.streams.storage.object_clients import client_of
 from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 
+_SECONDS = 10.0
+"""How long a request may take: less than a lease is good."""
+
 _ONCE = Patience(tries=1)
 """The client repeats a request for some seconds; who waits for longer has to do something meanwhile."""
 
@@ -26,7 +29,8 @@ class ObjectFolder:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._where = ObjectUri.parse(uri)
-        self._bucket = Bucket(client_of(self._where.scheme, self._where.bucket), self._where.place, _ONCE)
+        client = client_of(self._where.scheme, self._where.bucket, _SECONDS)
+        self._bucket = Bucket(client, self._where.place, _ONCE)
 
     def read(self, name: str) -> tuple[bytes, Version] | None:
         """Return what an object holds, and its version; None when there is none.

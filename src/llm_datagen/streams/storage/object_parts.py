@@ -11,7 +11,8 @@ head is not what the writer has read. So what a writer puts that was left behind
 where the head says that another one writes. A piece counts if and only if it begins where the one before it ends, and
 is of the writer that the head names for its first byte.
 
-A file without a head is the object at its key. So is one whose head names only the writer ``""``.
+A file without a head is the object at its key. So is one whose head names only the writer ``""``. Seals and commit logs
+are put whole, always, so nobody looks for their heads.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from llm_datagen.streams.storage.bucket import Bucket, Version
 FORMAT = 1
 WHOLE = ""
 """The writer of what is in the object at the key."""
+
+
+PUT_WHOLE = (".done", ".commits")
+"""What the keys of files end with that are never appended to."""
 
 
 def folder_of(key: str) -> str:
@@ -69,7 +74,7 @@ class Head:
         Raises:
             StreamCorruptError: when it cannot be read.
         """
-        found = bucket.get(head_of(key))
+        found = None if key.endswith(PUT_WHOLE) else bucket.get(head_of(key))
         if found is None:
             return None
         data, version = found

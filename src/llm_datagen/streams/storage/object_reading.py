@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 
 from llm_datagen.errors import StreamMissingError
-from llm_datagen.streams.storage.bucket import Bucket, Found, Version
+from llm_datagen.streams.storage.bucket import Bucket, Found, Range, Version
 from llm_datagen.streams.storage.object_parts import Chain, Head, Piece
 
 FIRST_BYTES = 64 * 1024
@@ -19,7 +19,8 @@ class ObjectReadFile:
     """A file that is open for reading. See `ReadFile`.
 
     An object is read as it was when it was opened; one that was replaced since is an error. Of a file that is being
-    written, pieces are looked for when a read or `size` needs them.
+    written, nothing is read ahead, and the head is read again before bytes that nobody has asked for yet: whoever asks
+    for bytes knows that they are committed, so they stay; what lies behind them may be what a dead writer has left.
 
     Args:
         bucket: where it lies.
@@ -37,12 +38,14 @@ class ObjectReadFile:
         self._buffer = b""
         self._at = 0  # of the buffer, in the file
         self._ahead = FIRST_BYTES
+        self._checked = 0  # the bytes of pieces that were asked for, so that they are there to stay
         self._open()
 
     def _open(self) -> None:
         """Find out whether it is an object or pieces."""
         head = Head.read(self._bucket, self._key)
         self._chain = self._whole = None
+        self._buffer = b""  # what was not committed may be another writer's by now
         if head is not None and not head.is_whole:
             self._chain = Chain(self._bucket, self._key, head)
             self._chain.grow()
@@ -78,8 +81,10 @@ class ObjectReadFile:
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset`; fewer only at the end of the file."""
-        if offset + length > self._known_size() and self._chain is not None:
+        if self._chain is not None and offset + length > self._checked:
+            # What nobody has asked for yet may not be committed: another writer may put other bytes in its place.
             self._look()
+            self._checked = max(self._checked, min(offset + length, self._known_size()))
         end = min(offset + length, self._known_size())
         if end <= offset:
             return b""
@@ -88,13 +93,13 @@ class ObjectReadFile:
         return self._buffer[offset - self._at : end - self._at]
 
     def _fill(self, offset: int, end: int) -> None:
-        """Have the bytes from `offset` to `end` in the buffer, and more when reading goes forward."""
+        """Have the bytes from `offset` to `end` in the buffer, and more of an object when reading goes forward."""
         held_end = self._at + len(self._buffer)
         goes_on = bool(self._buffer) and self._at <= offset <= held_end
         self._ahead = min(self._ahead * 4, MOST_BYTES) if goes_on else FIRST_BYTES
         kept = self._buffer[offset - self._at :] if goes_on else b""
         begin = offset + len(kept)
-        ahead = min(max(end, begin + self._ahead), self._known_size())
+        ahead = end if self._chain is not None else min(max(end, begin + self._ahead), self._known_size())
         self._buffer, self._at = kept + self._fetch(begin, ahead), offset
 
     def _fetch(self, begin: int, end: int) -> bytes:
@@ -119,10 +124,11 @@ class ObjectReadFile:
         if self._whole is not None:
             return self._bucket.read(self._key, begin, end, self._whole.version)
         assert self._chain is not None
-        return b"".join(
-            self._bucket.read(piece.key, max(begin, piece.begin) - piece.begin, min(end, piece.end) - piece.begin)
+        wanted = [
+            Range(piece.key, max(begin, piece.begin) - piece.begin, min(end, piece.end) - piece.begin)
             for piece in pieces_between(self._chain.pieces, begin, end)
-        )
+        ]
+        return self._bucket.read(*wanted[0]) if len(wanted) == 1 else b"".join(self._bucket.read_all(wanted))
 
     def _gone(self) -> StreamMissingError:
         return StreamMissingError(

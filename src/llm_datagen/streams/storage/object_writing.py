@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 
 from llm_datagen.errors import StreamChangedError, StreamCorruptError, StreamTakenOverError
-from llm_datagen.streams.storage.bucket import Bucket, Version
+from llm_datagen.streams.storage.bucket import Bucket, Range, Version
 from llm_datagen.streams.storage.object_parts import (
     WHOLE,
     Chain,
@@ -50,6 +50,12 @@ class ObjectAppendFile:
         self._head = self._opened()
         self._end = self._size()
         self._writer = ""
+        self._confirm: Callable[[], None] | None = None
+
+    def take(self, length: int, confirm: Callable[[], None]) -> None:
+        """Go on at `length`, as the writer that the log says; `confirm` raises when it is another one by now."""
+        self._confirm = confirm
+        self._end, self._writer = length, ""
 
     def _opened(self) -> Head:
         """Return the head of the file; make it when there is no such file."""
@@ -77,20 +83,40 @@ class ObjectAppendFile:
             DiskError: when the store refuses it.
         """
         if not self._writer:
-            writer = new_writer()
-            self._put_head(self._head.with_turn(writer, self._end))
-            self._writer = writer
+            self._begin_turn()
         for at in range(0, len(data), _PIECE_BYTES):
             some = data[at : at + _PIECE_BYTES]
             if self._bucket.put_if(piece_of(self._key, self._end, self._writer), some, None) is None:
                 raise taken_over(self._bucket, self._key)
             self._end += len(some)
 
-    def _put_head(self, turns: tuple[Turn, ...]) -> None:
-        version = self._bucket.put_if(head_of(self._key), dump_turns(turns), self._head.version or None)
-        if version is None:
-            raise taken_over(self._bucket, self._key)
-        self._head = Head(turns, version)
+    def _begin_turn(self) -> None:
+        """Add this writer to the head."""
+        writer = new_writer()
+        self._put_head(lambda head: head.with_turn(writer, self._end))
+        self._writer = writer
+
+    def _put_head(self, turns_of: Callable[[Head], tuple[Turn, ...]]) -> None:
+        """Put another head in place of the one that was read.
+
+        One that was succeeded, and does not know it, may have been faster. So when the head is another one, it is read
+        again, and this writer goes on if it can still confirm *after that* that nobody has succeeded it: whoever does
+        so from then on changes the head that was read, and the put is refused.
+
+        Raises:
+            StreamTakenOverError: when another writer goes on with the file.
+        """
+        while True:
+            turns = turns_of(self._head)
+            version = self._bucket.put_if(head_of(self._key), dump_turns(turns), self._head.version or None)
+            if version is not None:
+                self._head = Head(turns, version)
+                return
+            head = None if self._confirm is None else Head.read(self._bucket, self._key)
+            if self._confirm is None or head is None:
+                raise taken_over(self._bucket, self._key)
+            self._confirm()
+            self._head = head
 
     def truncate(self, length: int) -> None:
         """Cut the file to `length` bytes: what is appended next goes there, and what lies behind no longer counts."""
@@ -103,12 +129,11 @@ class ObjectAppendFile:
     def begin_sync(self, offset: int, length: int) -> None:
         """Do nothing."""
 
-    def finish(self, crc: int | None, confirm: Callable[[], None]) -> None:
+    def finish(self, crc: int | None) -> None:
         """Put the file together: one object at its key, which is there when it is whole, and not before.
 
         Args:
             crc: the CRC-32 that it must have; None compares nothing.
-            confirm: raises when this writer may no longer do it; called before the object is put.
 
         Raises:
             StreamCorruptError: when the checksum differs.
@@ -124,33 +149,37 @@ class ObjectAppendFile:
                 "written: somebody else has removed some; start afresh with if_exists='overwrite'"
             )
         if self._end > _COPY_BYTES:
-            self._bucket.put_pieces(self._key, self._checked(chain, crc, confirm))
+            self._bucket.put_pieces(self._key, self._checked(chain, crc))
         else:
-            self._bucket.put(self._key, b"".join(self._checked(chain, crc, confirm)))
+            self._bucket.put(self._key, b"".join(self._checked(chain, crc)))
         found = self._bucket.find(self._key)
         if found is None or found.size != self._end:
             raise StreamChangedError(
                 f"{self._bucket.name}/{self._key} has {found and found.size} bytes, and {self._end} were put there: "
                 "somebody else has changed it meanwhile; resume, and it is put there again"
             )
-        self._put_head((Turn(WHOLE, 0),))
+        self._put_head(lambda _: (Turn(WHOLE, 0),))
         self._writer = ""
 
-    def _checked(self, chain: Chain, crc: int | None, confirm: Callable[[], None]) -> Iterator[bytes]:
-        """Yield the bytes of a chain; at their end, raise when they are not what they must be."""
+    def _checked(self, chain: Chain, crc: int | None) -> Iterator[bytes]:
+        """Yield the bytes of a chain; at their end, raise when they are not what they must be, or not ours to put."""
         found = 0
-        for piece in chain.pieces:
-            for begin in range(piece.begin, min(piece.end, self._end), _COPY_BYTES):
-                end = min(begin + _COPY_BYTES, piece.end, self._end)
-                data = self._bucket.read(piece.key, begin - piece.begin, end - piece.begin)
-                found = zlib.crc32(data, found)
-                yield data
+        for data in self._bucket.read_all(self._ranges(chain)):
+            found = zlib.crc32(data, found)
+            yield data
         if crc is not None and found != crc:
             raise StreamCorruptError(
                 f"{self._bucket.name}/{self._key}: the checksum of its pieces is {found:08x}, and {crc:08x} was "
                 "committed: some were changed; start afresh with if_exists='overwrite'"
             )
-        confirm()
+        if self._confirm is not None:
+            self._confirm()
+
+    def _ranges(self, chain: Chain) -> Iterator[Range]:
+        for piece in chain.pieces:
+            length = min(piece.end, self._end) - piece.begin
+            for begin in range(0, length, _COPY_BYTES):
+                yield Range(piece.key, begin, min(begin + _COPY_BYTES, length))
 
     def close(self) -> None:
         """Do nothing: nobody was shut out."""

@@ -7,15 +7,17 @@ that is appended to is made of pieces until `ObjectAppendFile.finish` puts it to
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from llm_datagen.errors import StreamError
-from llm_datagen.streams.storage.bucket import Bucket, Found, Version
+from llm_datagen.streams.storage.bucket import Bucket, Found
 from llm_datagen.streams.storage.object_clients import client_of
-from llm_datagen.streams.storage.object_parts import Chain, Head, folder_of, head_of
+from llm_datagen.streams.storage.object_parts import PUT_WHOLE, Chain, Head, folder_of, head_of
 from llm_datagen.streams.storage.object_reading import ObjectReadFile
 from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.object_writing import ObjectAppendFile, ObjectLog, new_writer
+
+_CHAINS = 32
 
 
 def connect(uri: ObjectUri) -> Bucket:
@@ -34,6 +36,7 @@ class ObjectStorage:
         self._connect = connect
         self._lock = threading.Lock()
         self._able: set[str] = set()
+        self._chains: dict[str, Chain] = {}
 
     def bucket_and_key(self, path: str) -> tuple[Bucket, str]:
         """Return the bucket of a path, and the key in it.
@@ -51,8 +54,20 @@ class ObjectStorage:
         if head is None or head.is_whole:
             found = bucket.find(key)
             return None if found is None else found.size
-        chain = Chain(bucket, key, head)
+        return self._end_of_pieces(bucket, key, head)
+
+    def _end_of_pieces(self, bucket: Bucket, key: str, head: Head) -> int:
+        """Return where the pieces of a file end. Those that were found before are not listed again."""
+        path = f"{bucket.name}/{key}"
+        with self._lock:
+            chain = self._chains.pop(path, None)  # nobody else has it meanwhile
+        if chain is None or chain.head.version != head.version:
+            chain = Chain(bucket, key, head)
         chain.grow()
+        with self._lock:
+            self._chains[path] = chain
+            while len(self._chains) > _CHAINS:
+                del self._chains[next(iter(self._chains))]
         return chain.end
 
     def find(self, path: str) -> Found | None:
@@ -101,36 +116,10 @@ class ObjectStorage:
         bucket, key = self.bucket_and_key(path)
         bucket.put(key, data)
 
-    def read_version(self, path: str) -> tuple[bytes, Version] | None:
-        """Return a whole small file with its version, for `replace_version`; None when there is no such file."""
-        bucket, key = self.bucket_and_key(path)
-        return bucket.get(key)
-
-    def replace_version(self, path: str, data: bytes, version: Version | None) -> Version | None:
-        """Put `data` in place of a version of the file. Return the new version; None when another one is there.
-
-        Args:
-            path: the file.
-            data: its content, which must differ from what any other writer may put there.
-            version: what is to be replaced; None: nothing, there must be no such file.
-
-        Raises:
-            StreamError: when the store has no conditional puts.
-        """
-        self.check_conditional_puts(path)
-        bucket, key = self.bucket_and_key(path)
-        return bucket.put_if(key, data, version)
-
-    def list(self, folder: str) -> Iterator[tuple[str, Found]]:
-        """Yield path, size and version of all objects below a folder, such as ``s3://bucket/in``."""
-        uri = ObjectUri.parse(folder)
-        for key, found in self._connect(uri).list(uri.key):
-            yield f"{uri.place}/{key}", found
-
     def remove(self, path: str) -> None:
         """Remove the file if it is there, with its pieces."""
         bucket, key = self.bucket_and_key(path)
-        keys = [found for found, _ in bucket.list(folder_of(key))]
+        keys = [] if key.endswith(PUT_WHOLE) else [found for found, _ in bucket.list(folder_of(key))]
         if keys:
             bucket.delete([head_of(key)])  # first: without it, the pieces are nothing
             bucket.delete([found for found in keys if found != head_of(key)])

@@ -1,0 +1,166 @@
+"""Bad weather between a run and its object store: what passes is repeated, what stays ends the run, nothing is lost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from llm_datagen import DatagenError, FatalError, StreamChangedError, UnifiedPipeline
+from llm_datagen.streams.storage import bucket, object_clients
+from llm_datagen.streams.storage.bucket import Patience
+from llm_datagen.streams.storage.objects import OBJECT_STORAGE
+
+from ..kit.s3 import ENVIRONMENT, Fault, S3Bucket, lost_answer, reset, short, status
+from ..kit.support import Bench, numbered
+
+ROWS = numbered(40)
+SECRETS = (ENVIRONMENT["AWS_SECRET_ACCESS_KEY"], ENVIRONMENT["AWS_ACCESS_KEY_ID"] + "/", "AKIA-secret")
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bucket, "PATIENCE", Patience(tries=3, seconds=0.01))
+    monkeypatch.setattr(object_clients, "RETRIES", 1)
+    monkeypatch.setattr(object_clients, "_clients", {})
+
+
+def rows_of(data: bytes | None) -> list[dict[str, Any]]:
+    assert data is not None
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def pipeline_of(s3: S3Bucket, bench: Bench, operator: Any = None, batch: int = 10) -> UnifiedPipeline:
+    return bench.pipeline(
+        [operator or (lambda row: {"n": row["n"]})],
+        input_uri=s3.uri("in.jsonl"),
+        output_uri=s3.uri("out.jsonl"),
+        writer_config={"flush_batch_size": batch},
+        batch_size=batch,
+    )
+
+
+def give(s3: S3Bucket, rows: list[Any] = ROWS) -> None:
+    s3.put("in.jsonl", b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+
+
+def check_output(s3: S3Bucket, rows: list[Any] = ROWS) -> None:
+    assert sorted(row["n"] for row in rows_of(s3.get("out.jsonl"))) == [row["n"] for row in rows]
+    assert {key for key in s3.all_keys() if key.startswith("out")} == {"out.jsonl", "out.jsonl.done"}
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize(
+    ("method", "key", "fault", "times"),
+    [
+        ("GET", "/in.jsonl", status(503, "SlowDown"), 3),
+        ("GET", "/in.jsonl", status(500, "InternalError"), 1),
+        ("GET", "/in.jsonl", reset, 2),
+        ("GET", "/in.jsonl", short, 2),
+        ("HEAD", "/in.jsonl", reset, 1),
+        ("PUT", ".parts/0", status(503, "SlowDown"), 3),
+        ("PUT", ".parts/0", reset, 1),
+        ("PUT", ".parts/0", lost_answer, 2),
+        ("PUT", ".parts/head", lost_answer, 2),
+        ("PUT", ".commits", lost_answer, 2),
+        ("PUT", ".commits", status(500, "InternalError"), 2),
+        ("PUT", "/out.jsonl.done", lost_answer, 1),
+        ("POST", "", lost_answer, 1),
+        ("GET", ".parts/0", short, 2),
+        ("DELETE", "", status(503, "SlowDown"), 2),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_what_passes_by_itself_is_not_noticed(
+    s3: S3Bucket, bench: Bench, method: str, key: str, fault: Fault, times: int
+) -> None:
+    give(s3)
+    s3.server.fail(method, key, fault, times=times)
+    pipeline_of(s3, bench).run()
+    check_output(s3)
+
+
+def _text_of(error: BaseException) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(error))
+
+
+def check_no_secrets(s3: S3Bucket, bench: Bench, *more: str) -> None:
+    texts = [path.read_bytes() for path in bench.folder.rglob("*") if path.is_file()]
+    texts += [s3.get(key) or b"" for key in s3.all_keys()]
+    for text in [*texts, *(one.encode() for one in more)]:
+        for secret in SECRETS:
+            assert secret.encode() not in text
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize(
+    ("method", "key", "fault", "said"),
+    [
+        ("PUT", ".commits", status(400, "ExpiredToken"), "the store refuses the credentials .*ExpiredToken"),
+        ("PUT", ".parts/0", status(403, "AccessDenied"), "the store refuses the credentials .*AccessDenied"),
+        ("GET", "/in.jsonl", status(400, "ExpiredToken"), "the store refuses the credentials .*ExpiredToken"),
+        ("PUT", ".parts/0", reset, "cannot be reached"),
+        ("GET", "/in.jsonl", short, "less than what was asked for"),
+    ],
+)
+def test_what_stays_ends_the_run_which_goes_on_when_it_is_mended(
+    s3: S3Bucket, bench: Bench, method: str, key: str, fault: Fault, said: str
+) -> None:
+    give(s3)
+
+    def at_the_middle(row: Any) -> Any:
+        if row["n"] == 20 and not broken:
+            broken.append(True)
+            s3.server.fail(method, key, fault, times=1000)
+        return {"n": row["n"]}
+
+    broken: list[bool] = [True] if "in.jsonl" in key else []
+    if broken:
+        s3.server.fail(method, key, fault, times=1000)
+    with pytest.raises(DatagenError, match=said) as caught:
+        pipeline_of(s3, bench, at_the_middle).create("job").run()
+    s3.server.begin()
+    check_no_secrets(s3, bench, _text_of(caught.value))
+    pipeline_of(s3, bench, at_the_middle).create("job", if_exists="resume").run()
+    check_output(s3)
+
+
+def test_an_object_that_is_replaced_between_two_runs_is_refused_by_name(s3: S3Bucket, bench: Bench) -> None:
+    give(s3)
+    fails = [True]
+
+    def step(row: Any) -> Any:
+        if row["n"] == 30 and fails:
+            raise FatalError("enough")
+        return {"n": row["n"]}
+
+    with pytest.raises(DatagenError, match="enough"):
+        pipeline_of(s3, bench, step).create("job").run()
+    fails.clear()
+    give(s3, [{"n": row["n"] + 100} for row in ROWS])
+    with pytest.raises(StreamChangedError, match="is another object than the one that rows were read from"):
+        pipeline_of(s3, bench, step).create("job", if_exists="resume").run()
+    give(s3)  # the same bytes: the same object
+    pipeline_of(s3, bench, step).create("job", if_exists="resume").run()
+    check_output(s3)
+
+
+def test_an_object_that_vanishes_in_mid_run_ends_it_to_be_resumed(s3: S3Bucket, bench: Bench) -> None:
+    rows = [{"n": n, "text": "x" * 1000} for n in range(3000)]
+    give(s3, rows)
+    removed: list[bool] = []
+
+    def at_the_first(row: Any) -> Any:
+        if not removed:
+            removed.append(True)
+            OBJECT_STORAGE.remove(s3.uri("in.jsonl"))
+        return {"n": row["n"]}
+
+    with pytest.raises(DatagenError, match="was removed while it was read"):
+        pipeline_of(s3, bench, at_the_first, 500).create("job").run()
+    give(s3, rows)
+    pipeline_of(s3, bench, at_the_first, 500).create("job", if_exists="resume").run()
+    check_output(s3, rows)

@@ -304,6 +304,25 @@ def test_who_was_succeeded_while_it_began_removes_no_dead_letters_of_its_success
     assert storage.read_all(f"{PATH}.errors.jsonl") == DEAD
 
 
+def test_who_begins_while_another_one_ends_the_stream_writes_no_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log is gone with the seal: to begin a new one is not to be the first."""
+    client, start = MemoryStore(), CommitLog.start
+    storage = storage_of(client)
+
+    def begin_when_it_has_ended(log: CommitLog, position: Position) -> None:
+        monkeypatch.setattr(CommitLog, "start", start)
+        write_all(storage)
+        start(log, position)
+
+    monkeypatch.setattr(CommitLog, "start", begin_when_it_has_ended)
+    with pytest.raises(StreamError):
+        stream_of(storage).sink(source="in")
+    assert bytes(obstore.get(client, "out.jsonl").bytes()) == b"".join(FLUSHES)
+    write_all(storage)
+    left = [key for key in keys(client) if "probe" not in key]
+    assert left == ["out.jsonl", "out.jsonl.done", "out.jsonl.errors.jsonl"]
+
+
 @pytest.mark.parametrize("kept", [b"", DEAD])
 def test_dead_letters_that_were_never_committed_are_gone_when_the_stream_has_ended(kept: bytes) -> None:
     storage = storage_of(MemoryStore())

@@ -97,6 +97,8 @@ class Sink:
 
                 self.state = StateStore(stream, self.position.marks.get(STATE))
             self._log.start(self.position)
+            if isinstance(self._file, GrowingFile):
+                self._refuse_sealed()  # whoever has sealed it has removed its log, so that a new one could be begun
             self._cut()  # from here on, it is this writer's
             self.encoder: Encoder = stream.codec.encoder(self._head())
         except BaseException:

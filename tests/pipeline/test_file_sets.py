@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen.errors import ConfigError, DatagenError, StreamChangedError, StreamMissingError
+from llm_datagen.errors import ConfigError, DatagenError, NodeFailedError, StreamChangedError, StreamMissingError
 from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
 
@@ -104,6 +104,44 @@ def test_a_file_that_was_not_begun_may_be_edited(bench: Bench) -> None:
     one(bench.folder / "in", 4, [40, 41])
     assert bench.pipeline([Stopping()], **settings).resume("a").run().status == "completed"
     assert ids_of(bench) == [(n, n) for n in range(42)]
+
+
+def test_a_file_that_has_come_is_not_hidden_by_one_that_has_become_shorter(bench: Bench) -> None:
+    fill(bench.folder / "in", 4)
+    settings = {"input_uri": f"{bench.folder}/in/*"}
+    bench.pipeline([Stopping()], **settings).create("a").run()
+    one(bench.folder / "in", 1, range(10, 12))
+    one(bench.folder / "in", 9, range(90, 92))
+    with pytest.raises(StreamChangedError, match=r"part-001\.jsonl is not what it was"):
+        bench.pipeline([Stopping()], **settings).resume("a").run()
+
+
+def test_a_file_that_is_changed_while_those_before_it_are_read_ends_the_run_which_reads_it_then(bench: Bench) -> None:
+    fill(bench.folder / "in", 4)
+    settings = {"input_uri": f"{bench.folder}/in/*", "batch_size": 1}
+
+    def change(item: Any) -> Any:
+        if item["n"] == 5:
+            one(bench.folder / "in", 3, range(130, 137))
+        return item
+
+    pipeline = bench.pipeline([change], **settings).create("a")
+    with pytest.raises(NodeFailedError, match=r"part-003\.jsonl was changed .* resume"):
+        pipeline.run()
+    bench.pipeline([change], **settings).resume("a").run()
+    assert [row["n"] for row in lines(bench.output)] == [*range(30), *range(130, 137)]
+    assert [account.findings for account in verify(bench.run_state("a"))] == [[]]
+    one(bench.folder / "in", 4, range(40, 43))
+    assert bench.pipeline([change], **settings).resume("a").run().rows_out == 40
+
+
+def test_a_finished_run_says_that_a_file_was_edited(bench: Bench) -> None:
+    fill(bench.folder / "in", 2)
+    settings = {"input_uri": f"{bench.folder}/in/*"}
+    bench.pipeline([Stopping()], **settings).create("a").run()
+    one(bench.folder / "in", 1, range(20, 30))
+    bench.pipeline([Stopping()], **settings).resume("a").run()
+    assert any("was edited or shortened since its rows were done" in str(line) for line in bench.log_lines())
 
 
 def test_a_bad_line_is_named_by_its_file(bench: Bench) -> None:

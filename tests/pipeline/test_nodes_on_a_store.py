@@ -26,6 +26,7 @@ def give(s3: S3Bucket, key: str, rows: list[dict[str, Any]]) -> str:
     return s3.uri(key)
 
 
+@pytest.mark.slow
 def test_what_is_routed_and_merged_is_kept_in_the_store(
     s3: S3Bucket, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,3 +75,14 @@ def test_rows_that_are_called_at_most_once_are_not_written_to_a_store(s3: S3Buck
     with pytest.raises(ConfigError, match="at_most_once' needs an output that only one process can have open"):
         pipeline.run()
     assert not s3.all_keys()
+
+
+def test_addresses_of_what_is_kept_beside_an_output() -> None:
+    for output, beside in {
+        "s3://bucket/a/out.jsonl.zst": "s3://bucket/a/out.jsonl.zst.routed.jsonl",
+        "az://box/out.csv": "az://box/out.csv.routed.jsonl",
+        "jsonl://out.jsonl": "jsonl://out.jsonl.routed",
+        "/data/out.csv.gz": "jsonl:///data/out.csv.gz.routed",
+        "memory://out": "memory://out.routed",
+    }.items():
+        assert StreamFactory.create(output).uri_beside("routed") == beside

@@ -214,3 +214,9 @@ def test_it_is_added_to_whatever_is_read() -> None:
         kinds.add(kind := waiting.pop())
         waiting += kind.__subclasses__()
     assert [kind.__name__ for kind in kinds if "cursor" in vars(kind) and kind is not Stream] == []
+
+
+def test_rows_without_ids_say_where_they_come_from(bench: Bench) -> None:
+    bench.give([{"n": 1}])
+    bench.pipeline([lambda row: row], source_column="from", keep_ids=False).run()
+    assert lines(bench.output) == [{"n": 1, "from": {"file": "in.jsonl", "row": 0}}]

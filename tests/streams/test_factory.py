@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen.errors import ConfigError, DatagenError, UnknownProtocolError
+from llm_datagen.errors import ConfigError, DatagenError, StreamError, UnknownProtocolError
 from llm_datagen.streams import (
     CsvStream,
     FileStream,
@@ -171,6 +171,11 @@ def test_a_format_of_tables_is_known_by_its_ending_and_in_patterns(tmp_path: Pat
     files = StreamFactory.source(f"square://{tmp_path}/*")
     assert isinstance(files, FileSet)
     assert isinstance(files.streams[0], SquareStream)
+    remote = StreamFactory.create("s3://bucket/a.square?columns=b")
+    assert isinstance(remote, SquareStream)
+    assert (remote.path, remote.columns) == ("s3://bucket/a.square", ["b"])
+    with pytest.raises(StreamError, match="rows are not appended to a table"):
+        remote.check_path()
 
 
 @pytest.mark.parametrize("ending", ["ssv", ".a.b", "", ".SSV", 3, ".gz", "."])

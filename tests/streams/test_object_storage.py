@@ -21,7 +21,9 @@ from llm_datagen import (
     StreamSealedError,
     StreamTakenOverError,
 )
+from llm_datagen.streams.commit_log import CommitLog
 from llm_datagen.streams.object_streams import ObjectStream
+from llm_datagen.streams.position import Position
 from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.storage import object_parts, object_writing
 from llm_datagen.streams.storage.bucket import Bucket
@@ -279,6 +281,59 @@ def test_a_writer_that_was_succeeded_neither_seals_nor_removes_anything() -> Non
     second.append(FLUSHES[1], rows=2)
     second.seal()
     assert bytes(obstore.get(client, "out.jsonl").bytes()) == FLUSHES[0] + FLUSHES[1]
+
+
+def test_who_was_succeeded_while_it_began_removes_no_dead_letters_of_its_successor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    storage, start = storage_of(MemoryStore()), CommitLog.start
+    successors: list[Sink] = []
+
+    def begin_and_be_succeeded(log: CommitLog, position: Position) -> None:
+        start(log, position)
+        monkeypatch.setattr(CommitLog, "start", start)
+        successors.append(stream_of(storage).sink())
+        successors[0].append(FLUSHES[0], rows=1, dead=1, dead_letters=DEAD)
+
+    monkeypatch.setattr(CommitLog, "start", begin_and_be_succeeded)
+    first = stream_of(storage).sink()
+    assert storage.read_all(f"{PATH}.errors.jsonl") == DEAD
+    with pytest.raises(StreamTakenOverError):
+        first.append(FLUSHES[0], rows=1)
+    successors[0].seal()
+    assert storage.read_all(f"{PATH}.errors.jsonl") == DEAD
+
+
+def test_who_begins_while_another_one_ends_the_stream_writes_no_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log is gone with the seal: to begin a new one is not to be the first."""
+    client, start = MemoryStore(), CommitLog.start
+    storage = storage_of(client)
+
+    def begin_when_it_has_ended(log: CommitLog, position: Position) -> None:
+        monkeypatch.setattr(CommitLog, "start", start)
+        write_all(storage)
+        start(log, position)
+
+    monkeypatch.setattr(CommitLog, "start", begin_when_it_has_ended)
+    with pytest.raises(StreamError):
+        stream_of(storage).sink(source="in")
+    assert bytes(obstore.get(client, "out.jsonl").bytes()) == b"".join(FLUSHES)
+    write_all(storage)
+    left = [key for key in keys(client) if "probe" not in key]
+    assert left == ["out.jsonl", "out.jsonl.done", "out.jsonl.errors.jsonl"]
+
+
+@pytest.mark.parametrize("kept", [b"", DEAD])
+def test_dead_letters_that_were_never_committed_are_gone_when_the_stream_has_ended(kept: bytes) -> None:
+    storage = storage_of(MemoryStore())
+    first = stream_of(storage).sink()
+    first.append(FLUSHES[0], rows=1, dead=len(kept) and 1, dead_letters=kept)
+    torn = storage.open_append(f"{PATH}.errors.jsonl")
+    torn.append(b"never committed")
+    second = stream_of(storage).sink()
+    second.append(FLUSHES[1], rows=2)
+    second.seal()
+    assert storage.read_all(f"{PATH}.errors.jsonl") == (kept or None)
 
 
 def test_two_that_begin_at_once_do_not_both_go_on() -> None:

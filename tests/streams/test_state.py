@@ -16,6 +16,7 @@ from llm_datagen.streams.state import store as store_module
 from llm_datagen.streams.state.keys import Key, decode_key, encode_key
 from llm_datagen.streams.state.log import StateLog
 from llm_datagen.streams.state.store import StateStore, check_state
+from llm_datagen.streams.state.table import applied_of
 
 PARTS = st.one_of(
     st.text(max_size=4), st.integers(-(2**63), 2**63 - 1), st.sampled_from(["", "\0", "a\0", "\0\0", "é"])
@@ -204,3 +205,14 @@ def test_a_state_that_is_not_what_was_committed_is_refused_by_name(
     assert kept.mark is not None
     with pytest.raises(error, match=r"out\.jsonl\.state.*if_exists='overwrite'"):
         check_state(kept.stream, kept.mark)
+
+
+def test_a_look_at_a_table_changes_nothing(kept: Node, tmp_path: Path) -> None:
+    path = kept.stream.state_table_paths[0]
+    before = Path(path).read_bytes()
+    assert (applied_of(path) or 0) > 1000
+    empty = tmp_path / "empty.sqlite"
+    empty.touch()
+    assert applied_of(str(empty)) == 0
+    assert applied_of(str(tmp_path / "none")) is None
+    assert (Path(path).read_bytes(), empty.stat().st_size) == (before, 0)

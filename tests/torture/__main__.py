@@ -13,8 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .changes import changed_files
+from .draws import ANY
+from .exports import EXPORTS
 from .faults import folders, frozen, full_and_broken
 from .graphs import graphs
+from .inputs import SOURCES
 from .llm import llm
 from .table import between, claims_of, contradictions, measured, render
 from .tally import Tally
@@ -61,6 +64,8 @@ def main() -> int:
     parser.add_argument("--mischief", action="store_true", help="let operators fork, start pools and change folder")
     parser.add_argument("--compression", default="", help="of input and output: .gz, .bz2, .xz or .zst")
     parser.add_argument("--files", type=int, default=1, help="of how many files the input is made")
+    parser.add_argument("--input", default="jsonl", choices=[*SOURCES, ANY], help="the kind of input")
+    parser.add_argument("--output", default="", choices=["", *EXPORTS, ANY], help="what is exported")
     parser.add_argument("--jobs", type=int, default=1, help="drivers side by side; more of them make timing wilder")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin nothing new after so many seconds")
     parser.add_argument("--folder", type=Path, help="where to work; what fails is left there")
@@ -156,6 +161,7 @@ def _drive(given: argparse.Namespace, folder: Path, job: int, began: float) -> i
             work = folder / f"seed-{seed}"
             fixed = {"delivery": given.delivery, "fsync": given.fsync, "processes": given.processes}
             fixed |= {"mischief": given.mischief, "compression": given.compression, "files": given.files}
+            fixed |= {"source": given.input, "output": given.output}
             tally = torture(
                 seed, given.a_seed, work, exhaustive=given.every, seconds=left, accident=given.accident, **fixed
             )

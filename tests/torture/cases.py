@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llm_datagen import UnifiedPipeline
 from llm_datagen.config import ExecutorKind, IfExists
-from llm_datagen.streams.storage.compression import compression_of
 from llm_datagen.testing import crash_at
 
+from . import exports, inputs
 from .forks import PlannedFailure
 from .operators import CLASSES, Meter
 
@@ -85,7 +83,9 @@ class Node:
 class Case:
     """A pipeline, its input and its settings. The same seed gives the same case.
 
-    `bad_lines`: about one line of so many of the input cannot be parsed; 0 is none. The rest is as in UnifiedPipeline.
+    `bad_lines`: about one line of so many of the input cannot be parsed; 0 is none. `source`: one of `inputs.SOURCES`.
+    `exports`: some of `exports.EXPORTS`; with `is_exported`, the first is the output. The rest is as in
+    UnifiedPipeline.
     """
 
     seed: int
@@ -106,13 +106,18 @@ class Case:
     mischief: bool = False
     compression: str = ""
     files: int = 1
+    source: str = "jsonl"
+    exports: tuple[str, ...] = ()
+    is_exported: bool = False
 
     def __str__(self) -> str:
         return (
-            f"seed {self.seed}: {self.rows} rows{' (some bad)' if self.bad_lines else ''}, "
+            f"seed {self.seed}: {self.rows} rows{' (some bad)' if self.bad_lines else ''} "
+            f"of {self.files} {self.source}, "
             f"{'streaming' if self.streaming else 'sequential'}, "
             f"{'async' if self.async_mode else 'sync'}, queue {self.queue_size}, flush {self.flush_batch_size}, "
-            f"fsync {self.fsync}, {self.between} {self.output}{self.compression}, ids {self.id_scheme}: "
+            f"fsync {self.fsync}, {self.between} {self.output}{self.compression}, ids {self.id_scheme}, "
+            f"exports {'as output ' * self.is_exported}{' '.join(self.exports) or 'none'}: "
             + " → ".join(map(str, self.nodes))
         )
 
@@ -132,22 +137,6 @@ class Case:
 
     # The pipeline.
 
-    def write_input(self, folder: Path) -> None:
-        """Write the input file."""
-        rows = self.input_rows()
-        pack = compression_of(self.compression).compress if self.compression else bytes
-        for number in range(self.files):  # some may be empty
-            part = rows[number * len(rows) // self.files : (number + 1) * len(rows) // self.files]
-            text = "".join(f"{r if isinstance(r, str) else json.dumps(r)}\n" for r in part).encode()
-            half = len(text) // 2
-            path = self.input_path(folder, f"{number:04}")
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(pack(text[:half]) + pack(text[half:]))
-
-    def input_path(self, folder: Path, file: str = "*") -> Path:
-        """Return where the input lies; of many files the pattern, or the path of one."""
-        return folder / f"{'in' if self.files == 1 else f'in/{file}'}.jsonl{self.compression}"
-
     def input_rows(self) -> list[dict[str, str] | str]:
         """Return the rows of the input; a line that is no row is text."""
         pad = 'two\nlines, and "quotes" ' * (60 if self.wide else 1)
@@ -156,7 +145,7 @@ class Case:
             if self.is_bad_line(n):
                 rows.append(f'{{"k": "line {n} is no row')
             else:
-                rows.append({"k": f"row {n}", "v": str(n), "pad": pad[: n * 7 % len(pad)]})
+                rows.append({"k": f"row {n}", "v": str(n), "pad": pad[: n * 7 % len(pad)], "p": f"p{n % 3}"})
         return rows
 
     def is_bad_line(self, number: int) -> bool:
@@ -170,8 +159,14 @@ class Case:
     def stream_path(self, folder: Path, number: int) -> Path:
         """Return where node `number` writes."""
         if number == len(self.nodes) - 1:
-            return folder / f"out.{self.output}{self.compression}"
+            return self.output_path(folder)
         return folder / "between" / PIPELINE_ID / f"node_{number}.{self.between}"
+
+    def output_path(self, folder: Path) -> Path:
+        """Return where the last node writes."""
+        if self.is_exported:
+            return folder / "between" / PIPELINE_ID / "output.jsonl"
+        return folder / f"out.{self.output}{self.compression}"
 
     def counter(self, folder: Path, number: int) -> Meter:
         """Return the counter of what node `number` was given."""
@@ -219,8 +214,8 @@ class Case:
             folder = Path(folder.name)
         return UnifiedPipeline(
             operators,
-            input_uri=f"jsonl://{self.input_path(folder)}",
-            output_uri=f"{self.output}://{folder / f'out.{self.output}'}{self.compression}",
+            **inputs.settings(self, folder),
+            **exports.settings(self, folder),
             base_path=folder / "between",
             default_protocol=f"{self.between}://",
             results_dir=folder / "results",
@@ -249,100 +244,3 @@ class Case:
         """Return the pipeline, created, or loaded to be resumed when it is there already."""
         configs = [node.config() for node in self.nodes]
         return self.pipeline(folder, log=log, fail=fail).create(PIPELINE_ID, node_configs=configs, if_exists=if_exists)
-
-
-def random_case(
-    seed: int,
-    *,
-    rows: int | None = None,
-    processes: bool = False,
-    mischief: bool = False,
-    compression: str = "",
-    files: int = 1,
-    **fixed: Any,
-) -> Case:
-    """Return the case of a seed.
-
-    Args:
-        seed: the seed.
-        rows: rows of the input; None leaves it to the seed.
-        processes: whether its operators are plain, and run in worker processes.
-        mischief: whether its operators fork, start pools and change the working directory.
-        compression: the ending that tells how input and output are compressed; empty: they are not.
-        files: of how many files the input is made.
-        fixed: `delivery` of all nodes, and `fsync`, if they are not left to the seed.
-    """
-    dice = random.Random(seed)
-    id_scheme = "numeric" if dice.random() < 0.15 else "path"
-    all_ordered = dice.random() < 0.35
-    nodes: list[Node] = []
-    for _ in range(dice.choice((1, 2, 2, 3, 4))):
-        nodes.append(_random_node(dice, nodes, id_scheme, all_ordered))
-    case = Case(
-        seed=seed,
-        rows=rows or dice.choice((dice.randint(8, 60), dice.randint(100, 300))),
-        nodes=tuple(nodes),
-        streaming=dice.random() < 0.7,
-        async_mode=dice.random() < 0.6,
-        fsync=dice.choice(("never", "flush", "close")),
-        queue_size=dice.choice((1, 2, 3, 7, 20, 200)),
-        flush_batch_size=dice.choice((1, 2, 5, 50)),
-        flush_interval=dice.choice((0.002, 0.02, 0.5)),
-        between=dice.choice(("jsonl", "csv")),
-        output=dice.choice(("jsonl", "csv")),
-        id_scheme=id_scheme,
-        wide=dice.random() < 0.25,
-    )
-    case = replace(_with_failures(case, random.Random(f"failures {seed}"), **fixed), mischief=mischief)
-    case = replace(case, compression=compression, files=files)
-    return _in_processes(case) if processes else case
-
-
-def _in_processes(case: Case) -> Case:
-    nodes = tuple(  # no failures: what counts once a process has no meaning there
-        replace(node, style=node.style.removeprefix("async "), poison=0, flaky=0, retries=0, on_error="fail")
-        for node in case.nodes
-    )
-    return replace(case, nodes=nodes, bad_lines=0, executor="process")
-
-
-def _random_node(dice: random.Random, before: Sequence[Node], id_scheme: str, all_ordered: bool) -> Node:
-    kind = dice.choice(("map", "map", "filter", "sieve", "fan", "fold"))
-    if kind == "fold" and (id_scheme == "numeric" or not all(node.keeps_order for node in before)):
-        kind = "map"
-    style = dice.choice(STYLES)
-    if kind == "fold":
-        style = dice.choice(("batch", "async batch"))
-    elif kind == "fan" and style == "flat batch":
-        style = "batch"
-    return Node(
-        kind=kind,
-        style=style,
-        parallel_size=dice.randint(1, 4),
-        batch_size=dice.randint(1, 5),
-        ordered=all_ordered or dice.random() < 0.2,
-        nap=dice.choice((0.0, 0.0, 0.001, 0.004)),
-    )
-
-
-def _with_failures(case: Case, dice: random.Random, *, delivery: str | None = None, fsync: str | None = None) -> Case:
-    """Return the case with calls that raise, policies, lines that are no rows, and another delivery: half of them."""
-    fails, few = dice.random() < 0.5, dice.random() < 0.3
-    nodes = []
-    for number, node in enumerate(case.nodes):
-        retries = dice.choice((0, 0, 1, 2))
-        some = replace(
-            node,
-            on_error=dice.choice(("skip", "dead_letter", "dead_letter")),
-            retries=retries,
-            poison=dice.choice((0, 3, 6, 12)),
-            flaky=dice.choice((0, 4)) if retries else 0,
-            # Which rows fall with a bad one depends on the batches, and so on the order of the rows before.
-            bisect=dice.random() < 0.75 or not all(other.keeps_order for other in case.nodes[:number]),
-        )
-        if not fails or dice.random() < 0.3:
-            some = node
-        how = "at_most_once" if few and dice.random() < 0.7 else "exactly_once"
-        nodes.append(replace(some, delivery=delivery or how))
-    bad_lines = dice.choice((0, 5, 15)) if nodes[0].on_error != "fail" else 0
-    return replace(case, nodes=tuple(nodes), bad_lines=bad_lines, fsync=fsync or case.fsync)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import exports
 from .bounds import calls_at_once, task_rows
 from .cases import Case
 from .forks import Death
@@ -44,6 +45,7 @@ class Judge:
             self.note(f"{death.how}: {death.text}")
             return
         self.tally.kills += death.how == "killed"
+        self.tally.exporting += death.how == "killed" and exports.is_under_way(self.lab.folder)
         for what in self.lab.found_by_verify():
             self.note(f"after it was {death.how}: verify: {what}")
         self.tally.ends += was_saved and death.how in {"canceled", "failed"}

@@ -17,6 +17,7 @@ from llm_datagen.testing import Fault, FaultPlan, inject
 from llm_datagen.testing.storage import FaultyStorage
 
 from ..kit.support import nothing_left
+from . import exports, inputs
 from .bounds import bound
 from .cases import PIPELINE_ID, Case
 from .files import key_of, rows_in, run_state_problems, unpacked, whole_lines
@@ -47,7 +48,7 @@ class Lab:
         """Start from nothing."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        self.case.write_input(self.folder)
+        inputs.write(self.case, self.folder)
 
     def save_as(self, other: Path) -> None:
         """Copy all that is on disk."""
@@ -111,6 +112,7 @@ class Lab:
     def _go(self, storage: FaultyStorage, *, fail: tuple[int, int] | None = None, replay: bool = False) -> None:
         refusal = ""
         status = "completed"
+        inputs.open_standard_input(self.case, self.folder)
         with nothing_left():
             try:
                 if replay:
@@ -176,6 +178,9 @@ class Lab:
         ]
         if left:
             found.append(f"left over: {left}")
+        if not found and self.case.exports:
+            last = self.case.stream_path(self.folder, len(wanted) - 1)
+            found += exports.problems(self.case, self.folder, rows_in(last, unpacked(last)))
         run_state = json.loads((self.folder / "results" / PIPELINE_ID / "runtime.json").read_bytes())
         return found + run_state_problems(run_state, wanted)
 
@@ -222,9 +227,10 @@ class Lab:
         return found
 
     def found_by_verify(self) -> list[str]:
-        """Return what `llm-datagen verify` would say is wrong now; nothing when the run was not created yet."""
+        """Return what `llm-datagen verify`, or a reader of exports, would find wrong now."""
         folder = RunFolder(self.folder / "results", PIPELINE_ID)
-        return [what for account in verify(folder.load()) for what in account.findings] if folder.exists() else []
+        accounts = verify(folder.load()) if folder.exists() else []  # else the run was not created yet
+        return [what for account in accounts for what in account.findings] + exports.torn(self.case, self.folder)
 
     def finished(self) -> list[int]:
         """Return the nodes whose output is sealed now, and complete."""

@@ -59,7 +59,7 @@ FATES = {"map": _map, "filter": _filter, "sieve": _sieve, "fan": _fan}
 def folded(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
     """Return the one row that a fold makes of a batch."""
     total = zlib.crc32("|".join(f"{row['k']} {row['v']}" for row in rows).encode(), seed)
-    return {"k": f"fold of {len(rows)}", "v": str(total), "pad": rows[0]["pad"]}
+    return {**rows[0], "k": f"fold of {len(rows)}", "v": str(total)}
 
 
 def bare(item: Any) -> dict[str, Any]:

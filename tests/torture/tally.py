@@ -12,6 +12,7 @@ class Tally:
 
     Attributes:
         kills: processes killed.
+        exporting: those of them that were within an export.
         cuts: losses of power.
         fills: disks that were full.
         ends: runs that ended early in order: cancelled by SIGTERM, or failed by an operator.
@@ -30,6 +31,7 @@ class Tally:
     """
 
     kills: int = 0
+    exporting: int = 0
     cuts: int = 0
     fills: int = 0
     ends: int = 0
@@ -53,7 +55,8 @@ class Tally:
 
     def __str__(self) -> str:
         text = (
-            f"{self.kills} kills, {self.cuts} power cuts, {self.fills} full disks, {self.ends} early ends, "
+            f"{self.kills} kills ({self.exporting} within an export), {self.cuts} power cuts, {self.fills} full disks, "
+            f"{self.ends} early ends, "
             f"{self.refused} refusals, {self.replays} replays, {self.runs} runs compared, "
             f"{self.dead_letters} dead letters"
         )

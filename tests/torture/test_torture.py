@@ -60,6 +60,25 @@ def test_no_row_is_lost_repeated_or_torn_by_kills_power_cuts_and_full_disks() ->
     assert min(tally[name] for name in ("cuts", "fills", "replays", "dead_letters", "again", "abandoned")) > 0
 
 
+FORMATS = [
+    "--input parquet --files 3 --output shards --seed 1000",
+    "--compression .zst --output jsonl.zst --seed 2000",
+    "--input any --output partitions --seed 4000",
+    "--input any --output any --seed 5000",
+]
+"""Tables in, compressed files in and out, sharded and parted tables out, and everything together."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("formats", FORMATS)
+def test_no_row_is_lost_or_repeated_in_any_format_and_no_torn_part_is_seen(formats: str) -> None:
+    """M21: kills also within exports; their files are looked at after each, and compared in the end."""
+    options = ("--accident", "kill", "--kills", "12", "--a-seed", "8", "--jobs", "2", "--seconds", "25")
+    tally = torture(*formats.split(), *options)
+    assert tally["kills"] > 0
+    assert tally["runs"] > tally["replays"]
+
+
 @pytest.mark.slow
 def test_the_page_of_guarantees_promises_what_is_measured() -> None:
     """M21, M24: every combination of delivery, fsync and accident, once or more each."""
@@ -138,6 +157,16 @@ def test_long_kills(seed: int) -> None:
     """M21, M24, S1, S2, R2, C1: five hundred kills a seed, and some 250 losses of power and 100 full disks."""
     tally = torture("--seed", str(seed), "--kills", "500", "--jobs", "2", timeout=1200)
     assert tally["kills"] >= 500
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize("formats", FORMATS)
+def test_long_formats(formats: str) -> None:
+    """M21: the same, five hundred kills each, with losses of power and full disks."""
+    tally = torture(*formats.split(), "--kills", "500", "--jobs", "2", timeout=2300)
+    assert tally["kills"] >= 500
+    assert tally["exporting"] > 50
 
 
 @pytest.mark.torture

@@ -12,8 +12,8 @@ from typing import Any
 from llm_datagen import StreamError
 from llm_datagen.testing import Fault
 
-from .cases import random_case
 from .choices import Choice, every, full_disk, slow_step, some_of_each
+from .draws import random_case
 from .forks import Death
 from .judge import Judge
 from .lab import Lab
@@ -118,6 +118,8 @@ class Torture(Judge):
     def at_failpoints(self, choose: Choice) -> None:
         """Kill at failpoints of a whole run, then at some of the resume."""
         points = self._points()
+        if not self._may_go_on():
+            return
         half = self.lab.folder.with_name(f"{self.lab.folder.name}.half")
         for fault in choose(points):
             if not self._may_go_on():

@@ -5,6 +5,7 @@ Its rows are named ``end_0``, ``end_1`` … When the call fails, nothing of it c
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import AsyncIterable, Awaitable, Iterable, Iterator
 from typing import Any
@@ -119,6 +120,8 @@ def run_end(processing: Processing, rows: tuple[int, int]) -> BlockResult:
 
 async def run_end_async(processing: Processing, rows: tuple[int, int]) -> BlockResult:
     """Ask an operator whose `finish` is `async`, on the event loop; what it yields is collected in memory."""
+    import asyncio
+
     run = EndRun(processing, rows)
     finish = processing.call.finish
     while finish is not None:
@@ -135,5 +138,6 @@ async def run_end_async(processing: Processing, rows: tuple[int, int]) -> BlockR
             pause = run.fail(error)
             if pause is None:
                 break
-            await processing.retries.sleep_async(pause, processing.is_interrupted)
+            with contextlib.suppress(asyncio.CancelledError):  # an operator that cancels itself is called again
+                await processing.retries.sleep_async(pause, processing.is_interrupted)
     return run.result()

@@ -17,7 +17,7 @@ _EXCERPT_CHARS = 200
 
 def excerpt(record: bytes) -> str:
     """Return the beginning of a record as it stands in its file, on one line."""
-    return shortened(record[: 4 * _EXCERPT_CHARS + 4].decode(errors="backslashreplace").strip(), _EXCERPT_CHARS)
+    return shortened(bytes(record)[: 4 * _EXCERPT_CHARS + 4].decode(errors="backslashreplace").strip(), _EXCERPT_CHARS)
 
 
 class RowInput:

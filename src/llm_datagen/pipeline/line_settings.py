@@ -50,6 +50,8 @@ def id_prefix_of(settings: PipelineSettings) -> str:
 def stream_between(settings: PipelineSettings, pipeline_id: str, number: int | None) -> str:
     """Return the URI of the stream that node `number` writes for the next one; None: that the last one is to export."""
     protocol = settings["default_protocol"]
+    if number is None and protocol == "csv://":  # whose values are all text
+        protocol = "jsonl://"
     name = f"{'output' if number is None else f'node_{number}'}.{extension_of(protocol)}"
     base = refuse_path_of_uri("base_path", settings["base_path"])
     if is_object_uri(base):

@@ -73,8 +73,8 @@ class StreamNode:
             return self.rows()
         found = re.compile(b"|".join([*(re.escape(text.encode()) for text in texts), *filter(None, [pattern])])).search
         if self.source is None:  # of an input, rows that carry no id are named by their number, too
-            return self.rows(lambda number, record: number in names or found(record))
-        return self.rows(lambda _, record: found(record))
+            return self.rows(lambda number, record: number in names or found(bytes(record)))
+        return self.rows(lambda _, record: found(bytes(record)))
 
     def made(self, row_id: Id) -> Id:
         """Return the source row of a row, under the scheme "numeric"."""

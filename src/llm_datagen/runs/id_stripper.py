@@ -78,6 +78,7 @@ def with_id_stripper(nodes: list[dict[str, Any]], id_column: str | None) -> list
         "id_scheme": "path",  # it names no row
         "follow_input": True,
         "is_root": False,
+        "source_column": None,  # the rows have it
         "id_column": id_column,
     }
     return [*before, {**last, "output_uri": rows_uri, "kept_free": id_column}, stripper]

@@ -29,7 +29,7 @@ class OwnRecord(bytes):
         """Return a record with its decoder; one that is too long, which has none, as it is."""
         if isinstance(record, LongRecord):
             return record
-        own = cls(record)
+        own = cls(bytes(record))  # a row of a table, too
         own.decode_it = decode
         return own
 
@@ -50,7 +50,7 @@ class Block:
     """Consecutive records of a stream, as they lie on disk.
 
     Attributes:
-        records: the records, undecoded.
+        records: the records, undecoded: bytes, or what `bytes` makes such of (rows of tables).
         start: the ordinal of the first one.
         offset: the byte at which it begins.
         offset_end: the byte after the last one.

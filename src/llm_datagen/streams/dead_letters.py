@@ -142,6 +142,7 @@ def dead_letter(
         except TypeError:  # what can be parsed cannot always be written: not when it is nested too deeply
             pass
     del value["input"]
+    record = bytes(record)
     value["raw"] = record[:RAW_BYTES].decode("utf-8", "backslashreplace")
     if len(record) > RAW_BYTES:
         value["raw_bytes"] = len(record)

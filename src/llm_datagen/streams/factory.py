@@ -25,12 +25,7 @@ from llm_datagen.streams.inputs.object_set import ObjectFileSet, is_object_set
 from llm_datagen.streams.inputs.parquet import ParquetStream
 from llm_datagen.streams.inputs.table import TableStream, without_columns
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
-from llm_datagen.streams.object_streams import (
-    ArrowObjectStream,
-    CompressedObjectStream,
-    ObjectStream,
-    ParquetObjectStream,
-)
+from llm_datagen.streams.object_streams import CompressedObjectStream, ObjectStream, table_in_object_store
 from llm_datagen.streams.source import Source
 from llm_datagen.streams.storage.compression import ending_of
 from llm_datagen.streams.storage.object_uri import SCHEMES
@@ -38,7 +33,7 @@ from llm_datagen.streams.stream import Stream
 
 _MAY_BE_COMPRESSED: set[type[Stream]] = {FileStream, JsonlStream, CsvStream, JsonArrayStream, TextStream}
 _MAY_BE_MANY = _MAY_BE_COMPRESSED | {ParquetStream, ArrowStream}
-_TABLES: dict[str, type[Stream]] = {
+_TABLES: dict[str, type[TableStream]] = {
     ".parquet": ParquetStream,
     ".arrow": ArrowStream,
     ".feather": ArrowStream,
@@ -106,7 +101,7 @@ class StreamFactory:
         cls.register(name, stream_class)
         _MAY_BE_MANY.add(stream_class)
         _TABLES.pop(ending, None)
-        if is_table:
+        if issubclass(stream_class, TableStream):
             _TABLES[ending] = stream_class
         else:
             assert codec is not None
@@ -188,10 +183,8 @@ class StreamFactory:
 
 
 def _object_class(uri: str) -> type[Stream]:
-    ending = PurePath(without_columns(uri)).suffix.lower()
-    return {".parquet": ParquetObjectStream, ".arrow": ArrowObjectStream, ".feather": ArrowObjectStream}.get(
-        ending, ObjectStream
-    )
+    table = _TABLES.get(PurePath(without_columns(uri)).suffix.lower())
+    return ObjectStream if table is None else table_in_object_store(table)
 
 
 def _data_of(entry: Mapping[str, Any]) -> DataConfig:

@@ -130,13 +130,21 @@ class FileStream(Stream):
         """
         if self.size() is None or isinstance(self.storage, MemoryStorage):
             return
+        self.refuse_special()
+        if isinstance(self.codec, JsonlCodec) and not (self.is_sealed() or self.storage.size(self.commits_path)):
+            self._refuse_whole_json()
+
+    def refuse_special(self) -> None:
+        """Refuse to read what is no regular file.
+
+        Raises:
+            StreamError: when it is something else.
+        """
         if self._is_special():
             raise StreamError(
                 f"{self.path} is not a regular file (a pipe, a folder, or a device): rows are read at offsets, so that "
                 "a run can go on where it was; write it to a file first, such as with cat > in.jsonl, and give that"
             )
-        if isinstance(self.codec, JsonlCodec) and not (self.is_sealed() or self.storage.size(self.commits_path)):
-            self._refuse_whole_json()
 
     def _is_special(self) -> bool:
         """Return whether what is there is no file with a name of its own: what /dev/stdout is, may differ each time."""

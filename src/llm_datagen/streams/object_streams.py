@@ -15,9 +15,7 @@ from llm_datagen.errors import StreamChangedError, StreamError
 from llm_datagen.streams.compressed import CompressedStream
 from llm_datagen.streams.coverage import Span
 from llm_datagen.streams.file_streams import FileStream
-from llm_datagen.streams.inputs.arrow_file import ArrowStream
-from llm_datagen.streams.inputs.parquet import ParquetStream
-from llm_datagen.streams.inputs.table import without_columns
+from llm_datagen.streams.inputs.table import TableStream, without_columns
 from llm_datagen.streams.storage.base import Place, Storage
 from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE, ObjectStorage
@@ -141,7 +139,7 @@ class CompressedObjectStream(InObjectStore, CompressedStream):
         self._compression()
 
 
-class TableInObjectStore(InObjectStore):
+class TableInObjectStore(InObjectStore, TableStream):
     """What tables in object stores have in common. Only the parts that are wanted are downloaded."""
 
     @staticmethod
@@ -149,21 +147,20 @@ class TableInObjectStore(InObjectStore):
         """Return the address of the object, without the columns to read."""
         return without_columns(uri)
 
-
-class ParquetObjectStream(TableInObjectStore, ParquetStream):
-    """A Parquet file in an object store. It is only read."""
-
     def check_path(self) -> None:
         """Refuse to write."""
-        ParquetStream.check_path(self)
+        TableStream.check_path(self)
 
 
-class ArrowObjectStream(TableInObjectStore, ArrowStream):
-    """An Arrow IPC file in an object store. It is only read."""
+_classes: dict[type[TableStream], type[TableInObjectStore]] = {}
 
-    def check_path(self) -> None:
-        """Refuse to write."""
-        ArrowStream.check_path(self)
+
+def table_in_object_store(table: type[TableStream]) -> type[TableInObjectStore]:
+    """Return the class of the streams of a format of tables that lie in object stores."""
+    if table not in _classes:
+        about = {"__doc__": f"A {table.__name__} in an object store.", "__module__": __name__}
+        _classes[table] = type(f"{table.__name__}InObjectStore", (TableInObjectStore, table), about)
+    return _classes[table]
 
 
 def _content(fingerprint: dict[str, Any]) -> tuple[Any, Any]:

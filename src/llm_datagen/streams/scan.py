@@ -51,7 +51,7 @@ def rows_of(
                         raise stream.row_error(
                             explained(error, record), block.offset_after(number - block.start)
                         ) from error
-                    row_id, item = stream.unparsed_id(number), record.decode("utf-8", "backslashreplace")
+                    row_id, item = stream.unparsed_id(number), bytes(record).decode("utf-8", "backslashreplace")
                 yield row_id, item, number
     finally:
         cursor.close()

@@ -97,6 +97,8 @@ class Sink:
 
                 self.state = StateStore(stream, self.position.marks.get(STATE))
             self._log.start(self.position)
+            if isinstance(self._file, GrowingFile):
+                self._refuse_sealed()  # whoever has sealed it has removed its log, so that a new one could be begun
             self._cut()  # from here on, it is this writer's
             self.encoder: Encoder = stream.codec.encoder(self._head())
         except BaseException:
@@ -121,7 +123,13 @@ class Sink:
         self._cut_dead_letters(self.position.errors_bytes)
 
     def _cut_dead_letters(self, length: int) -> None:
-        """Cut the dead letters to what was committed."""
+        """Cut the dead letters to what was committed.
+
+        Where nobody is kept out, nothing is removed: whoever succeeds this writer meanwhile may have committed some.
+        There, the first append cuts, as it does with the data, and the seal removes what was never committed.
+        """
+        if isinstance(self._file, GrowingFile):
+            return
         storage, path = self.stream.storage, self.stream.errors_path
         size = storage.size(path)
         if size is not None and not length:
@@ -281,6 +289,8 @@ class Sink:
                 self.state.sync()
         self._finish_files()
         self._log.confirm()
+        if isinstance(self._file, GrowingFile) and not self.position.errors_bytes:
+            self.stream.storage.remove(self.stream.errors_path)  # what is there was never committed
         self._log.close()
         seal = Seal.of(self.position, self._source, complete=complete, source_size=source_size)
         self.stream.write_seal(seal, sync=self._fsync != "never")

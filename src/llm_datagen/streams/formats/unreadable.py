@@ -10,7 +10,16 @@ UTF8_BOM = b"\xef\xbb\xbf"
 """What a file of UTF-8 may begin with."""
 
 _CONVERT = "convert it, such as with: iconv -f {} -t UTF-8"
-_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_OTHERS = {
+    b"\x1f\x8b": "gzip data: let its name end with .gz",
+    b"\x28\xb5\x2f\xfd": "Zstandard data: let its name end with .zst",
+    b"\xfd7zXZ\0": "xz data: let its name end with .xz",
+    b"BZh91AY&SY": "bzip2 data: let its name end with .bz2",
+    b"PAR1\x15": "Parquet: say parquet://",
+    b"ARROW1\0": "Arrow: say arrow://",
+    b"PK\x03\x04": "a ZIP archive, or a file of Excel: unpack or convert it",
+}
 _HALF_PAIR = re.compile(rb"\\ud[89a-f]", re.IGNORECASE)
 _NO_NUMBER = re.compile(rb"[\[:,\s]-?(?:NaN|Infinity)\b|\A-?(?:NaN|Infinity)\b")
 
@@ -28,14 +37,16 @@ class UnreadableRecord(bytes):
 
 
 def check_encoding(head: bytes, encoding: str = "utf-8") -> None:
-    """Check that a file that is to be UTF-8 does not begin as one of another encoding.
+    """Check that a file of text does not begin as one of another kind, or of another encoding than UTF-8.
 
     Raises:
-        ValueError: naming the encoding, and what to do.
+        ValueError: naming the kind or the encoding, and what to do.
     """
+    if (kind := next((kind for magic, kind in _OTHERS.items() if head.startswith(magic)), None)) is not None:
+        raise ValueError(f"the file is no text, but {kind}")
     if encoding != "utf-8":
         return
-    name = _MARKS.get(head[:2])
+    name = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
     if name is None and len(head) >= 4 and (not head[0]) == (not head[2]) != (not head[1]) == (not head[3]):
         name = "UTF-16BE" if head[1] else "UTF-16LE"  # without a mark: of ASCII, every other byte is NUL
     if name is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -48,6 +50,7 @@ class ArrowTable:
             is_file = self._map.read(len(_MAGIC)) == _MAGIC
             self._map.seek(0)
             self._reader: Any = (self._ipc.open_file if is_file else self._ipc.open_stream)(self._map)
+            self._size = self._map.size()
             self._ends = self._ends_of_file() if is_file else self._ends_of_stream()
         except DatagenError:
             self.close()
@@ -59,8 +62,9 @@ class ArrowTable:
             ) from error
         self._is_file = is_file
         try:
-            self._columns = chosen(path, self._reader.schema, columns)
-            self._maker = RowMaker(arrow().schema([self._reader.schema.field(name) for name in self._columns]), path)
+            schema = self._reader.schema
+            self._columns = chosen(path, schema, columns)
+            self._maker = RowMaker(arrow().schema([schema.field(name) for name in self._columns]), path)
         except BaseException:
             self.close()
             raise
@@ -75,14 +79,14 @@ class ArrowTable:
         """How many rows it has."""
         return self._ends[-1] if self._ends else 0
 
-    def batches(self, start: int) -> Iterator[list[bytes]]:
-        """Yield all rows from number `start` on, as lines of JSON.
+    def batches(self, start: int) -> Iterator[list[Any]]:
+        """Yield all rows from number `start` on, as records.
 
         Raises:
             ValueError: when the file is damaged.
         """
         for batch in read_batches(self._slices(start), self._path):
-            yield self._maker.lines(batch)
+            yield self._maker.records(batch)
 
     def _slices(self, start: int) -> Iterator[Any]:
         begin = 0
@@ -91,6 +95,7 @@ class ArrowTable:
             self._reader = self._ipc.open_stream(self._map)
         for number, end in enumerate(self._ends):
             if end > start or not self._is_file:
+                self._check_size()
                 batch = self._reader.get_batch(number) if self._is_file else self._reader.read_next_batch()
                 batch = batch.select(self._columns)
                 rows = batch_rows(batch.nbytes, batch.num_rows)
@@ -107,7 +112,16 @@ class ArrowTable:
         return _sums(self._reader.get_batch(number).num_rows for number in range(self._reader.num_record_batches))
 
     def _ends_of_stream(self) -> list[int]:
-        return _sums(batch.num_rows for batch in self._reader)
+        ends = _sums(batch.num_rows for batch in self._reader)
+        if (end := self._map.tell()) < self._size:
+            raise OSError(f"its stream ends at byte {end}, and {self._size - end} bytes stand behind it")
+        return ends
+
+    def _check_size(self) -> None:
+        """Check that the file was not cut: to touch what is mapped and gone would kill the process."""
+        with contextlib.suppress(FileNotFoundError):  # it has no name any more, and is whole
+            if (now := os.stat(self._path).st_size) < self._size:  # noqa: PTH116
+                raise OSError(f"it was cut to {now} bytes while it was read, and had {self._size}")
 
 
 def _sums(counts: Iterator[int]) -> list[int]:

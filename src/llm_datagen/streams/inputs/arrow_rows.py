@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.formats.unreadable import UnreadableRecord
 from llm_datagen.streams.inputs.arrow_plain import check_type, is_plain, plain
 from llm_datagen.streams.inputs.arrow_values import holds_json, value_converter
+from llm_datagen.streams.inputs.table_rows import is_same, table_rows
 
 Convert = Callable[[Any], Any]
 
@@ -44,7 +46,8 @@ def chosen(path: str, schema: Any, columns: Sequence[str] | None) -> list[str]:
     """
     if columns is None:
         return list(schema.names)
-    if missing := [name for name in columns if name not in schema.names]:
+    there = set(schema.names)
+    if missing := [name for name in columns if name not in there]:
         raise StreamError(f"{path} has no column {missing[0]!r}; it has {', '.join(map(repr, schema.names))}")
     return list(columns)
 
@@ -69,7 +72,7 @@ def read_batches(batches: Iterator[Any], path: str) -> Iterator[Any]:
 
 
 class RowMaker:
-    """Makes lines of JSON of record batches of one schema.
+    """Makes records of record batches of one schema.
 
     Args:
         schema: the schema.
@@ -84,8 +87,7 @@ class RowMaker:
 
     def __init__(self, schema: Any, path: str) -> None:
         pa = arrow()
-        names = schema.names
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        if twice := sorted(name for name, count in Counter(schema.names).items() if count > 1):
             raise StreamError(f"{path} has two columns {twice[0]!r}, and a row has one; rename one of them")
         for field in schema:
             check_type(field.type, field.name, path)
@@ -95,19 +97,32 @@ class RowMaker:
             field.name: convert for field in schema if (convert := value_converter(field.type, field)) is not None
         }
         self.has_json = any(holds_json(field) for field in schema)
+        self._is_same = not self._converts and all(is_same(field.type) for field in schema)
         self._floats = [number for number, field in enumerate(self._schema) if _has_floats(field.type)]
 
-    def lines(self, batch: Any, check: Callable[[int, int], None] | None = None) -> list[bytes]:
-        """Return the rows of a batch. What a row cannot hold makes it an `UnreadableRecord`, and no other row.
+    def records(self, batch: Any, check: Callable[[int, int], None] | None = None) -> list[Any]:
+        """Return the rows of a batch, as `TableRow` or as lines of JSON.
+
+        What a row cannot hold makes it an `UnreadableRecord`, and no other row.
 
         Args:
             batch: the batch.
             check: called with the first row of the batch to look at, and how many; raises ValueError to refuse them.
         """
+        if check is None and self._is_same and self._is_sound(batch):
+            return table_rows(batch)
         try:
             return self._lines(batch, check, 0)
         except (ValueError, TypeError, RecursionError, arrow().ArrowException):
             return [self._line(batch.slice(number, 1), check, number) for number in range(batch.num_rows)]
+
+    def _is_sound(self, batch: Any) -> bool:
+        """Return whether all of its text is UTF-8, and no float is odd."""
+        try:
+            batch.validate(full=True)
+        except arrow().ArrowException:
+            return False
+        return not any(_is_odd(batch.column(number)) for number in self._floats)
 
     def _line(self, row: Any, check: Callable[[int, int], None] | None, number: int) -> bytes:
         try:

@@ -23,6 +23,7 @@ from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.inputs.file_set_cursor import FILE_STRIDE, FileSetCursor
+from llm_datagen.streams.inputs.link_circles import without_circles
 from llm_datagen.streams.inputs.saved_dataset import saved_files
 from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.inputs.whole_file import difference, fingerprint_of
@@ -78,13 +79,14 @@ class FileSet(Stream):
         self._pattern, self._columns = without_columns(self.shown), self.uri.partition("?columns=")[1:]
         self._files: list[Stream] | None = None
         self._firsts: dict[int, int] = {}  # of files that were begun: what number the first row has
+        self._noted: dict[str, list[Any]] = {}  # what the run has noted of each file, by its name
         self.added: list[str] = []
         """Paths of files that have come since the run began, as a resume has found."""
 
     def with_data(self, data: DataConfig) -> Self:
         """Return the files as they are read by other settings than the defaults."""
         changed = copy(self)
-        changed._data, changed._files, changed._firsts = data, None, {}
+        changed._data, changed._files, changed._firsts, changed._noted = data, None, {}, {}
         return changed
 
     def origin(self, offset: int) -> Origin:
@@ -96,7 +98,16 @@ class FileSet(Stream):
         """Note that a file is read on from a row: its number among all, and its address in the file.
 
         In the middle of a file that no commit has noted, the rows before it are counted.
+
+        Raises:
+            StreamChangedError: when a file that begins is not what it was when the run began, or was resumed.
         """
+        stream = self.streams[number]
+        noted = None if offset else self._noted.get(self._name(stream))
+        if noted is not None and self.is_changed_now(stream, noted):
+            raise StreamChangedError(
+                f"{stream.shown} was changed while files before it were read; resume the run to read it as it is now"
+            )
         if self.source_column is not None and number not in self._firsts:
             self._firsts[number] = row - (self.streams[number].rows_before(offset) if offset else 0)
 
@@ -150,6 +161,15 @@ class FileSet(Stream):
         """Return whether a file is not what it was, by what `known_of` has returned before."""
         return difference(stream, known, _PARTS, _PART_BYTES) is not None
 
+    def is_changed_now(self, stream: Stream, known: list[Any]) -> bool:
+        """Return whether a file that is about to be read is not what it was."""
+        return self.is_changed(stream, known)
+
+    def pin(self, known: Any) -> None:
+        """Take what a run has noted of the files."""
+        if known is not None:
+            self._noted = {name: values for name, *values in known["files"]}
+
     def size(self) -> int | None:
         """Return the bytes of all files; None when there is no file."""
         sizes = [size for stream in self.streams if (size := stream.size()) is not None]
@@ -164,8 +184,9 @@ class FileSet(Stream):
         return bool(self.streams)
 
     def size_after(self, done: Coverage) -> int:
-        """Return the bytes of all files."""
-        return self.size() or 0
+        """Return the bytes of all files; of one that has become shorter, those that it had: it hides no other one."""
+        known = (self._noted.get(self._name(stream), [0])[0] for stream in self.streams)
+        return sum(map(max, self.sizes, known))
 
     def read_as_is(self, *, follow: bool) -> list[Stream]:
         """Return the set: its files are read as they are."""
@@ -182,8 +203,9 @@ class FileSet(Stream):
 
     def fingerprint(self, *, follow: bool) -> Any:
         """Return the list of files, each with its size and a checksum of its beginning and its end."""
-        known = ((stream, self.known_of(stream)) for stream in self.streams)
-        return {"files": [[self._name(stream), *values] for stream, values in known if values is not None]}
+        known = ((self._name(stream), self.known_of(stream)) for stream in self.streams)
+        self._noted = {name: values for name, values in known if values is not None}
+        return {"files": [[name, *values] for name, values in self._noted.items()]}
 
     def check_fingerprint(self, known: Any, done: Iterable[Span], *, follow: bool) -> None:
         """Check that the files that were begun are as they were; read those that are known first, in their order.
@@ -264,6 +286,8 @@ class FileSet(Stream):
         if glob.has_magic(self._pattern):
             paths = glob.glob(self._pattern, recursive=True)  # noqa: PTH207 - a Path each costs a second for 100,000
             paths = [path for path in paths if not os.path.isdir(path)]  # noqa: PTH112
+            if "**" in self._pattern:
+                paths = without_circles(paths)
         elif (saved := saved_files(self._pattern)) is not None:
             return saved
         else:

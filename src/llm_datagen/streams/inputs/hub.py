@@ -23,6 +23,7 @@ from llm_datagen.streams.storage.hub import HubStorage, Listing, download, list_
 from llm_datagen.streams.stream import Stream
 
 _CARD = "README.md"
+_TABLES = (".parquet", ".arrow", ".feather")
 _FRONT_MATTER = re.compile(r"\A\ufeff?---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
 
 
@@ -160,6 +161,3 @@ class HubFileSet(FileSet):
             raise ConfigError(f"{self._hub.place}: the YAML of its README.md cannot be read; name the files") from None
         configs = card.get("configs") if isinstance(card, dict) else None
         return configs if isinstance(configs, list) else []
-
-
-_TABLES = (".parquet", ".arrow", ".feather")

@@ -103,6 +103,11 @@ class ObjectFileSet(FileSet):
         """Return whether an object is another one than it was."""
         return self.known_of(stream) != known
 
+    def is_changed_now(self, stream: Stream, known: list[Any]) -> bool:
+        """Return whether an object that is about to be read is not the one that was listed."""
+        found = OBJECT_STORAGE.find(stream.path)
+        return found is None or [found.size, _version(found)] != known
+
     def _found(self) -> list[str]:
         bucket, _ = OBJECT_STORAGE.bucket_and_key(f"{self._place}/-")
         below = fixed_part(self._key).rstrip("/")

@@ -50,12 +50,11 @@ class ParquetTable:
                 f"{path} cannot be read as Parquet: {error}; replace it with a whole file, or rename it"
             ) from error
         try:
-            self._columns = chosen(path, self._file.schema_arrow, columns)
+            schema = self._file.schema_arrow  # is made anew each time it is asked for
+            self._columns = chosen(path, schema, columns)
             self._int96 = _columns_with_int96(self._file, self._columns, self._open)
             self._path = path
-            self._maker = RowMaker(
-                arrow().schema([self._file.schema_arrow.field(name) for name in self._columns]), path
-            )
+            self._maker = RowMaker(arrow().schema([schema.field(name) for name in self._columns]), path)
         except BaseException:
             self._file.close(force=True)
             raise
@@ -70,8 +69,8 @@ class ParquetTable:
         """How many rows it has."""
         return int(self._file.metadata.num_rows)
 
-    def batches(self, start: int) -> Iterator[list[bytes]]:
-        """Yield all rows from number `start` on, as lines of JSON.
+    def batches(self, start: int) -> Iterator[list[Any]]:
+        """Yield all rows from number `start` on, as records.
 
         Raises:
             ValueError: when the file is damaged.
@@ -94,7 +93,7 @@ class ParquetTable:
                 skip -= batch.num_rows
                 continue
             rows = batch.select(self._columns).slice(skip)  # names with dots in them choose more columns than one
-            yield self._maker.lines(rows, self._check(rows, coarse, skip))
+            yield self._maker.records(rows, self._check(rows, coarse, skip))
             skip = 0
 
     def close(self) -> None:
@@ -123,7 +122,8 @@ class ParquetTable:
 
 
 def _opened(source: Any, **options: Any) -> Any:
-    return arrow("pyarrow.parquet").ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES, **options)
+    reading = {"pre_buffer": False, "buffer_size": _BUFFER_BYTES, "page_checksum_verification": True}
+    return arrow("pyarrow.parquet").ParquetFile(source, **reading, **options)
 
 
 @contextlib.contextmanager
@@ -142,7 +142,8 @@ def _columns_with_int96(file: Any, names: Sequence[str], open_file: Callable[[],
     if not any(physical.column(number).physical_type == "INT96" for number in range(len(physical))):
         return []
     with _reopened(open_file()) as coarse:
-        return [name for name in names if file.schema_arrow.field(name).type != coarse.schema_arrow.field(name).type]
+        fine, wide = file.schema_arrow, coarse.schema_arrow
+        return [name for name in names if fine.field(name).type != wide.field(name).type]
 
 
 def _moments_in(column: Any) -> Iterator[Any]:

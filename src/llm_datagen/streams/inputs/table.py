@@ -18,6 +18,7 @@ from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.file_streams import FileStream
 from llm_datagen.streams.formats.jsonl import JsonlCodec
+from llm_datagen.streams.inputs.table_rows import row_decoder
 from llm_datagen.streams.inputs.whole_file import check_fingerprint_of, fingerprint_of
 from llm_datagen.streams.read_limit import ReadLimit
 from llm_datagen.streams.storage.base import Place
@@ -39,8 +40,10 @@ class Table(Protocol):
     def has_long_numbers(self) -> bool:
         """Whether its rows may hold whole numbers of more than 64 bits."""
 
-    def batches(self, start: int) -> Iterator[list[bytes]]:
-        """Yield all rows from number `start` on, some thousand at a time, each as a line of JSON without a newline.
+    def batches(self, start: int) -> Iterator[list[Any]]:
+        """Yield all rows from number `start` on, some thousand at a time.
+
+        Each is a line of JSON without a newline, or a `TableRow`.
 
         Memory holds a batch or two, however large the table is.
 
@@ -98,6 +101,7 @@ class TableStream(FileStream):
             StreamError: when it is not.
         """
         if self.size() is not None:
+            self.refuse_special()
             self.open_table().close()
 
     def check_path(self) -> None:
@@ -199,14 +203,14 @@ class TableCursor:
         self.stream = stream
         self._segments = list(segments)
         self._table: Table | None = None
-        self._batches: Iterator[list[bytes]] = iter(())
-        self._rest: list[bytes] = []
+        self._batches: Iterator[list[Any]] = iter(())
+        self._rest: list[Any] = []
         self._is_placed = False
         self._start, self._at = (segments[0] if segments else START)[:2]
         self._size = 0
         found = stream.codec.read_preamble(b"", final=True)
         assert found is not None
-        self._decode = found[0]
+        self._decode = row_decoder(found[0])
 
     @property
     def offset(self) -> int:
@@ -282,10 +286,10 @@ class TableCursor:
                 raise StreamMissingError(f"{self.stream.path} does not exist; check the path of the input")
             self._size, self._table, self._is_placed = size, self.stream.open_table(), False
             if self._table.has_long_numbers:
-                self._decode = self.stream.codec.decode_exactly
+                self._decode = row_decoder(self.stream.codec.decode_exactly)
         return self._table
 
-    def _next(self, rows: int) -> list[bytes]:
+    def _next(self, rows: int) -> list[Any]:
         try:
             while not self._rest:
                 self._rest = next(self._batches)

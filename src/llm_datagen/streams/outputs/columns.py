@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
 
 from llm_datagen.streams.block import Block
-from llm_datagen.streams.outputs.arrow import types_in
+from llm_datagen.streams.outputs.arrow import types_in, types_looked_at
 from llm_datagen.streams.outputs.column_types import holds_json, settled, wider_fields
 from llm_datagen.streams.outputs.options import ExportOptions
 from llm_datagen.streams.outputs.source_rows import BATCH_ROWS, Batcher, SourceRows
@@ -30,14 +29,14 @@ def guessed(source: SourceRows, target: Target, options: ExportOptions) -> dict[
     """
     if target.kind != "parquet" or target.is_folder or options.schema is not None or options.schema_rows is not None:
         return None
-    first = replace(options, schema_rows=BATCH_ROWS)
     with contextlib.closing(_batches(source, BATCH_ROWS)) as batches:
         rows = [item for batch in batches for _, item in source.items(batch)]
-    columns = {name: type for name, type in types_in(rows, {}, options.mixed).items() if name != options.ids}
+    columns = {name: type for name, type in types_looked_at(rows, {}, options.mixed).items() if name != options.ids}
     if not columns or any(map(holds_json, columns.values())):
         return None
     ids: dict[str, Any] = {} if options.ids is None else {options.ids: "string"}
-    return {**columns_of(source, target, first, None), GUESS: {**ids, **columns}}
+    taken = {name: settled(type, options.long_ints) for name, type in columns.items()}
+    return {"columns": {**ids, **taken}, "dictionaries": _repeated(rows, taken), GUESS: {**ids, **columns}}
 
 
 def columns_of(source: SourceRows, target: Target, options: ExportOptions, given: Any) -> dict[str, Any]:

@@ -38,7 +38,11 @@ class ParquetPart:
         self._waiting: list[Any] = []
         self._rows = self._bytes = 0
         self._writer = pq.ParquetWriter(
-            part, self._batches.schema, compression="zstd", use_dictionary=list(dictionaries) or False
+            part,
+            self._batches.schema,
+            compression="zstd",
+            use_dictionary=list(dictionaries) or False,
+            write_page_checksum=True,
         )
 
     def write(self, rows: Sequence[dict[str, Any]], failed: Failed) -> int:

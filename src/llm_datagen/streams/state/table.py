@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from llm_datagen.errors import DiskError, StreamCorruptError
@@ -41,16 +42,22 @@ class StateTable:
         self.path = path
         try:
             self._db = sqlite3.connect(path or "", check_same_thread=False, isolation_level=None)
+        except sqlite3.Error as error:
+            raise _named(error, path) from error
+        try:
             self._run(f"PRAGMA cache_size = -{CACHE_KIB}")
             self._run("PRAGMA journal_mode = WAL")
             self._run("PRAGMA synchronous = NORMAL")  # the medium is waited for by `sync`
             self._run(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             self._db.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            raise self._named(error) from error
-        row = self._run("SELECT applied FROM log").fetchone()
-        if row is None:
-            self._run("INSERT INTO log VALUES (0, 0)")
+            row = self._run("SELECT applied FROM log").fetchone()
+            if row is None:
+                self._run("INSERT INTO log VALUES (0, 0)")
+        except BaseException as error:
+            self._db.close()
+            if isinstance(error, sqlite3.Error):
+                raise _named(error, path) from error
+            raise
         self.applied: int = row[0] if row else 0
         """The byte of the state log up to which it holds the changes. Any thread may read it."""
         self._misses = 0
@@ -76,7 +83,7 @@ class StateTable:
         try:
             known.add(key for (key,) in self._run("SELECT key FROM state"))
         except sqlite3.Error as error:
-            raise self._named(error) from error
+            raise _named(error, self.path) from error
         self._filter = known
 
     def items(self, begin: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
@@ -88,7 +95,7 @@ class StateTable:
         try:
             yield from rows
         except sqlite3.Error as error:
-            raise self._named(error) from error
+            raise _named(error, self.path) from error
 
     def __len__(self) -> int:
         """Return how many keys there are; it counts them."""
@@ -115,7 +122,7 @@ class StateTable:
                 self._db.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            raise self._named(error) from error
+            raise _named(error, self.path) from error
         self.applied = applied
         if self._filter is not None:
             self._filter.add(key for key, _ in sets)
@@ -134,13 +141,15 @@ class StateTable:
         try:
             return self._db.execute(statement, values)
         except sqlite3.Error as error:
-            raise self._named(error) from error
+            raise _named(error, self.path) from error
 
-    def _named(self, error: sqlite3.Error) -> Exception:
-        where = self.path or "the temporary file of a state"
-        if isinstance(error, sqlite3.OperationalError):
-            return DiskError(None, f"{error} (the state of a node; make room or mend it, then resume)", where)
-        return StreamCorruptError(f"{where}: {error}; restore the file, or start afresh with if_exists='overwrite'")
+
+def _named(error: sqlite3.Error, path: str | None) -> Exception:
+    """Return an error of SQLite as one that names the file."""
+    where = path or "the temporary file of a state"
+    if isinstance(error, sqlite3.OperationalError):
+        return DiskError(None, f"{error} (the state of a node; make room or mend it, then resume)", where)
+    return StreamCorruptError(f"{where}: {error}; restore the file, or start afresh with if_exists='overwrite'")
 
 
 def applied_of(path: str) -> int | None:
@@ -151,8 +160,11 @@ def applied_of(path: str) -> int | None:
     """
     if not Path(path).exists():
         return None
-    table = StateTable(path)
     try:
-        return table.applied
-    finally:
-        table.close()
+        with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as db:
+            if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'log'").fetchone():
+                return 0  # its process died before there was anything in it
+            row = db.execute("SELECT applied FROM log").fetchone()
+            return int(row[0]) if row else 0
+    except sqlite3.Error as error:
+        raise _named(error, path) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from io import FileIO
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class LocalSteps:
         if mode == "ab":
             return locks.open_lockable(path)
         if mode == "rb":
-            return FileIO(path, mode)
+            return _refuse_special(FileIO(path, mode, opener=_open_without_waiting))
         try:
             return FileIO(path, "xb")
         except FileExistsError:  # left by a process that died, or planted
@@ -94,3 +95,17 @@ class LocalSteps:
             BlockingIOError: when another has it.
         """
         return locks.lock_path(path)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; of a pipe, do not wait for who writes to it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _refuse_special(file: FileIO) -> FileIO:
+    """Return a file that was opened for reading, if it is one: nothing can be read at offsets of pipes and devices."""
+    mode = os.fstat(file.fileno()).st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+        file.close()
+        raise OSError(errno.ESPIPE, "It is a pipe or a device, and no regular file", file.name)
+    return file

@@ -136,14 +136,17 @@ class ObjectAppendFile:
             crc: the CRC-32 that it must have; None compares nothing.
 
         Raises:
+            StreamTakenOverError: when another writer goes on with the file.
             StreamCorruptError: when the checksum differs.
-            StreamChangedError: when the object is not as long as what was put.
+            StreamChangedError: when pieces are gone, or the object is not as long as what was put.
         """
         if self._head.is_whole:
             return
         chain = Chain(self._bucket, self._key, self._head)
         chain.grow()
         if chain.end < self._end:
+            if self._confirm is not None:
+                self._confirm()  # whoever has succeeded this writer, and ended the stream, has removed them
             raise StreamChangedError(
                 f"{self._bucket.name}/{folder_of(self._key)} has pieces of {chain.end} bytes, and {self._end} were "
                 "written: somebody else has removed some; start afresh with if_exists='overwrite'"

@@ -15,6 +15,7 @@ _HINTS = {
     errno.ENOTDIR: "a part of the path is a file; choose another path",
     errno.EISDIR: "this is a folder; give the path of a file",
     errno.ELOOP: "symbolic links lead in a circle; choose another path",
+    errno.ESPIPE: "write what comes from there to a file first, and give that",
     errno.ENOSPC: "make room, then resume",
     errno.EMFILE: "raise the limit of open files, ulimit -n",
 }

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from typing import IO, ClassVar
 
 from llm_datagen.errors import DatagenError, StreamBusyError, StreamChangedError, StreamExistsError
-from llm_datagen.streams.outputs.paths import name_of
 from llm_datagen.streams.storage.base import ReadFile
 from llm_datagen.streams.storage.lease import LEASE, Lease
 from llm_datagen.streams.storage.object_folder import ObjectFolder
@@ -58,7 +57,8 @@ class ObjectPlace:
 
     def read_all(self, path: str) -> bytes | None:
         """Return a whole small object; None when there is none."""
-        found = self._storage.read_version(path)
+        bucket, key = self._storage.bucket_and_key(path)
+        found = bucket.get(key)
         return None if found is None else found[0]
 
     def open_read(self, path: str) -> ReadFile:
@@ -91,7 +91,8 @@ class ObjectPlace:
 
     def names_in(self, folder: str) -> list[str]:
         """Return the names of the objects in a folder, but for its lease."""
-        return sorted(name for path, _ in self._storage.list(folder) if (name := name_of(path)) != LEASE)
+        bucket, key = self._storage.bucket_and_key(folder)
+        return sorted(name for path, _ in bucket.list(key) if (name := path.rpartition("/")[2]) != LEASE)
 
     def matching(self, root: str, pattern: str) -> Iterator[str]:
         """Yield the objects whose addresses match. Only those are listed that begin as the pattern does."""

@@ -140,7 +140,7 @@ class Lease:
         return self._lease.owner.token if self._lease is not None and self._lease.owner is not None else ""
 
     def remove(self) -> None:
-        """Remove the lease that this object holds, or nobody: that is taken first, so that nobody else takes it meanwhile.
+        """Remove the lease that this object holds, or nobody: then it is taken first, so that nobody else takes it.
 
         Raises:
             LeaseLostError: when this object held it, and has lost it.

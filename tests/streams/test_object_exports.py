@@ -64,6 +64,7 @@ def on_this_machine(folder: Path, kind: str) -> dict[str, bytes]:
     return {n: data for n, data in names if not n.startswith("rows.jsonl") and not n.endswith(".manifest")}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", TARGETS)
 def test_objects_are_the_files_of_an_export_to_a_folder(s3: S3Bucket, tmp_path: Path, kind: str) -> None:
     expected = on_this_machine(tmp_path / "here", kind)
@@ -161,6 +162,7 @@ def test_what_is_in_the_place_of_a_target_is_refused_and_only_what_an_export_mad
     assert s3.all_keys() == {*names, "to/x.txt", "to/x-y/7.jsonl"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("target", ["x-{shard}.jsonl", "{lang}/x-{shard}.jsonl"])
 @pytest.mark.parametrize("is_remote", [True, False])
 def test_a_part_that_was_put_and_not_noted_is_removed_when_another_export_takes_the_place(
@@ -317,7 +319,7 @@ def test_other_programs_read_the_same_rows_from_the_store(s3: S3Bucket, tmp_path
     environment = s3.server.environment
     endpoint = environment["AWS_ENDPOINT_URL"]
     secrets = (environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
-    system = S3FileSystem(*secrets, endpoint_override=endpoint, region="us-east-1")
+    system = S3FileSystem(access_key=secrets[0], secret_key=secrets[1], endpoint_override=endpoint, region="us-east-1")
     by_arrow = ds.dataset(f"{s3.name}/to", filesystem=system, format="parquet", exclude_invalid_files=True)
     expected = [{"_i": str(n), **row} for n, row in enumerate(ROWS)]
     assert by_arrow.to_table().sort_by("n").to_pylist() == expected

@@ -126,7 +126,7 @@ def _beside(kind: str) -> list[str]:
     if kind == "hf-folder":
         return _HF_FILES
     base = Path(name).name.replace("-{shard:05}", "")
-    return [f"{base}.manifest", *(["_SUCCESS"] if options else [])]
+    return [f".{base}.manifest", "_SUCCESS"] if options else [f"{base}.manifest"]
 
 
 def _listed(path: Path) -> list[str]:

@@ -23,7 +23,7 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.store import SPOOLED
 from llm_datagen.streams import JsonlStream, Stream, StreamFactory
 from llm_datagen.streams.file_streams import TextStream
-from llm_datagen.streams.storage.local import LOCAL_STORAGE
+from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.objects import ObjectStorage
 from llm_datagen.streams.storage.os_errors import named
 
@@ -104,8 +104,9 @@ def copy_input(rows: Any, run_state: Mapping[str, Any], *, most: int | None = No
             bucket, key = stream.storage.bucket_and_key(stream.path)
             bucket.put_pieces(key, pieces)  # there is nothing of it before it is whole
         else:
-            _copy_to_file(pieces, temporary)
-            LOCAL_STORAGE.move(temporary, stream.path)
+            assert isinstance(stream.storage, LocalStorage)
+            _copy_to_file(stream.storage, pieces, temporary)
+            stream.storage.move(temporary, stream.path)
         stream.seal()
     except BaseException:
         for path in (temporary, stream.path, stream.done_path):
@@ -114,9 +115,9 @@ def copy_input(rows: Any, run_state: Mapping[str, Any], *, most: int | None = No
         raise
 
 
-def _copy_to_file(pieces: Iterable[bytes], path: str) -> None:
-    LOCAL_STORAGE.remove(path)
-    file = LOCAL_STORAGE.open_append(path)
+def _copy_to_file(storage: LocalStorage, pieces: Iterable[bytes], path: str) -> None:
+    storage.remove(path)
+    file = storage.open_append(path)
     try:
         for piece in pieces:
             file.append(piece)

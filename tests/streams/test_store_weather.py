@@ -176,7 +176,7 @@ def test_a_key_that_cannot_be_listed_is_named_at_once(s3: S3Bucket, key: str) ->
     urllib.request.urlopen(urllib.request.Request(address, data=b"{}\n", method="PUT")).close()
     s3.server.requests.clear()
     with pytest.raises(DiskError, match="rename or remove it") as caught:
-        StreamFactory.source(s3.uri("in/*.jsonl")).is_there()
+        StreamFactory.source(s3.uri("in/*.jsonl")).size()
     assert caught.value.filename == s3.uri(key)
     assert len(s3.server.requests) == 1
 

@@ -7,7 +7,7 @@ import re
 from llm_datagen.errors import ConfigError
 
 _LOCAL = {"file", "jsonl", "csv", "json", "text", "parquet", "arrow", "memory", "merge", "chatml", "hf-folder"}
-"""What stands before paths of this machine, in which ``:`` and ``@`` are letters as others are."""
+"""What stands before paths of this machine, in which ``:`` and ``@`` mean nothing."""
 
 _PASSWORD = re.compile(r"([A-Za-z][\w+.-]*):/{1,2}[^/?#@:]*:(?!//).*@", re.DOTALL)
 _USER = re.compile(r"(?<=:/)(/?)(?:[^/?#@:]*:(?!//).*|[^/?#@]*)@", re.DOTALL)

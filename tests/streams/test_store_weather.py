@@ -175,8 +175,10 @@ def test_a_key_that_cannot_be_listed_is_named_at_once(s3: S3Bucket, key: str) ->
     address = f"{s3.server.environment['AWS_ENDPOINT_URL']}/{s3.name}/{urllib.parse.quote(key)}"
     urllib.request.urlopen(urllib.request.Request(address, data=b"{}\n", method="PUT")).close()
     s3.server.requests.clear()
+    source = StreamFactory.source(s3.uri("in/*.jsonl"))
+    assert isinstance(source, ObjectFileSet)
     with pytest.raises(DiskError, match="rename or remove it") as caught:
-        StreamFactory.source(s3.uri("in/*.jsonl")).size()
+        source.is_there()
     assert caught.value.filename == s3.uri(key)
     assert len(s3.server.requests) == 1
 

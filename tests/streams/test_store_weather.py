@@ -149,6 +149,7 @@ def test_an_object_that_is_replaced_between_two_runs_is_refused_by_name(s3: S3Bu
     check_output(s3)
 
 
+@pytest.mark.slow
 def test_an_object_that_vanishes_in_mid_run_ends_it_to_be_resumed(s3: S3Bucket, bench: Bench) -> None:
     rows = [{"n": n, "text": "x" * 1000} for n in range(3000)]
     give(s3, rows)

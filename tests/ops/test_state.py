@@ -121,6 +121,7 @@ def test_a_sample_has_exactly_n_rows_in_their_order(n: int) -> None:
 STEPS: list[Any] = [ops.Dedupe("key", mark="of"), ops.Limit(250), ops.Sample(n=20), ops.TopK(7, by="n")]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("operator", STEPS, ids=lambda each: each.name)
 def test_an_operator_goes_on_where_a_run_was_stopped(bench: Bench, operator: Any) -> None:
     given_rows = [{"n": n, "key": n * 7 % 60} for n in range(400)]

@@ -52,6 +52,7 @@ def test_what_is_routed_and_merged_is_kept_in_the_store(
     assert {path.name for path in Path().iterdir()} == {"results", "platform.log"}
 
 
+@pytest.mark.slow
 def test_rows_with_their_ids_are_kept_in_the_store(s3: S3Bucket, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(bench.folder)
     settings: dict[str, Any] = {

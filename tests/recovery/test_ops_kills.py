@@ -16,7 +16,7 @@ from ..kit.support import lines, write_jsonl
 ROWS = 3000
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("last", "streaming", "ordered", "size"),
     [

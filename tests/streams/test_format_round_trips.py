@@ -67,7 +67,7 @@ def test_lines_come_back_as_they_were(tmp_path_factory: Any, target: str, rows: 
 
 
 @pytest.mark.parametrize("target", ["out.parquet", "hf-folder!set"])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS)
 def test_tables_of_json_columns_come_back_as_they_were(tmp_path_factory: Any, target: str, rows: list[Any]) -> None:
     folder = tmp_path_factory.mktemp("tables")
@@ -92,6 +92,7 @@ def test_rows_are_parted_by_any_text(tmp_path: Path) -> None:
     assert sorted(found, key=lambda row: row["n"]) == rows[: len(values)]
 
 
+@pytest.mark.slow
 def test_too_many_partitions_are_refused_with_what_to_do(tmp_path: Path) -> None:
     rows = [{"v": n} for n in range(501)]
     with pytest.raises(

@@ -281,7 +281,7 @@ def test_a_large_part_is_put_in_pieces_and_odd_values_are_names(s3: S3Bucket, tm
         ("parquet:s3:/bucket/x", "lost a slash"),
         (Path("s3://bucket/x.parquet"), "lost a slash"),
         ("hf-folder:s3://bucket", "no address of an object"),
-        ("s3://user:secret@bucket/x.parquet", "credentials and ports are no part"),
+        ("s3://user:secret@bucket/x.parquet", "credentials, tokens and signatures are no part"),
         ("s3://bucket/x.bin", "does not say a format"),
         ("sftp://bucket/x.parquet", "the format 'sftp' is not known"),
     ],

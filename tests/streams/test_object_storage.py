@@ -8,7 +8,7 @@ from typing import Any
 
 import obstore
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
@@ -187,6 +187,7 @@ class _Writers:
 ACTS = st.lists(st.tuples(st.sampled_from(["begin", "flush", "flush", "flush"]), st.integers(0, 2)), max_size=20)
 
 
+@settings(max_examples=40)
 @given(ACTS)
 def test_of_several_writers_only_the_last_one_that_began_commits(acts: list[tuple[str, int]]) -> None:
     writers = _Writers()

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import DatagenError, FatalError, StreamChangedError, UnifiedPipeline
+from llm_datagen import DatagenError, DiskError, FatalError, StreamChangedError, StreamFactory, UnifiedPipeline
+from llm_datagen.streams.inputs.object_set import ObjectFileSet
 from llm_datagen.streams.storage import bucket, object_clients
 from llm_datagen.streams.storage.bucket import Patience
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
@@ -148,6 +149,7 @@ def test_an_object_that_is_replaced_between_two_runs_is_refused_by_name(s3: S3Bu
     check_output(s3)
 
 
+@pytest.mark.slow
 def test_an_object_that_vanishes_in_mid_run_ends_it_to_be_resumed(s3: S3Bucket, bench: Bench) -> None:
     rows = [{"n": n, "text": "x" * 1000} for n in range(3000)]
     give(s3, rows)
@@ -164,3 +166,38 @@ def test_an_object_that_vanishes_in_mid_run_ends_it_to_be_resumed(s3: S3Bucket, 
     give(s3, rows)
     pipeline_of(s3, bench, at_the_first, 500).create("job", if_exists="resume").run()
     check_output(s3, rows)
+
+
+@pytest.mark.parametrize("key", ["in/a//b.jsonl", "in/./b.jsonl", "in/tab\tb.jsonl"])
+def test_a_key_that_cannot_be_listed_is_named_at_once(s3: S3Bucket, key: str) -> None:
+    import urllib.parse
+    import urllib.request
+
+    address = f"{s3.server.environment['AWS_ENDPOINT_URL']}/{s3.name}/{urllib.parse.quote(key)}"
+    urllib.request.urlopen(urllib.request.Request(address, data=b"{}\n", method="PUT")).close()
+    s3.server.requests.clear()
+    source = StreamFactory.source(s3.uri("in/*.jsonl"))
+    assert isinstance(source, ObjectFileSet)
+    with pytest.raises(DiskError, match="rename or remove it") as caught:
+        source.is_there()
+    assert caught.value.filename == s3.uri(key)
+    assert len(s3.server.requests) == 1
+
+
+def test_markers_of_folders_are_passed_over(s3: S3Bucket) -> None:
+    import urllib.request
+
+    for marker in ("in/", "in/sub/", "in/empty/"):
+        address = f"{s3.server.environment['AWS_ENDPOINT_URL']}/{s3.name}/{marker}"
+        urllib.request.urlopen(urllib.request.Request(address, data=b"", method="PUT")).close()
+    s3.put("in/sub/a.jsonl", b'{"n":1}\n')
+    for uri in ("in/", "in/**", "in/*/*"):
+        source = StreamFactory.source(s3.uri(uri))
+        assert isinstance(source, ObjectFileSet)
+        assert [stream.path for stream in source.streams] == [s3.uri("in/sub/a.jsonl")]
+
+
+def test_half_of_a_small_object_is_asked_for_again(s3: S3Bucket) -> None:
+    s3.put("log.commits", b"0123456789")
+    s3.server.fail("GET", "log.commits", short)
+    assert s3.get("log.commits") == b"0123456789"

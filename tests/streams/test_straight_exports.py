@@ -61,7 +61,7 @@ def _straight(rows: list[dict[str, Any]]) -> Any:
     return StraightBatches({**IDS, **COLUMNS}, "_i").of([orjson.dumps(row) for row in rows])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(fitting, min_size=1, max_size=4), st.booleans())
 def test_rows_that_fit_are_read_by_arrow_and_are_the_same(rows: list[dict[str, Any]], is_named: bool) -> None:
     named = [{"_i": f"r{n}" if is_named else n, **row} for n, row in enumerate(rows)]
@@ -72,7 +72,7 @@ def test_rows_that_fit_are_read_by_arrow_and_are_the_same(rows: list[dict[str, A
     assert made is None or (made.schema == batch.schema and _plain(made) == _plain(batch))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(fitting | odd, min_size=1, max_size=3))
 def test_rows_that_do_not_fit_are_not_read_by_arrow(rows: list[dict[str, Any]]) -> None:
     named = [{"_i": n, **row} for n, row in enumerate(rows)]

@@ -99,7 +99,7 @@ def export(folder: Path, **options: Any) -> Exported:
     return export_rows(JsonlStream(f"jsonl://{folder}/rows.jsonl"), target, ExportOptions.of(options))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.fixed_dictionaries({name: st.none() | values for name, (_, values) in TYPES.items()}), min_size=1, max_size=4

@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar, get_args
 
+from llm_datagen.config.addresses import masked, refuse_secrets
 from llm_datagen.errors import ConfigError
 
 T = TypeVar("T", int, float)
 
 _HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
+_URI = re.compile(r"(?i)[a-z][\w+.-]*://|(?:s3|gs|az|hf):/")
 
 
 LARGEST = (1 << 63) - 1
@@ -101,6 +103,7 @@ def check_path(name: str, value: Any) -> str:
         ConfigError: naming `name`, the value, and what to write instead.
     """
     path = check_text(name, value)
+    refuse_secrets(name, path)
     if "\0" in path:
         raise ConfigError(f"{name} has a NUL character, which no path can have: {path!r}")
     if _HALF_A_CHARACTER.search(path):
@@ -109,6 +112,18 @@ def check_path(name: str, value: Any) -> str:
         )
     if path.partition("/")[0] == "~":
         raise ConfigError(f"{name} is {path!r}, and ~ is not expanded here; write the folder, or Path.home() in Python")
+    return path
+
+
+def check_local_path(name: str, value: Any) -> str:
+    """Return `value` if it can be the path of a file of this machine, as text: `check_path`, and no URI.
+
+    Raises:
+        ConfigError: naming `name`, the value, and what to write instead.
+    """
+    path = check_path(name, value)
+    if _URI.match(path):
+        raise ConfigError(f"{name} is {masked(path)!r}, a URI; it lies on this machine only: give the path of a file")
     return path
 
 

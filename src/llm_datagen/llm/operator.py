@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.config import check_choice, check_count, check_flag, check_path, check_seconds, check_whole
+from llm_datagen.config import check_choice, check_count, check_flag, check_local_path, check_seconds, check_whole
 from llm_datagen.config.constructor import refuses_unknown
 from llm_datagen.llm.answers.ask import Asker
 from llm_datagen.llm.answers.columns import ExtraColumns, check_free, with_columns
@@ -190,7 +190,7 @@ class LLMOperator(BaseOperator):
             outage_after=check_outage_after(outage_after),
             timeout=check_seconds("timeout", timeout),
             max_response_bytes=check_count("max_response_bytes", max_response_bytes),
-            cache=None if cache is None else Path(check_path("cache", cache)).absolute(),
+            cache=None if cache is None else Path(check_local_path("cache", cache)).absolute(),
             structured=checked_mode(
                 structured,
                 [each.address.adapter for each in self.endpoints],

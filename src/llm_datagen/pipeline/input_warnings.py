@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import DatagenError
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.preview import external_inputs, first_rows
+from llm_datagen.pipeline.stream_checks import where_paths_begin
 from llm_datagen.streams import Stream
 from llm_datagen.streams.formats.csv import CsvCodec
 
@@ -40,9 +40,8 @@ def missing_inputs(nodes: Sequence[UnifiedNode]) -> Iterator[str]:
         for stream in node.input.read_as_is(follow=node.follow_input):
             if stream.place not in written and _is_missing(stream):
                 yield (
-                    f"{stream.path} does not exist, and the run fails if it does not when it begins; check the path "
-                    f"(relative paths count from the working directory, {Path.cwd()}), or say follow_input=True to "
-                    "wait for it"
+                    f"{stream.path} does not exist, and the run fails if it does not when it begins; check the path"
+                    f"{where_paths_begin(stream)}, or say follow_input=True to wait for it"
                 )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.config import check_path
+from llm_datagen.config import check_local_path
 from llm_datagen.operators import kept_files
 from llm_datagen.pipeline.output_owners import local_place, places_of
 from llm_datagen.runs import RunFolder
@@ -111,7 +111,7 @@ def of_operators(nodes: list[NodeFiles]) -> Iterator[Use]:
     for node in nodes:
         for what, path in kept_files(node.operator).items():
             for ending in _SQLITE:
-                yield Use(f"{check_path(what, path)}{ending}", f"the {what} of an operator")
+                yield Use(f"{check_local_path(what, path)}{ending}", f"the {what} of an operator")
 
 
 def besides_streams(nodes: list[NodeFiles], log_file: Any) -> list[Use]:
@@ -122,7 +122,7 @@ def besides_streams(nodes: list[NodeFiles], log_file: Any) -> list[Use]:
 def of_log(log_file: Any, others: list[Use]) -> Iterator[Use]:
     """Yield the files of the log. `others` are all other uses, which may lie where it keeps an older log."""
     if isinstance(log_file, str | os.PathLike):
-        path = check_path("log_file", os.fspath(log_file))
+        path = check_local_path("log_file", os.fspath(log_file))
         yield Use(path, "the platform log")
         if isinstance(log_file, LogFile) and log_file.max_bytes is not None:
             yield Use(f"{path}.lock", "the lock of the platform log")

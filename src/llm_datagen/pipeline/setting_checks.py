@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_datagen.config import NodeConfig, check_path, check_text
+from llm_datagen.config.addresses import refuse_secrets
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import as_operator
 from llm_datagen.pipeline.spool import is_standard
@@ -80,6 +81,7 @@ def check_path_text(name: str, value: Any) -> str:
     path = os.fspath(value) if hasattr(value, "__fspath__") else value
     if not isinstance(path, str):
         raise ConfigError(f"{name} must be the path of a folder, not {value!r}")
+    refuse_secrets(name, path)
     return path
 
 

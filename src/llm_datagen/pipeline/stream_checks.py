@@ -12,6 +12,7 @@ from llm_datagen.streams.dead_letters import check_dead_letters
 from llm_datagen.streams.inputs.file_set import FileSet
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import CHECK_WHOLE_BYTES, position_of
+from llm_datagen.streams.storage.local import LocalStorage
 
 
 def check_input(source: Stream) -> None:
@@ -20,14 +21,20 @@ def check_input(source: Stream) -> None:
         if isinstance(source, FileSet):
             raise source.missing()
         raise StreamMissingError(
-            f"{source.path} does not exist; check the path of the input (relative paths count from the working "
-            f"directory, {Path.cwd()})"
+            f"{source.path} does not exist; check the path of the input{where_paths_begin(source)}"
         )
     if not source.is_sealed() and source.storage.size(source.commits_path) is not None:
         raise StreamBusyError(
             f"{source.path} is the unfinished output of another run ({source.commits_path} is there), so it is not "
             "the whole input yet; finish that run first, or say follow_input=True to wait for its end"
         )
+
+
+def where_paths_begin(source: Stream) -> str:
+    """Return what an error says of relative paths; nothing of a stream that is no file of this machine."""
+    if not isinstance(source.storage, LocalStorage):
+        return ""
+    return f" (relative paths count from the working directory, {Path.cwd()})"
 
 
 def check_finished(output: Stream, size: int, made_from: str, source_uri: str) -> None:

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from llm_datagen.config import check_path
+from llm_datagen.config.addresses import masked
 from llm_datagen.errors import ConfigError
 from llm_datagen.streams.storage.object_uri import SCHEMES, ObjectUri, is_object_uri, refuse_path_of_uri
 
@@ -24,13 +25,15 @@ def absolute(results_dir: str | os.PathLike[str]) -> str:
     Raises:
         ConfigError: when it is neither.
     """
-    text = check_path("results_dir", refuse_path_of_uri("results_dir", results_dir))
+    text = refuse_path_of_uri("results_dir", check_path("results_dir", os.fspath(results_dir)))
     scheme, separator, _ = text.partition("://")
     if not separator:
         return str(Path(text).absolute())
     stores = ", ".join(f"{known}://" for known in SCHEMES)
     if scheme not in SCHEMES:
-        raise ConfigError(f"results_dir is {text!r}; give a folder of this machine, or one of a store: {stores}")
+        raise ConfigError(
+            f"results_dir is {masked(text)!r}; give a folder of this machine, or one of a store: {stores}"
+        )
     return str(ObjectUri.parse(text.rstrip("/")))
 
 

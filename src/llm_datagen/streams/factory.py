@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any, ClassVar
 
 from llm_datagen.config import OLDER, DataConfig, check_path
+from llm_datagen.config.addresses import masked
 from llm_datagen.errors import ConfigError, UnknownProtocolError
 from llm_datagen.streams.compressed import CompressedStream
 from llm_datagen.streams.file_streams import (
@@ -131,7 +132,7 @@ class StreamFactory:
             raise ConfigError(f"{uri!r} names a protocol but no stream")
         if protocol not in cls._protocols:
             known = ", ".join(cls.protocols())
-            raise UnknownProtocolError(f"{uri!r}: the protocol {protocol}:// is not known; known are {known}")
+            raise UnknownProtocolError(f"{masked(uri)!r}: the protocol {protocol}:// is not known; known are {known}")
         return cls._protocols[protocol]
 
     @classmethod

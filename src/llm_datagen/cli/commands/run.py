@@ -71,13 +71,14 @@ def run(
     ] = None,
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
+    results_dir: ResultsOption = None,
     settings: SetOption = None,
     traceback: TracebackOption = False,
 ) -> None:
     """Run a pipeline with a live display."""
     with exit_codes(full_traceback=traceback):
-        ends = {"input_uri": input_uri, "output_uri": output_uri}
-        given = {**parse_settings(settings or []), **{key: uri for key, uri in ends.items() if uri is not None}}
+        places = {"input_uri": input_uri, "output_uri": output_uri, "results_dir": results_dir}
+        given = {**parse_settings(settings or []), **{key: place for key, place in places.items() if place is not None}}
         target = find_target(pipeline, given)
         created = target.create(
             pipeline_id, if_exists.value if if_exists else None, on_change_of(accept=accept_changes, rerun=rerun)

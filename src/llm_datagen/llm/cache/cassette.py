@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from llm_datagen.config import check_local_path
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.cache.cassette_file import RECORD_MODES, Cassette, RecordMode
 from llm_datagen.llm.errors import LLMRequestError
@@ -94,13 +95,13 @@ def with_cassette(inner: Transport, *, pool: str, own: Collection[str] = ()) -> 
         own: names of params.
 
     Raises:
-        ConfigError: on a record mode that is none.
+        ConfigError: on a record mode that is none, or a path that is a URI.
     """
     path = os.environ.get(CASSETTE_VARIABLE)
     if not path:
         return inner
     mode = checked_mode(os.environ.get(MODE_VARIABLE) or "none")
-    return CassetteLayer(inner, Path(path).absolute(), mode, pool=pool, own=own)
+    return CassetteLayer(inner, Path(check_local_path(CASSETTE_VARIABLE, path)).absolute(), mode, pool=pool, own=own)
 
 
 def plays_only() -> bool:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm_datagen.config import check_count, check_path, refuses_unknown
+from llm_datagen.config import check_count, check_local_path, refuses_unknown
 from llm_datagen.errors import DiskError
 from llm_datagen.streams.storage.locks import wait_for_lock
 
@@ -51,7 +51,7 @@ class LogFile(os.PathLike[str]):
     backups: int = 5
 
     def __post_init__(self) -> None:
-        check_path("path of a LogFile", os.fspath(self.path) if isinstance(self.path, os.PathLike) else self.path)
+        check_local_path("path of a LogFile", os.fspath(self.path) if isinstance(self.path, os.PathLike) else self.path)
         if self.max_bytes is not None:
             check_count("max_bytes of a LogFile", self.max_bytes)
         check_count("backups of a LogFile", self.backups)

@@ -11,6 +11,7 @@ import contextlib
 import os
 from typing import Any, Protocol, cast
 
+from llm_datagen.config import check_local_path
 from llm_datagen.errors import ConfigError
 from llm_datagen.errors.escape import escape_json
 from llm_datagen.runs.logs.rotation import Lines, LogFile
@@ -142,10 +143,13 @@ def check_log(target: Any) -> LogTarget:
     """Return `target`.
 
     Raises:
-        ConfigError: when it is neither a path, a `LogFile`, a logger nor None.
+        ConfigError: when it is neither a path of this machine, a `LogFile`, a logger nor None.
     """
     is_logger = all(callable(getattr(target, name, None)) for name in ("bind", "info", "warning", "error"))
-    if target is None or isinstance(target, str | os.PathLike) or is_logger:
+    if isinstance(target, str | os.PathLike):
+        check_local_path("log_file", os.fspath(target))
+        return cast(LogTarget, target)
+    if target is None or is_logger:
         return cast(LogTarget, target)
     raise ConfigError(
         f"log_file must be a path, a LogFile, a logger with bind, info, warning and error (structlog's), or None, not "

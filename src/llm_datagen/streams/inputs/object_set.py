@@ -6,7 +6,7 @@ The list of objects, with the size and the version (ETag) of each, is all that a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 from llm_datagen.errors import StreamMissingError
@@ -19,6 +19,7 @@ from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 from llm_datagen.streams.stream import Stream
 
+_SLASH = re.compile("/")
 _PIECES = re.compile(r"\.parts/(?:head|probe-\w+|\d{20}-\w+)$")
 
 
@@ -111,7 +112,13 @@ class ObjectFileSet(FileSet):
     def _found(self) -> list[str]:
         bucket, _ = OBJECT_STORAGE.bucket_and_key(f"{self._place}/-")
         below = fixed_part(self._key).rstrip("/")
-        self._listed = {f"{self._place}/{key}": found for key, found in bucket.list(below) if self._is_meant(key)}
+        all_found = list(bucket.list(below))
+        folders = {key[: at.start()] for key, _ in all_found for at in _SLASH.finditer(key)}
+        self._listed = {
+            f"{self._place}/{key}": found
+            for key, found in all_found
+            if self._is_meant(key) and not _is_marker(key, found, folders)
+        }
         return sorted(self._listed)
 
     def _is_meant(self, key: str) -> bool:
@@ -127,6 +134,11 @@ class ObjectFileSet(FileSet):
 
     def _name(self, stream: Stream) -> str:
         return stream.path.removeprefix(f"{self._place}/{fixed_part(self._key)}")
+
+
+def _is_marker(key: str, found: Found, folders: Set[str]) -> bool:
+    """Return whether an object only stands for a folder. The slash that its key ends with is not listed."""
+    return not found.size and (key in folders or "." not in key.rpartition("/")[2])
 
 
 def _version(found: Found) -> Any:

@@ -1,7 +1,7 @@
 """What an object store refuses, in words: which errors pass by themselves, and what to do about the others.
 
 Messages of the client may hold addresses with signatures, and answers of the store with names of keys. Nothing of them
-is passed on but the status and the code of the error.
+is passed on but the status and the code of the error, and a key that cannot be listed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _CREDENTIALS = {
 _NO_BUCKET = {"NoSuchBucket", "ContainerNotFound"}
 _PASSING_CODES = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "OperationAborted"}
 _PASSING_STATUS = {"408", "409", "425", "429"}
+_ODD_KEY = re.compile(r"Path \"(.*?)\"(?:: Encountered illegal| contained empty path segment)", re.DOTALL)
 _NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "metadata server", "credential")
 _RENEW = "renew the credentials in the environment, or ask for the right, then resume"
 
@@ -35,10 +36,12 @@ class StoreProblem(NamedTuple):
     Attributes:
         passes: whether it may go away by itself, so that the request is worth another try.
         what: in words, with what to do.
+        key: the object that is to blame, where the error names another one than was asked for.
     """
 
     passes: bool
     what: str
+    key: str = ""
 
 
 def is_no_bucket(error: BaseException) -> bool:
@@ -53,6 +56,14 @@ def problem_of(error: BaseException) -> StoreProblem:
     status = next((found[1] for found in [_STATUS.search(text)] if found), "")
     named = " ".join(part for part in (status and f"status {status}", code) if part)
     kind = type(error).__name__
+    odd = _ODD_KEY.search(text)
+    if odd is not None:
+        return StoreProblem(
+            False,
+            "the key of this object has an empty part between slashes, '.', '..' or a control character, so nothing "
+            "that lies beside it can be listed; rename or remove it, or move the others to another prefix",
+            odd[1],
+        )
     if code in _NO_BUCKET:
         return StoreProblem(False, f"there is no such bucket ({named}); check the address, or make the bucket")
     if code in _CREDENTIALS or status in {"401", "403"} or kind in {"PermissionDeniedError", "UnauthenticatedError"}:

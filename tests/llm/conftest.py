@@ -6,7 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from llm_datagen.llm.limits import limiter
+
 from .chat_server import ChatServer, serve
+
+
+@pytest.fixture(autouse=True)
+def _no_limiter_of_another_test() -> None:
+    """Forget what endpoints have said: limiters outlive their servers, and a port may come again."""
+    limiter._limiters.clear()
 
 
 @pytest.fixture

@@ -158,7 +158,6 @@ def test_single_calls_that_are_turned_away_do_not_send_the_others_elsewhere() ->
 
 
 def test_a_call_goes_where_the_limits_have_room() -> None:
-    # The limits of a process outlive its servers, and a port may come again: no other test has such models.
     with FakeLLMServer(latency=0.01) as a, FakeLLMServer(latency=0.01) as b:
         limited = {"model": "limited", "base_url": a.base_url, "requests_per_minute": 10, "weight": 5}
         pool = operator(limited, {"model": "limited", "base_url": b.base_url})

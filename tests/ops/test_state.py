@@ -148,7 +148,7 @@ def test_the_settings_of_an_operator_are_compared_and_kept(bench: Bench) -> None
 
 def test_a_setting_that_was_edited_is_named_on_a_resume(bench: Bench) -> None:
     def pipeline(share: float, stop: int | None) -> UnifiedPipeline:
-        steps: list[Any] = [Stopping(stop), ops.Sample(share=share)]
+        steps: list[Any] = [ops.Sample(share=share), Stopping(stop)]  # what stops has had a row of the sample
         return UnifiedPipeline(
             steps,
             f"jsonl://{bench.input}",

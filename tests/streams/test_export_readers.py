@@ -151,8 +151,7 @@ readers = pytest.mark.parametrize("reader", READERS)
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Let `datasets` ask no hub, and keep nothing outside the folder of the tests."""
-    for name, value in {"HF_DATASETS_OFFLINE": "1", "HF_HUB_OFFLINE": "1"}.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path_factory.getbasetemp() / "hf"))
 
 

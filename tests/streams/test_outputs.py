@@ -6,8 +6,6 @@ import contextlib
 import csv
 import gzip
 import json
-import subprocess
-import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,9 @@ from hypothesis import strategies as st
 from llm_datagen.errors import ConfigError, DiskError, StreamError, StreamExistsError
 from llm_datagen.streams import JsonlStream, MemoryStream
 from llm_datagen.streams.outputs import Exported, ExportOptions, Target, Work, check_parts, export_rows, place_of
-from llm_datagen.testing import Fault, FaultPlan, inject, record
+from llm_datagen.testing import Fault, inject, record
+
+from ..kit import programs
 
 ROWS = [{"text": f"t{n}", "n": n, "lang": ("en", "de")[n % 2], "l": [n, None], "o": {"a": n}} for n in range(25)]
 
@@ -373,15 +373,24 @@ def test_wherever_an_export_is_cut_short_it_goes_on_to_the_same_files(tmp_path: 
 
 
 KILLED = """
-import sys
+import json, os, sys
 from pathlib import Path
-from llm_datagen.testing.storage import inject_from_env
-from tests.streams.test_outputs import TARGETS, export
+import pyarrow.parquet  # once, not in each child
 from llm_datagen.streams import JsonlStream
-folder, kind = Path(sys.argv[1]), sys.argv[2]
-storage = inject_from_env()
+from llm_datagen.testing.storage import Fault, inject
+from tests.streams.test_outputs import TARGETS, export
+folders, kind = sys.argv[1:]
 target, options = TARGETS[kind]
-export(folder, JsonlStream(f"jsonl://{folder}/rows.jsonl"), target, **options)
+killed = 0
+for number, folder in json.loads(folders):
+    child = os.fork()  # a process that has imported everything, and runs no thread
+    if not child:
+        fault = Fault(operation="*", path=f"{folder}/*", hit=number, action="kill")
+        with inject(fault):
+            export(Path(folder), JsonlStream(f"jsonl://{folder}/rows.jsonl"), target, **options)
+        os._exit(0)
+    killed += os.waitpid(child, 0)[1] == 9
+print(killed)
 """
 
 
@@ -390,21 +399,18 @@ export(folder, JsonlStream(f"jsonl://{folder}/rows.jsonl"), target, **options)
 def test_killed_at_every_step_an_export_goes_on_to_the_same_files(tmp_path: Path, kind: str) -> None:
     expected, steps = _steps(tmp_path / "whole", kind)
     target, options = TARGETS[kind]
-    killed = 0
-    for number in range(1, steps + 1, 5):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        stream = stream_of(folder, BAD_ROWS)
-        fault = Fault(operation="*", path=f"{folder}/*", hit=number, action="kill")
-        env = {"PATH": "", **FaultPlan((fault,)).as_env()}
-        root = Path(__file__).parents[2]
-        done = subprocess.run([sys.executable, "-c", KILLED, str(folder), kind], env=env, cwd=root, check=False)
-        killed += done.returncode == -9
+    folders = [(number, str(tmp_path / str(number))) for number in range(1, steps + 1, 5)]
+    for _, name in folders:
+        Path(name).mkdir()
+        stream_of(Path(name), BAD_ROWS)
+    done = programs.run(["-c", KILLED, json.dumps(folders), kind], cwd=Path(__file__).parents[2], timeout=100)
+    assert int(done.stdout) > 6, done.stderr
+    for _, name in folders:
+        folder = Path(name)
         seen = {name: data for name, data in _made(folder).items() if "/." not in f"/{name}"}
         assert seen.items() <= expected.items()
-        export(folder, stream, target, **options)
+        export(folder, JsonlStream(f"jsonl://{folder}/rows.jsonl"), target, **options)
         assert _made(folder) == expected
-    assert killed > 6
 
 
 LATER: dict[str, dict[str, Any]] = {

@@ -130,7 +130,7 @@ def _where_now(use: str) -> str:
 
 def edits_unread(pipeline_id: str, on_change: str, verb: str) -> str:
     """Return why edits cannot be accepted or rerun when the run state makes the operators, and what to do."""
-    flag = "--rerun" if on_change == "rerun" else "--accept-changes"
+    flag = "--accept-changes" if on_change == "accept" else f"--{on_change}"
     return (
         f"{advice(f'on_change={on_change!r}', flag)}: no operators were given, so those of run {pipeline_id!r} come "
         "from the run's state (runtime.json), and edits of the program, such as a prompt, are not read. Nothing was "

@@ -19,8 +19,9 @@ from llm_datagen.errors import (
 from llm_datagen.errors.warned import warn
 from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.operators.import_path import refuse_lookup
-from llm_datagen.operators.references import edits_unread, ref_of
+from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
+from llm_datagen.pipeline.change_refusal import edits_unread
 from llm_datagen.pipeline.input_warnings import clash_of_ids, missing_inputs, other_separators, replaced_inputs
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.node_entries import new_pipeline_id
@@ -196,7 +197,7 @@ class RunLifecycle:
         check_choice("verify", verify, Verify)
         check_choice("on_change", on_change, OnChange)
         if on_change != "refuse" and not self.blueprint.has_operators:
-            raise ConfigError(edits_unread(folder.pipeline_id, on_change, "replay" if is_replay else "resume"))
+            raise ConfigError(edits_unread(folder, on_change, is_replay=is_replay))
         edit = compare(run_state, *self.blueprint.steps(run_state), is_replay=is_replay)
         reset = edit.settle(on_change)
         nodes = nodes_of(self.blueprint, run_state)

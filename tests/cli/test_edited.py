@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from llm_datagen.cli.target import default_results
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.typed_commands import default_results
 
 from ..kit import programs
 from .conftest import Command
@@ -248,7 +248,7 @@ def test_each_command_takes_the_id_of_a_version(shell: Shell, command: Command, 
         assert json.loads(command("verify", version, "--json").output)["status"] == "completed"
         assert f'"n":{first},' in command("trace", version, "0").output.replace(" ", "")
         assert "node_0" in command("describe", version).output
-        assert "Pipeline" in command("logs", version).output
+        assert "[Run Ended]" in command("logs", version).output
         target = shell.folder / f"{version}.csv"
         command("export", version, "--to", str(target))
         assert target.read_text().count("\n") == 51
@@ -258,10 +258,8 @@ def test_each_command_takes_the_id_of_a_version(shell: Shell, command: Command, 
     before = {path: path.read_bytes() for path in shell.folder.rglob("*.jsonl*")}
     for verb in ("resume", "replay"):
         refused = " ".join(command(verb, "a@1", code=2).output.split())
-        assert (
-            f"'a@1' is an earlier version of the run 'a', kept to be read and compared, so there is nothing to {verb}"
-            in (refused)
-        )
+        kept = "'a@1' is an earlier version of the run 'a', kept to be read and compared"
+        assert f"{kept}, so there is nothing to {verb}" in refused
     assert command("resume", "a@3").output.startswith("run a@3: resumed")
     assert {path: path.read_bytes() for path in shell.folder.rglob("*.jsonl*")} == before
 

@@ -259,7 +259,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, method: str, at: int) -> None:
     monkeypatch.setattr(LocalStorage, method, step)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("on_change", "method"), [("replace", "unlink"), ("replace", "rename"), ("rerun", "rename"), ("rerun", "link")]
 )

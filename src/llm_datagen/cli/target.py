@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,19 +21,10 @@ from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.pipeline.node_pipeline import UnifiedNodePipeline
 from llm_datagen.pipeline.pipeline import UnifiedPipeline
 from llm_datagen.runs.diagram import DiagramFormat, draw
+from llm_datagen.runs.typed_commands import default_results
 from llm_datagen.runs.versions import find_run
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.storage.object_uri import is_object_uri
-
-RESULTS_VARIABLE = "LLM_DATAGEN_RESULTS"
-"""The environment variable with the folder of the runs."""
-
-DEFAULT_RESULTS = "tmp/results"
-
-
-def default_results() -> str:
-    """Return the default folder of the runs."""
-    return os.environ.get(RESULTS_VARIABLE) or DEFAULT_RESULTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,11 +20,13 @@ from llm_datagen.errors import (
 from llm_datagen.errors.warned import warn
 from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.operators.import_path import refuse_lookup
-from llm_datagen.operators.references import edits_unread, ref_of
+from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
+from llm_datagen.pipeline.change_refusal import edits_unread
 from llm_datagen.pipeline.input_warnings import clash_of_ids, missing_inputs, other_separators, replaced_inputs
 from llm_datagen.pipeline.kept_version import keep_version, mark_of
 from llm_datagen.pipeline.node import UnifiedNode
+from llm_datagen.pipeline.node_checks import check_possible
 from llm_datagen.pipeline.node_entries import new_pipeline_id
 from llm_datagen.pipeline.operator_changes import Reset, compare
 from llm_datagen.pipeline.overwrite import delete_outputs, why_refused, why_taken
@@ -93,16 +95,20 @@ class RunLifecycle:
 
     def create(self, pipeline_id: str | None, if_exists: IfExists, on_change: OnChange) -> StoredRun:
         """Write the run state of a new run; see `UnifiedPipeline.create`."""
-        run_state = self.blueprint.run_state(pipeline_id or new_pipeline_id())
+        if pipeline_id and self._names_version(pipeline_id, if_exists):
+            return self.resume(pipeline_id, on_change=on_change)
+        return self._create(pipeline_id or new_pipeline_id(), if_exists, on_change)
+
+    def _create(self, pipeline_id: str, if_exists: IfExists, on_change: OnChange) -> StoredRun:
+        run_state = self.blueprint.run_state(pipeline_id)
         clash = clash_of_ids(run_state)
         refuse_lookup("create()", in_functions=False)
         check_choice("if_exists", if_exists, IfExists)
         check_choice("on_change", on_change, OnChange)
         folder = RunFolder(self.results_dir, run_state["pipeline_id"])
-        if self._names_version(folder.pipeline_id, if_exists):
-            return self.resume(folder.pipeline_id, on_change=on_change)
         nodes = nodes_of(self.blueprint, run_state)
         check_topology(nodes)
+        check_possible(nodes)
         for entry, node in zip(run_state["nodes"], nodes, strict=True):
             entry["fingerprint"] = fingerprint_of(node.operator)
         node_files = [node.node_files for node in nodes]
@@ -215,7 +221,7 @@ class RunLifecycle:
         check_choice("verify", verify, Verify)
         check_choice("on_change", on_change, OnChange)
         if on_change != "refuse" and not self.blueprint.has_operators:
-            raise ConfigError(edits_unread(folder.pipeline_id, on_change, "replay" if is_replay else "resume"))
+            raise ConfigError(edits_unread(folder, on_change, is_replay=is_replay))
         edit = compare(run_state, *self.blueprint.steps(run_state), is_replay=is_replay)
         before = deepcopy(run_state) if on_change == "rerun" else None
         reset = edit.settle(on_change)

@@ -236,7 +236,7 @@ def test_status_says_which_export_is_being_made_and_a_table_of_runs_counts_them(
     run.create("job").run(progress=False)
     state = RunFolder(tmp_path / "results", "job").load()
     forget_made(state)
-    live = RunView(pipeline_id="job", status="running", state=state, is_live=True)
+    live = RunView(pipeline_id="job", results_dir=str(tmp_path), status="running", state=state, is_live=True)
     shown = run_lines(live)
     assert f"export {tmp_path}/a.csv (csv): being made" in shown
     assert f"export {tmp_path}/b.csv (csv): not made yet" in shown

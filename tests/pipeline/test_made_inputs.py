@@ -263,7 +263,7 @@ def test_what_cannot_be_an_input_is_refused(make: Any, error: str) -> None:
         ({"generate": {"a": 1}, "m": 3}, "input: 'm' is not known; known are generate, n, seed|did you mean 'n'"),
         ({"cycle": "s.jsonl", "time": 3}, "input: 'time' is not known; did you mean 'times'"),
         ({"generate": {"a": []}}, "input: column 'a' has an empty list"),
-        ({"rows": 3}, "input must be rows, or {generate"),
+        ({"rows": 3}, "input must be rows: .*, not dict with other keys .rows"),
     ],
 )
 def test_an_error_of_yaml_names_the_key(value: Any, error: str) -> None:

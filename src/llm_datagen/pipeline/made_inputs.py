@@ -37,8 +37,8 @@ def check_input_rows(name: str, value: Any) -> Any:
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
     raise ConfigError(
-        f"{name} must be rows: a list or an iterator of dicts; or {{generate: columns with their values, n: …, seed: …}}; "
-        f"or {{cycle: URI, times: …, n: …}}, not dict with other keys ({', '.join(map(str, value))})"
+        f"{name} must be rows: a list or an iterator of dicts; or {{generate: columns with their values, n: …}}; "
+        f"or {{cycle: URI, times: …}}, not dict with other keys ({', '.join(map(str, value))})"
     )
 
 

@@ -74,7 +74,7 @@ def test_a_stream_whose_name_a_file_of_an_export_may_have_is_refused(tmp_path: P
     words = rf"would be an export, and {tmp_path}/o/x.jsonl a stream of the same run, whose name is one of its files"
     with pytest.raises(ConfigError, match=words):
         run.create("job")
-    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "results/job").exists()
 
 
 def test_a_folder_that_an_export_of_another_run_has_is_refused_with_its_name(tmp_path: Path) -> None:

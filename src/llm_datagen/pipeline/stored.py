@@ -119,7 +119,7 @@ class RunLifecycle:
             if if_exists == "overwrite" or not old:
                 streams = [path for stream in inputs_of(node_files) for path in stream.files_read]
                 streams += [each.output.path for each in node_files]
-                check_exports(run_state, streams, overwrite=if_exists == "overwrite")
+                check_exports(run_state, streams, overwrite=if_exists == "overwrite", old=old)
             if if_exists == "overwrite":
                 remove_exports(old)
                 remove_exports(run_state)
@@ -136,7 +136,7 @@ class RunLifecycle:
                 if node.output.exists():
                     raise PipelineExistsError(why_refused(node, folder))
             if if_exists != "overwrite":
-                check_claims(node_files, self.log_file, folder)
+                check_claims(node_files, self.log_file, folder, run_state)
             run_state.update(
                 files=side_files(node_files, self.log_file), **of_new_run(self.results_dir, folder.pipeline_id)
             )

@@ -46,6 +46,7 @@ from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.dead_letters import check_dead_letters, has_dead_letters, release_dead_letters
+from llm_datagen.streams.storage.looked_at import each_looked_at_once, look_again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +89,7 @@ class RunLifecycle:
     results_dir: str
     log_file: LogTarget
 
+    @each_looked_at_once()
     def create(self, pipeline_id: str | None, if_exists: IfExists, on_change: OnChange) -> StoredRun:
         """Write the run state of a new run; see `UnifiedPipeline.create`."""
         run_state = self.blueprint.run_state(pipeline_id or new_pipeline_id())
@@ -103,6 +105,7 @@ class RunLifecycle:
         node_files = [node.node_files for node in nodes]
         check_layout(node_files, self.log_file, folder)
         folder.lock.acquire()
+        look_again()
         try:
             old = _old_run_state(folder, if_exists)
             if if_exists == "overwrite" or not old:
@@ -176,11 +179,13 @@ class RunLifecycle:
         folder = RunFolder(self.results_dir, pipeline_id)
         folder.load()  # when there is no such run, no folder is made for its lock
         folder.lock.acquire()
+        look_again()
         try:
             yield folder, finish(folder, folder.load())
         finally:
             folder.lock.release()
 
+    @each_looked_at_once()
     def _resume(
         self,
         folder: RunFolder,

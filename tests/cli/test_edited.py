@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from llm_datagen.cli.target import default_results
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.typed_commands import default_results
 
 from ..kit import programs
 from .conftest import Command

@@ -250,7 +250,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, method: str, at: int) -> None:
     monkeypatch.setattr(LocalStorage, method, step)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("method", ["unlink", "rename"])
 @pytest.mark.parametrize("after", ["AC", "AXB", "A", "ABCD"])
 def test_a_rerun_that_is_cut_short_at_any_step_is_finished_by_the_next_resume(

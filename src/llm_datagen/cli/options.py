@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llm_datagen.cli.target import RESULTS_VARIABLE
+from llm_datagen.runs.typed_commands import RESULTS_VARIABLE
 
 
 class IfExistsOption(enum.StrEnum):

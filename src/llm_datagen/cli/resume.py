@@ -7,12 +7,12 @@ from typing import Any
 
 from llm_datagen.cli.budget import NO_OVERRIDE, BudgetOverride
 from llm_datagen.cli.dead_letters import dead_rows
-from llm_datagen.cli.execute import command_line, run_watched
+from llm_datagen.cli.execute import run_watched
 from llm_datagen.cli.modules import import_protocols, make_importable
 from llm_datagen.cli.output import leave_stdout_to_rows, write
 from llm_datagen.cli.run_origin import Origin, origin_of
 from llm_datagen.cli.run_view import headline, read_run
-from llm_datagen.cli.target import Target, default_results, find_target
+from llm_datagen.cli.target import Target, find_target
 from llm_datagen.config import OnChange, OnError, check_max_errors
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators.references import operators_of
@@ -21,6 +21,7 @@ from llm_datagen.pipeline.spool import prints_output
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.tables import number, rows_in_words
 from llm_datagen.runs.results_dir import absolute
+from llm_datagen.runs.typed_commands import command_line, default_results
 
 
 def resume_run(
@@ -166,12 +167,12 @@ class _Stopped:
         """Change to the directory in which it was started; of a run on a store, this may be another machine."""
         if self.folder.is_on_store and self._given is None and not Path(origin.cwd).is_dir():
             pipeline_id = self.folder.pipeline_id
-            again = command_line("resume", pipeline_id, self.folder.results_dir)
+            again = self._command("resume", "FILE.yaml")
             raise ConfigError(
                 f"run {pipeline_id!r} was started in {origin.cwd}, which is not there: on another machine, say what it "
-                f"runs, in the directory that has its files: {again} FILE.yaml (or module:name)"
+                f"runs, in the directory that has its files: {again} (or module:name)"
             )
-        origin.enter(may_stay=self.folder.is_on_store)
+        origin.enter(self.folder)
 
     def target(self, verb: str) -> Target:
         """Return the pipeline; `verb` is the command.
@@ -195,16 +196,19 @@ class _Stopped:
             pipeline_id = self.folder.pipeline_id
             raise ConfigError(
                 f"run {pipeline_id!r} was not started with `llm-datagen run`, so where its operators come from is not "
-                f"known; say it: llm-datagen {verb} {pipeline_id} FILE.yaml (or module:name). {error}"
+                f"known; say it: {self._command(verb, 'FILE.yaml')} (or module:name). {error}"
             ) from error.__cause__
         return Target(name="", pipeline=UnifiedPipeline(log_file=self.run_state.get("log_file")))
+
+    def _command(self, verb: str, pipeline: str) -> str:
+        return command_line(verb, self.folder.pipeline_id, self.folder.results_dir, arguments=[pipeline])
 
     def keep_origin(self, target: Target, verb: str) -> str:
         """Save where its operators come from now, and return a sentence about that; `verb` is the command."""
         if not target.name:
             return (
                 "with the operators that its run state names. Edits of the program, such as a prompt, are not read. To "
-                f"use them: llm-datagen {verb} {self.folder.pipeline_id} module:pipeline"
+                f"use them: {self._command(verb, 'module:pipeline')}"
             )
         here = Origin.here(target.name)
         cwd = here.cwd if self._origin is None or self.folder.is_on_store else self._origin.cwd

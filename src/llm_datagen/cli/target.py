@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,18 +22,9 @@ from llm_datagen.pipeline.node_pipeline import UnifiedNodePipeline
 from llm_datagen.pipeline.pipeline import UnifiedPipeline
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.diagram import DiagramFormat, draw
+from llm_datagen.runs.typed_commands import default_results
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.storage.object_uri import is_object_uri
-
-RESULTS_VARIABLE = "LLM_DATAGEN_RESULTS"
-"""The environment variable with the folder of the runs."""
-
-DEFAULT_RESULTS = "tmp/results"
-
-
-def default_results() -> str:
-    """Return the default folder of the runs."""
-    return os.environ.get(RESULTS_VARIABLE) or DEFAULT_RESULTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ from llm_datagen.cli.options import (
 )
 from llm_datagen.cli.output import write
 from llm_datagen.cli.run_view import run_lines
-from llm_datagen.cli.target import default_results
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.typed_commands import command_line, default_results
 
 app = typer.Typer()
 
@@ -41,9 +41,10 @@ def cancel(
             return
         ended = wait_for_end(folder, timeout)
         if ended is None:
+            look = command_line("status", pipeline_id, folder.results_dir)
             write(
-                f"run {pipeline_id}: calls are still in flight after {timeout:g} s; it saves when they end (see: "
-                f"llm-datagen status {pipeline_id})"
+                f"run {pipeline_id}: calls are still in flight after {timeout:g} s; it saves when they end "
+                f"(see: {look})"
             )
             raise typer.Exit(FAILED)
         for line in run_lines(ended):

@@ -107,8 +107,7 @@ class RunLifecycle:
             entry["fingerprint"] = fingerprint_of(node.operator)
         node_files = [node.node_files for node in nodes]
         check_layout(node_files, self.log_file, folder)
-        folder.lock.acquire()
-        look_again()
+        _lock(folder)
         try:
             old = _old_run_state(folder, if_exists)
             if if_exists == "overwrite" or not old:
@@ -181,8 +180,7 @@ class RunLifecycle:
         refuse_lookup("resume() or replay()", in_functions=False)
         folder = RunFolder(self.results_dir, pipeline_id)
         folder.load()  # when there is no such run, no folder is made for its lock
-        folder.lock.acquire()
-        look_again()
+        _lock(folder)
         try:
             yield folder, finish(folder, folder.load())
         finally:
@@ -251,6 +249,12 @@ class RunLifecycle:
         ]
         nodes = nodes_of(self.blueprint, {**run_state, "nodes": entries})
         return [node for node in nodes if node.node_id not in reset.again]
+
+
+def _lock(folder: RunFolder) -> None:
+    """Take the lock of a run. What was found before that, another process may have changed meanwhile."""
+    folder.lock.acquire()
+    look_again()
 
 
 def _old_run_state(folder: RunFolder, if_exists: IfExists) -> dict[str, Any] | None:

@@ -156,7 +156,7 @@ def _interruptible_progress() -> type[Any]:
         """Is told of each piece of a file."""
 
         def update(self, n: float | None = 1) -> bool | None:
-            """Take note of a piece. Raises Interrupted."""
+            """Count a piece. Raises Interrupted when nobody waits for the file."""
             waiting.check()
             shown: bool | None = super().update(n)
             return shown

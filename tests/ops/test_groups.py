@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import statistics
 from collections import Counter
 from pathlib import Path
@@ -24,7 +23,7 @@ from llm_datagen import (
     ops,
 )
 
-from ..kit.support import Bench, Stopping, lines, write_jsonl
+from ..kit.support import Bench, lines, write_jsonl
 from .calls import bare, outcome
 
 rows = st.lists(st.fixed_dictionaries({"k": st.integers(0, 4), "s": st.integers(-9, 9)}), max_size=30)
@@ -189,32 +188,6 @@ def test_many_different_values_are_estimated() -> None:
     assert 1425 < profile["distinct"] < 1575
     [profile] = outcome(ops.Stats(exact_distinct=1500), given_rows)
     assert (profile["distinct"], profile["distinct_is_exact"]) == (1500, True)
-
-
-STEPS: list[Any] = [
-    ops.GroupBy("key"),
-    ops.GroupBy("half", sorted=True),
-    ops.Best(2, by="n", of="key"),
-    ops.Count("key"),
-    ops.Stats(exact_distinct=100),
-    ops.Shuffle(seed="a"),
-]
-
-
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize("operator", STEPS, ids=lambda each: each.name)
-def test_an_operator_goes_on_where_a_run_was_stopped(bench: Bench, operator: Any) -> None:
-    given_rows = [{"n": n, "key": n * 7 % 60, "half": n // 50} for n in range(400)]
-    bench.give(given_rows)
-    pipeline = bench.pipeline([Stopping(300), operator], streaming=True, writer_config={"flush_batch_size": 10})
-    pipeline.create("run")
-    pipeline.run()
-    assert not bench.is_sealed()
-    again = bench.pipeline([Stopping(), operator], streaming=True)
-    again.resume("run")
-    again.run()
-    made = bare(lines(bench.output))
-    assert json.dumps(made) == json.dumps(bare(outcome(operator, given_rows)))
 
 
 def where(row: Any) -> str:

@@ -24,6 +24,7 @@ from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
 from llm_datagen.pipeline.change_refusal import edits_unread
 from llm_datagen.pipeline.input_warnings import clash_of_ids, missing_inputs, other_separators, replaced_inputs
 from llm_datagen.pipeline.node import UnifiedNode
+from llm_datagen.pipeline.node_checks import check_possible
 from llm_datagen.pipeline.node_entries import new_pipeline_id
 from llm_datagen.pipeline.operator_changes import Reset, compare
 from llm_datagen.pipeline.overwrite import delete_outputs, why_refused, why_taken
@@ -99,6 +100,7 @@ class RunLifecycle:
         folder = RunFolder(self.results_dir, run_state["pipeline_id"])
         nodes = nodes_of(self.blueprint, run_state)
         check_topology(nodes)
+        check_possible(nodes)
         for entry, node in zip(run_state["nodes"], nodes, strict=True):
             entry["fingerprint"] = fingerprint_of(node.operator)
         node_files = [node.node_files for node in nodes]
@@ -109,7 +111,7 @@ class RunLifecycle:
             if if_exists == "overwrite" or not old:
                 streams = [path for stream in inputs_of(node_files) for path in stream.files_read]
                 streams += [each.output.path for each in node_files]
-                check_exports(run_state, streams, overwrite=if_exists == "overwrite")
+                check_exports(run_state, streams, overwrite=if_exists == "overwrite", old=old)
             if if_exists == "overwrite":
                 remove_exports(old)
                 remove_exports(run_state)
@@ -126,7 +128,7 @@ class RunLifecycle:
                 if node.output.exists():
                     raise PipelineExistsError(why_refused(node, folder))
             if if_exists != "overwrite":
-                check_claims(node_files, self.log_file, folder)
+                check_claims(node_files, self.log_file, folder, run_state)
             run_state["files"] = side_files(node_files, self.log_file)
             if self.blueprint.copy_input(run_state):
                 clash = clash_of_ids(run_state)

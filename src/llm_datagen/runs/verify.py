@@ -21,7 +21,7 @@ from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.dispatch_log import abandoned
 from llm_datagen.streams.ids import Id, numeric_source, parent_of, root_names
 from llm_datagen.streams.position import END, STATE, Position
-from llm_datagen.streams.recovery import position_of
+from llm_datagen.streams.recovery import done_of, position_of
 from llm_datagen.streams.scan import rows_of
 from llm_datagen.streams.source import size_of, streams_of
 from llm_datagen.streams.state.store import check_state
@@ -103,7 +103,8 @@ class _Check:
         with self.account.finding_errors("the source cannot be read: "):
             # A file of another program may have lines that are no rows; a node's output may not.
             root = root_names(self._entry)
-            rows = rows_of(source, decode=root is None, strict=self._is_own_source)
+            until = done_of(self._output) if any(stream.is_endless for stream in streams_of(source)) else None
+            rows = rows_of(source, decode=root is None, strict=self._is_own_source, until=until)
             numbers: dict[Id, int] = {}
             count = 0
             for row_id, _, number in rows:

@@ -19,6 +19,7 @@ from .faults import folders, frozen, full_and_broken
 from .graphs import graphs
 from .inputs import SOURCES
 from .llm import llm
+from .state_graphs import StateGraph
 from .table import between, claims_of, contradictions, measured, render
 from .tally import Tally
 from .tampering import tampering
@@ -36,6 +37,7 @@ def main() -> int:
         choices=[
             "kills",
             "graphs",
+            "state",
             "llm",
             "full",
             "frozen",
@@ -46,6 +48,7 @@ def main() -> int:
             "table",
         ],
         help="kills (the default), with losses of power and full disks; graphs: random topologies, killed; "
+        "state: the same, of operators that keep state; "
         "llm: LLM operators at endpoints that fail, killed, --seeds cases; "
         "full: full and broken disks, at every step; "
         "frozen disks; folders taken away; changes: cut and flipped files; "
@@ -86,6 +89,7 @@ def main() -> int:
         tally = {
             "full": lambda: full_and_broken(folder, share=given.share, seed=given.seed),
             "graphs": lambda: graphs(folder, seed=given.seed, kills=given.kills),
+            "state": lambda: graphs(folder, seed=given.seed, kills=given.kills, make=StateGraph.of, rows=600),
             "llm": lambda: llm(folder, seed=given.seed, cases=given.seeds, seconds=given.seconds),
             "frozen": lambda: frozen(folder, share=given.share, seed=given.seed),
             "folders": lambda: folders(folder, share=given.share, seed=given.seed),

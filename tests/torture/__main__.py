@@ -19,6 +19,7 @@ from .faults import folders, frozen, full_and_broken
 from .graphs import graphs
 from .inputs import SOURCES
 from .llm import llm
+from .state_graphs import StateGraph
 from .stores import stores
 from .table import between, claims_of, contradictions, measured, render
 from .tally import Tally
@@ -37,6 +38,7 @@ def main() -> int:
         choices=[
             "kills",
             "graphs",
+            "state",
             "llm",
             "stores",
             "full",
@@ -48,6 +50,7 @@ def main() -> int:
             "table",
         ],
         help="kills (the default), with losses of power and full disks; graphs: random topologies, killed; "
+        "state: the same, of operators that keep state; "
         "llm: LLM operators at endpoints that fail, killed, --seeds cases; "
         "stores: inputs, outputs and run states in an object store, killed, with a --storm; "
         "full: full and broken disks, at every step; "
@@ -90,6 +93,7 @@ def main() -> int:
         tally = {
             "full": lambda: full_and_broken(folder, share=given.share, seed=given.seed),
             "graphs": lambda: graphs(folder, seed=given.seed, kills=given.kills),
+            "state": lambda: graphs(folder, seed=given.seed, kills=given.kills, make=StateGraph.of, rows=600),
             "llm": lambda: llm(folder, seed=given.seed, cases=given.seeds, seconds=given.seconds),
             "stores": lambda: stores(folder, seed=given.seed, kills=given.kills, storm=given.storm),
             "frozen": lambda: frozen(folder, share=given.share, seed=given.seed),

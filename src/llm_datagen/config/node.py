@@ -160,7 +160,7 @@ class NodeOptions(TypedDict, total=False):
         Setting(
             None,
             optional(check_count),
-            "how far a node may be ahead of the nodes that read from it: by the rows that it has written and that these "
+            "how far a node may be ahead of the nodes that read from it: by rows that it has written and that these "
             "are not done with, and its rows in flight; at least a batch of theirs. Needs `streaming=True`. `None`: "
             "any number",
             "rows",

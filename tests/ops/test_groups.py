@@ -83,6 +83,24 @@ def test_groups_by_a_function_have_its_value_as_key() -> None:
     assert len(outcome(ops.GroupBy(key=parity, sorted=True), given_rows)) == 2
 
 
+def test_columns_of_a_group_become_lists() -> None:
+    given_rows: list[dict[str, Any]] = [
+        {"k": 1, "s": 5, "t": "a"},
+        {"k": 2, "s": 6, "t": "b"},
+        {"k": 1, "s": 7, "t": None},
+    ]
+    expected = [{"k": 1, "s": [5, 7], "t": ["a", None]}, {"k": 2, "s": [6], "t": ["b"]}]
+    assert bare(outcome(ops.GroupBy("k", collect=["s", "t"]), given_rows)) == expected
+    in_order = sorted(given_rows, key=lambda row: str(row["k"]))
+    assert bare(outcome(ops.GroupBy("k", collect=["s", "t"], sorted=True), in_order)) == expected
+    with pytest.raises(RowDataError, match="no column 's'"):
+        outcome(ops.GroupBy("k", collect="s"), [{"k": 1}])
+    with pytest.raises(ConfigError, match="not both"):
+        ops.GroupBy("k", collect="s", reduce=total)
+    with pytest.raises(ConfigError, match="has one value: k"):
+        ops.GroupBy("k", collect=["s", "k"])
+
+
 @pytest.mark.parametrize("keys", [[1, 2, 1], [1, "a"], [None, 1]])
 def test_input_that_is_not_sorted_ends_the_run(bench: Bench, keys: list[Any]) -> None:
     bench.give([{"k": key} for key in keys])

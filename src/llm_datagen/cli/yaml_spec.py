@@ -33,11 +33,10 @@ from llm_datagen.config import (
     settings_in,
 )
 from llm_datagen.errors import ConfigError
-from llm_datagen.operators.references import OperatorRef
+from llm_datagen.operators.references import OperatorRef, spelled_out
 from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.runs.logs.rotation import LogFile
 
-_PACKAGE = __name__.partition(".")[0]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -75,19 +74,10 @@ for _group in (WriterConfig, DataConfig):
     _GROUPS[_group.setting_name] = _model | None
 
 
-_SHORT = re.compile(r"(ops|llm)\.([A-Za-z]\w*)")
-
-
-def _spelled(use: str) -> str:
-    """Return ``module:name`` of an operator of this package that has a short name, such as ``ops.Dedupe``."""
-    short = _SHORT.fullmatch(use)
-    return f"{_PACKAGE}.{short[1]}:{short[2]}" if short else use
-
-
 class OperatorPart(_Part):
     """An operator; `OPERATOR` has the settings of its node, too."""
 
-    use: Annotated[Text, AfterValidator(_spelled)]
+    use: Annotated[Text, AfterValidator(spelled_out)]
     """``module:Class``, ``module:function``, or ``module:object``; or a short name, such as ``ops.Dedupe``."""
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")
     """The arguments of the class, or further arguments of the function."""

@@ -12,6 +12,7 @@ Layout:
     chat.py        ToChat, ToPreference
     sample.py      Sample
     limit.py       Limit
+    loop.py        Loop
     dedupe.py      Dedupe
     near.py        MinHashDedupe
     top.py         TopK
@@ -38,6 +39,7 @@ from llm_datagen.ops.fan import Cross, Explode
 from llm_datagen.ops.group import GroupBy
 from llm_datagen.ops.join import Join
 from llm_datagen.ops.limit import Limit
+from llm_datagen.ops.loop import Loop
 from llm_datagen.ops.near import MinHashDedupe
 from llm_datagen.ops.rows import Drop, Keep, Rename, Select
 from llm_datagen.ops.sample import Sample
@@ -57,6 +59,7 @@ __all__ = [
     "Join",
     "Keep",
     "Limit",
+    "Loop",
     "MinHashDedupe",
     "Rename",
     "Sample",

@@ -17,12 +17,13 @@ from llm_datagen.cli.options import (
     ResultsOption,
     TracebackOption,
 )
-from llm_datagen.cli.output import write
+from llm_datagen.cli.output import write, write_json
 from llm_datagen.cli.status import show_status
 from llm_datagen.cli.target import default_results
 from llm_datagen.cli.target import describe as describe_pipeline
 from llm_datagen.cli.trace import trace_row
 from llm_datagen.cli.verify import verify_run
+from llm_datagen.cli.yaml_schema import file_schema
 
 app = typer.Typer()
 
@@ -45,6 +46,15 @@ def describe(
     """
     with exit_codes(full_traceback=traceback):
         write(describe_pipeline(results_dir or default_results(), pipeline, form.value))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of pipelines in YAML, with which editors complete and check them.
+
+    In a file: # yaml-language-server: $schema=pipeline.schema.json
+    """
+    write_json(file_schema())
 
 
 @app.command()

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from llm_datagen.pipeline.settings import NodeAloneSettings, NodePipelineOptions
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.verify import verify
 
+from ..kit.programs import Program
 from ..kit.support import eventually, lines, numbered, write_jsonl
 from .conftest import Command
 from .shell import Shell
@@ -425,10 +427,13 @@ def test_a_graph_that_is_killed_again_and_again_gives_each_row_once(shell: Shell
     def size_of(path: Path) -> int:
         return path.stat().st_size if path.exists() else 0
 
+    def has_grown(process: Program, path: Path, size: int) -> bool:
+        return process.poll() is not None or size_of(path) > size
+
     for number, grows in enumerate([*watched, *watched]):
         size = size_of(grows)
         with shell.started(*(["run", "g.yaml", "--id", "a"] if number == 0 else ["resume", "a"])) as process:
-            eventually(lambda process=process, grows=grows, size=size: process.poll() or size_of(grows) > size)
+            eventually(partial(has_grown, process, grows, size))
             time.sleep(0.02 * number)
             process.send_signal(signal.SIGKILL)
             ended.append(process.wait())

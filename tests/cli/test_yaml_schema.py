@@ -28,7 +28,7 @@ LINE: dict[str, Any] = {"operators": [{"use": "a:b"}], "input_uri": "i.jsonl", "
 NODES: dict[str, Any] = {"nodes": {"a": {"use": "a:b", "from": "input", "to": "output"}}, **LINE}
 del NODES["operators"]
 VALUES = [0, 1, -1, 0.5, -0.5, 7.0, True, None, "", "x", "fail", "path", "jsonl://", [], [1], ["x"], {}, {"a": 1}]
-FILES = sorted(ROOT.glob("examples/**/*.yaml"))
+FILES = sorted([*ROOT.glob("examples/**/*.yaml"), *(ROOT / "src").rglob("*.yaml")])
 BLOCKS = [
     pytest.param(block.text, id=f"{page.relative_to(DOCS)}:{block.line}")
     for page in (*sorted(DOCS.rglob("*.md")), ROOT / "README.md")

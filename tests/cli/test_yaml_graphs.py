@@ -321,7 +321,7 @@ WRONG: list[tuple[str, str, int, str]] = [
 def test_what_is_wrong_with_a_graph_is_said_with_its_line_and_its_key(
     shell: Shell, command: Command, old: str, new: str, line: int, message: str
 ) -> None:
-    """C2: and with what to do; nothing is touched."""
+    """And with what to do; nothing is touched."""
     text = SHORT
     if old == "from: left,":  # two nodes read the same output, and one of them is read by nobody
         text = SHORT.replace("{left: left, even: sort.even}", "{left: sort.odd, even: sort.even}")
@@ -390,7 +390,7 @@ def test_files_nobody_writes_are_read_side_by_side_and_files_of_nodes_are_joined
 
 
 def test_a_changed_rule_is_named_by_a_resume(shell: Shell, command: Command) -> None:
-    """C4: a rule is a part of its node: what it sent where is not mixed with what it would send now."""
+    """M6: a rule is a part of its node: what it sent where is not mixed with what it would send now."""
     rule = "{use: ops.RouteWhen, with: {conditions: {odd: n % 2 == 1}, otherwise: even}}"
     text = SHORT.replace("ops:rule", rule).replace("use: ops:odd\n    from: {", "use: ops:counted\n    from: {")
     (shell.folder / "p.yaml").write_text(text)

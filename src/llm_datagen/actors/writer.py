@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +19,12 @@ from llm_datagen.messages import (
     Committed,
     Drain,
     Finish,
+    LeadMoved,
     Load,
     RowsCommitted,
     Sealed,
     StageOutcome,
+    TellLead,
     Write,
     WriterMessage,
 )
@@ -81,6 +84,7 @@ class WriterActor(Stage):
         self._config = config
         self._seal = seal
         self._readers: list[Recipient] = []
+        self._lead_told: dict[tuple[Any, str], TellLead] = {}
         self._waiting: list[Write] = []
         self._waiting_rows = 0
         self._waiting_load = Load(0, 0)
@@ -102,6 +106,9 @@ class WriterActor(Stage):
             case Attach(reader=reader):
                 self._readers.append(reader)
                 tell(reader, Committed(self._sink.position.bytes, self._sink.stream.place))
+            case TellLead():
+                self._lead_told[message.to, message.reader] = message
+                self._tell_lead()
             case Finish(total=total, size=size):
                 self._finish(total, size)
             case Drain():
@@ -109,6 +116,15 @@ class WriterActor(Stage):
                 self.end(StageOutcome.STOPPED)
             case _:
                 refuse_unknown(message)
+
+    def interrupted(self) -> None:
+        """End without what waits to be committed: a resume does it again."""
+        if self._waiting:
+            logging.getLogger("llm_datagen").warning(
+                f"node {self.node_id}: the run was cancelled, and the store has not taken the last "
+                f"{self._waiting_rows} rows in time; a resume does them again"
+            )
+        super().interrupted()
 
     def drop(self, message: Any) -> None:
         """Fail the acknowledgement of a write that will never be committed."""
@@ -169,7 +185,13 @@ class WriterActor(Stage):
         self._waiting_rows, self._waiting_load = 0, Load(0, 0)
         for reader in self._readers:
             tell(reader, Committed(self._sink.position.bytes, self._sink.stream.place))
+        self._tell_lead()
         self._progressed()
+
+    def _tell_lead(self) -> None:
+        position = self._sink.position
+        for each in self._lead_told.values():
+            tell(each.to, LeadMoved(each.reader, each.rows(position.coverage), position.rows))
 
     def _marks_with(self, whole: BlockResult) -> dict[str, Any] | None:
         marks = self._sink.position.marks

@@ -51,6 +51,7 @@ from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.runs.versions import VERSION, find_run, of_new_run, refuse_earlier, split_id, version_of
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.dead_letters import check_dead_letters, has_dead_letters, release_dead_letters
+from llm_datagen.streams.storage.looked_at import each_looked_at_once, look_again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,7 @@ class RunLifecycle:
     results_dir: str
     log_file: LogTarget
 
+    @each_looked_at_once()
     def create(self, pipeline_id: str | None, if_exists: IfExists, on_change: OnChange) -> StoredRun:
         """Write the run state of a new run; see `UnifiedPipeline.create`."""
         if pipeline_id and self._names_version(pipeline_id, if_exists):
@@ -113,7 +115,7 @@ class RunLifecycle:
             entry["fingerprint"] = fingerprint_of(node.operator)
         node_files = [node.node_files for node in nodes]
         check_layout(node_files, self.log_file, folder)
-        folder.lock.acquire()
+        _lock(folder)
         try:
             old = _old_run_state(folder, if_exists)
             if if_exists == "overwrite" or not old:
@@ -200,12 +202,13 @@ class RunLifecycle:
         refuse_lookup("resume() or replay()", in_functions=False)
         folder = find_run(self.results_dir, pipeline_id)
         refuse_earlier(folder.load(), "resume")  # when there is no such run, no folder is made for its lock
-        folder.lock.acquire()
+        _lock(folder)
         try:
             yield folder, finish(folder, folder.load())
         finally:
             folder.lock.release()
 
+    @each_looked_at_once()
     def _resume(
         self,
         folder: RunFolder,
@@ -274,6 +277,12 @@ class RunLifecycle:
         ]
         nodes = nodes_of(self.blueprint, {**run_state, "nodes": entries})
         return [node for node in nodes if node.node_id not in reset.again]
+
+
+def _lock(folder: RunFolder) -> None:
+    """Take the lock of a run. What was found before that, another process may have changed meanwhile."""
+    folder.lock.acquire()
+    look_again()
 
 
 def _old_run_state(folder: RunFolder, if_exists: IfExists) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ Layout:
     expression.py  the conditions of Keep
     fan.py         Explode, Cross
     choice.py      Choose, Split
+    route.py       RouteBy, RouteWhen: rules for nodes with several outputs
     chat.py        ToChat, ToPreference
     sample.py      Sample
     limit.py       Limit
@@ -41,6 +42,7 @@ from llm_datagen.ops.join import Join
 from llm_datagen.ops.limit import Limit
 from llm_datagen.ops.loop import Loop
 from llm_datagen.ops.near import MinHashDedupe
+from llm_datagen.ops.route import RouteBy, RouteWhen
 from llm_datagen.ops.rows import Drop, Keep, Rename, Select
 from llm_datagen.ops.sample import Sample
 from llm_datagen.ops.shuffle import Shuffle
@@ -62,6 +64,8 @@ __all__ = [
     "Loop",
     "MinHashDedupe",
     "Rename",
+    "RouteBy",
+    "RouteWhen",
     "Sample",
     "Select",
     "Shuffle",

@@ -10,10 +10,13 @@ import pykka
 from llm_datagen.actors.node import NodeActor
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.reader import ReaderActor
-from llm_datagen.actors.stage import Recipient, tell
+from llm_datagen.actors.stage import Recipient, hurry, tell
 from llm_datagen.actors.writer import WriterActor
 from llm_datagen.messages import Cancel, StageOutcome
 from llm_datagen.runs.logs.writer import PlatformLog
+
+LAST_FLUSH_SECONDS = 2.0
+"""How long each request of a writer to a store may take when its run is cancelled."""
 
 
 @dataclass(slots=True, eq=False)
@@ -81,3 +84,8 @@ class NodeStages:
         """Have it begin nothing new, and end. Its writer is then told to `Drain`."""
         tell(self.node, Cancel())
         tell(self.reader, Cancel())
+        hurry(self.reader, 0.0)
+
+    def hurry(self) -> None:
+        """Have its writer try no more than once, and not for long, to commit what it has."""
+        hurry(self.writer, LAST_FLUSH_SECONDS)

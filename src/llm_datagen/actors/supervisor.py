@@ -148,6 +148,8 @@ class SupervisorActor(Stage):
                 self._control_request(command, answer)
             case Cancel(reason=reason):
                 self._cancel(reason)
+                for stages in self._stages.values():
+                    stages.hurry()
             case StopRequested(reason=reason):
                 self._cancel(reason, end=Status.STOPPED)
             case PauseAnswer():

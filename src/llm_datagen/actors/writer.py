@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -109,6 +110,15 @@ class WriterActor(Stage):
                 self.end(StageOutcome.STOPPED)
             case _:
                 refuse_unknown(message)
+
+    def interrupted(self) -> None:
+        """End without what waits to be committed: a resume does it again."""
+        if self._waiting:
+            logging.getLogger("llm_datagen").warning(
+                f"node {self.node_id}: the run was cancelled, and the store has not taken the last "
+                f"{self._waiting_rows} rows in time; a resume does them again"
+            )
+        super().interrupted()
 
     def drop(self, message: Any) -> None:
         """Fail the acknowledgement of a write that will never be committed."""

@@ -18,10 +18,10 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.operators.references import operators_of
 from llm_datagen.pipeline.pipeline import UnifiedPipeline
 from llm_datagen.pipeline.spool import prints_output
-from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.tables import number, rows_in_words
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.typed_commands import command_line, default_results
+from llm_datagen.runs.versions import find_run, refuse_earlier, version_id, version_of
 
 
 def resume_run(
@@ -54,10 +54,10 @@ def resume_run(
             of them has a budget.
         DatagenError: when it cannot be resumed, or fails.
     """
-    run = _Stopped(pipeline_id, name, results_dir)
+    run = StoppedRun(pipeline_id, name, results_dir, "resume")
     if max_errors is not None:
         on_error = _policy(run.run_state, on_error)
-    target = run.target("resume")
+    target = run.target()
     leave_stdout_to_rows(prints_output(run.run_state))
     target.pipeline.resume(
         pipeline_id,
@@ -68,7 +68,8 @@ def resume_run(
         rate=rate,
     )
     budget.give([node.operator for node in target.pipeline.nodes])
-    write(f"run {pipeline_id}: resumed, {run.keep_origin(target, 'resume')}")
+    write(f"run {pipeline_id}: resumed, {run.keep_origin(target)}")
+    run.tell_version()
     return run_watched(target.pipeline)
 
 
@@ -85,33 +86,36 @@ def replay_run(pipeline_id: str, name: str | None, results_dir: str | None, on_c
         ConfigError: when it is not known where its operators come from.
         DatagenError: when it cannot be resumed, or fails.
     """
-    run = _Stopped(pipeline_id, name, results_dir)
+    run = StoppedRun(pipeline_id, name, results_dir, "replay")
     dead = dead_rows(run.run_state)
     if not dead:
         write(f"run {pipeline_id}: no dead letters, so there is nothing to try again")
         write(headline(read_run(run.folder)))
         return 0
-    target = run.target("replay")
+    target = run.target()
     leave_stdout_to_rows(prints_output(run.run_state))
     target.pipeline.replay(pipeline_id, on_change=on_change)
     rows = rows_in_words(sum(dead.values()))
     where = ", ".join(f"{label}: {number(count)}" for label, count in dead.items())
-    write(f"run {pipeline_id}: {rows} to be tried again ({where}), {run.keep_origin(target, 'replay')}")
+    write(f"run {pipeline_id}: {rows} to be tried again ({where}), {run.keep_origin(target)}")
+    run.tell_version()
     code = run_watched(target.pipeline)
     if dead_rows(run.folder.load()) == dead:
         write(f"  warning none was mended: {rows} failed again")
     return code
 
 
-def on_change_of(*, accept: bool, rerun: bool) -> OnChange:
-    """Return the `on_change` of ``--accept-changes`` and ``--rerun``.
+def on_change_of(*, accept: bool, rerun: bool, replace: bool) -> OnChange:
+    """Return the `on_change` of ``--accept-changes``, ``--rerun`` and ``--replace``.
 
     Raises:
-        ConfigError: when both are given.
+        ConfigError: when several are given.
     """
-    if accept and rerun:
+    if accept and (rerun or replace):
         raise ConfigError("--accept-changes keeps what is done, and --rerun does it again: give one of them")
-    return "accept" if accept else "rerun" if rerun else "refuse"
+    if rerun and replace:
+        raise ConfigError("--rerun keeps what was there as an earlier version, and --replace deletes it: give one")
+    return "accept" if accept else "rerun" if rerun else "replace" if replace else "refuse"
 
 
 def parse_max_errors(text: str | None) -> int | float | None:
@@ -137,26 +141,28 @@ def _policy(run_state: dict[str, Any], on_error: OnError | None) -> OnError:
     return known.pop()
 
 
-class _Stopped:
+class StoppedRun:
     """A run to be resumed, in the directory in which it was started.
 
     Args:
         pipeline_id: the run's id.
         name: where its operators come from; None for the same as before.
         results_dir: the folder of the runs; None for the pipeline's, or the environment's.
+        verb: the command.
 
     Raises:
         PipelineNotFoundError: when there is no such run.
-        ConfigError: when the name is not one of a pipeline, or the directory is gone.
+        ConfigError: when the name is not one of a pipeline, the directory is gone, or the run is an earlier version.
     """
 
-    def __init__(self, pipeline_id: str, name: str | None, results_dir: str | None) -> None:
-        self._name = name
+    def __init__(self, pipeline_id: str, name: str | None, results_dir: str | None, verb: str) -> None:
+        self._name, self._verb = name, verb
         self._given = find_target(name) if name else None
         if self._given is not None and results_dir is None:
             results_dir = self._given.pipeline.results_dir
-        self.folder = RunFolder(absolute(results_dir or default_results()), pipeline_id)
+        self.folder = find_run(absolute(results_dir or default_results()), pipeline_id)
         self.run_state = self.folder.load()  # first of all, there must be such a run
+        refuse_earlier(self.run_state, verb)
         self._origin = origin_of(self.folder)
         if self._origin is not None:
             self._enter(self._origin)
@@ -174,20 +180,20 @@ class _Stopped:
             )
         origin.enter(self.folder)
 
-    def target(self, verb: str) -> Target:
-        """Return the pipeline; `verb` is the command.
+    def target(self) -> Target:
+        """Return the pipeline.
 
         Raises:
             ConfigError: when it is not known where its operators come from, or they cannot be loaded.
         """
         if self._given is None and self._origin is None:
-            target = self._by_run_state(verb)
+            target = self._by_run_state()
         else:
             target = self._given or find_target(self._origin.target if self._origin else "")
         target.pipeline.results_dir = self.folder.results_dir
         return target
 
-    def _by_run_state(self, verb: str) -> Target:
+    def _by_run_state(self) -> Target:
         """Return a pipeline whose operators are made as the run state says: it was started by a program."""
         make_importable(Path.cwd())
         try:
@@ -196,19 +202,26 @@ class _Stopped:
             pipeline_id = self.folder.pipeline_id
             raise ConfigError(
                 f"run {pipeline_id!r} was not started with `llm-datagen run`, so where its operators come from is not "
-                f"known; say it: {self._command(verb, 'FILE.yaml')} (or module:name). {error}"
+                f"known; say it: {self._command(self._verb, 'FILE.yaml')} (or module:name). {error}"
             ) from error.__cause__
         return Target(name="", pipeline=UnifiedPipeline(log_file=self.run_state.get("log_file")))
 
     def _command(self, verb: str, pipeline: str) -> str:
         return command_line(verb, self.folder.pipeline_id, self.folder.results_dir, arguments=[pipeline])
 
-    def keep_origin(self, target: Target, verb: str) -> str:
-        """Save where its operators come from now, and return a sentence about that; `verb` is the command."""
+    def tell_version(self) -> None:
+        """Say so if what was there before has become an earlier version."""
+        pipeline_id, before, now = self.folder.pipeline_id, version_of(self.run_state), version_of(self.folder.load())
+        if now > before:
+            kept = version_id(pipeline_id, before)
+            write(f"  what was there before is kept as the run {kept}")
+
+    def keep_origin(self, target: Target) -> str:
+        """Save where its operators come from now, and return a sentence about that."""
         if not target.name:
             return (
                 "with the operators that its run state names. Edits of the program, such as a prompt, are not read. To "
-                f"use them: {self._command(verb, 'module:pipeline')}"
+                f"use them: {self._command(self._verb, 'module:pipeline')}"
             )
         here = Origin.here(target.name)
         cwd = here.cwd if self._origin is None or self.folder.is_on_store else self._origin.cwd

@@ -24,6 +24,7 @@ from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.runs.store import run_ids
 from llm_datagen.runs.typed_commands import command_line
+from llm_datagen.runs.versions import VERSION_OF, find_run, version_id, version_of
 
 INTERRUPTED = "interrupted"
 """The status of a run whose run state says that it is running, and whose process is dead."""
@@ -60,8 +61,8 @@ class RunView:
         if not names:
             return ""
         return (
-            f"a rerun was cut short: what {', '.join(names)} read or made is still to be deleted or moved, and was not "
-            f"looked at; resume finishes that first: {self.command('resume')}"
+            f"a rerun was cut short: what {', '.join(names)} read or made is still to be taken away or moved, and was "
+            f"not looked at; resume finishes that first: {self.command('resume')}"
         )
 
     def command(self, verb: str, *, arguments: Sequence[str] = (), options: Sequence[str] = ()) -> str:
@@ -142,7 +143,7 @@ def open_run(results_dir: str, pipeline_id: str) -> RunView:
         RunStateError: when its run state cannot be read.
         ConfigError: when its directory is gone, or a module that may register a protocol.
     """
-    folder = RunFolder(absolute(results_dir), pipeline_id)
+    folder = find_run(absolute(results_dir), pipeline_id)
     run = read_run(folder)
     origin = origin_of(folder)
     if origin is not None:
@@ -265,9 +266,18 @@ def _details(run: RunView) -> str:
     exports = "".join(f"{escape_line(text)}\n" for text in export_lines(run_state, is_live=run.is_live))
     created, started = _time(run_state.get("created_at")), _time(run_state.get("started_at"))
     return (
-        f"{exports}{older}{at}{budget}{usage}created {created}, last started {started}, "
+        f"{exports}{_version(run_state)}{older}{at}{budget}{usage}created {created}, last started {started}, "
         f"updated {_time(run_state.get('updated_at'))}{where}"
     )
+
+
+def _version(run_state: dict[str, Any]) -> str:
+    """Return a line on the versions of a run; nothing of one that was never done again."""
+    version, run = version_of(run_state), run_state.get(VERSION_OF)
+    if run is not None:
+        return f"{escape_line(f'version {version} of run {run}, kept: it does not go on')}\n"
+    before = version_id(run_state.get("pipeline_id", ""), version - 1)
+    return f"{escape_line(f'version {version}; the one before: {before}')}\n" if version > 1 else ""
 
 
 def _versions(run_state: dict[str, Any]) -> Iterator[str]:

@@ -32,9 +32,9 @@ def refusal(
     names = {entry["node_id"]: entry["operator"] for entry in [*run_state["nodes"], *entries]}
     what = "; ".join(f"{node_id} ({names[node_id]}): {changed}" for node_id, changed in told.items())
     rerun = (
-        f"{_choice('rerun', is_replay)}: these nodes and all that read from them are done again, their outputs are "
-        "deleted, and what is before them is kept (an operator that was renamed keeps its identity with "
-        "name='the old name'; one with a `version` is compared by that alone)"
+        f"{_choice('rerun', is_replay)}: these nodes and all that read from them are done again, what is before them "
+        "stays, and what they made is kept as an earlier version of the run (an operator that was renamed keeps its "
+        "identity with name='the old name'; one with a `version` is compared by that alone)"
     )
     if entries is not run_state["nodes"]:
         known, now = ([entry["operator"] for entry in nodes] for nodes in (run_state["nodes"], entries))
@@ -69,7 +69,7 @@ def edits_unread(folder: RunFolder, on_change: OnChange, *, is_replay: bool) -> 
 
 
 def _flag(on_change: OnChange) -> str:
-    return "--accept-changes" if on_change == "accept" else "--rerun"
+    return "--accept-changes" if on_change == "accept" else f"--{on_change}"
 
 
 def _choice(on_change: OnChange, is_replay: bool) -> str:

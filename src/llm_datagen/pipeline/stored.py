@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
 from llm_datagen.pipeline.change_refusal import edits_unread
 from llm_datagen.pipeline.input_warnings import clash_of_ids, missing_inputs, other_separators, replaced_inputs
+from llm_datagen.pipeline.kept_version import keep_version, mark_of
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.node_checks import check_possible
 from llm_datagen.pipeline.node_entries import new_pipeline_id
@@ -46,8 +48,10 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.exports import are_made, check_exports, forget_made, remove_exports
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.status import LIVE, Status
+from llm_datagen.runs.versions import VERSION, find_run, of_new_run, refuse_earlier, split_id, version_of
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.dead_letters import check_dead_letters, has_dead_letters, release_dead_letters
+from llm_datagen.streams.storage.looked_at import each_looked_at_once, look_again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +94,15 @@ class RunLifecycle:
     results_dir: str
     log_file: LogTarget
 
+    @each_looked_at_once()
     def create(self, pipeline_id: str | None, if_exists: IfExists, on_change: OnChange) -> StoredRun:
         """Write the run state of a new run; see `UnifiedPipeline.create`."""
-        run_state = self.blueprint.run_state(pipeline_id or new_pipeline_id())
+        if pipeline_id and self._names_version(pipeline_id, if_exists):
+            return self.resume(pipeline_id, on_change=on_change)
+        return self._create(pipeline_id or new_pipeline_id(), if_exists, on_change)
+
+    def _create(self, pipeline_id: str, if_exists: IfExists, on_change: OnChange) -> StoredRun:
+        run_state = self.blueprint.run_state(pipeline_id)
         clash = clash_of_ids(run_state)
         refuse_lookup("create()", in_functions=False)
         check_choice("if_exists", if_exists, IfExists)
@@ -105,7 +115,7 @@ class RunLifecycle:
             entry["fingerprint"] = fingerprint_of(node.operator)
         node_files = [node.node_files for node in nodes]
         check_layout(node_files, self.log_file, folder)
-        folder.lock.acquire()
+        _lock(folder)
         try:
             old = _old_run_state(folder, if_exists)
             if if_exists == "overwrite" or not old:
@@ -129,7 +139,9 @@ class RunLifecycle:
                     raise PipelineExistsError(why_refused(node, folder))
             if if_exists != "overwrite":
                 check_claims(node_files, self.log_file, folder, run_state)
-            run_state["files"] = side_files(node_files, self.log_file)
+            run_state.update(
+                files=side_files(node_files, self.log_file), **of_new_run(self.results_dir, folder.pipeline_id)
+            )
             if self.blueprint.copy_input(run_state):
                 clash = clash_of_ids(run_state)
             folder.save(run_state)
@@ -147,6 +159,18 @@ class RunLifecycle:
             warn(clash, OperatorWarning)
             notes.append(StartNotice(nodes[-1].node_id, clash))
         return StoredRun(folder=folder, state=run_state, nodes=nodes, notes=notes)
+
+    def _names_version(self, pipeline_id: str, if_exists: IfExists) -> bool:
+        """Return whether an id is that of a version of a run, which is there and is to be resumed.
+
+        Raises:
+            ConfigError: when it is one, and a new run is to have it.
+        """
+        if split_id(pipeline_id) is None:
+            return False
+        if if_exists != "resume" or not find_run(self.results_dir, pipeline_id).exists():
+            raise ConfigError(f"pipeline_id={pipeline_id!r}: @ and a number name a version of a run; choose another id")
+        return True
 
     def resume(
         self,
@@ -176,14 +200,15 @@ class RunLifecycle:
     def _locked(self, pipeline_id: str) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
         """Keep the lock of a run, with its run state as it is once nobody else can change it."""
         refuse_lookup("resume() or replay()", in_functions=False)
-        folder = RunFolder(self.results_dir, pipeline_id)
-        folder.load()  # when there is no such run, no folder is made for its lock
-        folder.lock.acquire()
+        folder = find_run(self.results_dir, pipeline_id)
+        refuse_earlier(folder.load(), "resume")  # when there is no such run, no folder is made for its lock
+        _lock(folder)
         try:
             yield folder, finish(folder, folder.load())
         finally:
             folder.lock.release()
 
+    @each_looked_at_once()
     def _resume(
         self,
         folder: RunFolder,
@@ -201,6 +226,7 @@ class RunLifecycle:
         if on_change != "refuse" and not self.blueprint.has_operators:
             raise ConfigError(edits_unread(folder, on_change, is_replay=is_replay))
         edit = compare(run_state, *self.blueprint.steps(run_state), is_replay=is_replay)
+        before = deepcopy(run_state) if on_change == "rerun" else None
         reset = edit.settle(on_change)
         nodes = nodes_of(self.blueprint, run_state)
         if edit.is_redrawn:
@@ -212,8 +238,10 @@ class RunLifecycle:
             for node in remaining:
                 node.output.verify()
         check_nodes(remaining, run_state)
+        kept = None
         if reset is not None:
             check_reset(reset, nodes, folder)
+            kept = keep_version(before, reset, folder) if before is not None else None
         run_state["files"] = side_files(node_files, self.log_file)
         edit.warn()
         ignored = self.blueprint.ignored(run_state)
@@ -223,11 +251,14 @@ class RunLifecycle:
         for entry, node in zip(run_state["nodes"], nodes, strict=True):
             entry["operator_ref"] = ref_of(node.operator)
         if reset is not None:
-            run_state["status"], run_state["reset"] = str(Status.RESUMING), reset.mark()
+            run_state["status"], run_state["reset"] = str(Status.RESUMING), mark_of(reset, kept)
+            if kept is not None:
+                run_state[VERSION] = version_of(run_state) + 1
             folder.save(run_state)
             finish(folder, run_state)
         dead_letters = [node.output for node in nodes if is_replay and has_dead_letters(node.output)]
-        notes = edit.notes(on_change) + ignored + changed
+        kept_as = "" if kept is None else kept.run_state["pipeline_id"]
+        notes = edit.notes(on_change, kept_as) + ignored + changed
         stored = StoredRun(folder=folder, state=run_state, nodes=nodes, notes=notes)
         stored.save(is_complete=not dead_letters)  # before a stream is less than the run state says
         for node in nodes:
@@ -246,6 +277,12 @@ class RunLifecycle:
         ]
         nodes = nodes_of(self.blueprint, {**run_state, "nodes": entries})
         return [node for node in nodes if node.node_id not in reset.again]
+
+
+def _lock(folder: RunFolder) -> None:
+    """Take the lock of a run. What was found before that, another process may have changed meanwhile."""
+    folder.lock.acquire()
+    look_again()
 
 
 def _old_run_state(folder: RunFolder, if_exists: IfExists) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_datagen.runs.id_stripper import is_id_stripper
+from llm_datagen.runs.state_file import KEEP
 from llm_datagen.streams import MergedStream, MergeInput, Place, Source, StreamFactory
 from llm_datagen.streams.ids import Id, RootNames, numeric_source, root_names
 from llm_datagen.streams.position import Position
@@ -85,14 +86,15 @@ class StreamNode:
 
 
 def unsettled(run_state: Mapping[str, Any]) -> frozenset[str]:
-    """Return the ids of the nodes whose streams an interrupted `rerun` has still to delete or to move.
+    """Return the ids of the nodes whose streams an interrupted `rerun` has still to delete, to keep or to move.
 
     Until a resume has done so, nothing reads these streams, nor those of the nodes that read from them.
     """
     mark = run_state.get("reset")
     if mark is None:
         return frozenset()
-    uris = [*mark["delete"], *(uri for pair in mark["move"] for uri in pair)]
+    kept = mark.get(KEEP, {}).get("move", ())
+    uris = [*mark["delete"], *(uri for pair in [*mark["move"], *kept] for uri in pair)]
     places = {StreamFactory.create(uri).place for uri in uris}
     found = set()
     for entry in run_state["nodes"]:

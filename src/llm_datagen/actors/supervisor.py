@@ -22,7 +22,6 @@ from llm_datagen.actors.run_state import RunState
 from llm_datagen.actors.stage import Recipient, Refusal, Stage, refuse_unknown, tell
 from llm_datagen.errors import ConfigError, DatagenError, FailureRecord, StopRun, UnknownMessageError
 from llm_datagen.messages import (
-    Attach,
     Cancel,
     ControlRequest,
     Drain,
@@ -205,7 +204,7 @@ class SupervisorActor(Stage):
         self._stages[opened.node_id] = stages
         for other in self._stages.values():
             if other.opened.reads(opened):
-                tell(stages.writer, Attach(other.reader))
+                other.read_from(stages)
         self._control.begin(stages.node, stages.reader)
         tell(stages.node, Feed(stages.reader))
         self._run_state.node_started(opened)

@@ -19,10 +19,12 @@ from llm_datagen.messages import (
     Committed,
     Drain,
     Finish,
+    LeadMoved,
     Load,
     RowsCommitted,
     Sealed,
     StageOutcome,
+    TellLead,
     Write,
     WriterMessage,
 )
@@ -82,6 +84,7 @@ class WriterActor(Stage):
         self._config = config
         self._seal = seal
         self._readers: list[Recipient] = []
+        self._lead_told: dict[tuple[Any, str], TellLead] = {}
         self._waiting: list[Write] = []
         self._waiting_rows = 0
         self._waiting_load = Load(0, 0)
@@ -103,6 +106,9 @@ class WriterActor(Stage):
             case Attach(reader=reader):
                 self._readers.append(reader)
                 tell(reader, Committed(self._sink.position.bytes, self._sink.stream.place))
+            case TellLead():
+                self._lead_told[message.to, message.reader] = message
+                self._tell_lead()
             case Finish(total=total, size=size):
                 self._finish(total, size)
             case Drain():
@@ -179,7 +185,13 @@ class WriterActor(Stage):
         self._waiting_rows, self._waiting_load = 0, Load(0, 0)
         for reader in self._readers:
             tell(reader, Committed(self._sink.position.bytes, self._sink.stream.place))
+        self._tell_lead()
         self._progressed()
+
+    def _tell_lead(self) -> None:
+        position = self._sink.position
+        for each in self._lead_told.values():
+            tell(each.to, LeadMoved(each.reader, each.rows(position.coverage), position.rows))
 
     def _marks_with(self, whole: BlockResult) -> dict[str, Any] | None:
         marks = self._sink.position.marks

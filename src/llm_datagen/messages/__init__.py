@@ -68,6 +68,7 @@ from llm_datagen.messages.events import (
     Stalled,
     UsageReported,
 )
+from llm_datagen.messages.lead import LeadMoved, LimitLead, Starving, TellLead, TellStarving
 from llm_datagen.messages.reports import (
     Moved,
     OperatorFailed,
@@ -98,6 +99,8 @@ __all__ = [
     "Finish",
     "GetStatus",
     "HostMessage",
+    "LeadMoved",
+    "LimitLead",
     "Load",
     "Moved",
     "NodeFailed",
@@ -129,11 +132,14 @@ __all__ = [
     "StageEnded",
     "StageOutcome",
     "Stalled",
+    "Starving",
     "StatusChanged",
     "StopRequested",
     "Subscribe",
     "SupervisorMessage",
     "TaskDone",
+    "TellLead",
+    "TellStarving",
     "TimeSpent",
     "Unpause",
     "UnpauseCalls",
@@ -142,9 +148,22 @@ __all__ = [
     "WriterMessage",
 ]
 
-NodeMessage = Feed | Batch | EndOfSource | TaskDone | PauseCalls | UnpauseCalls | Resize | Cancel
+NodeMessage = (
+    Feed
+    | Batch
+    | EndOfSource
+    | TaskDone
+    | LimitLead
+    | LeadMoved
+    | TellStarving
+    | Starving
+    | PauseCalls
+    | UnpauseCalls
+    | Resize
+    | Cancel
+)
 ReaderMessage = Demand | Committed | Sealed | PauseCalls | UnpauseCalls | Cancel
-WriterMessage = Attach | Write | Finish | Drain
+WriterMessage = Attach | TellLead | Write | Finish | Drain
 SupervisorMessage = (
     StageEnded
     | SourceQuiet

@@ -15,6 +15,7 @@ Layout:
     pii.py         MaskPII
     language.py    DetectLanguage
     run_python.py  RunPython
+    route.py       RouteBy, RouteWhen: rules for nodes with several outputs
     sample.py      Sample
     limit.py       Limit
     dedupe.py      Dedupe
@@ -47,6 +48,7 @@ from llm_datagen.ops.language import DetectLanguage
 from llm_datagen.ops.limit import Limit
 from llm_datagen.ops.near import MinHashDedupe
 from llm_datagen.ops.pii import MaskPII
+from llm_datagen.ops.route import RouteBy, RouteWhen
 from llm_datagen.ops.rows import Drop, Keep, Rename, Select
 from llm_datagen.ops.run_python import RunPython
 from llm_datagen.ops.sample import Sample
@@ -73,6 +75,8 @@ __all__ = [
     "MaskPII",
     "MinHashDedupe",
     "Rename",
+    "RouteBy",
+    "RouteWhen",
     "RunPython",
     "Sample",
     "Select",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.errors.advice import did_you_mean
+from llm_datagen.errors.advice import a_kind, did_you_mean
 from llm_datagen.operators import FunctionOperator, as_operator, made_with, operator_name
 from llm_datagen.operators.arguments import NotPlainError, given_arguments, stored_arguments
 from llm_datagen.operators.import_path import load, name_of
@@ -138,10 +138,7 @@ def build_operator(ref: OperatorRef, where: str) -> Any:
     Raises:
         ConfigError: naming the key.
     """
-    try:
-        found = load(ref.use)
-    except ConfigError as error:
-        raise ConfigError(f"{where}.use: {error}") from error.__cause__
+    found = _loaded(ref, where)
     is_function = inspect.isroutine(found) or isinstance(found, functools.partial)
     if ref.batch and not is_function:
         raise ConfigError(f"{where}.batch: only for functions; {ref.use} says by its methods what it takes")
@@ -165,6 +162,36 @@ def build_operator(ref: OperatorRef, where: str) -> Any:
         with contextlib.suppress(AttributeError):  # of a class with slots
             object.__setattr__(operator, _USED, ref.use)
     return _checked(lambda: as_operator(operator), where)
+
+
+def build_callable(ref: OperatorRef, where: str) -> Callable[..., Any]:
+    """Return a function that is made so: one of a module, with further arguments, or an object that can be called.
+
+    Args:
+        ref: how.
+        where: the path of its key, for errors.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    found = _loaded(ref, where)
+    if isinstance(found, type):
+        found = _call(found, ref, where)
+    elif ref.with_ and not callable(found):
+        raise ConfigError(f"{where}.with: only for classes and functions; {ref.use} is neither")
+    elif ref.with_:
+        _check_arguments(found, ref, where, skipped=1)
+        found = functools.partial(found, **ref.with_)
+    if not callable(found):
+        raise ConfigError(f"{where}.use: {ref.use} must be a function, or have __call__, and is {a_kind(type(found))}")
+    return found  # type: ignore[no-any-return]
+
+
+def _loaded(ref: OperatorRef, where: str) -> Any:
+    try:
+        return load(ref.use)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.use: {error}") from error.__cause__
 
 
 def _call(cls: type, ref: OperatorRef, where: str) -> Any:

@@ -9,6 +9,7 @@ Layout:
     expression.py  the conditions of Keep
     fan.py         Explode, Cross
     choice.py      Choose, Split
+    route.py       RouteBy, RouteWhen: rules for nodes with several outputs
     chat.py        ToChat, ToPreference
     sample.py      Sample
     limit.py       Limit
@@ -39,6 +40,7 @@ from llm_datagen.ops.group import GroupBy
 from llm_datagen.ops.join import Join
 from llm_datagen.ops.limit import Limit
 from llm_datagen.ops.near import MinHashDedupe
+from llm_datagen.ops.route import RouteBy, RouteWhen
 from llm_datagen.ops.rows import Drop, Keep, Rename, Select
 from llm_datagen.ops.sample import Sample
 from llm_datagen.ops.shuffle import Shuffle
@@ -59,6 +61,8 @@ __all__ = [
     "Limit",
     "MinHashDedupe",
     "Rename",
+    "RouteBy",
+    "RouteWhen",
     "Sample",
     "Select",
     "Shuffle",

@@ -22,21 +22,19 @@ from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.operators.import_path import refuse_lookup
 from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
-from llm_datagen.pipeline.change_refusal import edits_unread
+from llm_datagen.pipeline.checked_resume import check_resume
 from llm_datagen.pipeline.input_warnings import clash_of_ids, missing_inputs, other_separators, replaced_inputs
 from llm_datagen.pipeline.kept_version import keep_version, mark_of
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.node_checks import check_possible
 from llm_datagen.pipeline.node_entries import new_pipeline_id
-from llm_datagen.pipeline.operator_changes import Reset, compare
 from llm_datagen.pipeline.overwrite import delete_outputs, why_refused, why_taken
 from llm_datagen.pipeline.path_checks import check_claims, check_layout
-from llm_datagen.pipeline.rerun import check_reset, finish
+from llm_datagen.pipeline.rerun import finish
 from llm_datagen.pipeline.resume_checks import (
     added_since,
     change_limits,
     change_policy,
-    check_nodes,
     count_again,
     edited_since,
     is_untouched,
@@ -221,28 +219,13 @@ class RunLifecycle:
         """Check everything, then change what is on the disk: a refusal changes nothing (M22)."""
         if run_state["status"] in {Status.RUNNING, Status.CANCELING}:  # killed: the usage since its last save is lost
             run_state["usage_is_partial"] = True
-        check_choice("verify", verify, Verify)
-        check_choice("on_change", on_change, OnChange)
-        if on_change != "refuse" and not self.blueprint.has_operators:
-            raise ConfigError(edits_unread(folder, on_change, is_replay=is_replay))
-        edit = compare(run_state, *self.blueprint.steps(run_state), is_replay=is_replay)
         before = deepcopy(run_state) if on_change == "rerun" else None
-        reset = edit.settle(on_change)
-        nodes = nodes_of(self.blueprint, run_state)
-        if edit.is_redrawn:
-            check_topology(nodes)
-        remaining = nodes if reset is None else self._as_they_lie(run_state, reset)
-        node_files = [node.node_files for node in nodes]
-        check_layout(node_files, self.log_file, folder)
-        if verify == "full":
-            for node in remaining:
-                node.output.verify()
-        check_nodes(remaining, run_state)
-        kept = None
-        if reset is not None:
-            check_reset(reset, nodes, folder)
-            kept = keep_version(before, reset, folder) if before is not None else None
-        run_state["files"] = side_files(node_files, self.log_file)
+        checked = check_resume(
+            self.blueprint, folder, run_state, self.log_file, verify=verify, on_change=on_change, is_replay=is_replay
+        )
+        edit, reset, nodes, remaining = checked.edit, checked.reset, checked.nodes, checked.remaining
+        kept = keep_version(before, reset, folder) if before is not None and reset is not None else None
+        run_state["files"] = side_files([node.node_files for node in nodes], self.log_file)
         edit.warn()
         ignored = self.blueprint.ignored(run_state)
         changed = edited_since(remaining, run_state) + added_since(remaining)
@@ -268,15 +251,6 @@ class RunLifecycle:
         if dead_letters:
             stored.save()
         return stored
-
-    def _as_they_lie(self, run_state: dict[str, Any], reset: Reset) -> list[UnifiedNode]:
-        """Return the nodes that are kept, as they lie on the disk before `reset`."""
-        places = {node_id: old.uri for node_id, old, _ in reset.moves}
-        entries = [
-            {**entry, "output_uri": places.get(entry["node_id"], entry["output_uri"])} for entry in run_state["nodes"]
-        ]
-        nodes = nodes_of(self.blueprint, {**run_state, "nodes": entries})
-        return [node for node in nodes if node.node_id not in reset.again]
 
 
 def _lock(folder: RunFolder) -> None:

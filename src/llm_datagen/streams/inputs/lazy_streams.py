@@ -26,7 +26,10 @@ class LazyStreams:
         self.paths = paths
         self._make = make
         self._made: dict[int, Stream] = {}
-        for path in {_format_name(path): path for path in reversed(paths)}.values():
+        kinds: dict[str, str] = {}
+        for path in paths:
+            kinds.setdefault(_format_name(path), path)
+        for path in kinds.values():
             make(path)
 
     def __len__(self) -> int:

@@ -41,6 +41,7 @@ def _returns_untested(test: ast.AST) -> Iterator[int]:
             yield node.lineno
 
 
+@pytest.mark.slow
 def test_no_case_returns_before_it_has_tested_anything() -> None:
     """A case that is not wanted is not in the parameters, or is skipped with a reason, which is counted."""
     found = []

@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     from llm_datagen.runs.hooks import CompositePipelineHooks, DefaultPipelineHooks, IPipelineHooks
     from llm_datagen.runs.logs.rotation import LogFile
     from llm_datagen.runs.status import NodeReport, PipelineStatus, RunReport, Status
-    from llm_datagen.streams import CsvStream, FileStream, JsonlStream, MemoryStream, StreamFactory
+    from llm_datagen.streams import CsvStream, Cycle, FileStream, Generate, JsonlStream, MemoryStream, StreamFactory
     from llm_datagen.streams.rows import Derived
 
 __all__ = [
@@ -94,6 +94,7 @@ __all__ = [
     "ConfigError",
     "ControlError",
     "CsvStream",
+    "Cycle",
     "DataConfig",
     "DatagenError",
     "DefaultPipelineHooks",
@@ -104,6 +105,7 @@ __all__ = [
     "FatalError",
     "FileStream",
     "FunctionOperator",
+    "Generate",
     "INodeContext",
     "IOperator",
     "IPipelineHooks",
@@ -178,7 +180,7 @@ _HOMES = {
     "runs.hooks": "CompositePipelineHooks DefaultPipelineHooks IPipelineHooks",
     "runs.logs.rotation": "LogFile",
     "runs.status": "NodeReport PipelineStatus RunReport Status",
-    "streams": "CsvStream FileStream JsonlStream MemoryStream StreamFactory",
+    "streams": "CsvStream Cycle FileStream Generate JsonlStream MemoryStream StreamFactory",
     "streams.rows": "Derived",
 }
 """Where each name is defined; the others are errors. A module is imported when one of its names is asked for."""

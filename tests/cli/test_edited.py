@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import linecache
 import re
 import sys
 
 import pytest
 
-from llm_datagen.cli.target import default_results
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.typed_commands import default_results
 
 from ..kit import programs
 from .conftest import Command
@@ -231,3 +232,40 @@ def test_a_resume_takes_other_limits(shell: Shell, command: Command) -> None:
     (node,) = RunFolder(default_results(), "a").load()["nodes"]
     assert (node["parallel_size"], node["rate"]) == (3, 5000)
     assert "parallel_size must be" in command("resume", "a", "--parallel-size", "0", code=2).output
+
+
+def test_each_command_takes_the_id_of_a_version(shell: Shell, command: Command, begun: str) -> None:
+    """The run is the latest one, by its number as well; an earlier one is looked at, and does not go on."""
+    command("resume", "a", "--accept-changes")
+    for much in (200, 300):
+        _file(shell, much)
+        said = command("resume", "a", "--rerun").output
+        assert f"what was there before is kept as the run a@{much // 100 - 1}" in said
+    assert [row["n"] for row in shell.rows()] == [n + 300 for n in range(50)]
+    for version, run, first in (("a@1", "a@1", 0), ("a@2", "a@2", 200), ("a@3", "a", 300), ("a", "a", 300)):
+        shown = json.loads(command("status", version, "--json").output)
+        assert (shown["pipeline_id"], shown["version"], shown["status"]) == (run, int(version[2:] or 3), "completed")
+        assert json.loads(command("verify", version, "--json").output)["status"] == "completed"
+        assert f'"n":{first},' in command("trace", version, "0").output.replace(" ", "")
+        assert "node_0" in command("describe", version).output
+        assert "[Run Ended]" in command("logs", version).output
+        target = shell.folder / f"{version}.csv"
+        command("export", version, "--to", str(target))
+        assert target.read_text().count("\n") == 51
+    assert "version 3; the one before: a@2" in command("status", "a").output
+    assert "version 2 of run a, kept: it does not go on" in command("status", "a@2").output
+    assert command("status").output.count("completed") == 3
+    before = {path: path.read_bytes() for path in shell.folder.rglob("*.jsonl*")}
+    for verb in ("resume", "replay"):
+        refused = " ".join(command(verb, "a@1", code=2).output.split())
+        kept = "'a@1' is an earlier version of the run 'a', kept to be read and compared"
+        assert f"{kept}, so there is nothing to {verb}" in refused
+    assert command("resume", "a@3").output.startswith("run a@3: resumed")
+    assert {path: path.read_bytes() for path in shell.folder.rglob("*.jsonl*")} == before
+
+
+def test_rerun_and_replace_are_not_said_at_once(shell: Shell, command: Command, begun: str) -> None:
+    assert "give one" in command("resume", "a", "--rerun", "--replace", code=2).output
+    command("resume", "a", "--replace")
+    assert [row["n"] for row in shell.rows()] == [n + 100 for n in range(50)]
+    assert [run["pipeline_id"] for run in json.loads(command("status", "--json").output)] == ["a"]

@@ -17,6 +17,7 @@ from ..kit.hub import TOKEN, FakeHub
 from ..kit.s3 import S3Bucket
 from ..kit.support import lines, numbered, write_jsonl
 from .conftest import Command
+from .shell import Shell
 
 
 def keep_even(row: Any) -> Any:
@@ -121,3 +122,20 @@ def test_what_the_hub_refuses_is_said_without_the_token(results: Path, hub: Fake
 def test_a_name_that_is_no_data_set_is_refused(results: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="write hf://org/name"):
         llm_datagen.export("job", name, results_dir=results)
+
+
+def test_the_summary_of_a_run_names_what_was_exported(shell: Shell) -> None:
+    also = ["parquet:set/{shard:05}.parquet", "a b.csv"]
+    options = {"rows_per_shard": 20}
+    done = shell.run("run", shell.yaml(["ops:odd"], also=also, export_options=options), "--id", "a")
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout.partition("run a: completed")[2].splitlines()
+    assert "  output  out.jsonl" in shown
+    assert f"  export {shell.folder}/set/{{shard:05}}.parquet (parquet): 25 rows in 2 files" in shown
+    assert f"  export {shell.folder}/a b.csv (csv): 25 rows" in shown
+
+
+def test_the_summary_of_a_run_that_failed_says_that_nothing_is_exported_yet(shell: Shell) -> None:
+    failed = shell.run("run", shell.yaml(["ops:no_seven"], also=["out.csv"]), "--id", "a")
+    assert failed.returncode == 1
+    assert f"  export {shell.folder}/out.csv (csv): not made yet\n" in failed.stdout

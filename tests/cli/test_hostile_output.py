@@ -125,6 +125,7 @@ def _texts(data: Any) -> str:
     return "".join(map(_texts, data)) if isinstance(data, list) else str(data)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_terminal_that_is_not_utf8_gets_escapes_and_no_traceback(shell: Shell) -> None:
     def start(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -123,7 +123,7 @@ def test_a_run_that_was_not_started_here_is_resumed_when_it_is_said_from_what(sh
     forget_operators(shell.folder / "kept/a")
     assert "there is no run 'a'" in command("resume", "a", code=2).stderr
     unknown = command("resume", "a", "--results-dir", "kept", code=2).stderr
-    assert "say it: llm-datagen resume a FILE.yaml (or module:name)" in unknown
+    assert f"say it: llm-datagen resume a FILE.yaml --results-dir {shell.folder}/kept (or module:name)" in unknown
     assert "seven is [not] wanted" in command("resume", "a", file, code=1).stderr
     origin = json.loads((shell.folder / "kept/a/origin.json").read_text())
     assert origin == {

@@ -110,6 +110,7 @@ def test_what_a_plan_does_not_know_it_says(shell: Shell, command: Command, monke
     assert plan["sample"] == {"calls": 0, "cost": 0, "failed": 25}
 
 
+@pytest.mark.slow
 def test_money_is_what_the_run_then_costs_also_of_answers_that_are_kept(
     shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

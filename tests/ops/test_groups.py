@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import statistics
 from collections import Counter
 from pathlib import Path
@@ -24,7 +23,7 @@ from llm_datagen import (
     ops,
 )
 
-from ..kit.support import Bench, Stopping, lines, write_jsonl
+from ..kit.support import Bench, lines, write_jsonl
 from .calls import bare, outcome
 
 rows = st.lists(st.fixed_dictionaries({"k": st.integers(0, 4), "s": st.integers(-9, 9)}), max_size=30)
@@ -82,6 +81,24 @@ def test_groups_by_a_function_have_its_value_as_key() -> None:
         {"key": [1, "x"], "rows": [{"k": 1}, {"k": 3}]},
     ]
     assert len(outcome(ops.GroupBy(key=parity, sorted=True), given_rows)) == 2
+
+
+def test_columns_of_a_group_become_lists() -> None:
+    given_rows: list[dict[str, Any]] = [
+        {"k": 1, "s": 5, "t": "a"},
+        {"k": 2, "s": 6, "t": "b"},
+        {"k": 1, "s": 7, "t": None},
+    ]
+    expected = [{"k": 1, "s": [5, 7], "t": ["a", None]}, {"k": 2, "s": [6], "t": ["b"]}]
+    assert bare(outcome(ops.GroupBy("k", collect=["s", "t"]), given_rows)) == expected
+    in_order = sorted(given_rows, key=lambda row: str(row["k"]))
+    assert bare(outcome(ops.GroupBy("k", collect=["s", "t"], sorted=True), in_order)) == expected
+    with pytest.raises(RowDataError, match="no column 's'"):
+        outcome(ops.GroupBy("k", collect="s"), [{"k": 1}])
+    with pytest.raises(ConfigError, match="not both"):
+        ops.GroupBy("k", collect="s", reduce=total)
+    with pytest.raises(ConfigError, match="has one value: k"):
+        ops.GroupBy("k", collect=["s", "k"])
 
 
 @pytest.mark.parametrize("keys", [[1, 2, 1], [1, "a"], [None, 1]])
@@ -171,32 +188,6 @@ def test_many_different_values_are_estimated() -> None:
     assert 1425 < profile["distinct"] < 1575
     [profile] = outcome(ops.Stats(exact_distinct=1500), given_rows)
     assert (profile["distinct"], profile["distinct_is_exact"]) == (1500, True)
-
-
-STEPS: list[Any] = [
-    ops.GroupBy("key"),
-    ops.GroupBy("half", sorted=True),
-    ops.Best(2, by="n", of="key"),
-    ops.Count("key"),
-    ops.Stats(exact_distinct=100),
-    ops.Shuffle(seed="a"),
-]
-
-
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize("operator", STEPS, ids=lambda each: each.name)
-def test_an_operator_goes_on_where_a_run_was_stopped(bench: Bench, operator: Any) -> None:
-    given_rows = [{"n": n, "key": n * 7 % 60, "half": n // 50} for n in range(400)]
-    bench.give(given_rows)
-    pipeline = bench.pipeline([Stopping(300), operator], streaming=True, writer_config={"flush_batch_size": 10})
-    pipeline.create("run")
-    pipeline.run()
-    assert not bench.is_sealed()
-    again = bench.pipeline([Stopping(), operator], streaming=True)
-    again.resume("run")
-    again.run()
-    made = bare(lines(bench.output))
-    assert json.dumps(made) == json.dumps(bare(outcome(operator, given_rows)))
 
 
 def where(row: Any) -> str:

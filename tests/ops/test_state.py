@@ -14,7 +14,7 @@ from llm_datagen import OperatorChangedError, RowDataError, UnifiedPipeline, ops
 from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.operators.references import operators_of
 
-from ..kit.support import Bench, Stopping, lines, numbered
+from ..kit.support import Bench, Stopping, numbered
 from .calls import bare, outcome
 
 values = st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab ", max_size=3) | st.lists(st.integers(0, 1))
@@ -116,24 +116,6 @@ def test_a_sample_has_exactly_n_rows_in_their_order(n: int) -> None:
     if n == 50:
         assert kept != [row["n"] for row in outcome(ops.Sample(n=n, seed=1), given_rows)]
         assert 800 < sum(kept) / n < 1700
-
-
-STEPS: list[Any] = [ops.Dedupe("key", mark="of"), ops.Limit(250), ops.Sample(n=20), ops.TopK(7, by="n")]
-
-
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize("operator", STEPS, ids=lambda each: each.name)
-def test_an_operator_goes_on_where_a_run_was_stopped(bench: Bench, operator: Any) -> None:
-    given_rows = [{"n": n, "key": n * 7 % 60} for n in range(400)]
-    bench.give(given_rows)
-    pipeline = bench.pipeline([Stopping(300), operator], streaming=True, writer_config={"flush_batch_size": 10})
-    pipeline.create("run")
-    pipeline.run()
-    assert not bench.is_sealed()
-    again = bench.pipeline([Stopping(), operator], streaming=True)
-    again.resume("run")
-    again.run()
-    assert bare(lines(bench.output)) == bare(outcome(operator, given_rows))
 
 
 def test_the_settings_of_an_operator_are_compared_and_kept(bench: Bench) -> None:

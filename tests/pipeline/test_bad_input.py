@@ -676,6 +676,7 @@ def test_a_node_without_streams_or_operator_says_so(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_who_looks_whether_a_run_is_going_on_does_not_keep_it_from_beginning(bench: Bench) -> None:
     """M23: `is_held()` (of a dashboard, say) takes the lock for a moment; that is no second run."""
     bench.give(numbered(1))

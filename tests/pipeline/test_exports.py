@@ -126,7 +126,7 @@ def test_what_is_in_the_place_of_an_export_is_refused_and_what_the_run_made_is_o
 
 
 def test_an_export_that_is_a_stream_of_the_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a stream or an export of the same run"):
+    with pytest.raises(ConfigError, match="a stream of the same run"):
         pipeline(tmp_path, str(tmp_path / "out.jsonl"), also=[str(tmp_path / "out.jsonl")]).create("job")
     with pytest.raises(ConfigError, match="known are parquet"):
         pipeline(tmp_path, str(tmp_path / "out.jsonl"), also=["xlsx://out"])
@@ -236,7 +236,7 @@ def test_status_says_which_export_is_being_made_and_a_table_of_runs_counts_them(
     run.create("job").run(progress=False)
     state = RunFolder(tmp_path / "results", "job").load()
     forget_made(state)
-    live = RunView(pipeline_id="job", status="running", state=state, is_live=True)
+    live = RunView(pipeline_id="job", results_dir=str(tmp_path), status="running", state=state, is_live=True)
     shown = run_lines(live)
     assert f"export {tmp_path}/a.csv (csv): being made" in shown
     assert f"export {tmp_path}/b.csv (csv): not made yet" in shown

@@ -237,6 +237,7 @@ def test_standard_input_and_output_are_a_filter(bench: Bench, spec: str) -> None
     assert not (bench.folder / "results" / "b").exists()
 
 
+@pytest.mark.slow
 def test_other_formats_of_standard_input_and_a_file_in_its_place(bench: Bench, spec: str) -> None:
     done = shell(bench, "run", spec, "--input", "csv://-", "--output", "csv://-", "--id", "a", text="n\n1\n")
     assert (done.returncode, done.stdout) == (0, b"n,_i\n1,0\n"), done.stderr
@@ -337,6 +338,7 @@ def test_a_run_that_was_cut_short_writes_all_rows_when_it_is_resumed(bench: Benc
     assert b"run a: completed" in done.stderr
 
 
+@pytest.mark.slow
 def test_rows_that_are_read_once_are_previewed_and_planned(bench: Bench, spec: str) -> None:
     """No more of standard input is read than is shown, where that is lines; a plan reads all of it."""
     rows = "".join(f'{{"n": {n}}}\n' for n in range(50))

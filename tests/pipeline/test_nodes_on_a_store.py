@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import ConfigError, Route, StreamFactory, UnifiedNode, UnifiedNodePipeline
+from llm_datagen.operators import INodeContext
 from llm_datagen.streams.scan import rows_of
 
 from ..kit.s3 import S3Bucket
@@ -74,8 +75,30 @@ def test_rows_that_are_called_at_most_once_are_not_written_to_a_store(s3: S3Buck
     bench.give(numbered(3))
     pipeline = bench.pipeline([lambda row: row], output_uri=s3.uri("out.jsonl"), delivery="at_most_once")
     with pytest.raises(ConfigError, match="at_most_once' needs an output that only one process can have open"):
-        pipeline.run()
+        pipeline.create("a")
     assert not s3.all_keys()
+    assert bench.files() == {"in.jsonl"}, "no run is left that could never begin"
+
+
+def counting(row: Any, ctx: INodeContext) -> Any:
+    ctx.state["rows"] = ctx.state.get("rows", 0) + 1
+    return row
+
+
+counting.keeps_state = True  # type: ignore[attr-defined]
+
+
+def test_state_on_a_store_is_refused_before_there_is_a_run(s3: S3Bucket, bench: Bench) -> None:
+    bench.give(numbered(3))
+    refused = r"node_0: counting keeps state, which lies beside the output, and s3://.*out.jsonl is not on this machine"
+    with pytest.raises(ConfigError, match=refused):
+        bench.pipeline([counting], output_uri=s3.uri("out.jsonl")).create("a")
+    node = UnifiedNode("counts").set_operator(counting)
+    node.bind_io(f"jsonl://{bench.input}", {"all": s3.uri("all.jsonl")}, route=lambda row: "all")
+    with pytest.raises(ConfigError, match="counts: counting keeps state"):
+        UnifiedNodePipeline([node], results_dir=bench.results).create("a")
+    assert not s3.all_keys()
+    assert bench.files() == {"in.jsonl"}
 
 
 def test_addresses_of_what_is_kept_beside_an_output() -> None:

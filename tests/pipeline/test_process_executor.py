@@ -175,6 +175,7 @@ def test_rows_that_kill_their_process_are_left_out_and_the_run_goes_on(bench: Be
         assert bench.pipeline([die_at()]).replay("a").run().rows_out == 150
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_row_that_kills_its_process_fails_the_run_which_can_be_resumed(bench: Bench) -> None:
     """M24: on_error="fail"; what was done is done."""
@@ -187,7 +188,7 @@ def test_a_row_that_kills_its_process_fails_the_run_which_can_be_resumed(bench: 
     assert bench.pipeline([die_at()]).resume("a").run().rows_out == 200
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("on_error", ["fail", "dead_letter"])
 def test_with_at_most_once_no_row_of_a_dead_process_is_called_again(bench: Bench, on_error: str) -> None:

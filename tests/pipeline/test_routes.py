@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from llm_datagen import BaseOperator, ConfigError, NodeFailedError, Route, UnifiedNode, UnifiedNodePipeline
-from llm_datagen.operators import INodeContext
+from llm_datagen.operators import Call, INodeContext
+from llm_datagen.pipeline.fan_out import RoutingOperator
 from llm_datagen.runs.verify import verify
 
 from ..kit.support import QUICK, Bench, bag, lines, nothing_left, numbered, stored
@@ -95,19 +97,120 @@ def test_children_may_go_to_several_outputs(bench: Bench) -> None:
     assert even[1] == {"data": 1, "_i": "0_2"}
 
 
+class Named(BaseOperator):
+    """Returns what it was given, whatever that is."""
+
+    name = "op"
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        return self.result(item) if callable(self.result) else self.result
+
+    def fingerprint(self) -> dict[str, str]:
+        return {}
+
+
+class NamedBatches(Named):
+    def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
+        return self.result(items) if callable(self.result) else self.result
+
+
+async def soon(item: Any) -> Any:
+    return Route("odd", item)
+
+
+NO_PLACE = (
+    "which does not say where it goes: return Route(name, row) with the name of an output (even, odd), a list of "
+    "Routes, or None, which drops the row; or give bind_io() a rule, route=f(row)"
+)
+THE_RULE = "it returns the name of an output (even, odd), or None, which drops the row"
+
+
 @pytest.mark.parametrize(
     ("operator", "rule", "words"),
     [
-        (lambda item: Route("evem", item), None, "sort.*sent a row to 'evem'; the outputs are even, odd"),
-        (lambda item: item, lambda item: "o", "sent a row to 'o'; the outputs are even, odd"),
-        (lambda item: item, None, "does not say where it goes: return Route"),
-        (lambda item: Route("odd", [item]), None, "a Route carries one row, not a list"),
+        (Named(lambda item: Route("evem", item)), None, "op sent a row to 'evem'; the outputs are even, odd"),
+        (Named(lambda item: Route(1, item)), None, "op sent a row to 1; the outputs are even, odd"),  # type: ignore[arg-type]
+        (Named(lambda item: Route(["odd"], item)), None, "op sent a row to ['odd']; the outputs are"),  # type: ignore[arg-type]
+        (Named({"n": 1}), None, f"op returned a dict ({{'n': 1}}), {NO_PLACE}"),
+        (Named("odd"), None, f"op returned a str ('odd'), {NO_PLACE}"),
+        (Named(("odd", {"n": 1})), None, f"op returned a str ('odd'), {NO_PLACE}"),
+        (
+            Named(lambda item: Route("odd", [item])),
+            None,
+            "a Route carries one row, not a list: return a list of Routes",
+        ),
+        (Named(lambda item: Route("odd", None)), None, "a Route carries one row, not None: return a list of Routes"),
+        (Named([[Route("odd", 1)]]), None, "within a list; return one list of Routes, for all rows"),
+        (Named([[1, 2]]), name_of, "op returned a list ([1, 2]) within a list; return one list of rows, for all rows"),
+        (Named(soon), None, "the operator returned a coroutine; make it `async def`, so that it is awaited"),
+        (Named(lambda item: item), lambda row: "o", f"route sent a row of op to 'o'; {THE_RULE}"),
+        (Named(lambda item: item), lambda row: 5, f"route sent a row of op to 5; {THE_RULE}"),
+        (Named(lambda item: item), lambda row: ["odd"], f"route sent a row of op to ['odd']; {THE_RULE}"),
+        (
+            Named(lambda item: item),
+            lambda row: Route("odd", row),
+            "route sent a row of op to Route(name='odd', row={",
+        ),
+        (Named("text"), lambda row: row["n"], "route failed on a str ('text'), which op returned: TypeError: string"),
+        (Named({"a": 1}), lambda row: row["n"], "route failed on a dict ({'a': 1}), which op returned: KeyError: 'n'"),
+        (NamedBatches(["odd"]), None, f"NamedBatches returned a str ('odd'), {NO_PLACE}"),
+    ],
+)
+def test_what_has_no_place_is_named_with_what_has_one(operator: Any, rule: Any, words: str) -> None:
+    route = Call(RoutingOperator(operator, OUTPUTS, rule))
+    item = {"n": 0, "_i": 0}
+    with pytest.raises((TypeError, ValueError), match=re.escape(words)):
+        route([item] if route.batch else item, cast(INodeContext, None))
+
+
+@pytest.mark.parametrize(
+    ("operator", "rule", "words"),
+    [
+        (Named(lambda item: Route("evem", item)), None, "op sent a row to 'evem'; the outputs are even, odd"),
+        (Named({"a": 1}), lambda row: row["n"], "route failed on a dict ({'a': 1}), which op returned: KeyError: 'n'"),
+        (NamedBatches(None), None, "process_batch returned None; to filter the whole batch, return an empty list"),
+        (NamedBatches(Route("odd", 1)), None, "process_batch must return a list, not a Route"),
+        (NamedBatches({"n": 1}), name_of, "process_batch must return a list, not a dict"),
     ],
 )
 def test_a_row_without_a_place_fails_as_rows_do(bench: Bench, operator: Any, rule: Any, words: str) -> None:
     bench.give(numbered(3))
-    with pytest.raises(NodeFailedError, match=words.removeprefix("sort.*")):
+    with pytest.raises(NodeFailedError, match=re.escape(words)):
         pipeline(bench, node(bench, operator, rule)).create("a").run()
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (Route("odd", 1), "finish must return a list of rows, yield them, or return None, not a Route"),
+        ({"n": 1}, "finish must return a list of rows, yield them, or return None, not a dict"),
+        ([{"n": 1}], f"Ended returned a dict ({{'n': 1}}), {NO_PLACE}"),
+    ],
+)
+def test_what_an_operator_gives_at_the_end_has_a_place_too(bench: Bench, end: Any, words: str) -> None:
+    class Ended(BaseOperator):
+        name = "Ended"
+
+        def process_item(self, item: Any, ctx: INodeContext) -> Any:
+            return None
+
+        def finish(self, ctx: INodeContext) -> Any:
+            return end
+
+    bench.give(numbered(3))
+    with pytest.raises(NodeFailedError, match=re.escape(words)):
+        pipeline(bench, node(bench, Ended())).create("a").run()
+
+
+def test_a_batch_gives_a_list_for_each_item_or_one_flat_list(bench: Bench) -> None:
+    bench.give(numbered(4))
+    lists = NamedBatches(lambda items: [[Route("even", item["n"]), Route("odd", -item["n"])] for item in items])
+    pipeline(bench, node(bench, lists, batch_size=4)).create("a").run()
+    assert [row["data"] for row in lines(bench.folder / "even.jsonl")] == [0, 1, 2, 3]
+    assert [row["data"] for row in lines(bench.folder / "odd.jsonl")] == [0, -1, -2, -3]
 
 
 def test_what_cannot_be_wired_is_refused_with_the_names(bench: Bench) -> None:
@@ -128,6 +231,7 @@ def test_what_cannot_be_wired_is_refused_with_the_names(bench: Bench) -> None:
         ({"": "x.jsonl"}, None, "the name of an output must be text"),
         ({"a": 5}, None, "output a must be a stream"),
         ({"a": "x.jsonl"}, 5, "route must be a function"),
+        ({"a": "x.jsonl"}, soon, "route must be a plain function, and is async"),
         ("x.jsonl", name_of, "route is for several outputs"),
         ({"a": bench.input.as_posix()}, None, "would read and write the same stream"),
     ):

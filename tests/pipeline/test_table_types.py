@@ -20,18 +20,9 @@ from llm_datagen.errors import StreamError
 from llm_datagen.streams import Stream
 from llm_datagen.streams.formats.unreadable import explained
 
+from ..kit.lazy import pa, pq
 from ..kit.support import Bench, Stopping, lines
 from ..streams.storages import read_now
-
-pa: Any = None
-pq: Any = None
-
-
-@pytest.fixture(autouse=True)
-def arrow() -> None:
-    """Import pyarrow when a test needs it: the collection of all tests does not."""
-    global pa, pq
-    pa, pq = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
 
 
 def write(path: Path, column: Any, **options: Any) -> Path:

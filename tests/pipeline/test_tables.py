@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-import importlib
 import json
 import math
 import random
@@ -22,18 +21,9 @@ from llm_datagen.errors import DatagenError, StreamChangedError, StreamError
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams import Coverage, Span
 
+from ..kit.lazy import pa, pq
 from ..kit.support import Bench, Stopping, lines
 from ..streams.storages import read_now
-
-pa: Any = None
-pq: Any = None
-
-
-@pytest.fixture(autouse=True)
-def arrow() -> None:
-    """Import pyarrow when a test needs it: the collection of all tests does not."""
-    global pa, pq
-    pa, pq = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
 
 
 def write(path: Path, table: Any, kind: str = "parquet", rows: int = 7) -> Path:

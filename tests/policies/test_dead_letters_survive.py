@@ -27,7 +27,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("job", KINDS, ids=lambda job: f"{job['kind']} {job['settings']}")
 def test_rows_and_dead_letters_are_there_once_after_kills_at_random_moments(

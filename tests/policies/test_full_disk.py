@@ -15,7 +15,7 @@ from .helpers import accounts_of, dead_letters_of, poisoned
 BAD = {3, 10, 11, 24, 38}
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("operation", "path", "hit", "delivery"),
     [

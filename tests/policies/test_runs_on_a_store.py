@@ -106,6 +106,7 @@ def said(bench: Bench, host: str) -> str:
     return path.read_text() if path.exists() else ""
 
 
+@pytest.mark.slow
 def test_a_run_is_kept_on_a_store_and_nothing_of_it_on_the_machine(bench: Bench, results: str) -> None:
     bench.give(numbered(20))
     report = bench.pipeline([same], results_dir=results).create("a").run()
@@ -393,6 +394,7 @@ def test_a_path_that_was_made_of_a_uri_is_refused(bench: Bench, results: str) ->
             bench.pipeline([same, same], **{name: Path(results)}).create("a")
 
 
+@pytest.mark.slow
 def test_rows_in_memory_and_the_output_of_a_run_on_a_store_are_copied_there(
     bench: Bench, s3: S3Bucket, results: str, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -14,7 +14,7 @@ from llm_datagen.streams.storage.local import LocalStorage
 from ..kit.support import Bench
 from .edited_steps import line, steps
 
-STEPS = ("open_file", "write", "truncate", "rename", "unlink")
+STEPS = ("open_file", "write", "truncate", "rename", "link", "unlink")
 
 
 def kill_at(at: int) -> None:

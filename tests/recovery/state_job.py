@@ -1,6 +1,7 @@
-"""A pipeline with state to be killed: ``state_job.py '{…}'``. It keeps the first row of each key.
+"""A pipeline with state to be killed: ``state_job.py '{…}'``.
 
-The job is a JSON object: `folder` (with `in.jsonl`), `streaming`, `ordered`, `size` (bytes of state in memory).
+The job is a JSON object: `folder` (with `in.jsonl`), `streaming`, `ordered`, `size` (bytes of state in memory), and
+`last`: the last of some steps of `llm_datagen.ops`; without it, the first row of each key is kept by operators of here.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llm_datagen import BaseOperator, INodeContext, UnifiedPipeline
+from llm_datagen import BaseOperator, INodeContext, UnifiedPipeline, ops
 from llm_datagen.streams.state import store
 
 
@@ -51,13 +52,34 @@ class Last(BaseOperator):
             time.sleep(0.002)
 
 
+def slowly(row: Any) -> Any:
+    """Return the row, after a while."""
+    time.sleep(0.001)
+    return row
+
+
+LAST: dict[str, Any] = {
+    "group": ops.GroupBy("part"),
+    "shuffle": ops.Shuffle(seed=1),
+    "best": ops.Best(2, by="n", of="part"),
+    "sample": ops.Sample(n=100),
+}
+
+
+def steps(last: str | None) -> list[Any]:
+    """Return the operators of a job."""
+    if last is None:
+        return [First(), Last()]
+    return [ops.Dedupe("key"), slowly, ops.Split({"a": 0.7, "b": 0.3}, column="part"), LAST[last]]
+
+
 def main() -> None:
     """Do the job."""
     job = json.loads(sys.argv[1])
     store.APPLY_BYTES, store.SHORTEN_BYTES = job["size"], 4 * job["size"]
     folder = Path(job["folder"])
     pipeline = UnifiedPipeline(
-        [First(), Last()],
+        steps(job.get("last")),
         f"jsonl://{folder}/in.jsonl",
         f"jsonl://{folder}/out.jsonl",
         streaming=job["streaming"],

@@ -154,7 +154,7 @@ def check_refused_then_restored(scene: Scene, path: Path, damage: Callable[[Path
     assert bag(lines(scene.bench.output)) == bag(EXPECTED)
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("damage", "first_is_done"), list(zip([*DAMAGES, edit_log], itertools.cycle([True, False]), strict=False))
 )
@@ -164,7 +164,7 @@ def test_a_changed_output_is_refused(bench: Bench, damage: Callable[[Path], None
     check_refused_then_restored(scene, bench.output, damage)
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("first_is_done", [True, False])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_changed_stream_between_is_refused(bench: Bench, damage: Callable[[Path], None], first_is_done: bool) -> None:

@@ -18,7 +18,7 @@ GROWN = "has grown since; a resume does them"
 """What `verify` says, rightly, when a sealed node's input has grown."""
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", CASES)
 def test_after_any_kill_verify_finds_nothing_wrong(tmp_path: Path, case: str, step: int) -> None:

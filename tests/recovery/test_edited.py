@@ -29,7 +29,7 @@ from llm_datagen.runs.verify import verify
 from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
 
 from ..kit import programs
-from ..kit.support import Bench, lines, numbered, write_jsonl
+from ..kit.support import Bench, lines, numbered, stored, write_jsonl
 from ..pipeline import parts
 from .edited_steps import CALLS, Step, Trouble, line, steps
 
@@ -58,6 +58,12 @@ def begun(bench: Bench) -> Bench:
 
 def marks(bench: Bench) -> list[str]:
     return ["".join(row["by"]) for row in sorted(lines(bench.output), key=lambda row: row["n"])]
+
+
+def kept_marks(bench: Bench, version: str = "a@1") -> list[str]:
+    """Return the marks of the rows of an earlier version."""
+    rows = stored(bench.run_state(version)["nodes"][-1]["output_uri"])
+    return ["".join(row["by"]) for row in sorted(rows, key=lambda row: row["n"])]
 
 
 def state(bench: Bench) -> dict[str, bytes]:
@@ -222,8 +228,11 @@ def test_steps_that_were_added_removed_or_moved(bench: Bench, before: str, after
     line(bench, [Step(name) for name in after]).resume("a", on_change="rerun").run()
     assert marks(bench) == [after] * ROWS
     assert set(CALLS) == set(after[len(kept) :])
-    data = {path.name for path in (bench.folder / "between").rglob("*.jsonl")}
-    assert data == {f"node_{number}.jsonl" for number in range(len(after) - 1)}
+    for version, names in (("a", after), ("a@1", before)):
+        data = {path.name for path in (bench.folder / "between" / version).glob("*.jsonl")}
+        assert data == {f"node_{number}.jsonl" for number in range(len(names) - 1)}
+        assert [account.findings for account in verify(bench.run_state(version))] == [[]] * len(names)
+    assert kept_marks(bench) == [before] * ROWS
     line(bench, [Step(name) for name in after]).resume("a")  # and nothing is left to be said
 
 
@@ -250,14 +259,16 @@ def die_at(monkeypatch: pytest.MonkeyPatch, method: str, at: int) -> None:
     monkeypatch.setattr(LocalStorage, method, step)
 
 
-@pytest.mark.sampled(3)
-@pytest.mark.parametrize("method", ["unlink", "rename"])
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(
+    ("on_change", "method"), [("replace", "unlink"), ("replace", "rename"), ("rerun", "rename"), ("rerun", "link")]
+)
 @pytest.mark.parametrize("after", ["AC", "AXB", "A", "ABCD"])
 def test_a_rerun_that_is_cut_short_at_any_step_is_finished_by_the_next_resume(
-    bench: Bench, method: str, after: str
+    bench: Bench, on_change: Any, method: str, after: str
 ) -> None:
-    """Kill -9 while streams are taken away or moved: never a mixture, never a refusal."""
-    for at in range(0, 100, 5):  # before some steps, and behind others
+    """Kill -9 while streams are taken away, shared or moved: never a mixture, never a refusal; no version is lost."""
+    for at in range(0, 200, 5):  # before some steps, and behind others
         folder = Bench(bench.folder / str(at))
         folder.folder.mkdir()
         folder.give(numbered(3))
@@ -266,11 +277,17 @@ def test_a_rerun_that_is_cut_short_at_any_step_is_finished_by_the_next_resume(
         with pytest.MonkeyPatch.context() as patch:
             die_at(patch, method, at)
             try:
-                line(folder, [Step(name) for name in after]).resume("a", on_change="rerun")
+                line(folder, [Step(name) for name in after]).resume("a", on_change=on_change)
             except Death:
                 died = True
-        line(folder, [Step(name) for name in after]).resume("a", on_change="rerun").run()
+        line(folder, [Step(name) for name in after]).resume("a", on_change=on_change).run()
         assert marks(folder) == [after] * 3, at
+        versions = {path.name for path in folder.results.iterdir()}
+        assert versions == ({"a", "a@1"} if on_change == "rerun" else {"a"}), at
+        for version in versions:
+            assert not any(account.findings for account in verify(folder.run_state(version))), at
+        if on_change == "rerun":
+            assert kept_marks(folder) == ["ABC"] * 3, at
         if not died:
             return
     pytest.fail("it dies at every step")
@@ -298,7 +315,10 @@ def test_a_rerun_that_is_killed_is_never_a_mixture(bench: Bench, after: str) -> 
         assert [account.findings for account in verify(folder.run_state("a")) if account.findings] == [], at
         line(folder, steps(after)).resume("a", on_change="rerun").run()
         assert marks(folder) == [after] * 3, at
-        assert not any(account.findings or account.unsettled for account in verify(folder.run_state("a")))
+        assert kept_marks(folder) == ["ABC"] * 3, at
+        for version in ("a", "a@1"):
+            accounts = verify(folder.run_state(version))
+            assert not any(account.findings or account.unsettled for account in accounts), at
         if status == 0:
             break
         killed += 1
@@ -325,7 +345,7 @@ def test_a_rerun_gives_only_rows_of_the_new_operators(bench: Bench, settings: di
         line(bench, cut, **settings).create("a").run()
     line(bench, steps("AbC"), **settings).resume("a", on_change="rerun").run()
     assert marks(bench) == ["AbC"] * ROWS
-    assert not list(bench.folder.rglob("*.errors.jsonl"))
+    assert not [path for path in bench.folder.rglob("*.errors.jsonl") if path.parent.name != "a@1"]
     assert not any(account.findings for account in verify(bench.run_state("a")))
 
 
@@ -468,6 +488,9 @@ def test_in_a_graph_the_edited_node_and_all_downstream_of_it_are_done_again(
     assert {row["n"]: "".join(row["by"]) for row in lines(folder / "out.jsonl")} == {
         n: through_b if rule({"n": n}) == "left" else past_b for n in range(ROWS)
     }
+    for version in ("a", "a@1"):
+        assert not any(account.findings for account in verify(bench.run_state(version)))
+    assert kept_marks(bench) == ["AC" if n % 2 == 0 else "ABC" for n in range(ROWS)]
 
 
 def test_in_a_graph_a_node_that_was_added_is_done_and_others_are_kept(bench: Bench) -> None:

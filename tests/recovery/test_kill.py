@@ -75,7 +75,7 @@ def bound(job: dict[str, Any], kills: int) -> int:
     return kills * 2 * (workers * queue + queue)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("kind", "ordered", "streaming", "async_mode", "protocol"),
     pairwise(["async", "batch", "item"], [True, False], [True, False], [True, False], ["jsonl", "csv"]),
@@ -175,6 +175,7 @@ def test_a_kill_in_the_middle_of_any_change_of_the_disk_is_survived(
     assert crash_at_every_change(jobs, job, 6, torn=streaming, first=1 + streaming, step=7) > 20
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_any_change_is_survived_by_an_output_without_ids(tmp_path: Path, jobs: Jobs) -> None:
     """S1, R2: the rows with their ids, and the copy without them, both exactly once. The copying comes last."""
     job = {"folder": str(tmp_path), "async_mode": False, "parallel_size": 1, "batch_size": 4, "keep_ids": False}

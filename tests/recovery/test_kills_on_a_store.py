@@ -57,9 +57,13 @@ def job_of(s3: S3Bucket, folder: Path, ending: str, **more: Any) -> dict[str, An
     return {"folder": str(folder), "place": f"s3://{s3.name}", "ending": ending, "nap": 0.01, **more}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("ending", "seed"), [(ending, seed) for ending in ("jsonl", "csv.gz", "jsonl.zst") for seed in (1,)]
+    ("ending", "seed"),
+    [
+        pytest.param("jsonl.zst", 1, marks=pytest.mark.slow),
+        pytest.param("jsonl", 1, marks=pytest.mark.torture),
+        pytest.param("csv.gz", 1, marks=pytest.mark.torture),
+    ],
 )
 def test_a_run_from_object_to_object_is_killed_again_and_again(
     s3: S3Bucket, tmp_path: Path, jobs: Jobs, ending: str, seed: int

@@ -31,7 +31,7 @@ ROWS = 3000
 def test_operators_with_state_survive_kills(
     tmp_path: Path, last: str, streaming: bool, ordered: bool, size: int
 ) -> None:
-    jobs = Jobs(Path(__file__).with_name("ops_job.py"))
+    jobs = Jobs(Path(__file__).with_name("state_job.py"))
     chance = random.Random(last)
     write_jsonl(tmp_path / "in.jsonl", [{"n": n, "key": n % 900} for n in range(ROWS)])
     undisturbed = tmp_path / "undisturbed"

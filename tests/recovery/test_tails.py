@@ -188,6 +188,7 @@ def test_a_node_without_a_pipeline_knows_its_input_again(bench: Bench, id_scheme
         node().run()
 
 
+@pytest.mark.slow
 def test_the_checksum_is_of_twice_what_it_must_be_of_at_most(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """An edit before that is not seen; each one behind it is, whether the run went on in between or not."""
     monkeypatch.setattr(fingerprint, "HEAD_BYTES", 1)
@@ -233,6 +234,7 @@ def pipeline(folder):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_of_several_inputs_each_is_compared_up_to_its_own_end(tmp_path: Path) -> None:
     """They are killed as they are merged: each is read up to a place of its own."""

@@ -64,7 +64,7 @@ def on_this_machine(folder: Path, kind: str) -> dict[str, bytes]:
     return {n: data for n, data in names if not n.startswith("rows.jsonl") and not n.endswith(".manifest")}
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", TARGETS)
 def test_objects_are_the_files_of_an_export_to_a_folder(s3: S3Bucket, tmp_path: Path, kind: str) -> None:
     expected = on_this_machine(tmp_path / "here", kind)

@@ -51,7 +51,7 @@ def check_output(s3: S3Bucket, rows: list[Any] = ROWS) -> None:
     assert {key for key in s3.all_keys() if key.startswith("out")} == {"out.jsonl", "out.jsonl.done"}
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("method", "key", "fault", "times"),
     [
@@ -129,6 +129,7 @@ def test_what_stays_ends_the_run_which_goes_on_when_it_is_mended(
     check_output(s3)
 
 
+@pytest.mark.slow
 def test_an_object_that_is_replaced_between_two_runs_is_refused_by_name(s3: S3Bucket, bench: Bench) -> None:
     give(s3)
     fails = [True]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
 from decimal import Context, Decimal
@@ -20,18 +19,8 @@ from llm_datagen.streams import JsonlStream
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.outputs import Exported, ExportOptions, Target, export_rows
 
+from ..kit.lazy import pa, pq
 from .storages import read_now
-
-pa: Any = None
-pq: Any = None
-
-
-@pytest.fixture(autouse=True)
-def arrow() -> None:
-    """Import pyarrow when a test needs it: the collection of all tests does not."""
-    global pa, pq
-    pa, pq = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-
 
 YEAR = 31_556_952
 IN_CALENDAR = st.integers(-1900 * YEAR, 8000 * YEAR)

@@ -29,7 +29,7 @@ class EarlyEnds:
         return node_id in self._met or node_id in self.unneeded
 
     def add(self, node_id: str) -> None:
-        """Take note of a node that has met its target."""
+        """Add a node that has met its target."""
         self._met.add(node_id)
         self._look()
 

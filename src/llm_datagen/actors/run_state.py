@@ -116,7 +116,7 @@ class RunState:
     def target_met(self, node_id: str) -> None:
         """Record that a node has written all the rows that it is to write."""
         report = self.node_states[node_id].report()
-        self._log.info(events.TARGET_MET, node_id=node_id, target=report.target_rows, rows_in=report.rows_in)
+        self._log.info(events.TARGET_MET, node_id=node_id, target_rows=report.target_rows)
 
     def left_out(self, opened: OpenedNode) -> None:
         """Record and report that a node does not run: nobody needs it."""
@@ -137,10 +137,12 @@ class RunState:
         fields = report.as_dict()
         self._log.info(events.NODE_ENDED, **{key: fields[key] for key in fields if key not in {"usage", "error"}})
         self.tell_progress(state)
-        for event, why in ((events.NO_ROWS, why_empty(report)), (events.TARGET_MISSED, why_short(report))):
-            if why:
-                self._log.warning(event, node_id=opened.node_id, message=why)
-                tell(self._pipeline, OperatorLogged(self._pipeline_id, opened.node_id, "warning", why))
+        if empty := why_empty(report):
+            self._log.warning(events.NO_ROWS, node_id=opened.node_id, message=empty)
+        if short := why_short(report):
+            self._log.warning(events.TARGET_MISSED, node_id=opened.node_id, message=short)
+        for why in filter(None, (empty, short)):
+            tell(self._pipeline, OperatorLogged(self._pipeline_id, opened.node_id, "warning", why))
         tell(self._pipeline, NodeFinished(self._pipeline_id, opened.node_id, success, cause[2] if cause else None))
 
     def rows_failed(self, message: RowsFailed) -> None:

@@ -4,7 +4,7 @@ Needs the extra ``cli``.
 
 Layout:
     app.py         the program
-    commands/      its commands: run, inspect, control
+    commands/      its commands: run, recipes, inspect, export, control
     options.py     arguments and options that several commands have
     output.py      what the commands print, escaped
     exit_codes.py  from an exception to a message and an exit code
@@ -29,6 +29,7 @@ Layout:
     logs.py        platform.log
     control.py     pause, reconfigure and cancel a run of another process
     demo/          the demo
+    recipes/       ready recipes
 
 Exit codes: 0 completed, 1 failed or not completed, 2 wrong usage or settings, 3 stopped by an operator or a
 budget, 130 after Ctrl+C, 143 after SIGTERM.

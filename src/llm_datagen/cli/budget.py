@@ -47,11 +47,12 @@ class BudgetOverride:
             operator.budget = operator.budget.changed(self.usd, self.tokens)
 
 
-def budget_options(operators: Iterable[Any]) -> str:
-    """Return the options that raise what operators may spend, to be filled in; empty when none has a budget."""
+def budget_options(operators: Iterable[Any]) -> list[str]:
+    """Return the options that raise what operators may spend, to be filled in; none when none has a budget."""
     budgets = [budget for operator in operators if (budget := getattr(operator, "budget", None)) is not None]
-    options = ((" --budget-usd USD", "picodollars"), (" --budget-tokens TOKENS", "tokens"))
-    return "".join(text for text, cap in options if any(getattr(budget, cap, None) is not None for budget in budgets))
+    options = {"picodollars": ["--budget-usd", "USD"], "tokens": ["--budget-tokens", "TOKENS"]}
+    capped = [cap for cap in options if any(getattr(budget, cap, None) is not None for budget in budgets)]
+    return [word for cap in capped for word in options[cap]]
 
 
 NO_OVERRIDE = BudgetOverride()

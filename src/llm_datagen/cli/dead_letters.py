@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.cli.execute import command_line
 from llm_datagen.cli.output import shown_row, write, write_json, write_json_line
 from llm_datagen.cli.run_view import RunView, chosen_nodes, open_run
 from llm_datagen.errors import StreamError, StreamMissingError
@@ -69,7 +68,6 @@ def show_errors(results_dir: str, pipeline_id: str, *, node: str | None, as_json
         PipelineNotFoundError: when there is no such run.
         StreamError: when its dead letters cannot be read.
     """
-    replay, resume, again = (command_line(verb, pipeline_id, results_dir) for verb in ("replay", "resume", "errors"))
     run = open_run(results_dir, pipeline_id)
     entries = chosen_nodes(run.state, node)
     if as_rows:
@@ -85,9 +83,7 @@ def show_errors(results_dir: str, pipeline_id: str, *, node: str | None, as_json
         data = {"pipeline_id": pipeline_id, "rows": rows, "groups": [asdict(group) for group in groups]}
         write_json(data)
         return
-    for line in (
-        _lines(pipeline_id, groups, replay, f"{again} --each") if groups else _lines_of_none(run, entries, resume)
-    ):
+    for line in _lines(run, groups) if groups else _lines_of_none(run, entries):
         write(line)
 
 
@@ -170,24 +166,25 @@ _GROUPS = 200
 _OTHERS = "(and other messages)"
 
 
-def _lines(pipeline_id: str, groups: list[DeadLetterGroup], replay: str, rows: str) -> Iterator[str]:
-    yield f"run {pipeline_id}: {rows_in_words(sum(group.count for group in groups))} dead-lettered"
+def _lines(run: RunView, groups: list[DeadLetterGroup]) -> Iterator[str]:
+    yield f"run {run.pipeline_id}: {rows_in_words(sum(group.count for group in groups))} dead-lettered"
     for group in groups:
         given = group.input if isinstance(group.input, str) else shown_row(group.input)
         yield f"{group.node_id} {group.operator}: {one_line(group.kind, 60)}, {rows_in_words(group.count)}"
         yield "  first    " + one_line(group.text, _REASON_CHARS)  # its end says what to do
         yield _foreign("  example  ", f"row {group.row_id}: {given}")
         yield f"  file     {group.file}"
-    yield f"each row: {rows}"
-    yield f"when the cause is mended, try them again: {replay}"
-    yield f"when an operator was edited for that: {replay} --accept-changes (rows that are done stay)"
+    yield f"each row: {run.command('errors', options=['--each'])}"
+    yield f"when the cause is mended, try them again: {run.command('replay')}"
+    accepting = run.command("replay", options=["--accept-changes"])
+    yield f"when an operator was edited for that: {accepting} (rows that are done stay)"
 
 
 def _foreign(head: str, text: str) -> str:
     return head + one_line(text, line_width() - len(head))
 
 
-def _lines_of_none(run: RunView, entries: list[dict[str, Any]], resume: str) -> Iterator[str]:
+def _lines_of_none(run: RunView, entries: list[dict[str, Any]]) -> Iterator[str]:
     yield f"run {run.pipeline_id}: no dead letters"
     skipped = sum(entry.get("skipped", 0) for entry in entries)
     if skipped:
@@ -197,10 +194,11 @@ def _lines_of_none(run: RunView, entries: list[dict[str, Any]], resume: str) -> 
         if run.state.get("failed_row"):
             yield _foreign("  at ", run.state["failed_row"])
         may_fail = any(entry.get("kept") or entry.get("filtered") for entry in entries)  # else perhaps all rows do
+        leave_out = run.command("resume", options=["--on-error", "dead_letter"])
         yield (
-            f"  to continue, and dead-letter rows that fail: {resume} --on-error dead_letter"
+            f"  to continue, and dead-letter rows that fail: {leave_out}"
             if may_fail
-            else f"  to continue, once the cause is fixed: {resume}"
+            else f"  to continue, once the cause is fixed: {run.command('resume')}"
         )
 
 

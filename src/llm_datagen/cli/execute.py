@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Iterable
 
 from llm_datagen.cli.budget import budget_options, spending
 from llm_datagen.cli.exit_codes import exit_code_of
+from llm_datagen.cli.export_view import export_lines
 from llm_datagen.cli.output import is_terminal, write
-from llm_datagen.cli.target import default_results
 from llm_datagen.errors import TooManyErrorsError
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.pipeline.progress import node_views
@@ -19,8 +18,8 @@ from llm_datagen.runs.display.live import LiveTable
 from llm_datagen.runs.display.plain import PlainLines
 from llm_datagen.runs.display.tables import failed_rows, number, rows_in_words
 from llm_datagen.runs.hooks import CompositePipelineHooks
-from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.status import RunReport, Status, why_short
+from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.usage import COST, dollars
 
 Display = LiveTable | PlainLines
@@ -70,7 +69,8 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterabl
     for text in report.warnings:
         yield f"  warning {text}"
     folder = RunFolder(pipeline.results_dir, pipeline.pipeline_id)
-    at_least = "at least " if folder.load().get("usage_is_partial") else ""  # it was killed once
+    run_state = folder.load()
+    at_least = "at least " if run_state.get("usage_is_partial") else ""  # it was killed once
     for entry in report.usage:
         who = "/".join(part for part in (entry["provider"], entry["model"]) if part) or "operators"
         sums = (
@@ -88,14 +88,17 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterabl
     for node in pipeline.nodes:
         if node.output.place not in read:
             yield f"  output  {node.output.shown}"
+    for line in export_lines(run_state, is_live=False):
+        yield f"  {line}"
     for node, progress in zip(pipeline.nodes, report.nodes, strict=True):
         if progress.dead_letters:
             yield f"  errors  {node.output.shown}.errors.jsonl ({rows_in_words(progress.dead_letters)})"
     if dead:
         yield f"          {_command('errors', pipeline)}"
     if report.status is not Status.COMPLETED:
-        more = budget_options(node.operator for node in pipeline.nodes) if reason.startswith("the budget of ") else ""
-        yield f"  go on   {_command('resume', pipeline)}{more}"
+        is_spent = reason.startswith("the budget of ")
+        more = budget_options(node.operator for node in pipeline.nodes) if is_spent else []
+        yield f"  go on   {_command('resume', pipeline, *more)}"
     yield from _ways_on(pipeline, report)
 
 
@@ -106,20 +109,12 @@ def _ways_on(pipeline: BasePipeline, report: RunReport) -> Iterable[str]:
     """
     if report.status is not Status.FAILED:
         return
-    command = _command("resume", pipeline)
     if any((node.error or "").startswith(TooManyErrorsError.__name__) for node in report.nodes):
-        yield f"          or let more rows fail: {command} --max-errors N"
+        yield f"          or let more rows fail: {_command('resume', pipeline, '--max-errors', 'N')}"
     elif any(node.failed > node.skipped + node.dead_letters and node.kept + node.filtered for node in report.nodes):
-        yield f"          or without rows that fail: {command} --on-error dead_letter"
+        leave_out = _command("resume", pipeline, "--on-error", "dead_letter")
+        yield f"          or without rows that fail: {leave_out}"
 
 
-def _command(verb: str, pipeline: BasePipeline) -> str:
-    return command_line(verb, pipeline.pipeline_id, pipeline.results_dir)
-
-
-def command_line(verb: str, pipeline_id: str, results_dir: str) -> str:
-    """Return the command to type for a run."""
-    command = ["llm-datagen", verb, pipeline_id]
-    if absolute(results_dir) != absolute(default_results()):
-        command += ["--results-dir", results_dir]
-    return shlex.join(command)
+def _command(verb: str, pipeline: BasePipeline, *options: str) -> str:
+    return command_line(verb, pipeline.pipeline_id, pipeline.results_dir, options=options)

@@ -12,10 +12,10 @@ from llm_datagen import logs
 from llm_datagen.cli.output import is_terminal, write, write_json, write_json_line
 from llm_datagen.cli.run_view import chosen_nodes, read_run
 from llm_datagen.errors import ConfigError
-from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.tables import duration, line_width, number, one_line
 from llm_datagen.runs.logs.bottleneck import LoggedState, NodeSummary, RunSummary, percent
 from llm_datagen.runs.logs.writer import DEFAULT_LOG
+from llm_datagen.runs.versions import find_run, logged_as
 from llm_datagen.streams.formats.json_values import shown
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -55,7 +55,7 @@ def show_events(
     """
     found = logs.read(
         _path(results_dir, pipeline_id, log_file),
-        pipeline_id=pipeline_id,
+        pipeline_id=logged_as(results_dir, pipeline_id),
         event=events or None,
         node=_node_id(results_dir, pipeline_id, log_file, node),
         since=_time(since),
@@ -87,7 +87,7 @@ def show_summary(
     if events or node is not None:
         raise ConfigError("--summary is of whole runs: leave out --event and --node")
     path = _path(results_dir, pipeline_id, log_file)
-    found = logs.summary(path, pipeline_id=pipeline_id, since=_time(since))
+    found = logs.summary(path, pipeline_id=logged_as(results_dir, pipeline_id), since=_time(since))
     if as_json:
         data = {"log_file": str(path), "unreadable": found.unreadable, "runs": [run.as_dict() for run in found.runs]}
         write_json(data)
@@ -105,7 +105,7 @@ def show_summary(
 def _path(results_dir: str, pipeline_id: str | None, log_file: Path | None) -> Path:
     if log_file is not None or pipeline_id is None:
         return log_file or Path(DEFAULT_LOG)
-    run_state = read_run(RunFolder(results_dir, pipeline_id)).state
+    run_state = read_run(find_run(results_dir, pipeline_id)).state
     if "log_file" in run_state and run_state["log_file"] is None:
         raise ConfigError(f"run {pipeline_id} keeps no log (log_file: null)")
     return Path(run_state.get("log_file", DEFAULT_LOG))
@@ -114,7 +114,7 @@ def _path(results_dir: str, pipeline_id: str | None, log_file: Path | None) -> P
 def _node_id(results_dir: str, pipeline_id: str | None, log_file: Path | None, node: str | None) -> str | None:
     if node is None or pipeline_id is None or log_file is not None:  # whose nodes are not known
         return f"node_{node}" if node is not None and node.isdecimal() else node
-    return str(chosen_nodes(read_run(RunFolder(results_dir, pipeline_id)).state, node)[0]["node_id"])
+    return str(chosen_nodes(read_run(find_run(results_dir, pipeline_id)).state, node)[0]["node_id"])
 
 
 def _time(text: str | None) -> datetime | None:

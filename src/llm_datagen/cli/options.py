@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llm_datagen.cli.target import RESULTS_VARIABLE
+from llm_datagen.runs.typed_commands import RESULTS_VARIABLE
 
 
 class IfExistsOption(enum.StrEnum):
@@ -83,6 +83,11 @@ RerunOption = Annotated[
     typer.Option(
         "--rerun",
         help="Operators or steps were edited since: these, those that keep rows of an edit that was accepted, and "
-        "all behind them are done again, and their outputs are deleted; what is before them stays.",
+        "all behind them are done again. What is before them stays, and what was there is kept as the run ID@1 (then "
+        "ID@2, …).",
     ),
+]
+ReplaceOption = Annotated[
+    bool,
+    typer.Option("--replace", help="As --rerun, but what was there is deleted: no earlier version is kept."),
 ]

@@ -130,6 +130,8 @@ def _notes(
     """Say what the figures are based on, and what they leave out."""
     for stream, sample in preview_run.samples.values():
         tried, there = len(sample.rows) + len(sample.unreadable), rows_in_words(sample.count or 0)
+        if stream.is_endless:
+            yield f"{preview_run.shown(stream)} has no end: the figures are those of its first {there}"
         yield f"{number(tried)} of {there} of {preview_run.shown(stream)} were tried, drawn with seed {seed}"
         if sample.unreadable:
             yield f"{number(len(sample.unreadable))} of them could not be read; the figures count on all rows"

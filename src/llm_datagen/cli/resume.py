@@ -7,20 +7,21 @@ from typing import Any
 
 from llm_datagen.cli.budget import NO_OVERRIDE, BudgetOverride
 from llm_datagen.cli.dead_letters import dead_rows
-from llm_datagen.cli.execute import command_line, run_watched
+from llm_datagen.cli.execute import run_watched
 from llm_datagen.cli.modules import import_protocols, make_importable
 from llm_datagen.cli.output import leave_stdout_to_rows, write
 from llm_datagen.cli.run_origin import Origin, origin_of
 from llm_datagen.cli.run_view import headline, read_run
-from llm_datagen.cli.target import Target, default_results, find_target
+from llm_datagen.cli.target import Target, find_target
 from llm_datagen.config import OnChange, OnError, check_max_errors
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators.references import operators_of
 from llm_datagen.pipeline.pipeline import UnifiedPipeline
 from llm_datagen.pipeline.spool import prints_output
-from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.tables import number, rows_in_words
 from llm_datagen.runs.results_dir import absolute
+from llm_datagen.runs.typed_commands import command_line, default_results
+from llm_datagen.runs.versions import find_run, refuse_earlier, version_id, version_of
 
 
 def resume_run(
@@ -55,10 +56,10 @@ def resume_run(
             of them has a budget.
         DatagenError: when it cannot be resumed, or fails.
     """
-    run = _Stopped(pipeline_id, name, results_dir)
+    run = StoppedRun(pipeline_id, name, results_dir, "resume")
     if max_errors is not None:
         on_error = _policy(run.run_state, on_error)
-    found = run.target("resume")
+    found = run.target()
     leave_stdout_to_rows(prints_output(run.run_state))
     found.pipeline.resume(
         pipeline_id,
@@ -70,7 +71,8 @@ def resume_run(
         target=target,
     )
     budget.give([node.operator for node in found.pipeline.nodes])
-    write(f"run {pipeline_id}: resumed, {run.keep_origin(found, 'resume')}")
+    write(f"run {pipeline_id}: resumed, {run.keep_origin(found)}")
+    run.tell_version()
     return run_watched(found.pipeline)
 
 
@@ -87,35 +89,38 @@ def replay_run(pipeline_id: str, name: str | None, results_dir: str | None, on_c
         ConfigError: when it is not known where its operators come from.
         DatagenError: when it cannot be resumed, or fails.
     """
-    run = _Stopped(pipeline_id, name, results_dir)
+    run = StoppedRun(pipeline_id, name, results_dir, "replay")
     dead = dead_rows(run.run_state)
     if not dead:
         write(f"run {pipeline_id}: no dead letters, so there is nothing to try again")
         write(headline(read_run(run.folder)))
         return 0
-    target = run.target("replay")
+    target = run.target()
     leave_stdout_to_rows(prints_output(run.run_state))
     target.pipeline.replay(pipeline_id, on_change=on_change)
     kept = dead_rows(run.folder.load())  # of nodes whose targets are met
     dead = {label: count for label, count in dead.items() if label not in kept}
     rows = rows_in_words(sum(dead.values()))
     where = ", ".join(f"{label}: {number(count)}" for label, count in dead.items()) or "none"
-    write(f"run {pipeline_id}: {rows} to be tried again ({where}), {run.keep_origin(target, 'replay')}")
+    write(f"run {pipeline_id}: {rows} to be tried again ({where}), {run.keep_origin(target)}")
+    run.tell_version()
     code = run_watched(target.pipeline)
     if dead and dead_rows(run.folder.load()) == {**kept, **dead}:
         write(f"  warning none was mended: {rows} failed again")
     return code
 
 
-def on_change_of(*, accept: bool, rerun: bool) -> OnChange:
-    """Return the `on_change` of ``--accept-changes`` and ``--rerun``.
+def on_change_of(*, accept: bool, rerun: bool, replace: bool) -> OnChange:
+    """Return the `on_change` of ``--accept-changes``, ``--rerun`` and ``--replace``.
 
     Raises:
-        ConfigError: when both are given.
+        ConfigError: when several are given.
     """
-    if accept and rerun:
+    if accept and (rerun or replace):
         raise ConfigError("--accept-changes keeps what is done, and --rerun does it again: give one of them")
-    return "accept" if accept else "rerun" if rerun else "refuse"
+    if rerun and replace:
+        raise ConfigError("--rerun keeps what was there as an earlier version, and --replace deletes it: give one")
+    return "accept" if accept else "rerun" if rerun else "replace" if replace else "refuse"
 
 
 def parse_max_errors(text: str | None) -> int | float | None:
@@ -158,26 +163,28 @@ def _policy(run_state: dict[str, Any], on_error: OnError | None) -> OnError:
     return known.pop()
 
 
-class _Stopped:
+class StoppedRun:
     """A run to be resumed, in the directory in which it was started.
 
     Args:
         pipeline_id: the run's id.
         name: where its operators come from; None for the same as before.
         results_dir: the folder of the runs; None for the pipeline's, or the environment's.
+        verb: the command.
 
     Raises:
         PipelineNotFoundError: when there is no such run.
-        ConfigError: when the name is not one of a pipeline, or the directory is gone.
+        ConfigError: when the name is not one of a pipeline, the directory is gone, or the run is an earlier version.
     """
 
-    def __init__(self, pipeline_id: str, name: str | None, results_dir: str | None) -> None:
-        self._name = name
+    def __init__(self, pipeline_id: str, name: str | None, results_dir: str | None, verb: str) -> None:
+        self._name, self._verb = name, verb
         self._given = find_target(name) if name else None
         if self._given is not None and results_dir is None:
             results_dir = self._given.pipeline.results_dir
-        self.folder = RunFolder(absolute(results_dir or default_results()), pipeline_id)
+        self.folder = find_run(absolute(results_dir or default_results()), pipeline_id)
         self.run_state = self.folder.load()  # first of all, there must be such a run
+        refuse_earlier(self.run_state, verb)
         self._origin = origin_of(self.folder)
         if self._origin is not None:
             self._enter(self._origin)
@@ -188,27 +195,27 @@ class _Stopped:
         """Change to the directory in which it was started; of a run on a store, this may be another machine."""
         if self.folder.is_on_store and self._given is None and not Path(origin.cwd).is_dir():
             pipeline_id = self.folder.pipeline_id
-            again = command_line("resume", pipeline_id, self.folder.results_dir)
+            again = self._command("resume", "FILE.yaml")
             raise ConfigError(
                 f"run {pipeline_id!r} was started in {origin.cwd}, which is not there: on another machine, say what it "
-                f"runs, in the directory that has its files: {again} FILE.yaml (or module:name)"
+                f"runs, in the directory that has its files: {again} (or module:name)"
             )
-        origin.enter(may_stay=self.folder.is_on_store)
+        origin.enter(self.folder)
 
-    def target(self, verb: str) -> Target:
-        """Return the pipeline; `verb` is the command.
+    def target(self) -> Target:
+        """Return the pipeline.
 
         Raises:
             ConfigError: when it is not known where its operators come from, or they cannot be loaded.
         """
         if self._given is None and self._origin is None:
-            target = self._by_run_state(verb)
+            target = self._by_run_state()
         else:
             target = self._given or find_target(self._origin.target if self._origin else "")
         target.pipeline.results_dir = self.folder.results_dir
         return target
 
-    def _by_run_state(self, verb: str) -> Target:
+    def _by_run_state(self) -> Target:
         """Return a pipeline whose operators are made as the run state says: it was started by a program."""
         make_importable(Path.cwd())
         try:
@@ -217,16 +224,26 @@ class _Stopped:
             pipeline_id = self.folder.pipeline_id
             raise ConfigError(
                 f"run {pipeline_id!r} was not started with `llm-datagen run`, so where its operators come from is not "
-                f"known; say it: llm-datagen {verb} {pipeline_id} FILE.yaml (or module:name). {error}"
+                f"known; say it: {self._command(self._verb, 'FILE.yaml')} (or module:name). {error}"
             ) from error.__cause__
         return Target(name="", pipeline=UnifiedPipeline(log_file=self.run_state.get("log_file")))
 
-    def keep_origin(self, target: Target, verb: str) -> str:
-        """Save where its operators come from now, and return a sentence about that; `verb` is the command."""
+    def _command(self, verb: str, pipeline: str) -> str:
+        return command_line(verb, self.folder.pipeline_id, self.folder.results_dir, arguments=[pipeline])
+
+    def tell_version(self) -> None:
+        """Say so if what was there before has become an earlier version."""
+        pipeline_id, before, now = self.folder.pipeline_id, version_of(self.run_state), version_of(self.folder.load())
+        if now > before:
+            kept = version_id(pipeline_id, before)
+            write(f"  what was there before is kept as the run {kept}")
+
+    def keep_origin(self, target: Target) -> str:
+        """Save where its operators come from now, and return a sentence about that."""
         if not target.name:
             return (
                 "with the operators that its run state names. Edits of the program, such as a prompt, are not read. To "
-                f"use them: llm-datagen {verb} {self.folder.pipeline_id} module:pipeline"
+                f"use them: {self._command(self._verb, 'module:pipeline')}"
             )
         here = Origin.here(target.name)
         cwd = here.cwd if self._origin is None or self.folder.is_on_store else self._origin.cwd

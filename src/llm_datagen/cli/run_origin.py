@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import orjson
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.file_names import ORIGIN
+from llm_datagen.runs.results_dir import absolute
+from llm_datagen.runs.typed_commands import id_option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +41,13 @@ class Origin:
         data = orjson.dumps(asdict(kept), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         folder.write(ORIGIN, data)
 
-    def enter(self, *, may_stay: bool = False) -> None:
+    def enter(self, folder: RunFolder) -> None:
         """Change to its directory, so that relative paths mean the same as before.
 
+        It need not be there for a run on a store, which may have begun on another machine.
+
         Args:
-            may_stay: whether to stay in this one if it is not there: of a run on a store, this may be another machine.
+            folder: that of the run.
 
         Raises:
             ConfigError: when it is gone.
@@ -50,12 +55,12 @@ class Origin:
         try:
             os.chdir(self.cwd)
         except OSError as error:
-            if may_stay:
+            if folder.is_on_store:
                 return
             raise ConfigError(
                 f"the run was started in {self.cwd}, which cannot be entered ({error.strerror}); its relative paths "
-                "are relative to it: put it back, or go on in the directory that has its files by llm-datagen run "
-                "FILE.yaml --id ID --if-exists resume"
+                "are relative to it: put it back, or go on in the directory that has its files, by "
+                f"{_run_again(folder.pipeline_id, folder.results_dir)}"
             ) from None
 
     def moved_to(self, folder: Path) -> Origin:
@@ -71,13 +76,18 @@ class Origin:
             raise ConfigError(
                 f"the folder of run {folder.name!r} was {self.folder}, and is {folder}: a copy, or it was moved. Its "
                 f"relative paths were relative to {self.cwd}. Put it back; or go on in the directory that has its "
-                f"files, by llm-datagen run FILE.yaml --id {folder.name} --if-exists resume --results-dir "
-                f"{folder.parent}"
+                f"files, by {_run_again(folder.name, str(folder.parent))}"
             )
         cwd, target = folder.parents[len(within.parts) - 1], Path(self.target)
         if target.is_relative_to(self.cwd):
             target = cwd / target.relative_to(self.cwd)
         return Origin(target=str(target), cwd=str(cwd), folder=str(folder))
+
+
+def _run_again(pipeline_id: str, results_dir: str) -> str:
+    """Return the command that goes on with a run in another directory."""
+    options = [*id_option(pipeline_id), "--if-exists", "resume", "--results-dir", absolute(results_dir)]
+    return shlex.join(["llm-datagen", "run", "FILE.yaml", *options])
 
 
 def origin_of(folder: RunFolder) -> Origin | None:

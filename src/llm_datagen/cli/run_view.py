@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rich.table import Table
@@ -23,6 +23,8 @@ from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.runs.store import run_ids
+from llm_datagen.runs.typed_commands import command_line
+from llm_datagen.runs.versions import VERSION_OF, find_run, version_id, version_of
 
 INTERRUPTED = "interrupted"
 """The status of a run whose run state says that it is running, and whose process is dead."""
@@ -36,6 +38,7 @@ class RunView:
 
     Attributes:
         pipeline_id: its id.
+        results_dir: the folder of the runs, absolute, or its URI.
         status: its true status.
         state: its run state; empty when it cannot be read.
         is_live: whether a process runs it.
@@ -44,6 +47,7 @@ class RunView:
     """
 
     pipeline_id: str
+    results_dir: str
     status: str
     state: dict[str, Any] = field(default_factory=dict)
     is_live: bool = False
@@ -57,9 +61,13 @@ class RunView:
         if not names:
             return ""
         return (
-            f"a rerun was cut short: what {', '.join(names)} read or made is still to be deleted or moved, and was not "
-            f"looked at; resume finishes that first: llm-datagen resume {self.pipeline_id}"
+            f"a rerun was cut short: what {', '.join(names)} read or made is still to be taken away or moved, and was "
+            f"not looked at; resume finishes that first: {self.command('resume')}"
         )
+
+    def command(self, verb: str, *, arguments: Sequence[str] = (), options: Sequence[str] = ()) -> str:
+        """Return the command to type for it; see `command_line`."""
+        return command_line(verb, self.pipeline_id, self.results_dir, arguments=arguments, options=options)
 
     def nodes(self) -> list[NodeView]:
         """Return its nodes."""
@@ -103,22 +111,26 @@ def read_run(folder: RunFolder) -> RunView:
         PipelineNotFoundError: when there is none.
         RunStateError: when its run state cannot be read.
     """
-    run_state = folder.load()
-    if run_state["status"] in {*LIVE, Status.PENDING}:
+    view = _view(folder)
+    if view.status in {*LIVE, Status.PENDING}:
         if folder.lock.is_held():
-            return RunView(pipeline_id=folder.pipeline_id, status=run_state["status"], state=run_state, is_live=True)
-        run_state = folder.load()  # its last run state is saved before the lock is free
-    if run_state["status"] in LIVE:
+            return replace(view, is_live=True)
+        view = _view(folder)  # its last run state is saved before the lock is free
+    if view.status in LIVE:
         owner = folder.lock.owner()
         if (far := folder.lock.owner_elsewhere()) is not None:
             note = f"by {far}, whose lock cannot be seen from here"
-            return RunView(
-                pipeline_id=folder.pipeline_id, status=run_state["status"], state=run_state, is_live=True, note=note
-            )
+            return replace(view, is_live=True, note=note)
         who = f"process {owner.pid} on {owner.host}" if owner is not None and owner.is_elsewhere else "the process"
-        note = f"{who} is gone; resume it: llm-datagen resume {folder.pipeline_id}"
-        return RunView(pipeline_id=folder.pipeline_id, status=INTERRUPTED, state=run_state, note=note)
-    return RunView(pipeline_id=folder.pipeline_id, status=run_state["status"], state=run_state)
+        return replace(view, status=INTERRUPTED, note=f"{who} is gone; resume it: {view.command('resume')}")
+    return view
+
+
+def _view(folder: RunFolder) -> RunView:
+    run_state = folder.load()
+    return RunView(
+        pipeline_id=folder.pipeline_id, results_dir=folder.results_dir, status=run_state["status"], state=run_state
+    )
 
 
 def open_run(results_dir: str, pipeline_id: str) -> RunView:
@@ -131,11 +143,11 @@ def open_run(results_dir: str, pipeline_id: str) -> RunView:
         RunStateError: when its run state cannot be read.
         ConfigError: when its directory is gone, or a module that may register a protocol.
     """
-    folder = RunFolder(absolute(results_dir), pipeline_id)
+    folder = find_run(absolute(results_dir), pipeline_id)
     run = read_run(folder)
     origin = origin_of(folder)
     if origin is not None:
-        origin.enter(may_stay=folder.is_on_store)
+        origin.enter(folder)
         import_protocols(run.state, origin.target)
     return run
 
@@ -172,10 +184,14 @@ def all_runs(results_dir: str) -> list[RunView]:
         try:
             runs.append(read_run(RunFolder(results_dir, pipeline_id)))
         except RunStateError as error:
-            runs.append(RunView(pipeline_id=pipeline_id, status=UNREADABLE, note=str(error)))
+            runs.append(_unreadable(pipeline_id, results_dir, error))
         except PipelineNotFoundError:
             continue  # it was removed meanwhile
     return sorted(runs, key=lambda run: (run.state.get("updated_at") or "", run.pipeline_id))
+
+
+def _unreadable(pipeline_id: str, results_dir: str, error: RunStateError) -> RunView:
+    return RunView(pipeline_id=pipeline_id, results_dir=absolute(results_dir), status=UNREADABLE, note=str(error))
 
 
 def list_table(runs: list[RunView]) -> Table:
@@ -250,9 +266,18 @@ def _details(run: RunView) -> str:
     exports = "".join(f"{escape_line(text)}\n" for text in export_lines(run_state, is_live=run.is_live))
     created, started = _time(run_state.get("created_at")), _time(run_state.get("started_at"))
     return (
-        f"{exports}{older}{at}{budget}{usage}created {created}, last started {started}, "
+        f"{exports}{_version(run_state)}{older}{at}{budget}{usage}created {created}, last started {started}, "
         f"updated {_time(run_state.get('updated_at'))}{where}"
     )
+
+
+def _version(run_state: dict[str, Any]) -> str:
+    """Return a line on the versions of a run; nothing of one that was never done again."""
+    version, run = version_of(run_state), run_state.get(VERSION_OF)
+    if run is not None:
+        return f"{escape_line(f'version {version} of run {run}, kept: it does not go on')}\n"
+    before = version_id(run_state.get("pipeline_id", ""), version - 1)
+    return f"{escape_line(f'version {version}; the one before: {before}')}\n" if version > 1 else ""
 
 
 def _versions(run_state: dict[str, Any]) -> Iterator[str]:

@@ -12,10 +12,10 @@ from llm_datagen.cli.budget import spending
 from llm_datagen.cli.output import is_terminal, write, write_json
 from llm_datagen.cli.run_view import RunView, all_runs, list_lines, list_table, read_run, run_lines, run_table
 from llm_datagen.errors import ConfigError
-from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.live import live
 from llm_datagen.runs.results_dir import absolute
+from llm_datagen.runs.versions import find_run
 from llm_datagen.streams.storage.object_uri import is_object_uri
 
 WATCH_SECONDS = 0.5
@@ -42,7 +42,7 @@ def show_status(results_dir: str, pipeline_id: str | None, *, watch: bool, as_js
     def look() -> list[RunView]:
         if not pipeline_id:
             return all_runs(results_dir)
-        folder = RunFolder(results_dir, pipeline_id)
+        folder = find_run(results_dir, pipeline_id)
         return [replace(read_run(folder), spending=spending(folder))]
 
     def table(runs: list[RunView]) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,20 +20,11 @@ from llm_datagen.operators.references import build_operator
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.pipeline.node_pipeline import UnifiedNodePipeline
 from llm_datagen.pipeline.pipeline import UnifiedPipeline
-from llm_datagen.runs import RunFolder
 from llm_datagen.runs.diagram import DiagramFormat, draw
+from llm_datagen.runs.typed_commands import default_results
+from llm_datagen.runs.versions import find_run
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.storage.object_uri import is_object_uri
-
-RESULTS_VARIABLE = "LLM_DATAGEN_RESULTS"
-"""The environment variable with the folder of the runs."""
-
-DEFAULT_RESULTS = "tmp/results"
-
-
-def default_results() -> str:
-    """Return the default folder of the runs."""
-    return os.environ.get(RESULTS_VARIABLE) or DEFAULT_RESULTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +57,8 @@ class Target:
             if pipeline_id or if_exists or self.settings or on_change != "refuse":
                 raise ConfigError(
                     f"{self.name} is created already, as {pipeline.pipeline_id!r}: say in the code what --id, "
-                    "--if-exists, --accept-changes, --rerun and --set would say, or give the pipeline without create()"
+                    "--if-exists, --accept-changes, --rerun, --replace and --set would say, or give the pipeline "
+                    "without create()"
                 )
             return pipeline
         chosen = pipeline_id or self.pipeline_id or None
@@ -112,7 +103,7 @@ def describe(results_dir: str, name: str, format: DiagramFormat) -> str:
     path = Path(name)
     if path.suffix.lower() in {".yaml", ".yml", ".py"} or ":" in name or path.is_file():
         return find_target(name).pipeline.describe(format)
-    return draw(RunFolder(results_dir, name).load(), format)
+    return draw(find_run(results_dir, name).load(), format)
 
 
 def parse_settings(texts: list[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import is_terminal, shown_row, write, write_json
-from llm_datagen.cli.run_view import open_run
+from llm_datagen.cli.run_view import RunView, open_run
 from llm_datagen.runs.display.console import FREE_WIDTH, SafeConsole
 from llm_datagen.runs.display.tables import line_width, one_line
 from llm_datagen.runs.graph import unsettled
@@ -28,7 +28,7 @@ _ENDS = {
     "pending": "PENDING: not done yet",
     "beyond the target": "BEYOND THE TARGET: not done, as the target of the node is met",
     "cut": "CUT: what came of it was beyond the target",
-    "missing": "MISSING: it is done, and should be here; see llm-datagen verify",
+    "missing": "MISSING: it is done, and should be here; verify the run",
 }
 """What to show for a row without results."""
 
@@ -54,7 +54,7 @@ def trace_row(results_dir: str, pipeline_id: str, text: str, *, as_json: bool) -
         data = {"pipeline_id": pipeline_id, "row_id": row_id, "found": rows, "unsettled": sorted(unsettled(run.state))}
         write_json(data)
     elif not found:
-        write(f"run {pipeline_id}: there is no row {row_id!r} in any of its streams{_nearest(run.state, row_id)}")
+        write(f"run {pipeline_id}: there is no row {row_id!r} in any of its streams{_nearest(run, row_id)}")
     else:
         for line in _lines(run.state, row_id, found):
             if is_terminal():
@@ -66,21 +66,19 @@ def trace_row(results_dir: str, pipeline_id: str, text: str, *, as_json: bool) -
     return 0 if found else FAILED
 
 
-def _nearest(run_state: dict[str, Any], row_id: Id) -> str:
+def _nearest(run: RunView, row_id: Id) -> str:
     """Return a hint at the row that may be meant, or at the parent that the id names."""
-    for entry in run_state["nodes"]:
+    for entry in run.state["nodes"]:
         root = root_names(entry)
         if root is not None and str(root.name(0)) != "0" and str(row_id).partition("_")[0].isdecimal():
             like = f"; ids of this run begin like {root.name(0)!r}"
             meant = f"{root.name(int(str(row_id).partition('_')[0]))}{str(row_id).lstrip('0123456789')}"
-            found = next(trace(run_state, parse_id(meant)), None) is not None
-            return like + (f": llm-datagen trace {run_state['pipeline_id']} {meant}" if found else "")
+            found = next(trace(run.state, parse_id(meant)), None) is not None
+            return like + (f": {run.command('trace', arguments=[meant])}" if found else "")
     parent = parent_of(row_id)
     while parent is not None:
-        if next(trace(run_state, parent), None) is not None:
-            return (
-                f"; of row {parent!r}, whose child it would be: llm-datagen trace {run_state['pipeline_id']} {parent}"
-            )
+        if next(trace(run.state, parent), None) is not None:
+            return f"; of row {parent!r}, whose child it would be: {run.command('trace', arguments=[str(parent)])}"
         parent = parent_of(parent)
     return ""
 

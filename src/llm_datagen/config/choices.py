@@ -30,4 +30,5 @@ MergeIds = Literal["keep", "rename"]
 IfExists = Literal["error", "resume", "overwrite"]
 ExecutorKind = Literal["auto", "thread", "process"]
 Verify = Literal["tail", "full"]
-OnChange = Literal["refuse", "accept", "rerun"]
+OnChange = Literal["refuse", "accept", "rerun", "replace"]
+"""What becomes of rows of operators that were edited: "replace" is "rerun" that keeps no earlier version."""

@@ -170,7 +170,7 @@ class NodeOptions(TypedDict, total=False):
         Setting(
             None,
             optional(check_target),
-            "how many rows a node writes, exactly, before it ends: a number, or a `Target`; nodes that nobody needs "
+            "the number of rows that a node writes, exactly, before it ends; or a `Target`. Nodes that nobody needs "
             "then end, too. Of a pipeline, it is for its last node. `None`: the node ends when its input does",
             "rows",
         ),

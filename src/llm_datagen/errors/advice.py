@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 
-_typing = [0]
+_typed_in: list[str] = []
+"""The working directories in which the commands were typed that are under way: one, or none of a program."""
 
 
 @contextlib.contextmanager
 def typed() -> Iterator[None]:
     """Advise options within this block, in the whole process: errors come from any thread."""
-    _typing[0] += 1
+    try:
+        here = os.getcwd()  # noqa: PTH109 - text
+    except OSError:  # it was removed
+        here = ""
+    _typed_in.append(here)
     try:
         yield
     finally:
-        _typing[0] -= 1
+        _typed_in.pop()
+
+
+def typed_in() -> str | None:
+    """Return the directory in which the command was typed; None in a program, or when it is not there."""
+    return (_typed_in[-1] or None) if _typed_in else None
 
 
 def advice(called: str, typed: str) -> str:
@@ -26,7 +37,7 @@ def advice(called: str, typed: str) -> str:
         called: for a program.
         typed: for the command line.
     """
-    return typed if _typing[0] else called
+    return typed if _typed_in else called
 
 
 def did_you_mean(name: str, known: Iterable[str], elsewhere: Mapping[str, str] | None = None) -> str:

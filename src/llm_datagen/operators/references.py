@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.errors.advice import advice, did_you_mean
+from llm_datagen.errors.advice import did_you_mean
 from llm_datagen.operators import FunctionOperator, as_operator, made_with, operator_name
 from llm_datagen.operators.arguments import NotPlainError, given_arguments, stored_arguments
 from llm_datagen.operators.import_path import load, name_of
@@ -126,20 +126,6 @@ def operators_of(run_state: Mapping[str, Any]) -> list[Any]:
 def _where_now(use: str) -> str:
     module, _, name = use.partition(":")
     return _MOVED.get(use, f"{_MOVED.get(module, module)}:{name}")
-
-
-def edits_unread(pipeline_id: str, on_change: str, verb: str) -> str:
-    """Return why edits cannot be accepted or rerun when the run state makes the operators, and what to do."""
-    flag = "--rerun" if on_change == "rerun" else "--accept-changes"
-    return (
-        f"{advice(f'on_change={on_change!r}', flag)}: no operators were given, so those of run {pipeline_id!r} come "
-        "from the run's state (runtime.json), and edits of the program, such as a prompt, are not read. Nothing was "
-        "changed. "
-    ) + advice(
-        f"Give the edited operators: UnifiedPipeline(operators=[…], results_dir=…).{verb}({pipeline_id!r}, "
-        f"on_change={on_change!r})",
-        f"Say where the edited operators are: llm-datagen {verb} {pipeline_id} module:pipeline {flag}",
-    )
 
 
 def build_operator(ref: OperatorRef, where: str) -> Any:

@@ -22,7 +22,7 @@ Layout:
     shuffle.py     Shuffle
     join.py        Join
     best.py        the k best rows, held in the state
-    chance.py      chance that is the same in every run
+    weighted.py    values with weights
     keys.py        what rows are compared by
     bands.py       how signatures of near duplicates are cut and compared
     distinct.py    how many different values there are, about

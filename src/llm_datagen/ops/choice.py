@@ -8,7 +8,8 @@ from typing import Any
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import INodeContext
 from llm_datagen.ops.base import DataOperator, id_of, new_column, value_of, with_columns
-from llm_datagen.ops.chance import Weighted, fraction_of
+from llm_datagen.ops.weighted import Weighted
+from llm_datagen.streams.chance import fraction_of
 
 
 class Choose(DataOperator):

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from llm_datagen.errors import FatalError
+from llm_datagen.errors import ConfigError, FatalError
 from llm_datagen.operators import INodeContext
-from llm_datagen.ops.base import StateOperator, as_function, new_column, row_of, without_id
+from llm_datagen.ops.base import StateOperator, as_columns, as_function, new_column, row_of, value_of, without_id
 from llm_datagen.ops.keys import RowKey, digest_of
 from llm_datagen.streams.ids import ID_FIELD
 from llm_datagen.streams.rows import Derived
@@ -29,6 +29,7 @@ class GroupBy(StateOperator):
         into: the column with the list of rows.
         reduce: a function of the list of rows, or its ``module:name``, in place of that: it returns a row, several in a
             list, or None.
+        collect: columns that become lists of the values of the rows, in place of the one column `into`.
         sorted: whether the input comes in ascending order of the key. A run whose input does not, fails.
     """
 
@@ -39,6 +40,7 @@ class GroupBy(StateOperator):
         key: Callable[[Any], Any] | str | None = None,
         into: str = "rows",
         reduce: Reduce | str | None = None,
+        collect: str | Sequence[str] = (),
         sorted: bool = False,
     ) -> None:
         self._key = RowKey(by, key, of_all=False)
@@ -46,6 +48,11 @@ class GroupBy(StateOperator):
         self.key = self._key.function
         self.into = new_column("into", into)
         self.reduce = as_function("reduce", reduce)
+        self.collect = as_columns("collect", collect) if collect else []
+        if self.collect and self.reduce is not None:
+            raise ConfigError("give a function (reduce=), or columns that become lists (collect=), not both")
+        if twice := ", ".join(each for each in self.collect if each in (self.by or ["key"])):
+            raise ConfigError(f"collect names what rows are grouped by, which has one value: {twice}")
         self.sorted = bool(sorted)
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
@@ -56,6 +63,8 @@ class GroupBy(StateOperator):
             FatalError: when input that was said to be sorted is not.
         """
         row, value, state = row_of(item), self._key.value(item), ctx.state
+        for column in self.collect:
+            value_of(row, column)
         if not self.sorted:
             digest = digest_of(value)
             group, rows = state.get(("key", digest), (None, 0))
@@ -89,6 +98,9 @@ class GroupBy(StateOperator):
 
     def _rows_of(self, rows: list[dict[str, Any]]) -> list[Derived]:
         sources = [row[ID_FIELD] for row in rows]
+        if self.collect:
+            lists = {column: [row[column] for row in rows] for column in self.collect}
+            return [Derived({**self._key.columns_of(rows[0]), **lists}, sources)]
         if self.reduce is None:
             within = [without_id(row) for row in rows]
             return [Derived({**self._key.columns_of(rows[0]), self.into: within}, sources)]

@@ -9,7 +9,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.operators import INodeContext
 from llm_datagen.ops.base import DataOperator, id_of, row_of, whole_number
 from llm_datagen.ops.best import BestRows
-from llm_datagen.ops.chance import fraction_of, number_of
+from llm_datagen.streams.chance import fraction_of, number_of
 from llm_datagen.streams.rows import Derived
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from llm_datagen.operators import INodeContext
 from llm_datagen.ops.base import StateOperator, id_of, row_of
 from llm_datagen.ops.best import derived
-from llm_datagen.ops.chance import number_of
+from llm_datagen.streams.chance import number_of
 from llm_datagen.streams.rows import Derived
 
 _HALF = 2**63

@@ -7,6 +7,8 @@ from typing import Any
 
 from llm_datagen.config import OnChange
 from llm_datagen.errors.advice import advice
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.typed_commands import command_line
 
 
 def refusal(
@@ -30,9 +32,9 @@ def refusal(
     names = {entry["node_id"]: entry["operator"] for entry in [*run_state["nodes"], *entries]}
     what = "; ".join(f"{node_id} ({names[node_id]}): {changed}" for node_id, changed in told.items())
     rerun = (
-        f"{_choice('rerun', is_replay)}: these nodes and all that read from them are done again, their outputs are "
-        "deleted, and what is before them is kept (an operator that was renamed keeps its identity with "
-        "name='the old name'; one with a `version` is compared by that alone)"
+        f"{_choice('rerun', is_replay)}: these nodes and all that read from them are done again, what is before them "
+        "stays, and what they made is kept as an earlier version of the run (an operator that was renamed keeps its "
+        "identity with name='the old name'; one with a `version` is compared by that alone)"
     )
     if entries is not run_state["nodes"]:
         known, now = ([entry["operator"] for entry in nodes] for nodes in (run_state["nodes"], entries))
@@ -51,8 +53,26 @@ def refusal(
     )
 
 
+def edits_unread(folder: RunFolder, on_change: OnChange, *, is_replay: bool) -> str:
+    """Return why edits cannot be accepted or rerun when the run state makes the operators, and what to do."""
+    pipeline_id, flag, verb = folder.pipeline_id, _flag(on_change), "replay" if is_replay else "resume"
+    typed = command_line(verb, pipeline_id, folder.results_dir, arguments=["module:pipeline"], options=[flag])
+    return (
+        f"{advice(f'on_change={on_change!r}', flag)}: no operators were given, so those of run {pipeline_id!r} come "
+        "from the run's state (runtime.json), and edits of the program, such as a prompt, are not read. Nothing was "
+        "changed. "
+    ) + advice(
+        f"Give the edited operators: UnifiedPipeline(operators=[…], results_dir=…).{verb}({pipeline_id!r}, "
+        f"on_change={on_change!r})",
+        f"Say where the edited operators are: {typed}",
+    )
+
+
+def _flag(on_change: OnChange) -> str:
+    return "--accept-changes" if on_change == "accept" else f"--{on_change}"
+
+
 def _choice(on_change: OnChange, is_replay: bool) -> str:
     """Return how the reader says what becomes of the changes."""
-    flag = "--accept-changes" if on_change == "accept" else "--rerun"
     verb = "replay()" if is_replay else "create() or resume()"
-    return advice(f"give {verb} on_change={on_change!r}", f"type the same command with {flag}")
+    return advice(f"give {verb} on_change={on_change!r}", f"type the same command with {_flag(on_change)}")

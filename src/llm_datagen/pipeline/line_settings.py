@@ -12,6 +12,7 @@ from llm_datagen.operators import operator_name
 from llm_datagen.pipeline.setting_checks import extension_of
 from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.pipeline.settings_elsewhere import IN_NODE_CONFIGS
+from llm_datagen.streams import Cycle
 from llm_datagen.streams.ids import TEXT_PREFIX
 from llm_datagen.streams.storage.object_uri import is_object_uri, refuse_path_of_uri
 
@@ -25,6 +26,8 @@ def pipeline_settings(given: Mapping[str, Any], owner: str = "UnifiedPipeline") 
         ConfigError: on a name that is not one of a setting, a wrong value, or two that do not go together.
     """
     settings = checked(PipelineSettings, given, owner, IN_NODE_CONFIGS)
+    if isinstance(settings["input"], Cycle) and settings["input_uri"] is None:
+        settings["input"], settings["input_uri"] = None, settings["input"].as_uri
     if settings["id_prefix"] is not None and settings["id_scheme"] != "text":
         raise ConfigError(f'id_prefix={settings["id_prefix"]!r} needs id_scheme="text", not {settings["id_scheme"]!r}')
     if settings["id_column"] is not None and not settings["keep_ids"]:

@@ -21,6 +21,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.operators import batch_by_of, check_end_ids, operator_name
 from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.line_settings import as_plain, id_prefix_of, stream_between
+from llm_datagen.pipeline.made_inputs import refuse_endless
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.pipeline.spool import copy_uri, is_copied, output_uri
@@ -92,6 +93,7 @@ def run_state_of_line(
     if (not settings["keep_ids"] or settings["id_column"] is not None) and not is_export(settings["output_uri"]):
         nodes = with_id_stripper(nodes, settings["id_column"])
         nodes[-1]["operator_ref"] = ref_of(IdStripper(settings["id_column"]))
+    refuse_endless(uris[0], settings["input"], len(nodes) - 1, streaming=settings["streaming"])
     run_state = _run_state(pipeline_id, as_plain(settings), nodes)
     exports = exports_in(settings)
     return {**run_state, EXPORTS: exports} if exports else run_state
@@ -178,6 +180,9 @@ def _uris(settings: PipelineSettings, configs: list[NodeConfig], pipeline_id: st
 
 def run_state_of_nodes(nodes: Sequence[UnifiedNode], pipeline_id: str, *, streaming: bool) -> dict[str, Any]:
     """Return the run state of nodes that were wired by hand."""
+    for node in nodes:
+        readers = sum(node.output.place in other.input.places for other in nodes)
+        refuse_endless(node.input.uri, None, readers, streaming=streaming)
     entries = [
         {
             "node_id": node.node_id,

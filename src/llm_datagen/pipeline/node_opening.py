@@ -7,10 +7,10 @@ from pathlib import Path
 
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.config import settings_in
-from llm_datagen.errors import ConfigError
 from llm_datagen.executors.process.pickling import pack
-from llm_datagen.operators import Call, check_end_ids, operator_name
+from llm_datagen.operators import Call
 from llm_datagen.pipeline.binding import Binding
+from llm_datagen.pipeline.node_checks import check_delivery, check_operator
 from llm_datagen.pipeline.settings import NodeAloneSettings
 from llm_datagen.pipeline.stream_checks import check_dead_letters_of, check_finished, check_input
 from llm_datagen.pipeline.unique_ids import check_ids
@@ -19,9 +19,6 @@ from llm_datagen.streams.dead_letters import dead_letter_abandoned
 from llm_datagen.streams.dispatch_log import DispatchLog, abandoned
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import check_recoverable, position_of
-from llm_datagen.streams.storage.local import LocalStorage
-from llm_datagen.streams.storage.logs import HasLogs
-from llm_datagen.streams.storage.memory import MemoryStorage
 from llm_datagen.streams.tails import Tails
 
 _OF_STAGES = [each.name for each in fields(OpenedNode) if each.name in settings_in(NodeAloneSettings)]
@@ -40,20 +37,14 @@ def check_node(node: Binding) -> bytes | None:
         StreamError: when the output cannot be continued; see `Sink`.
     """
     source, output = node.input, node.output
-    if node.settings["delivery"] != "exactly_once" and isinstance(output.storage, HasLogs):
-        raise ConfigError(
-            f"{node.node_id}: delivery={node.settings['delivery']!r} needs an output that only one process can have "
-            f"open, and an object store has no such files ({output.uri}); write to this machine, or leave "
-            "delivery='exactly_once'"
-        )
+    check_delivery(node)
     output.check_seal()
     seal = output.read_seal()
     if seal is not None and node.is_finished():
         check_finished(output, seal.size, seal.source, source.uri)
         check_dead_letters_of(output, seal.position())
         return None
-    check_end_ids(node.operator, node.node_id, node.settings["id_scheme"])
-    _check_state(node)
+    check_operator(node)
     packed = _pack(node)
     for stream in source.read_as_is(follow=node.follow_input):
         check_input(stream)
@@ -135,20 +126,6 @@ def open_node(
         is_needed=is_needed,
         config=node.config(),
     )
-
-
-def _check_state(node: Binding) -> None:
-    """Check that an operator may keep state where the output lies.
-
-    Raises:
-        ConfigError: when it may not.
-    """
-    storage = node.output.storage
-    if Call(node.operator).keeps_state and not isinstance(storage, LocalStorage | MemoryStorage):
-        raise ConfigError(
-            f"{node.node_id}: {operator_name(node.operator)} keeps state, which lies beside the output, and "
-            f"{node.output.uri} is not on this machine: write to a local path, and export the result (also=[…])"
-        )
 
 
 def _pack(node: Binding) -> bytes | None:

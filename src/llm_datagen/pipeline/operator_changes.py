@@ -2,8 +2,8 @@
 
 A run is a promise that all rows of a node are of one operator. So what was edited is refused by name, unless the user
 says what is meant: *accept*, what is done stays, and the rest is done by the new operators; or *rerun*, the nodes that
-were edited, or keep rows of an edit that was accepted before, and all that read from them are done again, and what
-is before them is kept.
+were edited, or keep rows of an edit that was accepted before, and all that read from them are done again, what is
+before them stays, and what they made is kept as an earlier version; or *replace*, the same, and it is deleted.
 """
 
 from __future__ import annotations
@@ -30,10 +30,16 @@ from llm_datagen.streams.storage.owner import now_text
 PARTS_SHOWN = 8
 
 NOTHING_AGAIN = (
-    "on_change='rerun' (--rerun): nothing of this run is done again: no edit of an operator or a step was found since "
+    "{} ({}): nothing of this run is done again: no edit of an operator or a step was found since "
     "its rows were made, and no rows of an earlier version are left"
 )
 """What is told of a rerun that has nothing to do."""
+
+AGAIN: tuple[OnChange, ...] = ("rerun", "replace")
+"""What has nodes done again."""
+
+ROWS_AGAIN = "rows_again"
+"""The key of a node for how many of its rows were done and then done again: its `usage` has their calls, too."""
 
 Entry = dict[str, Any]
 """A node, as the run state has it."""
@@ -91,7 +97,7 @@ class Edit:
             told = {node_id: listed(parts, PARTS_SHOWN) + self._done(node_id) for node_id, parts in self.shown.items()}
             text = refusal(self.run_state, self.entries, told, on_change, is_replay=self.is_replay)
             raise OperatorChangedError(text, self.changes)
-        again = self._done_again() if on_change == "rerun" else set()
+        again = self.done_again() if on_change in AGAIN else set()
         reset = self._reset(again) if again or self.is_redrawn else None
         moved = {node_id for node_id, _, _ in reset.moves} if reset is not None else set()
         known = {entry["node_id"]: entry for entry in self.run_state["nodes"]}
@@ -107,6 +113,9 @@ class Edit:
                 report = _nothing_done(node_id, before)
             if node_id in again:
                 entry.pop("input_fingerprint", None)
+                if before:
+                    again_rows = self.rows[node_id] + self.dead_letters[node_id]
+                    entry[ROWS_AGAIN] = before.get(ROWS_AGAIN, 0) + again_rows
             elif "input_fingerprint" in before:
                 entry["input_fingerprint"] = before["input_fingerprint"]
             entry.update(report, fingerprint=fingerprint)
@@ -125,7 +134,7 @@ class Edit:
         parts = [f"{count:,} {what}" for count, what in counts if count]
         return f" ({', '.join(parts)})" if parts else ""
 
-    def _done_again(self) -> set[str]:
+    def done_again(self) -> set[str]:
         """Return the nodes that were edited or keep rows of an earlier version, and all that read from such a node."""
         begin = {*self.changes, *self.older}
         again: set[str] = set()
@@ -150,9 +159,10 @@ class Edit:
         new = [(node_id, stream) for node_id, stream in now.items() if stream.place not in known_places]
         return Reset(delete=list(deleted.values()), moves=moves, new=new, again=frozenset(again))
 
-    def notes(self, on_change: OnChange) -> list[StartNotice]:
-        """Return what is to be told of the changes when they were settled."""
-        done = "done again" if on_change == "rerun" else "accepted: rows that are done stay as the old one made them"
+    def notes(self, on_change: OnChange, kept_as: str = "") -> list[StartNotice]:
+        """Return what is to be told of the changes when they were settled; what was there may be kept as a version."""
+        again = f"done again; what was there before is kept as {kept_as!r}" if kept_as else "done again"
+        done = again if on_change in AGAIN else "accepted: rows that are done stay as the old one made them"
         notes = [
             StartNotice(
                 node_id,
@@ -161,19 +171,20 @@ class Edit:
             )
             for node_id, parts in self.changes.items()
         ]
-        if on_change == "rerun":
+        if on_change in AGAIN:
             notes += [
                 StartNotice(
                     node_id,
                     f"{old.rows:,} rows are of an earlier version of the operator: the edit was accepted then "
-                    f"({listed(old.parts, PARTS_SHOWN)}); done again",
+                    f"({listed(old.parts, PARTS_SHOWN)}); {again}",
                     old.parts,
                 )
                 for node_id, old in self.older.items()
                 if node_id not in self.changes
             ]
             if not notes:
-                notes.append(StartNotice(self.entries[0]["node_id"], NOTHING_AGAIN))
+                said = f"on_change={on_change!r}", f"--{on_change}"
+                notes.append(StartNotice(self.entries[0]["node_id"], NOTHING_AGAIN.format(*said)))
         return notes + self._unchecked_notes()
 
     def _unchecked_notes(self) -> list[StartNotice]:

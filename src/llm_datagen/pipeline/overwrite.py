@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from llm_datagen.errors.advice import advice
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.output_owners import owner_of
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.typed_commands import command_line, id_option
 from llm_datagen.streams import Stream, StreamFactory
 
 
@@ -18,8 +20,8 @@ def why_taken(folder: RunFolder, results_dir: str, how: str) -> str:
     return f"run {folder.pipeline_id!r} is there already in {results_dir} ({how}); " + advice(
         "continue it with if_exists='resume' (or resume()), start afresh with if_exists='overwrite' (its outputs are "
         "deleted), or choose another pipeline_id",
-        f"continue it with llm-datagen resume {folder.pipeline_id}, start afresh with --if-exists overwrite (its "
-        "outputs are deleted), or choose another --id",
+        f"continue it with {command_line('resume', folder.pipeline_id, folder.results_dir)}, start afresh with "
+        "--if-exists overwrite (its outputs are deleted), or choose another --id",
     )
 
 
@@ -29,7 +31,8 @@ def why_refused(node: UnifiedNode, folder: RunFolder) -> str:
     if owner is None or owner == folder.pipeline_id:
         ways = advice(
             "give create() its id and if_exists='resume'; else choose another output, or say if_exists='overwrite'",
-            "type llm-datagen resume ID; else choose another output, or add --if-exists overwrite",
+            f"type {command_line('resume', 'ID', folder.results_dir)}; else choose another output, or add --if-exists "
+            "overwrite",
         )
         return (
             f"the output of {node.node_id}, {node.output.path}, is there already, and was not made by a "
@@ -37,7 +40,8 @@ def why_refused(node: UnifiedNode, folder: RunFolder) -> str:
         )
     ways = advice(
         f"give create() its id ({owner!r}) and if_exists='resume' or 'overwrite'",
-        f"type llm-datagen resume {owner}, or add --id {owner} --if-exists overwrite",
+        f"type {command_line('resume', owner, folder.results_dir)}, or add {shlex.join(id_option(owner))} --if-exists "
+        "overwrite",
     )
     return (
         f"the output of {node.node_id}, {node.output.path}, is there already: the run {owner!r} made it; to continue "

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.pipeline.export_claims import check_unclaimed_exports
 from llm_datagen.pipeline.output_owners import check_unclaimed, local_place, owner_of
 from llm_datagen.pipeline.run_files import (
     NodeFiles,
@@ -65,13 +66,14 @@ def check_layout(nodes: Iterable[NodeFiles], log_file: Any, folder: RunFolder | 
     _refuse_other_data(log_file)
 
 
-def check_claims(nodes: Iterable[NodeFiles], log_file: Any, folder: RunFolder) -> None:
+def check_claims(nodes: Iterable[NodeFiles], log_file: Any, folder: RunFolder, run_state: Mapping[str, Any]) -> None:
     """Check that a new run writes nowhere where another one of its folder writes, or is to write.
 
     Raises:
         PipelineExistsError: naming the other run and the path.
     """
     check_unclaimed(places_written(list(nodes), log_file), folder)
+    check_unclaimed_exports(run_state, folder)
 
 
 # Whether it fits.

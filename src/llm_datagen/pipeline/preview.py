@@ -27,10 +27,13 @@ from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.formats.unreadable import explained
 from llm_datagen.streams.ids import ID_FIELD, NUMERIC_WIDTH, Id, RootNames, parent_of, root_names
 from llm_datagen.streams.rows import as_row, named
-from llm_datagen.streams.scan import rows_of
+from llm_datagen.streams.scan import blocks_of, rows_of
 from llm_datagen.streams.source import streams_of
 
 _BLOCK_ROWS = 4096
+
+ENDLESS_COUNT = 1000
+"""So many rows are taken for all of an input that has no end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,14 +248,15 @@ def rows_at(stream: Stream, numbers: Sequence[int], *, root: RootNames | None) -
 def random_rows(stream: Stream, count: int, *, seed: int, root: RootNames | None) -> Sample:
     """Return rows that are drawn from the whole stream, each with the same chance, and count the stream.
 
-    The stream is read once, as a whole; only rows that are drawn are decoded.
+    The stream is read once, as a whole; only rows that are drawn are decoded. One without an end counts as if it had
+    `ENDLESS_COUNT` rows.
     """
     dice = random.Random(seed)
     kept: list[tuple[int, tuple[bytes, Any]]] = []
     total = 0
     cursor = stream.cursor(follow=False)
     try:
-        while (block := cursor.read(_BLOCK_ROWS)) is not None:
+        for block in blocks_of(cursor, ENDLESS_COUNT if stream.is_endless else None):
             for number, record in enumerate(block.records, start=block.start):
                 total += 1
                 if len(kept) < count:

@@ -1,21 +1,26 @@
 """Streams that are taken away because their nodes are done again: no crash leaves a mixture.
 
-The mark ``reset`` in the run state says what is to be deleted, and what gets another place. It is written together
-with the nodes as they are to be. Who next takes the run, whenever that is, finishes what the mark says before anything
-else: each step may be done twice. While the mark is there, nothing of these streams is read.
+The mark ``reset`` in the run state says what is kept as an earlier version of the run, what is to be deleted, and what
+gets another place. It is written together with the nodes as they are to be. Who next takes the run, whenever that is,
+finishes what the mark says before anything else: each step may be done twice. While the mark is there, nothing of
+these streams is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import orjson
 
 from llm_datagen.errors import PipelineExistsError, StreamMissingError
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.operator_changes import Reset
 from llm_datagen.pipeline.overwrite import check_deletable, why_refused
 from llm_datagen.runs import RunFolder
-from llm_datagen.streams import FileStream, StreamFactory
+from llm_datagen.runs.file_names import ORIGIN
+from llm_datagen.runs.state_file import KEEP, OPTIONS
+from llm_datagen.streams import FileStream, Stream, StreamFactory
 
 
 def check_reset(reset: Reset, nodes: Sequence[UnifiedNode], folder: RunFolder) -> None:
@@ -60,15 +65,49 @@ def finish(folder: RunFolder, run_state: dict[str, Any]) -> dict[str, Any]:
     mark = run_state.get("reset")
     if mark is None:
         return run_state
+    if KEEP in mark:
+        _keep(mark[KEEP], folder)
     for uri in mark["delete"]:
         StreamFactory.create(uri).delete()
-    if mark["delete"]:
+    if KEEP in mark or mark["delete"]:
         mark["delete"] = []
-        folder.save(run_state)  # what is moved next may lie where something was deleted
-    for old_uri, new_uri in mark["move"]:
-        old = StreamFactory.create(old_uri)
-        assert isinstance(old, FileStream)
-        old.move_to(StreamFactory.create(new_uri))
+        mark.pop(KEEP, None)
+        folder.save(run_state)  # what is moved next may lie where something was deleted, or taken away
+    for old, new in _pairs(mark["move"]):
+        old.move_to(new)
     del run_state["reset"]
     folder.save(run_state)
     return run_state
+
+
+def _keep(mark: Mapping[str, Any], folder: RunFolder) -> None:
+    """Make an earlier version of the run: its streams, and then its run state. Each step may be done twice."""
+    for old, new in _pairs(mark["share"]):
+        old.share_with(new)
+    for old, new in _pairs(mark["move"]):
+        old.move_to(new)
+    run_state = dict(mark["state"])
+    version = RunFolder(folder.results_dir, run_state["pipeline_id"])
+    version.lock.acquire()
+    try:
+        origin = folder.read(ORIGIN)
+        if origin is not None:
+            version.write(ORIGIN, _in_folder(origin, version))
+        version.save(run_state)
+    finally:
+        version.lock.release()
+
+
+def _in_folder(origin: bytes, folder: RunFolder) -> bytes:
+    """Return what a run was started with, which says in which folder the run lies."""
+    try:
+        return orjson.dumps({**orjson.loads(origin), "folder": folder.location}, option=OPTIONS)
+    except (ValueError, TypeError):  # whoever reads it is told
+        return origin
+
+
+def _pairs(uris: Sequence[Sequence[str]]) -> Iterator[tuple[FileStream, Stream]]:
+    for old_uri, new_uri in uris:
+        old = StreamFactory.create(old_uri)
+        assert isinstance(old, FileStream)
+        yield old, StreamFactory.create(new_uri)

@@ -19,7 +19,7 @@ from llm_datagen.config import (
     optional,
 )
 from llm_datagen.pipeline.export_settings import ExportSettings, output_of
-from llm_datagen.pipeline.memory_rows import check_rows
+from llm_datagen.pipeline.made_inputs import check_input_rows
 from llm_datagen.pipeline.setting_checks import (
     check_folder,
     check_new_column,
@@ -203,9 +203,10 @@ class InputOptions(TypedDict, total=False):
         Any,
         Setting(
             None,
-            optional(check_rows),
+            optional(check_input_rows),
             "the rows themselves, in place of `input_uri`: a list or an iterator of dicts, or a table (pandas, Polars, "
-            "Arrow). `create()` copies them into the folder of the run, so a resume needs them no more",
+            "Arrow). `create()` copies them into the folder of the run, so a resume needs them no more. Or what they "
+            "are computed from: `Generate(…)`, `Cycle(…)`",
         ),
     ]
 

@@ -1,6 +1,7 @@
 """Inputs that can be read once (rows in memory, standard input), copied to the folder of the run before it begins.
 
     spooled-input.jsonl       the copy, as another program would have written it: a resume needs nothing else
+    spooled-input.json        in its place, what rows are generated from
     spooled-input.jsonl.tmp   while it is copied; the run state is written behind it
 
 So a run is there, with all of its input, or it is not there. Where the output is ``-``, its rows lie in output.jsonl in
@@ -21,7 +22,7 @@ from llm_datagen.errors import ConfigError, RowValueError, StopRun
 from llm_datagen.pipeline.memory_rows import rows_in
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.store import SPOOLED
-from llm_datagen.streams import JsonlStream, Stream, StreamFactory
+from llm_datagen.streams import Generate, JsonlStream, Stream, StreamFactory
 from llm_datagen.streams.file_streams import TextStream
 from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.objects import ObjectStorage
@@ -60,6 +61,8 @@ def copy_uri(settings: Mapping[str, Any], uri: str | None, pipeline_id: str) -> 
         uri: the URI of the input, if it has one.
         pipeline_id: the id of the run.
     """
+    if isinstance(settings["input"], Generate):
+        return f"generate://{RunFolder(settings['results_dir'], pipeline_id).place_of(f'{SPOOLED}.json')}"
     kind = "jsonl" if settings["input"] is not None else _format_of(uri or "")
     return None if kind is None else _uri_in(settings, pipeline_id, kind, SPOOLED)
 
@@ -82,7 +85,7 @@ def copy_input(rows: Any, run_state: Mapping[str, Any], *, most: int | None = No
     """Copy an input that is read once to where the first node of a new run reads it. When it fails, nothing is left.
 
     Args:
-        rows: the rows; None: those of standard input.
+        rows: the rows, or what they are generated from; None: those of standard input.
         run_state: the run state.
         most: how many rows are wanted; None: all. Of standard input, about so many lines, or all that is no lines.
 
@@ -93,6 +96,9 @@ def copy_input(rows: Any, run_state: Mapping[str, Any], *, most: int | None = No
     """
     stream = StreamFactory.input_of(run_state["nodes"][0])
     assert isinstance(stream, Stream)
+    if isinstance(rows, Generate):
+        stream.storage.replace(stream.path, rows.dump(), sync=True)
+        return
     if rows is not None:
         pieces = _pieces(_encoded(islice(rows_in(rows), most), stream))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +20,14 @@ from llm_datagen.errors import (
 from llm_datagen.errors.warned import warn
 from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.operators.import_path import refuse_lookup
-from llm_datagen.operators.references import edits_unread, ref_of
+from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
+from llm_datagen.pipeline.change_refusal import edits_unread
 from llm_datagen.pipeline.early_ends import are_over
 from llm_datagen.pipeline.input_warnings import clash_of_ids, missing_inputs, other_separators, replaced_inputs
+from llm_datagen.pipeline.kept_version import keep_version, mark_of
 from llm_datagen.pipeline.node import UnifiedNode
+from llm_datagen.pipeline.node_checks import check_possible
 from llm_datagen.pipeline.node_entries import new_pipeline_id
 from llm_datagen.pipeline.operator_changes import Reset, compare
 from llm_datagen.pipeline.overwrite import delete_outputs, why_refused, why_taken
@@ -46,6 +50,7 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.exports import are_made, check_exports, forget_made, remove_exports
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.status import LIVE, Status
+from llm_datagen.runs.versions import VERSION, find_run, of_new_run, refuse_earlier, split_id, version_of
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.dead_letters import check_dead_letters, has_dead_letters, release_dead_letters
 
@@ -92,7 +97,12 @@ class RunLifecycle:
 
     def create(self, pipeline_id: str | None, if_exists: IfExists, on_change: OnChange) -> StoredRun:
         """Write the run state of a new run; see `UnifiedPipeline.create`."""
-        run_state = self.blueprint.run_state(pipeline_id or new_pipeline_id())
+        if pipeline_id and self._names_version(pipeline_id, if_exists):
+            return self.resume(pipeline_id, on_change=on_change)
+        return self._create(pipeline_id or new_pipeline_id(), if_exists, on_change)
+
+    def _create(self, pipeline_id: str, if_exists: IfExists, on_change: OnChange) -> StoredRun:
+        run_state = self.blueprint.run_state(pipeline_id)
         clash = clash_of_ids(run_state)
         refuse_lookup("create()", in_functions=False)
         check_choice("if_exists", if_exists, IfExists)
@@ -100,6 +110,7 @@ class RunLifecycle:
         folder = RunFolder(self.results_dir, run_state["pipeline_id"])
         nodes = nodes_of(self.blueprint, run_state)
         check_topology(nodes)
+        check_possible(nodes)
         for entry, node in zip(run_state["nodes"], nodes, strict=True):
             entry["fingerprint"] = fingerprint_of(node.operator)
         node_files = [node.node_files for node in nodes]
@@ -110,7 +121,7 @@ class RunLifecycle:
             if if_exists == "overwrite" or not old:
                 streams = [path for stream in inputs_of(node_files) for path in stream.files_read]
                 streams += [each.output.path for each in node_files]
-                check_exports(run_state, streams, overwrite=if_exists == "overwrite")
+                check_exports(run_state, streams, overwrite=if_exists == "overwrite", old=old)
             if if_exists == "overwrite":
                 remove_exports(old)
                 remove_exports(run_state)
@@ -127,8 +138,10 @@ class RunLifecycle:
                 if node.output.exists():
                     raise PipelineExistsError(why_refused(node, folder))
             if if_exists != "overwrite":
-                check_claims(node_files, self.log_file, folder)
-            run_state["files"] = side_files(node_files, self.log_file)
+                check_claims(node_files, self.log_file, folder, run_state)
+            run_state.update(
+                files=side_files(node_files, self.log_file), **of_new_run(self.results_dir, folder.pipeline_id)
+            )
             if self.blueprint.copy_input(run_state):
                 clash = clash_of_ids(run_state)
             folder.save(run_state)
@@ -146,6 +159,18 @@ class RunLifecycle:
             warn(clash, OperatorWarning)
             notes.append(StartNotice(nodes[-1].node_id, clash))
         return StoredRun(folder=folder, state=run_state, nodes=nodes, notes=notes)
+
+    def _names_version(self, pipeline_id: str, if_exists: IfExists) -> bool:
+        """Return whether an id is that of a version of a run, which is there and is to be resumed.
+
+        Raises:
+            ConfigError: when it is one, and a new run is to have it.
+        """
+        if split_id(pipeline_id) is None:
+            return False
+        if if_exists != "resume" or not find_run(self.results_dir, pipeline_id).exists():
+            raise ConfigError(f"pipeline_id={pipeline_id!r}: @ and a number name a version of a run; choose another id")
+        return True
 
     def resume(
         self,
@@ -178,8 +203,8 @@ class RunLifecycle:
     def _locked(self, pipeline_id: str) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
         """Keep the lock of a run, with its run state as it is once nobody else can change it."""
         refuse_lookup("resume() or replay()", in_functions=False)
-        folder = RunFolder(self.results_dir, pipeline_id)
-        folder.load()  # when there is no such run, no folder is made for its lock
+        folder = find_run(self.results_dir, pipeline_id)
+        refuse_earlier(folder.load(), "resume")  # when there is no such run, no folder is made for its lock
         folder.lock.acquire()
         try:
             yield folder, finish(folder, folder.load())
@@ -201,8 +226,9 @@ class RunLifecycle:
         check_choice("verify", verify, Verify)
         check_choice("on_change", on_change, OnChange)
         if on_change != "refuse" and not self.blueprint.has_operators:
-            raise ConfigError(edits_unread(folder.pipeline_id, on_change, "replay" if is_replay else "resume"))
+            raise ConfigError(edits_unread(folder, on_change, is_replay=is_replay))
         edit = compare(run_state, *self.blueprint.steps(run_state), is_replay=is_replay)
+        before = deepcopy(run_state) if on_change == "rerun" else None
         reset = edit.settle(on_change)
         nodes = nodes_of(self.blueprint, run_state)
         if edit.is_redrawn:
@@ -214,8 +240,10 @@ class RunLifecycle:
             for node in remaining:
                 node.output.verify()
         check_nodes(remaining, run_state)
+        kept = None
         if reset is not None:
             check_reset(reset, nodes, folder)
+            kept = keep_version(before, reset, folder) if before is not None else None
         run_state["files"] = side_files(node_files, self.log_file)
         edit.warn()
         ignored = self.blueprint.ignored(run_state)
@@ -225,16 +253,19 @@ class RunLifecycle:
         for entry, node in zip(run_state["nodes"], nodes, strict=True):
             entry["operator_ref"] = ref_of(node.operator)
         if reset is not None:
-            run_state["status"], run_state["reset"] = str(Status.RESUMING), reset.mark()
+            run_state["status"], run_state["reset"] = str(Status.RESUMING), mark_of(reset, kept)
+            if kept is not None:
+                run_state[VERSION] = version_of(run_state) + 1
             folder.save(run_state)
             finish(folder, run_state)
         failed = [node for node in nodes if is_replay and has_dead_letters(node.output)]
-        kept = kept_dead_letters(failed, nodes)
-        for note in kept:
+        left_dead = kept_dead_letters(failed, nodes)
+        for note in left_dead:
             warn(note.text, ResumeWarning)
-        of_kept = {note.node_id for note in kept}
-        dead_letters = [node.output for node in failed if node.node_id not in of_kept]
-        notes = edit.notes(on_change) + ignored + changed + kept
+        of_left = {note.node_id for note in left_dead}
+        dead_letters = [node.output for node in failed if node.node_id not in of_left]
+        kept_as = "" if kept is None else kept.run_state["pipeline_id"]
+        notes = edit.notes(on_change, kept_as) + ignored + changed + left_dead
         stored = StoredRun(folder=folder, state=run_state, nodes=nodes, notes=notes)
         stored.save(is_complete=not dead_letters)  # before a stream is less than the run state says
         for node in nodes:

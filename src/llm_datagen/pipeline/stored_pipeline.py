@@ -102,7 +102,7 @@ class StoredPipeline:
         the platform log say so. Nothing is said of a setting that the code does not give.
 
         Args:
-            pipeline_id: the run's id, in `results_dir`.
+            pipeline_id: the run's id, in `results_dir`; ``id@2`` is the same run, if that is its latest version.
             on_error: what becomes of rows that fail from now on, in all nodes; None leaves it as it is. A run that a
                 bad row has ended goes on with "dead_letter".
             max_errors: how many rows may fail, in each node, with those that have; None, together with `on_error`: any
@@ -112,8 +112,9 @@ class StoredPipeline:
             on_change: what becomes of rows of operators that were edited since (their code, their prompt, their
                 settings; see `BaseOperator.fingerprint`), and when steps were added, removed or moved: "refuse";
                 "accept", what is done stays and the rest is done by the operators as they are now; "rerun", the nodes
-                that differ, or keep rows of an edit that was accepted before, and all behind them are done again: their
-                outputs are deleted, what is before them stays.
+                that differ, or keep rows of an edit that was accepted before, and all behind them are done again: what
+                is before them stays, and what was there is kept as the run ``id@1`` (then ``id@2``, …); "replace", as
+                "rerun", and it is deleted.
             parallel_size: batches in the operator of each node at once, from now on; None leaves it as it is.
             rate: rows that each node may hand to its operator in a second, from now on; 0 takes the limit off.
             target: the target from now on, of the node that has one (if none has, of the one that writes the output);
@@ -125,8 +126,9 @@ class StoredPipeline:
         Raises:
             ConfigError: on a wrong value; on a target that cannot be met any more: there are more rows already, or an
                 operator has given what it had left at the end of its source (finish); on `max_errors` alone, when any
-                row that fails ends the run, in all nodes; on "accept" or "rerun", when the code gives no operators:
-                those of the run state know of no edit.
+                row that fails ends the run, in all nodes; on all but "refuse", when the code gives no operators: those
+                of the run state know of no edit; when it is an earlier version, which never goes on.
+            PipelineExistsError: on "rerun", when something lies where the version would be kept.
             PipelineNotFoundError: when there is no such run.
             RunStateError: when its run state cannot be read.
             OperatorChangedError: when operators, or the steps, are not those of the run state, and `on_change` does

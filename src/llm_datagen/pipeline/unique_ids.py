@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from llm_datagen.errors import IdError
 from llm_datagen.streams import Stream
 from llm_datagen.streams.ids import Id
+from llm_datagen.streams.inputs.computed import ComputedStream
 from llm_datagen.streams.rows import item_of
 
 _BLOCK_ROWS = 4096
@@ -33,6 +34,10 @@ def check_ids(source: Stream, *, follow: bool) -> None:
     Raises:
         IdError: when two have; naming both.
     """
+    if isinstance(source, ComputedStream):
+        if (number := source.first_named()) is not None:
+            raise IdError(f"{source.line_place(number)}: the row has an id, the same in each round; {_WAYS}")
+        return
     seal = source.read_seal()
     if seal is None:
         if (follow and not source.is_sealed()) or not source.is_there():

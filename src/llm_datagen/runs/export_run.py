@@ -11,7 +11,7 @@ from llm_datagen.runs.card import card_of
 from llm_datagen.runs.exports import rows_stream
 from llm_datagen.runs.hub import HubTarget, push
 from llm_datagen.runs.status import Status
-from llm_datagen.runs.store import RunFolder
+from llm_datagen.runs.versions import find_run
 from llm_datagen.streams.outputs import Exported, ExportOptions, Target, export_rows, place_of
 from llm_datagen.streams.outputs.paths import joined, name_of
 
@@ -52,7 +52,7 @@ def export(
         DiskError: when the disk, or the store, refuses.
         HubError: when the hub does.
     """
-    folder = RunFolder(results_dir, pipeline_id)
+    folder = find_run(results_dir, pipeline_id)
     run_state = folder.load()
     if run_state["status"] != Status.COMPLETED:
         raise ConfigError(
@@ -64,7 +64,7 @@ def export(
         options["bytes_per_shard"] = hub.shard_bytes
     target = Target.of(to) if hub is None else hub.files_in(folder)
     made = export_rows(
-        stream, target, ExportOptions.of(options), owner=pipeline_id, overwrite=overwrite or hub is not None
+        stream, target, ExportOptions.of(options), owner=folder.pipeline_id, overwrite=overwrite or hub is not None
     )
     if hub is not None:
         push(hub, made, card_of(run_state, made, license=license, title=hub.name), public=public)

@@ -27,7 +27,7 @@ from llm_datagen.streams.outputs import (
     place_of,
 )
 from llm_datagen.streams.outputs.options import CSV_OPTIONS
-from llm_datagen.streams.storage.object_uri import is_object_uri
+from llm_datagen.streams.outputs.side_by_side import may_be_part, names, real, why_not_both
 
 KEY = "exports"
 """Where the exports stand in a run state."""
@@ -84,28 +84,37 @@ def rows_stream(run_state: Mapping[str, Any]) -> tuple[dict[str, Any], Stream]:
     return entry, stream if data is None else stream.with_data(DataConfig.of(data))
 
 
-def check_exports(run_state: Mapping[str, Any], paths: Iterable[str], *, overwrite: bool) -> None:
+def check_exports(
+    run_state: Mapping[str, Any], paths: Iterable[str], *, overwrite: bool, old: Mapping[str, Any] | None = None
+) -> None:
     """Check that a new run may make its exports where they are to be. Nothing is touched.
 
     Args:
         run_state: that of the new run.
         paths: the files that it reads and writes.
         overwrite: whether what a run of the same id has made there may be removed.
+        old: the run state of that run.
 
     Raises:
-        ConfigError: when two of them are one file.
+        ConfigError: when two of them are one file, or are to put the same `_SUCCESS`.
         StreamExistsError: when something is there already.
         StreamError: when one is to be in a store without conditional puts.
     """
-    known = {_real(path): path for path in paths}
-    for target in _targets(run_state):
-        for path in {target.path, target.base, target.manifest_path}:
-            other = known.get(_real(path))
-            if other is not None:
+    streams, targets = list(paths), targets_of(run_state)
+    replaced = {target.path for target in targets_of(old or {})} if overwrite else set()
+    for number, target in enumerate(targets):
+        for stream in streams:
+            if real(stream) in names(target) or may_be_part(target, stream):
                 raise ConfigError(
-                    f"{target.path} would be an export, and {other} a stream or an export of the same run"
+                    f"{target.path} would be an export, and {stream} a stream of the same run, whose name is one of "
+                    "its files; give one of them another path"
                 )
-        known |= {_real(path): path for path in {target.path, target.base, target.manifest_path}}
+        for other in targets[:number]:
+            if (why := why_not_both(other, target)) is not None:
+                raise ConfigError(
+                    f"{other.path} and {target.path} are two exports, and {why}; give each a folder, or a name, of its "
+                    "own"
+                )
         work = _work(target)
         work.check_place()
         made = work.manifest() or work.plan()
@@ -116,12 +125,12 @@ def check_exports(run_state: Mapping[str, Any], paths: Iterable[str], *, overwri
                 f"{target.path} was made by {_maker(made)} already; choose another path, remove it, or start that run "
                 "afresh"
             )
-        work.refuse_taken(whose="no export made it")
+        work.refuse_taken(whose="no export made it", replaced=replaced)
 
 
 def remove_exports(run_state: Mapping[str, Any] | None) -> None:
     """Remove the exports that the run of a run state has made, and nothing that another one has."""
-    for target in _targets(run_state or {}):
+    for target in targets_of(run_state or {}):
         work = _work(target)
         made = work.manifest() or work.plan()
         if made is not None and made.get("owner") == (run_state or {})["pipeline_id"]:
@@ -137,7 +146,7 @@ def are_made(run_state: Mapping[str, Any]) -> bool:
     if not stream.is_sealed():
         return False
     seal = stream.read_seal()
-    for target in _targets(run_state):
+    for target in targets_of(run_state):
         work = _work(target)
         made = work.manifest()
         if made is None or (seal is not None and made["source"].get("sealed_at") != seal.sealed_at):
@@ -170,7 +179,7 @@ def make_exports(run_state: dict[str, Any], stopped: Callable[[], bool]) -> list
     """
     notes = []
     forget_made(run_state)
-    for entry, target in zip(run_state.get(KEY, ()), _targets(run_state), strict=True):
+    for entry, target in zip(run_state.get(KEY, ()), targets_of(run_state), strict=True):
         _, stream = rows_stream(run_state)
         work = _work(target)
         made = work.manifest() or work.plan()
@@ -198,7 +207,7 @@ def why_failed(made: Exported) -> str:
 def verify_exports(run_state: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the exports of a run that is completed: nothing, if each is whole."""
     findings = []
-    for target in _targets(run_state):
+    for target in targets_of(run_state):
         work = _work(target)
         try:
             manifest = work.manifest()
@@ -222,16 +231,13 @@ def exports_in(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [export_of(given, defaults) for given in ([output] if is_export(output) else []) + list(named)]
 
 
-def _targets(run_state: Mapping[str, Any]) -> list[Target]:
+def targets_of(run_state: Mapping[str, Any]) -> list[Target]:
+    """Return where the exports of a run go."""
     return [Target(entry["kind"], entry["path"]) for entry in run_state.get(KEY, ())]
 
 
 def _work(target: Target) -> Work:
     return Work(target, place_of(target))
-
-
-def _real(path: str) -> str:
-    return path if is_object_uri(path) else os.path.realpath(path)
 
 
 def _maker(made: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from llm_datagen.errors import LeaseLostError, PipelineBusyError, RunStateError
 from llm_datagen.runs import file_names
 from llm_datagen.runs.state_file import OPTIONS, parse
+from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.streams.checksums import with_check
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.storage.bucket import Version
@@ -93,9 +94,11 @@ class FencedState:
                 raise LeaseLostError(f"{self._name} was removed while it ran, so nothing of it is saved any more")
             if now is not None and _fence_in(now) != fence:  # else it is our own: the answer to that request was lost
                 self._version = had
+                results_dir, _, pipeline_id = self._objects.uri.rpartition("/")
                 raise LeaseLostError(
                     f"{self._name} was taken over by another process, so this one can save nothing of it any more. "
-                    "Whatever it had committed is kept; look at the run with llm-datagen status"
+                    "Whatever it had committed is kept; look at the run: "
+                    f"{command_line('status', pipeline_id, results_dir)}"
                 )
         raise LeaseLostError(f"{self._name}: its run state is being changed by others; resume it")
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from llm_datagen.runs.id_stripper import is_id_stripper
+from llm_datagen.runs.state_file import KEEP
 from llm_datagen.streams import MergedStream, MergeInput, Place, Source, StreamFactory
 from llm_datagen.streams.ids import Id, RootNames, numeric_source, root_names
 from llm_datagen.streams.position import Position
-from llm_datagen.streams.recovery import position_of
+from llm_datagen.streams.recovery import done_of, position_of
 from llm_datagen.streams.scan import rows_of
 from llm_datagen.streams.source import size_of, streams_of
 
@@ -33,6 +34,7 @@ class StreamNode:
         is_id_stripper: whether its rows are copies of those of the source, without their ids.
         batch_size: rows per batch of that node has, at most.
         position: how far it was written; None when not known.
+        until: the number of the row behind the last one that was read, of an input that has no end.
     """
 
     where: str
@@ -44,6 +46,7 @@ class StreamNode:
     is_id_stripper: bool = False
     batch_size: int = 1
     position: Position | None = None
+    until: int | None = None
 
     @property
     def is_there(self) -> bool:
@@ -59,7 +62,7 @@ class StreamNode:
         """Yield id, item and number of rows; those that are not `wanted` are passed over undecoded."""
         if not self.is_there:
             return
-        for row_id, item, number in rows_of(self.stream, strict=False, wanted=wanted):
+        for row_id, item, number in rows_of(self.stream, strict=False, wanted=wanted, until=self.until):
             yield (self.root.name(number) if self.root else row_id), item, number
 
     def rows_named(self, names: set[Id], *, pattern: bytes = b"") -> Iterator[tuple[Id, Any, int]]:
@@ -83,14 +86,15 @@ class StreamNode:
 
 
 def unsettled(run_state: Mapping[str, Any]) -> frozenset[str]:
-    """Return the ids of the nodes whose streams an interrupted `rerun` has still to delete or to move.
+    """Return the ids of the nodes whose streams an interrupted `rerun` has still to delete, to keep or to move.
 
     Until a resume has done so, nothing reads these streams, nor those of the nodes that read from them.
     """
     mark = run_state.get("reset")
     if mark is None:
         return frozenset()
-    uris = [*mark["delete"], *(uri for pair in mark["move"] for uri in pair)]
+    kept = mark.get(KEEP, {}).get("move", ())
+    uris = [*mark["delete"], *(uri for pair in [*mark["move"], *kept] for uri in pair)]
     places = {StreamFactory.create(uri).place for uri in uris}
     found = set()
     for entry in run_state["nodes"]:
@@ -106,6 +110,7 @@ def stream_nodes_of(run_state: dict[str, Any]) -> list[StreamNode]:
     left_out = unsettled(run_state)
     waiting = [entry for entry in run_state["nodes"] if entry["node_id"] not in left_out]
     written = {StreamFactory.create(entry["output_uri"]).place for entry in waiting}
+    until = _read_until(waiting)
     while waiting:
         entry = waiting.pop(0)
         source, output = StreamFactory.input_of(entry), StreamFactory.output_of(entry)
@@ -113,7 +118,9 @@ def stream_nodes_of(run_state: dict[str, Any]) -> list[StreamNode]:
             waiting.append(entry)  # nodes may be wired in any order
             continue
         for stream in streams_of(source):
-            nodes.setdefault(stream.place, StreamNode("input", stream, root=root_names(entry)))
+            nodes.setdefault(
+                stream.place, StreamNode("input", stream, root=root_names(entry), until=until.get(stream.place))
+            )
         if isinstance(source, MergedStream) and source.place not in nodes:  # two nodes may merge the same streams
             nodes[source.place] = _merged(source, nodes)
         found = position_of(output)
@@ -127,6 +134,16 @@ def stream_nodes_of(run_state: dict[str, Any]) -> list[StreamNode]:
             position=found[1] if found else None,
         )
     return list(nodes.values())
+
+
+def _read_until(entries: Iterable[Mapping[str, Any]]) -> dict[Place, int]:
+    """Return the number of the row behind the last one that was read of each input that has no end."""
+    until: dict[Place, int] = {}
+    for entry in entries:
+        for stream in streams_of(StreamFactory.input_of(entry)):
+            if stream.is_there() and stream.is_endless:
+                until[stream.place] = max(until.get(stream.place, 0), done_of(StreamFactory.output_of(entry)))
+    return until
 
 
 def _merged(source: MergedStream, nodes: Mapping[Place, StreamNode]) -> StreamNode:

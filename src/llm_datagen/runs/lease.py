@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from llm_datagen.errors import ConfigError, DatagenError, PipelineBusyError, StreamError
 from llm_datagen.runs.fenced_state import FencedState
+from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.streams.storage.lease import Lease
 from llm_datagen.streams.storage.object_folder import ObjectFolder
 from llm_datagen.streams.storage.owner import Owner
@@ -34,7 +35,8 @@ class RunLease(Lease):
     def __init__(self, objects: ObjectFolder, state: FencedState, pipeline_id: str, name: str) -> None:
         super().__init__(objects, name)
         self._state = state
-        self.hint = f"wait for it, cancel it there (llm-datagen cancel {pipeline_id}), or choose another pipeline_id"
+        cancel = command_line("cancel", pipeline_id, objects.uri.rpartition("/")[0])
+        self.hint = f"wait for it, cancel it there ({cancel}), or choose another pipeline_id"
 
     def owner_elsewhere(self) -> Owner | None:
         """Return who runs it on another host, unseen: nobody, as a lease is seen from everywhere."""

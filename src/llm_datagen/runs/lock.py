@@ -25,6 +25,7 @@ from llm_datagen.errors import DiskError, PipelineBusyError, RunStateError
 from llm_datagen.runs import file_names
 from llm_datagen.runs.state_file import OPTIONS, parse
 from llm_datagen.runs.status import Status
+from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock, holder
 from llm_datagen.streams.storage.owner import Owner
@@ -56,7 +57,7 @@ class RunLock:
         self.path = folder / file_names.LOCK
         self.owner_path = folder / file_names.OWNER
         self._state_path = str(folder / file_names.RUN_STATE)
-        self._pipeline_id = folder.name
+        self._folder = folder
         self._name = f"run {folder.name!r} in {results_dir}"
         self._lock: HeldLock | None = None
         self._me: Owner | None = None
@@ -82,8 +83,8 @@ class RunLock:
                 return
             time.sleep(_TRY_SECONDS)  # who only looks, as `is_held` does, has it for a moment
         raise PipelineBusyError(
-            f"{self._name} is being run{self._by_whom()}; wait for it, cancel it (llm-datagen cancel "
-            f"{self._pipeline_id}), or choose another pipeline_id"
+            f"{self._name} is being run{self._by_whom()}; wait for it, cancel it "
+            f"({command_line('cancel', self._folder.name, str(self._folder.parent))}), or choose another pipeline_id"
         )
 
     def release(self) -> None:

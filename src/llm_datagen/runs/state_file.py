@@ -15,6 +15,12 @@ from llm_datagen.streams.storage.owner import now_text
 FORMAT = 2
 """The version of runtime.json. In version 1, the file has no checksum of itself."""
 
+KEEPING_FORMAT = 3
+"""The version while an earlier version of the run is being made, which older versions of llm-datagen cannot finish."""
+
+KEEP = "keep"
+"""The key of the mark ``reset`` in a run state for an earlier version that is being made."""
+
 OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 """How the files of a run are written: people read them, too."""
 
@@ -39,7 +45,7 @@ def parse(data: bytes, path: str) -> dict[str, Any]:
     """
     try:
         run_state = loads_exactly(data)
-        if run_state["format"] not in {1, FORMAT}:
+        if run_state["format"] not in {1, FORMAT, KEEPING_FORMAT}:
             raise RunStateError(
                 f"{path} has format {run_state['format']}, and this version reads {FORMAT}; use the version of "
                 "llm-datagen that made it"
@@ -59,7 +65,8 @@ def parse(data: bytes, path: str) -> dict[str, Any]:
 
 def serialize(run_state: dict[str, Any]) -> bytes:
     """Return the file of a run state. Its `updated_at` is set to now."""
-    run_state.update(format=FORMAT, updated_at=now_text())
+    is_keeping = KEEP in run_state.get("reset", {})
+    run_state.update(format=KEEPING_FORMAT if is_keeping else FORMAT, updated_at=now_text())
     return with_check(dumps(run_state, option=OPTIONS))
 
 

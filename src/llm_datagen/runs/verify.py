@@ -17,13 +17,14 @@ from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.unneeded import unneeded
+from llm_datagen.runs.versions import MADE_FROM, VERSION_OF
 from llm_datagen.streams import Place, StreamFactory
 from llm_datagen.streams.commit_log import flaws_of
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.dispatch_log import abandoned
 from llm_datagen.streams.ids import Id, numeric_source, parent_of, root_names
 from llm_datagen.streams.position import END, STATE, Position
-from llm_datagen.streams.recovery import position_of
+from llm_datagen.streams.recovery import done_of, position_of
 from llm_datagen.streams.scan import rows_of
 from llm_datagen.streams.source import size_of, streams_of
 from llm_datagen.streams.state.store import check_state
@@ -56,7 +57,13 @@ def verify(run_state: dict[str, Any]) -> list[NodeAccount]:
     return [
         NodeAccount(node_id=entry["node_id"], unsettled=True)
         if entry["node_id"] in left_out
-        else _Check(entry, written, is_over=is_over, is_needed=entry["node_id"] not in unneeded_ids).account
+        else _Check(
+            entry,
+            written,
+            is_over=is_over,
+            is_kept=VERSION_OF in run_state,
+            is_needed=entry["node_id"] not in unneeded_ids,
+        ).account
         for entry in run_state["nodes"]
     ]
 
@@ -89,13 +96,16 @@ class _Check:
         entry: the node, in the run state.
         written: the places of all streams that nodes of the run write.
         is_over: whether the run is completed.
+        is_kept: whether it is an earlier version, which never goes on.
         is_needed: whether anybody needs what the node has not done.
     """
 
-    def __init__(self, entry: dict[str, Any], written: set[Place], *, is_over: bool, is_needed: bool) -> None:
+    def __init__(
+        self, entry: dict[str, Any], written: set[Place], *, is_over: bool, is_kept: bool, is_needed: bool
+    ) -> None:
         self.account = NodeAccount(node_id=entry["node_id"], unneeded=is_over and not is_needed)
         self._entry = entry
-        self._is_over = is_over
+        self._is_over, self._is_kept = is_over, is_kept
         self._source = StreamFactory.input_of(entry)
         self._output = StreamFactory.output_of(entry)
         self._is_own_source = written.issuperset(self._source.places)
@@ -129,7 +139,8 @@ class _Check:
         with self.account.finding_errors("the source cannot be read: "):
             # A file of another program may have lines that are no rows; a node's output may not.
             root = root_names(self._entry)
-            rows = rows_of(source, decode=root is None, strict=self._is_own_source)
+            until = done_of(self._output) if any(stream.is_endless for stream in streams_of(source)) else None
+            rows = rows_of(source, decode=root is None, strict=self._is_own_source, until=until)
             numbers: dict[Id, int] = {}
             count = 0
             for row_id, _, number in rows:
@@ -161,7 +172,7 @@ class _Check:
                 check_state(output, position.marks[STATE])
         with account.finding_errors():
             output.verify()
-        if made_from != self._source.uri:
+        if made_from != self._entry.get(MADE_FROM, self._source.uri):
             account.find(f"{output.path} was made from {made_from!r}, and the run state says from {self._source.uri!r}")
         if not self._is_own_source and self._ids is not None:
             with account.finding_errors():
@@ -273,6 +284,8 @@ class _Check:
         if account.pending is not None and (account.pending < 0 or (is_whole and account.pending)):
             size = size_of(self._source) or 0
             has_grown = source_size is not None and size > source_size and account.pending > 0
+            if has_grown and self._is_kept:  # rows that came later are the business of the latest version
+                return
             account.find(
                 f"the output is {'sealed' if account.complete else 'open'}, and {account.pending} rows are pending"
                 + (f": {self._source.path} has grown since; a resume does them" if has_grown else "")

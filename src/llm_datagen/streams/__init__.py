@@ -12,6 +12,8 @@ from llm_datagen.streams.factory import StreamFactory
 from llm_datagen.streams.file_streams import CsvStream, FileStream, JsonlStream, MemoryStream
 from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.formats.base import Codec, Decoder, Encoder, Split
+from llm_datagen.streams.inputs.cycled import Cycle
+from llm_datagen.streams.inputs.generated import Generate
 from llm_datagen.streams.inputs.table import Table, TableStream
 from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.merge_inputs import MergeInput
@@ -32,10 +34,12 @@ __all__ = [
     "Coverage",
     "CsvStream",
     "Cursor",
+    "Cycle",
     "Decoder",
     "Encoder",
     "FileStream",
     "Fingerprint",
+    "Generate",
     "JsonlStream",
     "LocalStorage",
     "MemoryStream",

@@ -34,6 +34,11 @@ class OwnRecord(bytes):
         return own
 
 
+def decoder_of(record: bytes, decode: Decoder) -> Decoder:
+    """Return how a record is decoded: as it knows itself, or as its block says."""
+    return record.decode_it if isinstance(record, OwnRecord) else decode
+
+
 def decode_own(record: bytes) -> Any:
     """Return the row of a record that knows its decoder.
 

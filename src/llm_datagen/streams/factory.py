@@ -20,7 +20,9 @@ from llm_datagen.streams.file_streams import (
     TextStream,
 )
 from llm_datagen.streams.inputs.arrow_file import ArrowStream
+from llm_datagen.streams.inputs.cycled import CycledStream
 from llm_datagen.streams.inputs.file_set import FileSet, is_file_set
+from llm_datagen.streams.inputs.generated import GeneratedStream
 from llm_datagen.streams.inputs.hub import HubFileSet
 from llm_datagen.streams.inputs.object_set import ObjectFileSet, is_object_set
 from llm_datagen.streams.inputs.parquet import ParquetStream
@@ -46,6 +48,7 @@ class StreamFactory:
 
     ``hf://`` is a data set on the Hugging Face hub, which is only read.
     ``s3://``, ``gs://`` and ``az://`` (by extension) lie in object stores.
+    ``cycle://`` reads another input again and again, ``generate://`` makes rows by chance; see `Cycle` and `Generate`.
     ``json://`` (an array) and ``text://`` are only read. A path without a protocol is taken as ``file://``.
     """
 
@@ -59,6 +62,8 @@ class StreamFactory:
         "memory": MemoryStream,
         "file": FileStream,
         "hf": HubFileSet,
+        "generate": GeneratedStream,
+        "cycle": CycledStream,
         **dict.fromkeys(SCHEMES, ObjectStream),
     }
 
@@ -172,8 +177,10 @@ class StreamFactory:
             ConfigError: when the URI is not one.
         """
         found = cls.stream_class(uri)
-        if found is HubFileSet:
-            return HubFileSet(uri, cls.create)
+        if found is CycledStream:
+            return CycledStream(uri, cls.source)
+        if found is HubFileSet or found is GeneratedStream:
+            return found(uri, cls.create)
         if found is ObjectStream:
             found = CompressedObjectStream if ending_of(uri) else _object_class(uri)
         if found is FileStream:

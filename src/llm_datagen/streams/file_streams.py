@@ -96,6 +96,21 @@ class FileStream(Stream):
             if storage.size(path) is not None:
                 storage.move(path, new)
 
+    def share_with(self, target: Stream) -> None:
+        """Have the stream, with all that belongs to it, at another place, too. When cut short, do it again.
+
+        The data of a sealed one is shared, where the file system can: who writes to it next makes a copy first.
+
+        Raises:
+            DiskError: when the operating system refuses.
+        """
+        storage = self.storage
+        assert isinstance(storage, LocalStorage)
+        is_sealed = self.is_sealed()
+        for path, new in zip(self.files, target.files, strict=True):
+            if storage.size(path) is not None:
+                storage.share(path, new, by_link=is_sealed and path == self.path)
+
     def check_path(self) -> None:
         """Check that the path is a regular file's, or could be.
 

@@ -24,6 +24,12 @@ def position_of(stream: StreamFiles) -> tuple[str, Position] | None:
     return read_log(stream.storage, stream.commits_path)
 
 
+def done_of(stream: StreamFiles) -> int:
+    """Return the number of the source row behind the last one that is done with, as the stream says."""
+    found = position_of(stream)
+    return found[1].coverage.end()[0] if found else 0
+
+
 def check_recoverable(stream: StreamFiles, source: str) -> Position:
     """Return the position that a stream can be continued from; a sealed one, once it is unsealed. Only reads.
 

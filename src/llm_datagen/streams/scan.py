@@ -8,12 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from llm_datagen.streams.block import Block
 from llm_datagen.streams.formats.unreadable import explained
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.rows import item_of
 from llm_datagen.streams.source import Source
+from llm_datagen.streams.source_cursor import SourceCursor
 
 _BLOCK_ROWS = 4096
+
+
+def blocks_of(cursor: SourceCursor, until: int | None = None) -> Iterator[Block]:
+    """Yield the blocks that may be read now; with `until`, no row of that number, or behind it."""
+    while until is None or cursor.start < until:
+        block = cursor.read(_BLOCK_ROWS if until is None else min(_BLOCK_ROWS, until - cursor.start))
+        if block is None:
+            return
+        yield block
 
 
 def rows_of(
@@ -22,6 +33,7 @@ def rows_of(
     decode: bool = True,
     strict: bool = True,
     wanted: Callable[[int, bytes], object] | None = None,
+    until: int | None = None,
 ) -> Iterator[tuple[Id, Any, int]]:
     """Yield id, item and number of each row that may be read now. No more than a block of them is in memory.
 
@@ -30,6 +42,7 @@ def rows_of(
         decode: False yields numbers only.
         strict: False takes what is no row as text.
         wanted: given a row's number and its record, says whether to decode it; others are passed over.
+        until: the number of the row to stop before, of a stream that has no end.
 
     Raises:
         StreamError: when the stream is not there, or is not what its seal or commit log says; with `strict`, on what
@@ -37,7 +50,7 @@ def rows_of(
     """
     cursor = stream.cursor(follow=False)
     try:
-        while (block := cursor.read(_BLOCK_ROWS)) is not None:
+        for block in blocks_of(cursor, until):
             for number, record in enumerate(block.records, start=block.start):
                 if not decode:
                     yield number, None, number

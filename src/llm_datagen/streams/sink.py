@@ -24,6 +24,7 @@ from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sidecars import check_beside, check_neighbours
 from llm_datagen.streams.spill import Spill
 from llm_datagen.streams.storage.base import AppendFile, GrowingFile
+from llm_datagen.streams.storage.local import LocalStorage
 
 if TYPE_CHECKING:
     from llm_datagen.streams.state.changes import StateChanges
@@ -85,6 +86,8 @@ class Sink:
         """What adds the tails of the source to each commit; set by whoever reads a source as it is."""
         if stream.storage.size(stream.path) is None:  # what is refused makes no file
             check_recoverable(stream, source)
+        elif isinstance(stream.storage, LocalStorage):
+            stream.storage.own(stream.path)  # an earlier version of the run may have it, too
         # The log is opened first: where it lies in a storage that keeps nobody out, it notices who begins after that.
         self._log = CommitLog(stream.storage, stream.commits_path, source, sync=fsync == "flush")
         self._file: AppendFile | None = stream.storage.open_append(stream.path)

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any, NamedTuple, Protocol
 
-from llm_datagen.streams.block import Block, OwnRecord, decode_own
+from llm_datagen.streams.block import Block, OwnRecord, decode_own, decoder_of
 from llm_datagen.streams.formats.base import Decoder
 from llm_datagen.streams.ids import DATA_FIELD
 from llm_datagen.streams.source_cursor import Described, SourceCursor
@@ -19,10 +19,12 @@ class Origin(NamedTuple):
     Attributes:
         file: its name.
         first: the number that its first row has in what is read.
+        round: which time it is read, from 0; None where it is read once.
     """
 
     file: str
     first: int
+    round: int | None = None
 
 
 class Located(Described, Protocol):
@@ -89,10 +91,13 @@ class SourceColumnCursor:
         block = self._cursor.read(rows)
         if block is None:
             return None
-        file, first = self.stream.origin(block.offset)
+        file, first, round_number = self.stream.origin(block.offset)
+        known: dict[str, Any] = {"file": file}
+        if round_number is not None:
+            known["round"] = round_number
         decode, column, start = block.decode, self._column, block.start - first
         records = [
-            OwnRecord.of(record, partial(_decoded, decode, column, file, row))
+            OwnRecord.of(record, partial(_decoded, decoder_of(record, decode), column, known, row))
             for row, record in enumerate(block.records, start)
         ]
         ends = block.ends  # records are as long as they were
@@ -107,11 +112,11 @@ class SourceColumnCursor:
         self._cursor.close()
 
 
-def _decoded(decode: Decoder, column: str, file: str, row: int, record: bytes) -> dict[str, Any]:
+def _decoded(decode: Decoder, column: str, known: dict[str, Any], row: int, record: bytes) -> dict[str, Any]:
     value = decode(record)
     if not isinstance(value, dict):
         value = {DATA_FIELD: value}
     elif column in value:
         raise ValueError(f"it has a column {column!r} of its own; choose another source_column, or rename the column")
-    value[column] = {"file": file, "row": row}
+    value[column] = {**known, "row": row}
     return value

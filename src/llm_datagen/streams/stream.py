@@ -110,6 +110,11 @@ class Stream(StreamFiles):
     is_foreign: ClassVar[bool] = False
     """Whether only other programs make it, so that it is there or not, and never unfinished."""
 
+    @property
+    def is_endless(self) -> bool:
+        """Whether it has no last row: its rows are computed, and whoever reads it stops by himself."""
+        return False
+
     has_tails: ClassVar[bool] = True
     """Whether commits hold checksums of what was read of it last; see `Tails`."""
 

@@ -15,9 +15,9 @@ from llm_datagen.errors import ConfigError
 ENV = "LLM_DATAGEN_FAULTS"
 """The environment variable that `inject_from_env` reads. The engine does not read it."""
 
-Operation = Literal["*", "open", "lock", "read", "write", "fsync", "truncate", "rename", "remove", "mkdir"]
+Operation = Literal["*", "open", "lock", "read", "write", "fsync", "truncate", "rename", "link", "remove", "mkdir"]
 OPERATIONS: tuple[str, ...] = get_args(Operation)[1:]
-"""The steps of the disk. "fsync" is of files and folders; "rename" has the path of the new name."""
+"""The steps of the disk. "fsync" is of files and folders; "rename" and "link" have the path of the new name."""
 
 Action = Literal["kill", "tear", "raise", "delay"]
 When = Literal["before", "after"]

@@ -92,6 +92,10 @@ class FaultyStorage(LocalStorage):
         """Rename a file."""
         self._step("rename", target, lambda: super(FaultyStorage, self).rename(path, target))
 
+    def link(self, path: str, target: str) -> None:
+        """Give a file a second name."""
+        self._step("link", target, lambda: super(FaultyStorage, self).link(path, target))
+
     def unlink(self, path: str) -> None:
         """Remove a file."""
         self._step("remove", path, lambda: super(FaultyStorage, self).unlink(path))

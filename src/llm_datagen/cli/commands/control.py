@@ -15,8 +15,8 @@ from llm_datagen.cli.options import (
 )
 from llm_datagen.cli.output import write
 from llm_datagen.cli.run_view import run_lines
-from llm_datagen.cli.target import default_results
-from llm_datagen.runs import RunFolder
+from llm_datagen.runs.typed_commands import command_line, default_results
+from llm_datagen.runs.versions import find_run
 
 app = typer.Typer()
 
@@ -34,16 +34,17 @@ def cancel(
 ) -> None:
     """Cancel a run of another process on this machine: calls in flight finish and are saved."""
     with exit_codes(full_traceback=traceback):
-        folder = RunFolder(results_dir or default_results(), pipeline_id)
+        folder = find_run(results_dir or default_results(), pipeline_id)
         pid = send_cancel(folder, reason)
         write(f"run {pipeline_id}: process {pid} was asked to cancel")
         if no_wait:
             return
         ended = wait_for_end(folder, timeout)
         if ended is None:
+            look = command_line("status", pipeline_id, folder.results_dir)
             write(
-                f"run {pipeline_id}: calls are still in flight after {timeout:g} s; it saves when they end (see: "
-                f"llm-datagen status {pipeline_id})"
+                f"run {pipeline_id}: calls are still in flight after {timeout:g} s; it saves when they end "
+                f"(see: {look})"
             )
             raise typer.Exit(FAILED)
         for line in run_lines(ended):
@@ -58,7 +59,7 @@ def pause(
 ) -> None:
     """Pause a run of another process on this machine: no new calls of operators until `unpause`."""
     with exit_codes(full_traceback=traceback):
-        pause_run(RunFolder(results_dir or default_results(), pipeline_id))
+        pause_run(find_run(results_dir or default_results(), pipeline_id))
 
 
 @app.command()
@@ -69,7 +70,7 @@ def unpause(
 ) -> None:
     """Continue a paused run."""
     with exit_codes(full_traceback=traceback):
-        unpause_run(RunFolder(results_dir or default_results(), pipeline_id))
+        unpause_run(find_run(results_dir or default_results(), pipeline_id))
 
 
 @app.command()
@@ -96,5 +97,5 @@ def reconfigure(
 ) -> None:
     """Change a node of a run of another process on this machine, while it runs. A resume keeps the change."""
     with exit_codes(full_traceback=traceback):
-        folder = RunFolder(results_dir or default_results(), pipeline_id)
+        folder = find_run(results_dir or default_results(), pipeline_id)
         reconfigure_run(folder, node, parallel_size=parallel_size, batch_size=batch_size, rate=rate)

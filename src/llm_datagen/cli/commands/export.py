@@ -12,11 +12,11 @@ from llm_datagen.cli.exit_codes import FAILED, exit_codes
 from llm_datagen.cli.options import IdArgument, JsonOption, ResultsOption, TracebackOption
 from llm_datagen.cli.output import write, write_json
 from llm_datagen.cli.run_view import open_run
-from llm_datagen.cli.target import default_results
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs.export_run import export as export_run
 from llm_datagen.runs.exports import why_failed
 from llm_datagen.runs.results_dir import absolute
+from llm_datagen.runs.typed_commands import default_results
 
 app = typer.Typer()
 

@@ -19,10 +19,10 @@ from llm_datagen.cli.options import (
 )
 from llm_datagen.cli.output import write
 from llm_datagen.cli.status import show_status
-from llm_datagen.cli.target import default_results
 from llm_datagen.cli.target import describe as describe_pipeline
 from llm_datagen.cli.trace import trace_row
 from llm_datagen.cli.verify import verify_run
+from llm_datagen.runs.typed_commands import default_results
 
 app = typer.Typer()
 

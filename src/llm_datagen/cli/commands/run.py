@@ -19,6 +19,7 @@ from llm_datagen.cli.options import (
     OnErrorOption,
     OriginArgument,
     PipelineArgument,
+    ReplaceOption,
     RerunOption,
     ResultsOption,
     SetOption,
@@ -81,6 +82,7 @@ def run(
     ] = None,
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
+    replace: ReplaceOption = False,
     results_dir: ResultsOption = None,
     settings: SetOption = None,
     traceback: TracebackOption = False,
@@ -99,7 +101,9 @@ def run(
         }
         target = find_target(pipeline, given)
         created = target.create(
-            pipeline_id, if_exists.value if if_exists else None, on_change_of(accept=accept_changes, rerun=rerun)
+            pipeline_id,
+            if_exists.value if if_exists else None,
+            on_change_of(accept=accept_changes, rerun=rerun, replace=replace),
         )
         leave_stdout_to_rows(prints_output(RunFolder(created.results_dir, created.pipeline_id).load()))
         Origin.here(target.name).save(RunFolder(created.results_dir, created.pipeline_id))
@@ -225,6 +229,7 @@ def resume(
     ] = None,
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
+    replace: ReplaceOption = False,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
@@ -243,7 +248,7 @@ def resume(
                 on_error=on_error.value if on_error else None,
                 max_errors=parse_max_errors(max_errors),
                 budget=BudgetOverride(budget_usd, budget_tokens),
-                on_change=on_change_of(accept=accept_changes, rerun=rerun),
+                on_change=on_change_of(accept=accept_changes, rerun=rerun, replace=replace),
                 parallel_size=parallel_size,
                 rate=rate,
                 target=parse_target(target_rows or []),
@@ -257,6 +262,7 @@ def replay(
     pipeline: OriginArgument = None,
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
+    replace: ReplaceOption = False,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
@@ -266,7 +272,9 @@ def replay(
     """
     with exit_codes(full_traceback=traceback):
         raise typer.Exit(
-            replay_run(pipeline_id, pipeline, results_dir, on_change_of(accept=accept_changes, rerun=rerun))
+            replay_run(
+                pipeline_id, pipeline, results_dir, on_change_of(accept=accept_changes, rerun=rerun, replace=replace)
+            )
         )
 
 

@@ -17,16 +17,21 @@ from llm_datagen.errors import DatagenError, RowFormatError, StreamChangedError,
 from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.file_streams import FileStream
+from llm_datagen.streams.formats.base import Decoder
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.inputs.table_rows import row_decoder
 from llm_datagen.streams.inputs.whole_file import check_fingerprint_of, fingerprint_of
 from llm_datagen.streams.read_limit import ReadLimit
+from llm_datagen.streams.source_cursor import Described
 from llm_datagen.streams.storage.base import Place
 from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.stored_file import StoredFile
 from llm_datagen.streams.stream import Stream
 
 _COLUMNS = "?columns="
+
+ENDLESS = 2**53
+"""The number of rows of what has no end."""
 
 
 class Table(Protocol):
@@ -191,15 +196,28 @@ def without_columns(text: str) -> str:
     return text.partition(_COLUMNS)[0]
 
 
+class HasTable(Described, Protocol):
+    """A stream whose rows are those of a table."""
+
+    codec: Any
+
+    def size(self) -> int | None:
+        """Return the bytes of its file; None when there is none."""
+
+    def open_table(self) -> Table:
+        """Open the table."""
+
+
 class TableCursor:
     """Reads the rows of some segments of a table, in order. One thread at a time may use it. See `SourceCursor`.
 
     Args:
         stream: the table.
         segments: what to read, in order; only the last may be open-ended.
+        decode: how records are decoded; None: rows of tables, and lines of JSON.
     """
 
-    def __init__(self, stream: TableStream, segments: Sequence[Segment]) -> None:
+    def __init__(self, stream: HasTable, segments: Sequence[Segment], decode: Decoder | None = None) -> None:
         self.stream = stream
         self._segments = list(segments)
         self._table: Table | None = None
@@ -208,9 +226,8 @@ class TableCursor:
         self._is_placed = False
         self._start, self._at = (segments[0] if segments else START)[:2]
         self._size = 0
-        found = stream.codec.read_preamble(b"", final=True)
-        assert found is not None
-        self._decode = row_decoder(found[0])
+        self._given_decoder = decode
+        self._decode = decode or row_decoder(stream.codec.read_preamble(b"", final=True)[0])
 
     @property
     def offset(self) -> int:
@@ -238,8 +255,8 @@ class TableCursor:
         return bool(self._segments)
 
     def estimate(self) -> int | None:
-        """Return how many rows there are; None before the file was opened."""
-        return self._table.rows if self._table is not None else None
+        """Return how many rows there are; None before the file was opened, and of what has no end."""
+        return self._table.rows if self._table is not None and self._table.rows < ENDLESS else None
 
     def extend(self, limit: int, place: Place | None = None) -> None:
         """Do nothing: no node writes tables."""
@@ -285,7 +302,7 @@ class TableCursor:
             if size is None:
                 raise StreamMissingError(f"{self.stream.path} does not exist; check the path of the input")
             self._size, self._table, self._is_placed = size, self.stream.open_table(), False
-            if self._table.has_long_numbers:
+            if self._table.has_long_numbers and self._given_decoder is None:
                 self._decode = row_decoder(self.stream.codec.decode_exactly)
         return self._table
 

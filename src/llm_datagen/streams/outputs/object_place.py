@@ -105,9 +105,12 @@ class ObjectPlace:
         uri = ObjectUri.parse(pattern)
         bucket, _ = self._storage.bucket_and_key(pattern)
         folder = root.removeprefix(uri.place).strip("/")
-        for key, _ in bucket.list(folder, after=begin.removeprefix(f"{uri.place}/")):
+        after = begin.removeprefix(f"{uri.place}/").rstrip(".")  # a last name of dots alone is refused
+        for key, _ in bucket.list(folder, after=after):
             path = f"{uri.place}/{key}"
             if not path.startswith(begin):
+                if path < begin:
+                    continue
                 return
             if is_match(path):
                 yield path

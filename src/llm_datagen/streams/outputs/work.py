@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from llm_datagen.errors import StreamCorruptError, StreamExistsError
@@ -23,12 +23,12 @@ from llm_datagen.streams.checksums import CHECK_FIELD, is_unaltered, with_check
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 from llm_datagen.streams.outputs.paths import joined, relative_to
 from llm_datagen.streams.outputs.place import OutputPlace
+from llm_datagen.streams.outputs.side_by_side import PLAN, neighbours
 from llm_datagen.streams.outputs.target import Target
 
 FORMAT = 1
 """The version of a manifest, and of what lies in the hidden folder."""
 
-_PLAN = "plan.json"
 _PIECE = 1 << 20
 
 
@@ -65,7 +65,7 @@ class Work:
         self.target = target
         self.place = place
         self.folder = target.work_path
-        self._plan_path = joined(self.folder, _PLAN)
+        self._plan_path = joined(self.folder, PLAN)
 
     def check_place(self) -> None:
         """Check that the place can be exported to.
@@ -146,17 +146,39 @@ class Work:
             self.put(success, b"")
         self._clear()
 
-    def refuse_taken(self, *, whose: str) -> None:
+    def refuse_taken(self, *, whose: str, replaced: Collection[str] = ()) -> None:
         """Check that nothing is where a new export is to write.
+
+        Args:
+            whose: what is said of a file that is there.
+            replaced: the targets of exports that are removed before this one is made.
 
         Raises:
             StreamExistsError: when something is.
         """
-        found = next((path for path in self._in_place() if self.place.size(path) is not None), None)
+        goes = set()
+        for other in self.neighbours():
+            path = other["target"]["path"]
+            if path not in replaced:
+                raise StreamExistsError(
+                    f"{self.target.path} would share {self.target.success_path} with {path}, {_made_by(other)}, and "
+                    "that says that all files of one export are there; give each a folder of its own, or remove the "
+                    "other"
+                )
+            goes.add(self.target.success_path)
+        there = (path for path in self._in_place() if path not in goes)
+        found = next((path for path in there if self.place.size(path) is not None), None)
         if found is not None:
             raise StreamExistsError(
                 f"{found} is there already, and {whose}; choose another target, remove it, or say overwrite"
             )
+
+    def neighbours(self) -> Iterator[dict[str, Any]]:
+        """Yield what is known of other exports, finished or under way, whose `_SUCCESS` is the one of this target."""
+        for path in neighbours(self.target, self.place):
+            made = read_checked(self.place, path)
+            if made is not None and Target(made["target"]["kind"], made["target"]["path"]).is_folder:
+                yield made
 
     def remove_outputs(self) -> None:
         """Remove what an export has made, the word that it is whole first. The target is locked."""
@@ -184,7 +206,7 @@ class Work:
     def _clear(self) -> None:
         """Empty the hidden folder: the plan last, so that what is left of a folder is known by it."""
         names = self.place.names_in(self.folder)
-        for name in sorted(names, key=lambda name: (name == _PLAN, name)):
+        for name in sorted(names, key=lambda name: (name == PLAN, name)):
             self.place.remove(joined(self.folder, name))
 
     def _in_place(self) -> Iterator[str]:
@@ -200,6 +222,11 @@ class Work:
 
     def _put(self, path: str, value: Mapping[str, Any]) -> None:
         self.place.replace(path, _dumped(value))
+
+
+def _made_by(made: Mapping[str, Any]) -> str:
+    how = "made" if "parts" in made else "began"
+    return f"which the run {made['owner']!r} {how}" if made.get("owner") else f"which another export {how}"
 
 
 def _dumped(value: Mapping[str, Any]) -> bytes:

@@ -16,6 +16,9 @@ from llm_datagen.streams.storage.os_errors import named
 
 _COPY_BYTES = 1 << 20
 
+_NO_LINKS = {errno.EPERM, errno.EACCES, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""Where a second name is not to be had: what a file system, or a sandbox, says."""
+
 
 class LocalStorage(LocalSteps):
     """The files of this machine.
@@ -113,6 +116,56 @@ class LocalStorage(LocalSteps):
                 self.sync_folder(folder)
         except OSError as error:
             raise named(error, path) from error
+
+    def share(self, path: str, target: str, *, by_link: bool) -> None:
+        """Have what a file holds under another name, too, unless something has that name. When cut short, do it again.
+
+        Args:
+            path: the file.
+            target: the other name.
+            by_link: whether both may be one file, where the file system has such links; see `own`. Else it is a copy.
+        """
+        try:
+            folder = str(Path(target).parent)
+            self.make_folder(folder)
+            if self.size(target) is None and not (by_link and self._is_linked(path, target)):
+                self._copy(path, f"{target}.tmp")
+                self.rename(f"{target}.tmp", target)
+            self.sync_folder(folder)
+        except OSError as error:
+            raise named(error, path) from error
+
+    def _is_linked(self, path: str, target: str) -> bool:
+        try:
+            self.link(path, target)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return False
+        return True
+
+    def own(self, path: str) -> None:
+        """Make a file that is to be written one of its own: a copy of itself, when it has other names.
+
+        Raises:
+            StreamBusyError: when a writer has it open.
+        """
+        try:
+            if os.stat(path).st_nlink == 1:  # noqa: PTH116 - asked of every stream that is opened
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise named(error, path) from error
+        file = self.open_append(path)  # nobody else may write meanwhile
+        try:
+            self._copy(path, f"{path}.tmp")
+            self.rename(f"{path}.tmp", path)
+            self.sync_folder(str(Path(path).parent))
+        except OSError as error:
+            raise named(error, path) from error
+        finally:
+            file.close()
 
     def _copy(self, path: str, target: str) -> None:
         with self.open_file(path, "rb") as source, self.open_file(target, "wb") as copy:

@@ -76,6 +76,10 @@ class LocalSteps:
         """Give a file another name, in place of the file that has it."""
         Path(path).replace(target)
 
+    def link(self, path: str, target: str) -> None:
+        """Give a file a second name, which nothing has."""
+        os.link(path, target)
+
     def unlink(self, path: str) -> None:
         """Remove a file."""
         Path(path).unlink()

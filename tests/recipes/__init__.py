@@ -1,0 +1,1 @@
+"""Tests of the operators for the work on data itself."""

@@ -1,0 +1,65 @@
+"""Each recipe on the embedded model: it keeps to every schema, and no row is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from llm_datagen import Status
+from llm_datagen.cli.demo.server import LocalServer, local_server
+from llm_datagen.cli.recipes import recipe_names, recipe_text
+from llm_datagen.cli.target import find_target
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.verify import verify
+
+from ..demo.conftest import weights  # noqa: F401 - a fixture
+from ..kit.support import lines
+
+
+@pytest.fixture(scope="module")
+def model(weights: Path) -> Iterator[LocalServer]:  # noqa: F811
+    with local_server(weights) as server:
+        yield server
+
+
+def made_small(name: str) -> dict[str, Any]:
+    """Return a recipe with its first row, two of everything that it multiplies, and short answers."""
+    recipe: dict[str, Any] = yaml.safe_load(recipe_text(name))
+    for operator in recipe["operators"]:
+        settings = operator.get("with", {})
+        if operator["use"] == "ops.Cross":
+            settings |= {column: values[:2] for column, values in settings.items()}
+        if operator["use"] == "llm.LLMOperator":
+            settings["n"] = min(2, settings.get("n", 1))
+            settings["params"] = {**settings["params"], "max_tokens": 200, "frequency_penalty": 0.5, "seed": 1}
+            if isinstance(settings.get("output", ""), str):
+                settings["params"]["stop"] = ["."]
+    return {**recipe, "input": recipe["input"][:1]}
+
+
+@pytest.mark.model
+@pytest.mark.slow
+@pytest.mark.parametrize("name", recipe_names())
+def test_answers_keep_to_their_schemas_and_every_row_is_accounted_for(
+    name: str, model: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_BASE_URL", model.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", model.api_key)
+    recipe = made_small(name)
+    Path("small.yaml").write_text(yaml.safe_dump(recipe))
+    report = find_target("small.yaml").create(None, "overwrite").run(progress=False)
+    assert report.status is Status.COMPLETED
+    assert report.failed == 0
+    accounts = verify(RunFolder(Path("tmp/results"), name).load())
+    assert [finding for account in accounts for finding in account.findings] == []
+    for number, operator in enumerate(recipe["operators"]):
+        schema = operator.get("with", {}).get("output")
+        if operator["use"] == "llm.LLMOperator" and isinstance(schema, dict):
+            for row in lines(Path(f"tmp/{name}/node_{number}.jsonl")):
+                jsonschema.validate({column: row[column] for column in schema["properties"]}, schema)

@@ -101,9 +101,9 @@ def _target(account: NodeAccount) -> str:
     """Return what there is to say of a target, with a comma before it."""
     if account.unneeded:
         return ", unneeded"
-    if account.target is None:
+    if account.target_rows is None:
         return ""
-    return f", target met{beyond_target(account.beyond, account.cut)}"
+    return f", target met{beyond_target(account.beyond_target, account.cut_rows)}"
 
 
 def _parts(account: NodeAccount) -> dict[str, str]:

@@ -195,7 +195,7 @@ class _Check:
     def _check_target(self, position: Position) -> None:
         """Check that there are as many rows as the target says, exactly, where it has ended the node."""
         account, mark, wanted = self.account, TargetMark.of(position.marks), self._entry.get("target")
-        account.target, account.beyond, account.cut = mark.rows, mark.beyond, mark.cut
+        account.target_rows, account.beyond_target, account.cut_rows = mark.rows, mark.beyond, mark.cut
         if (mark.rows is not None and position.rows != mark.rows) or (wanted and position.rows > wanted):
             account.find(f"{self._output.path} has {position.rows} rows, and its target is {mark.rows or wanted}")
 
@@ -272,7 +272,7 @@ class _Check:
         if account.kept is not None:
             total = account.kept + account.filtered + account.skipped + account.dead
             # Of a batch that was cut at the target, some source rows may have no row left.
-            if not 0 <= account.covered - total <= account.cut:
+            if not 0 <= account.covered - total <= account.cut_rows:
                 output = self._output
                 where = output.done_path if output.is_sealed() else output.commits_path
                 account.find(
@@ -280,7 +280,7 @@ class _Check:
                     f"{account.filtered} filtered + {account.skipped} skipped + {account.dead} dead-lettered are "
                     f"{total} rows"
                 )
-        is_whole = account.complete and account.target is None
+        is_whole = account.complete and account.target_rows is None
         if account.pending is not None and (account.pending < 0 or (is_whole and account.pending)):
             size = size_of(self._source) or 0
             has_grown = source_size is not None and size > source_size and account.pending > 0

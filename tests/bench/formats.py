@@ -148,11 +148,11 @@ class Pass:
 
     def process_item(self, row: Any, ctx: Any) -> Any:
         """Return the row."""
-        from llm_datagen import StopRun
-
         if self.first is None:
             self.first = time.perf_counter()
         if row["n"] == self.stop:
+            from llm_datagen import StopRun
+
             raise StopRun("that is enough")
         return row
 

@@ -30,6 +30,7 @@ class FakeHub(ThreadingHTTPServer):
         error_code: what the hub says with a refusal.
         failures: so many of the next requests fail with status 503.
         requests: method and path of each request.
+        answers: when it is cleared, no request for a file is answered before it is set.
     """
 
     daemon_threads = True
@@ -44,6 +45,8 @@ class FakeHub(ThreadingHTTPServer):
         self.error_code = ""
         self.failures = 0
         self.requests: list[str] = []
+        self.answers = threading.Event()
+        self.answers.set()
 
     @property
     def url(self) -> str:
@@ -119,6 +122,7 @@ class _Answers(BaseHTTPRequestHandler):
     def _file(self, *, with_data: bool) -> None:
         if self._is_refused():
             return
+        self.server.answers.wait()
         revision, _, name = self.path.removeprefix("/datasets/org/set/resolve/").partition("/")
         if revision not in self.server.history:
             self._answer({}, 404, "RevisionNotFound")

@@ -18,3 +18,6 @@ class Lazy:
 
 pa: Any = Lazy("pyarrow")
 pq: Any = Lazy("pyarrow.parquet")
+pd: Any = Lazy("pandas")
+pl: Any = Lazy("polars")
+np: Any = Lazy("numpy")

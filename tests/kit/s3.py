@@ -35,6 +35,7 @@ class S3Server:
 
     Attributes:
         requests: those that it has got since `begin`.
+        moto: answers without faults.
     """
 
     def __init__(self) -> None:
@@ -47,7 +48,7 @@ class S3Server:
             def log(self, type: str, message: str, *args: Any) -> None:
                 """Print nothing."""
 
-        self._moto: Any = DomainDispatcherApplication(create_backend_app)
+        self.moto: Any = DomainDispatcherApplication(create_backend_app)
         self._lock = threading.Lock()
         self._faults: list[tuple[Callable[[Request], bool], int, Fault]] = []
         self.requests: list[Request] = []
@@ -73,13 +74,15 @@ class S3Server:
         """Have the next requests fail.
 
         Args:
-            method: of requests with this method.
+            method: of requests with this method; empty: with any.
             ending: of objects whose key holds this.
             fault: how.
             times: how many of them.
         """
         with self._lock:
-            self._faults.append((lambda request: request.method == method and ending in request.key, times, fault))
+            self._faults.append(
+                (lambda request: method in {request.method, ""} and ending in request.key, times, fault)
+            )
 
     def _answer(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         request = Request(environ["REQUEST_METHOD"], environ["PATH_INFO"])
@@ -87,8 +90,8 @@ class S3Server:
             self.requests.append(request)
             fault = self._fault_of(request)
         if fault is not None:
-            return fault(environ, start_response, self._moto)
-        answer: Iterable[bytes] = self._moto(environ, start_response)
+            return fault(environ, start_response, self.moto)
+        answer: Iterable[bytes] = self.moto(environ, start_response)
         return answer
 
     def _fault_of(self, request: Request) -> Fault | None:
@@ -174,6 +177,16 @@ def status(code: int, name: str = "") -> Fault:
         body = f"<Error><Code>{name}</Code><Message>AKIA-secret</Message></Error>".encode() if name else b""
         start_response(f"{code} {name or 'Error'}", [("Content-Length", str(len(body)))])
         return [body]
+
+    return fault
+
+
+def hanging(until: threading.Event) -> Fault:
+    """Answer nothing until something has happened."""
+
+    def fault(environ: Environ, start_response: Any, application: Application) -> Iterable[bytes]:
+        until.wait()
+        return application(environ, start_response)
 
     return fault
 

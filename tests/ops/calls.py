@@ -43,8 +43,8 @@ class Context:
 
 
 def with_ids(rows: Iterable[Any]) -> list[Any]:
-    """Return rows with ids, from 0 on."""
-    return [{**row, "_i": number} for number, row in enumerate(rows)]
+    """Return rows with ids: their own, else from 0 on."""
+    return [{**row, "_i": row.get("_i", number)} for number, row in enumerate(rows)]
 
 
 def outcome(operator: Any, rows: Iterable[Any]) -> list[Any]:

@@ -447,3 +447,76 @@ def test_an_object_that_is_replaced_while_it_is_read_is_noticed() -> None:
     storage.replace(PATH, b"y" * 1_000_000, sync=True)
     with pytest.raises(StreamChangedError, match="was replaced while it was read"):
         reader.read_at(900_000, 10)
+
+
+def test_a_store_that_heeds_no_condition_of_a_read_gives_no_mixture(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = storage_of(MemoryStore())
+    storage.replace(PATH, b"x" * 1_000_000, sync=True)
+    reader = storage.open_read(PATH)
+    assert reader.read_at(0, 10) == b"x" * 10
+    storage.replace(PATH, b"y" * 1_000_000, sync=True)
+    real = obstore.get
+
+    def unconditional(client: Any, key: str, *, options: Any) -> Any:
+        options.pop("if_match", None)
+        return real(client, key, options=options)
+
+    monkeypatch.setattr(obstore, "get", unconditional)
+    with pytest.raises(StreamChangedError, match="was replaced while it was read"):
+        reader.read_at(900_000, 10)
+
+
+def test_an_input_that_is_replaced_before_it_is_opened_is_not_read() -> None:
+    storage = storage_of(MemoryStore())
+    stream = stream_of(storage)
+    storage.replace(PATH, b'{"n":1}\n', sync=True)
+    assert stream.fingerprint(follow=False)["size"] == 8  # a run has begun
+    assert stream.open_data().read_at(0, 8) == b'{"n":1}\n'
+    storage.replace(PATH, b'{"n":2}\n', sync=True)
+    with pytest.raises(StreamChangedError, match="was replaced since the run began to read"):
+        stream.open_data()
+
+
+@pytest.mark.parametrize("copy_bytes", [1 << 20, 5], ids=["one request", "several"])
+@pytest.mark.parametrize("was_there", [False, True])
+def test_who_puts_a_file_together_replaces_no_object_of_another_one(
+    copy_bytes: int, was_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one puts its own after this one has made sure that nobody has succeeded it."""
+    monkeypatch.setattr(object_writing, "_COPY_BYTES", copy_bytes)
+    storage = storage_of(MemoryStore())
+    if was_there:
+        storage.replace(PATH, b"before\n", sync=True)
+    file = storage.open_append(PATH)
+    if was_there:
+        file.truncate(0)
+    file.append(b"of the first one")
+    file._confirm = lambda: storage.replace(PATH, b"of the other one", sync=True)
+    with pytest.raises(StreamChangedError, match="was put by somebody else while it was put together"):
+        file.finish(None)
+    bucket, key = storage.bucket_and_key(PATH)
+    found = bucket.get(key)
+    assert found is not None
+    assert found[0] == b"of the other one"
+
+
+@pytest.mark.parametrize("copy_bytes", [1 << 20, 5], ids=["one request", "several"])
+def test_a_seal_of_another_writer_stays(copy_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_writing, "_COPY_BYTES", copy_bytes)
+    storage = storage_of(MemoryStore())
+    stream = stream_of(storage)
+    sink = stream.sink(source="jsonl://in.jsonl")
+    for data in FLUSHES:
+        sink.append(data, rows=1)
+    real = storage.put_new
+
+    def beaten(path: str, data: bytes) -> bool:
+        storage.replace(path, b'{"of": "another"}', sync=True)
+        return real(path, data)
+
+    monkeypatch.setattr(storage, "put_new", beaten)
+    with pytest.raises(StreamTakenOverError, match="has taken the stream over and ended it"):
+        sink.seal()
+    sink.close()
+    assert storage.read_all(stream.done_path) == b'{"of": "another"}'
+    assert storage.read_all(PATH) == b"".join(FLUSHES)

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
+import random
 from typing import Any
 
 import pytest
 
 from llm_datagen import DatagenError, DiskError, FatalError, StreamChangedError, StreamFactory, UnifiedPipeline
 from llm_datagen.streams.inputs.object_set import ObjectFileSet
-from llm_datagen.streams.storage import bucket, object_clients
-from llm_datagen.streams.storage.bucket import Patience
+from llm_datagen.streams.storage import object_clients, object_requests
+from llm_datagen.streams.storage.object_requests import Patience
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 
 from ..kit.s3 import ENVIRONMENT, Fault, S3Bucket, lost_answer, reset, short, status
 from ..kit.support import Bench, numbered
 
 ROWS = numbered(40)
+WIDE_ROWS = 1500
 SECRETS = (ENVIRONMENT["AWS_SECRET_ACCESS_KEY"], ENVIRONMENT["AWS_ACCESS_KEY_ID"] + "/", "AKIA-secret")
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket, "PATIENCE", Patience(tries=3, seconds=0.01))
+    monkeypatch.setattr(object_requests, "PATIENCE", Patience(tries=3, seconds=0.01))
     monkeypatch.setattr(object_clients, "RETRIES", 1)
     monkeypatch.setattr(object_clients, "_clients", {})
 
@@ -70,6 +74,10 @@ def check_output(s3: S3Bucket, rows: list[Any] = ROWS) -> None:
         ("POST", "", lost_answer, 1),
         ("GET", ".parts/0", short, 2),
         ("DELETE", "", status(503, "SlowDown"), 2),
+        ("PUT", ".commits", status(400, "ExpiredToken"), 3),
+        ("PUT", ".parts/0", status(403, "TokenRefreshRequired"), 1),
+        ("GET", "/in.jsonl", status(400, "ExpiredToken"), 2),
+        ("HEAD", "/in.jsonl", status(400), 2),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
@@ -148,6 +156,70 @@ def test_an_object_that_is_replaced_between_two_runs_is_refused_by_name(s3: S3Bu
     give(s3)  # the same bytes: the same object
     pipeline_of(s3, bench, step).create("job", if_exists="resume").run()
     check_output(s3)
+
+
+def test_credentials_that_have_expired_are_read_again(
+    s3: S3Bucket, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(s3)
+    for_old = status(400, "ExpiredToken")
+
+    def fault(environ: Any, start_response: Any, application: Any) -> Any:
+        is_new = "Credential=fresh/" in environ["HTTP_AUTHORIZATION"]
+        return (application if is_new else for_old)(environ, start_response, *() if is_new else (application,))
+
+    def at_the_middle(row: Any) -> Any:
+        if row["n"] == 20:
+            s3.server.fail("", "", fault, times=100_000)
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", "fresh")
+        return {"n": row["n"]}
+
+    pipeline_of(s3, bench, at_the_middle).run()
+    check_output(s3)
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "parquet"])
+def test_an_object_that_is_replaced_in_mid_run_ends_it_and_nothing_is_mixed(
+    s3: S3Bucket, bench: Bench, ending: str
+) -> None:
+    """Its ETag is the condition of each read."""
+    first, other = (_packed(n, ending) for n in (0, 100_000))
+    s3.put(f"in.{ending}", first)
+    replaced: list[bool] = []
+
+    def at_the_first(row: Any) -> Any:
+        if not replaced:
+            replaced.append(True)
+            s3.put(f"in.{ending}", other)
+        return {"n": row["n"]}
+
+    def pipeline() -> UnifiedPipeline:
+        input_uri, output_uri = s3.uri(f"in.{ending}"), s3.uri("out.jsonl")
+        return bench.pipeline([at_the_first], input_uri=input_uri, output_uri=output_uri, batch_size=100)
+
+    with pytest.raises(DatagenError, match="was replaced while it was read"):
+        pipeline().create("job").run()
+    with pytest.raises(StreamChangedError, match="is another object than the one that rows were read from"):
+        pipeline().create("job", if_exists="resume").run()
+    s3.put(f"in.{ending}", first)
+    pipeline().create("job", if_exists="resume").run()
+    assert sorted(row["n"] for row in rows_of(s3.get("out.jsonl"))) == list(range(WIDE_ROWS))
+
+
+def _packed(begin: int, ending: str) -> bytes:
+    """Return a file of rows that are more than what is read at once, also packed."""
+    dice = random.Random(begin)
+    rows = [{"n": begin + n, "text": dice.randbytes(2000).hex()} for n in range(WIDE_ROWS)]
+    if ending == "parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        file = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=100, compression="none")
+        return file.getvalue()
+    text = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    return gzip.compress(text, 1, mtime=0) if ending == "jsonl.gz" else text
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from llm_datagen.streams.outputs.arrow import Batches, WrongGuessError
 from llm_datagen.streams.outputs.column_types import ColumnType, MisfitError
+from llm_datagen.streams.outputs.lines import Lines
 from llm_datagen.streams.outputs.straight import StraightBatches
 
 COLUMNS: dict[str, ColumnType] = {
@@ -57,8 +58,12 @@ def _slow(rows: list[dict[str, Any]], guess: dict[str, ColumnType] | None = None
     return Batches({**IDS, **COLUMNS}, guess).of(shaped, fail), failed
 
 
+def _lines(*lines: bytes) -> Lines:
+    return Lines(b"".join(line + b"\n" for line in lines), 0, 0)
+
+
 def _straight(rows: list[dict[str, Any]]) -> Any:
-    return StraightBatches({**IDS, **COLUMNS}, "_i").of([orjson.dumps(row) for row in rows])
+    return StraightBatches({**IDS, **COLUMNS}, "_i").of(_lines(*map(orjson.dumps, rows)))
 
 
 @settings(max_examples=30, deadline=None)
@@ -120,12 +125,12 @@ def test_rows_that_do_not_fit_are_not_read_by_arrow(rows: list[dict[str, Any]]) 
 def test_what_is_not_plain_is_looked_at(line: bytes) -> None:
     good = b'{"_i":1,"n":1}'
     straight = StraightBatches({**IDS, **COLUMNS}, "_i")
-    assert straight.of([good]) is not None
-    assert straight.of([good, line]) is None
+    assert straight.of(_lines(good)) is not None
+    assert straight.of(_lines(good, line)) is None
 
 
 def test_ids_are_left_out_or_have_another_name() -> None:
-    lines = [b'{"_i":7,"n":1}']
+    lines = _lines(b'{"_i":7,"n":1}')
     assert StraightBatches({"n": "int64"}, None).of(lines).to_pylist() == [{"n": 1}]
     assert StraightBatches({"id": "string", "n": "int64"}, "id").of(lines).to_pylist() == [{"id": "7", "n": 1}]
 

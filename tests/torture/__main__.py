@@ -19,6 +19,8 @@ from .faults import folders, frozen, full_and_broken
 from .graphs import graphs
 from .inputs import SOURCES
 from .llm import llm
+from .state_graphs import StateGraph
+from .stores import stores
 from .table import between, claims_of, contradictions, measured, render
 from .tally import Tally
 from .tampering import tampering
@@ -36,7 +38,9 @@ def main() -> int:
         choices=[
             "kills",
             "graphs",
+            "state",
             "llm",
+            "stores",
             "full",
             "frozen",
             "folders",
@@ -46,7 +50,9 @@ def main() -> int:
             "table",
         ],
         help="kills (the default), with losses of power and full disks; graphs: random topologies, killed; "
+        "state: the same, of operators that keep state; "
         "llm: LLM operators at endpoints that fail, killed, --seeds cases; "
+        "stores: inputs, outputs and run states in an object store, killed, with a --storm; "
         "full: full and broken disks, at every step; "
         "frozen disks; folders taken away; changes: cut and flipped files; "
         "tampering, tampering-llm: --edits edits of any file; "
@@ -58,6 +64,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="kills in all; seeds are used up until they are done")
     parser.add_argument("--a-seed", type=int, default=20, help="kills a seed, about")
     parser.add_argument("--edits", type=int, default=2000, help="of tampering: how many edits, one after the other")
+    parser.add_argument("--storm", type=float, default=0.01, help="of stores: the share of requests that fail")
     parser.add_argument("--accident", default="", choices=["", "kill", "power", "full"], help="only that")
     parser.add_argument("--every", action="store_true", help="kill at every failpoint of each seed, not at some")
     parser.add_argument("--processes", action="store_true", help="run the operators in worker processes")
@@ -86,7 +93,9 @@ def main() -> int:
         tally = {
             "full": lambda: full_and_broken(folder, share=given.share, seed=given.seed),
             "graphs": lambda: graphs(folder, seed=given.seed, kills=given.kills),
+            "state": lambda: graphs(folder, seed=given.seed, kills=given.kills, make=StateGraph.of, rows=600),
             "llm": lambda: llm(folder, seed=given.seed, cases=given.seeds, seconds=given.seconds),
+            "stores": lambda: stores(folder, seed=given.seed, kills=given.kills, storm=given.storm),
             "frozen": lambda: frozen(folder, share=given.share, seed=given.seed),
             "folders": lambda: folders(folder, share=given.share, seed=given.seed),
             "changes": lambda: changed_files(folder, share=given.share, seed=given.seed),

@@ -212,13 +212,16 @@ class Case:
         if self.mischief:  # operators change the working directory; paths that count from it must not move
             os.chdir(folder.parent)
             folder = Path(folder.name)
-        return UnifiedPipeline(
-            operators,
+        settings = {
             **inputs.settings(self, folder),
             **exports.settings(self, folder),
-            base_path=folder / "between",
+            "base_path": folder / "between",
+            "results_dir": folder / "results",
+        }
+        return UnifiedPipeline(
+            operators,
+            **self.located(settings, folder),
             default_protocol=f"{self.between}://",
-            results_dir=folder / "results",
             log_file=folder / "logs" / "platform.log" if log else None,
             streaming=self.streaming,
             executor=self.executor,
@@ -232,6 +235,10 @@ class Case:
                 "fsync": self.fsync,
             },
         )
+
+    def located(self, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+        """Return settings that name files, as they are given to the pipeline."""
+        return settings
 
     def create(
         self,

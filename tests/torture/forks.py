@@ -52,7 +52,12 @@ _CODES = {0: "done", 7: "failed", REFUSED_CODE: "refused", 128 + signal.SIGTERM:
 
 
 def fork(
-    work: Callable[[], None], scratch: Path, *, kill_after: float | None = None, kill_with: int = signal.SIGKILL
+    work: Callable[[], None],
+    scratch: Path,
+    *,
+    kill_after: float | None = None,
+    kill_with: int = signal.SIGKILL,
+    hangs_after: float = HANG_SECONDS,
 ) -> Death:
     """Run `work` in a child and wait for its end.
 
@@ -61,6 +66,7 @@ def fork(
         scratch: a file for what the child says.
         kill_after: seconds after which it is killed; None lets it live.
         kill_with: the signal.
+        hangs_after: seconds after which it hangs.
     """
     if threading.active_count() != 1:
         raise RuntimeError(f"a driver must have one thread, and has {threading.enumerate()}")
@@ -73,7 +79,7 @@ def fork(
     if status is None:
         if kill_after is not None:
             os.kill(pid, kill_with)
-        status = _wait(pid, HANG_SECONDS + (kill_after or 0.0), began)
+        status = _wait(pid, hangs_after + (kill_after or 0.0), began)
     if status is None:
         os.kill(pid, signal.SIGUSR1)  # its stacks
         time.sleep(0.3)

@@ -12,11 +12,11 @@ import shutil
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from llm_datagen import Route, UnifiedNode, UnifiedNodePipeline, WriterConfig
 from llm_datagen.runs import RunFolder
@@ -63,14 +63,16 @@ class _Vertex:
 
 
 @dataclass(frozen=True, slots=True)
-class _Graph:
+class FailingGraph:
+    """A graph some of whose rows fail."""
+
     seed: int
     folder: Path
     streaming: bool
     vertices: list[_Vertex]
 
     @classmethod
-    def of(cls, seed: int, folder: Path) -> _Graph:
+    def of(cls, seed: int, folder: Path) -> FailingGraph:
         """Return a random graph: each node reads the input, or any streams that were made before, or several."""
         chance = random.Random(seed)
         streams, vertices = ["in"], []
@@ -93,6 +95,10 @@ class _Graph:
     def uri(self, stream: str) -> str:
         """Return where a stream lies."""
         return f"jsonl://{self.folder}/{stream}.jsonl"
+
+    def acts(self) -> list[tuple[Callable[[], None], int, float]]:
+        """Return the run, and the replay of what has failed."""
+        return [(self.run, 5, 0.25), (self.replay, 2, 0.25)]
 
     def run(self) -> None:
         """Run it, or go on with it; some rows fail."""
@@ -168,27 +174,45 @@ class _Graph:
                 yield f"{account.node_id}: {account.dead} dead letters are left"
 
 
-def graphs(folder: Path, *, seed: int, kills: int) -> Tally:
+class Graph(Protocol):
+    """A graph that can be killed."""
+
+    def acts(self) -> list[tuple[Callable[[], None], int, float]]:
+        """Return what is done in processes of its own, how often each is killed at most, and after how long at most.
+
+        The first is the run, others are replays. Times are in seconds.
+        """
+
+    def findings(self) -> Iterator[str]:
+        """Yield what is wrong with what it has left."""
+
+    def dead_letters(self) -> int:
+        """Return how many rows have failed."""
+
+
+def graphs(
+    folder: Path, *, seed: int, kills: int, make: Callable[[int, Path], Graph] = FailingGraph.of, rows: int = ROWS
+) -> Tally:
     """Run random graphs, each killed about five times, until so many kills are done; compare all of their streams."""
     tally = Tally()
     while tally.kills < kills:
         work = folder / f"graph-{seed}"
         work.mkdir()
-        rows = [{"k": n, "v": str(n), "pad": "x" * (n % 40)} for n in range(ROWS)]
-        (work / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        graph = _Graph.of(seed, work)
+        given = [{"k": n, "v": str(n), "pad": "x" * (n % 40)} for n in range(rows)]
+        (work / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given))
+        graph = make(seed, work)
         chance = random.Random(seed)
-        for act, times in ((graph.run, 5), (graph.replay, 2)):
+        for number, (act, times, seconds) in enumerate(graph.acts()):
             for _ in range(times):
-                death = fork(act, work / "said", kill_after=chance.uniform(0.01, 0.25))
+                death = fork(act, work / "said", kill_after=chance.uniform(0.01, seconds))
                 tally.kills += death.how == "killed"
                 if death.how != "killed":
                     break
             death = fork(act, work / "said")
             if death.how != "done":
                 break
-            tally.dead_letters += graph.dead_letters() if act == graph.run else 0
-            tally.replays += act == graph.replay
+            tally.dead_letters += graph.dead_letters() if number == 0 else 0
+            tally.replays += number > 0
         wrong = list(graph.findings()) if death.how == "done" else [f"{death.how}: {death.text}"]
         tally.runs += 1
         tally.findings += [f"graph, seed {seed}, {work}: {what}" for what in wrong]

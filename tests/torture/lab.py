@@ -21,7 +21,7 @@ from . import exports, inputs
 from .bounds import bound
 from .cases import PIPELINE_ID, Case
 from .files import key_of, rows_in, run_state_problems, unpacked, whole_lines
-from .forks import REFUSED_CODE, Death, PlannedFailure, fork
+from .forks import HANG_SECONDS, REFUSED_CODE, Death, PlannedFailure, fork
 from .model import DeadLetter, Fate, fates, text
 from .power import journaled
 
@@ -35,6 +35,9 @@ class Lab:
         case: the case.
         folder: where; it is made anew.
     """
+
+    hangs_after = HANG_SECONDS
+    """Seconds after which a run hangs."""
 
     def __init__(self, case: Case, folder: Path) -> None:
         self.case = case
@@ -94,7 +97,7 @@ class Lab:
             with journaled(self.journal) if journal else inject(plan) as storage:
                 self._go(storage, fail=fail, replay=replay)
 
-        return fork(work, self.scratch, kill_after=kill_after, kill_with=kill_with)
+        return fork(work, self.scratch, kill_after=kill_after, kill_with=kill_with, hangs_after=self.hangs_after)
 
     def record(self) -> tuple[Death, list[tuple[str, str]]]:
         """Run it, and return the failpoints that it reached, in order."""

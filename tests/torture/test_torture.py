@@ -96,6 +96,13 @@ def test_no_row_is_lost_or_repeated_in_random_graphs() -> None:
 
 
 @pytest.mark.slow
+def test_operators_that_keep_state_make_in_random_graphs_what_they_make_in_one_go() -> None:
+    """M21: dedupe, groups, samples, shuffles and others; rows, their order, and what they stand for."""
+    tally = torture("state", "--seed", "1", "--kills", "18")
+    assert tally["runs"] >= 3
+
+
+@pytest.mark.slow
 def test_llm_operators_at_endpoints_that_fail_lose_no_row_and_pay_for_nothing_twice() -> None:
     """M21: kills, cancels, outages, faults, full journals and budgets, against the accounts of the endpoints."""
     assert torture("llm", "--seed", "11", "--seeds", "2")["runs"] == 2
@@ -115,6 +122,13 @@ def test_long_llm() -> None:
 def test_long_graphs() -> None:
     """M31, S4: the same, five hundred kills."""
     assert torture("graphs", "--seed", "1000", "--kills", "500", timeout=1200)["kills"] >= 500
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
+def test_long_state() -> None:
+    """M21: operators that keep state, a thousand kills."""
+    assert torture("state", "--seed", "1000", "--kills", "1000", timeout=3500)["kills"] >= 1000
 
 
 @pytest.mark.torture

@@ -11,6 +11,7 @@ from llm_datagen.actors.backlog import Backlog
 from llm_datagen.actors.chunking import BYTES_AHEAD, LATE_SECONDS, AdaptiveChunking
 from llm_datagen.actors.delivery import Delivery, OrderedDelivery
 from llm_datagen.actors.in_flight import InFlight
+from llm_datagen.actors.lead_limit import LeadLimit
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.rate_limit import RateLimit
@@ -67,7 +68,11 @@ class Dispatcher:
             task_seconds=executor.task_seconds,
         )
         self._rate_limit = RateLimit(mailbox.clock, opened.rate)
+        position = opened.position
+        self.lead_limit = LeadLimit(mailbox.clock, opened.max_lead, done=position.coverage.rows, rows_out=position.rows)
         self._is_checking_late = False
+        self.needs_rows = False
+        """Whether a worker is free, and no limit keeps rows from it: they are not there."""
         self._resize_chunking()
 
     @property
@@ -89,14 +94,21 @@ class Dispatcher:
     def hand_out(self) -> None:
         """Hand out what may be handed out now."""
         self._rate_limit.holds_back(0)
+        self.lead_limit.holds_back(0)
+        self.needs_rows = False
         while self._has_room():
-            rows = self._rate_limit.rows()
+            ahead = self.lead_limit.rows()
+            if not ahead:
+                self.lead_limit.holds_back(self.backlog.rows)
+                return
+            rows = min(self._rate_limit.rows(), ahead)
             if not rows:
                 self._rate_limit.holds_back(self.backlog.rows)
                 self._mailbox.wake_after(self._rate_limit.wait(), DispatchTimer.RATE, key="rate")
                 return
             block = self._next_block(rows)
             if block is None:
+                self.needs_rows = True
                 return
             self._hand_out(block)
 
@@ -117,6 +129,7 @@ class Dispatcher:
             self._opened.dispatched.handed_out(block.span)
         self.in_flight.hand_out(block)
         self._rate_limit.spend(len(block.records))
+        self.lead_limit.spend(len(block.records))
         if self.in_flight.made == 1:
             self._mailbox.wake_after(PATIENCE_SECONDS, DispatchTimer.PATIENCE, key="patience")
         if len(block.records) > self._opened.step:
@@ -149,12 +162,14 @@ class Dispatcher:
         """
         self.backlog.put_back(rest)
         self._rate_limit.give_back(len(rest.records))
+        self.lead_limit.give_back(len(rest.records))
         if self._opened.dispatched is not None and not is_unknown:
             self._opened.dispatched.came_back(rest.span)
 
     def take_back(self) -> None:
         """Take from all tasks the rows that were not begun: none begins for now."""
         self._rate_limit.holds_back(0)
+        self.lead_limit.holds_back(0)
         for rest in self.in_flight.cut_all():
             self.put_back(rest)
 

@@ -34,6 +34,7 @@ from pykka._envelope import Envelope
 from llm_datagen.actors.clock import Clock, SystemClock
 from llm_datagen.actors.refs import refuse
 from llm_datagen.messages import Bulk, Load
+from llm_datagen.streams.storage.waiting import Interrupt
 
 WaitListener = Callable[[float | None, int], None]
 """Called by a thread that is blocked, outside the mailbox's lock: with None when it begins to wait, with the seconds
@@ -62,6 +63,8 @@ class Mailbox:
         self._on_wait: WaitListener | None = None
         self.thread: threading.Thread | None = None
         """The thread of the actor that reads this mailbox; set when it is started."""
+        self.interrupt = Interrupt()
+        """What cuts short the waits of that thread, for a store or a hub."""
         self.current: Envelope[Any] | None = None
         """The message that is being handled; for the actor's own thread."""
 

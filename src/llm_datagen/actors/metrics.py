@@ -45,7 +45,7 @@ class WorkerMetrics(_Metrics):
 
     Attributes:
         workers: how many there are now.
-        rate_limited_s: as the dispatcher says.
+        rate_limited_s, lead_limited_s: as the dispatcher says.
     """
 
     def __init__(self, node_id: str, workers: int, supervisor: Recipient) -> None:
@@ -53,7 +53,7 @@ class WorkerMetrics(_Metrics):
         self.workers = workers
         self._busy = self._held_back = 0.0
         self._times_held = 0
-        self.rate_limited_s = 0.0
+        self.rate_limited_s = self.lead_limited_s = 0.0
 
     def add(self, task: TaskDone, now: float) -> None:
         """Add a task that has ended."""
@@ -69,6 +69,7 @@ class WorkerMetrics(_Metrics):
             "held_back_s": round(self._held_back, 3),
             "held_back_times": self._times_held,
             "rate_limited_s": round(self.rate_limited_s, 3),
+            "lead_limited_s": round(self.lead_limited_s, 3),
         }
 
 

@@ -13,6 +13,7 @@ from llm_datagen.actors.dispatcher import Dispatcher, DispatchTimer
 from llm_datagen.actors.error_budget import ErrorBudget
 from llm_datagen.actors.executor_factory import make_delivery, make_executor, make_processing
 from llm_datagen.actors.executor_start import ExecutorStart
+from llm_datagen.actors.hunger import Hunger
 from llm_datagen.actors.metrics import WorkerMetrics
 from llm_datagen.actors.node_context import NodeContext
 from llm_datagen.actors.opened_node import OpenedNode
@@ -28,6 +29,8 @@ from llm_datagen.messages import (
     EndOfSource,
     Feed,
     Finish,
+    LeadMoved,
+    LimitLead,
     NodeMessage,
     OperatorFailed,
     OperatorFailure,
@@ -35,8 +38,10 @@ from llm_datagen.messages import (
     Resize,
     RowsFailed,
     StageOutcome,
+    Starving,
     StopRequested,
     TaskDone,
+    TellStarving,
     UnpauseCalls,
 )
 from llm_datagen.runs.logs import events
@@ -101,6 +106,7 @@ class NodeActor(Stage):
         self._starting = ExecutorStart(self._executor, opened.node_id)
         self._dispatcher = Dispatcher(opened, self._executor, self._delivery, self.mailbox, processing.parent_batches)
         self._backlog, self._in_flight = self._dispatcher.backlog, self._dispatcher.in_flight
+        self._hunger = Hunger(opened)
         self._watchdog = StallWatchdog(self.clock, opened.stall_after, pipeline_id, opened.node_id)
         self._is_given_up = False
         self._metrics = WorkerMetrics(opened.node_id, opened.concurrency, supervisor)
@@ -140,6 +146,7 @@ class NodeActor(Stage):
                 self._is_demanding = False
                 self._check_not_ended()
                 self._backlog.add(block)
+                self._hunger.was_given(block)
             case EndOfSource(total=total, size=size):
                 self._is_demanding = False
                 self._total, self._source_size = total, size
@@ -162,6 +169,14 @@ class NodeActor(Stage):
                 self._pause_gate.answer()
             case Resize():
                 self._resize()
+            case LimitLead():
+                self._dispatcher.lead_limit.add(message)
+            case LeadMoved():
+                self._dispatcher.lead_limit.moved(message)
+            case Starving():
+                self._dispatcher.lead_limit.starves(message)
+            case TellStarving():
+                self._hunger.add(message)
             case Cancel():
                 self._wind_down()
             case _:
@@ -177,7 +192,7 @@ class NodeActor(Stage):
         """Wait for the workers; the operator's `teardown` runs."""
         self._ctx.cancel()
         self._pause_gate.answer()
-        self._metrics.rate_limited_s = self._dispatcher.rate_limited_s
+        self._note_limits()
         self._metrics.tell()
         if self._opened.dispatched is not None:
             self._opened.dispatched.close()
@@ -208,6 +223,8 @@ class NodeActor(Stage):
                 self._in_flight.submit_end((self._total, self._source_size))
         else:
             self._demand()
+            if not self._in_flight and self._dispatcher.needs_rows and not self._pause_gate.is_on:
+                self._hunger.tell()
 
     def _demand(self) -> None:
         if self._is_demanding or self._total is not None or self._reader is None:
@@ -243,7 +260,7 @@ class NodeActor(Stage):
     def _take(self, ended: TaskDone) -> None:
         self._dispatcher.ended(ended)
         self._watchdog.moved()
-        self._metrics.rate_limited_s = self._dispatcher.rate_limited_s
+        self._note_limits()
         self._metrics.add(ended, self.clock.monotonic())
         result = ended.result
         self._has_given_end |= result.is_end
@@ -264,6 +281,10 @@ class NodeActor(Stage):
                 rest = self._without_failed(rest, failure)
         if rest is not None and rest.records:
             self._dispatcher.put_back(rest, is_unknown=failure is not None and failure.is_unknown)
+
+    def _note_limits(self) -> None:
+        self._metrics.rate_limited_s = self._dispatcher.rate_limited_s
+        self._metrics.lead_limited_s = self._dispatcher.lead_limit.waited
 
     def _without_failed(self, rest: Block, failure: OperatorFailure) -> Block:
         """Do with the rows that failed, the first of `rest`, what the policy says; return the others."""

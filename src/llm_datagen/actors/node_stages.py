@@ -10,10 +10,13 @@ import pykka
 from llm_datagen.actors.node import NodeActor
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.reader import ReaderActor
-from llm_datagen.actors.stage import Recipient, tell
+from llm_datagen.actors.stage import Recipient, hurry, tell
 from llm_datagen.actors.writer import WriterActor
-from llm_datagen.messages import Cancel, StageOutcome
+from llm_datagen.messages import Attach, Cancel, LimitLead, StageOutcome, TellLead, TellStarving
 from llm_datagen.runs.logs.writer import PlatformLog
+
+LAST_FLUSH_SECONDS = 2.0
+"""How long each request of a writer to a store may take when its run is cancelled."""
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +86,25 @@ class NodeStages:
             raise
         return cls(opened, reader, node, writer)
 
+    def read_from(self, source: NodeStages) -> None:
+        """Join it to a node that it reads from: what that writes is told to the reader, and its lead is bounded."""
+        tell(source.writer, Attach(self.reader))
+        opened = source.opened
+        if opened.max_lead is None:
+            return
+        rows = self.opened.rows_read_of(opened)
+        done = rows(self.opened.position.coverage)
+        tell(source.node, LimitLead(self.opened.node_id, self.opened.step, done))
+        tell(self.writer, TellLead(source.node, self.opened.node_id, rows))
+        tell(self.node, TellStarving(source.node, counts=len(self.opened.source.places) == 1))
+        tell(source.writer, TellLead(source.node, "", lambda coverage: coverage.rows))
+
     def cancel(self) -> None:
         """Have it begin nothing new, and end. Its writer is then told to `Drain`."""
         tell(self.node, Cancel())
         tell(self.reader, Cancel())
+        hurry(self.reader, 0.0)
+
+    def hurry(self) -> None:
+        """Have its writer try no more than once, and not for long, to commit what it has."""
+        hurry(self.writer, LAST_FLUSH_SECONDS)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llm_datagen.config import BatchBy, DeliveryMode, FailurePolicy, IdScheme, WriterConfig
 from llm_datagen.operators import Call
-from llm_datagen.streams import Segment, Sink, Source
+from llm_datagen.streams import Coverage, Segment, Sink, Source
 from llm_datagen.streams.dispatch_log import DispatchLog
 from llm_datagen.streams.ids import END_NAME, RootNames
 from llm_datagen.streams.position import END, Position
@@ -44,6 +45,7 @@ class OpenedNode:
         is_needed: whether anybody needs what it has not done; else it does not run, and `sink` is None.
         stall_after: seconds without movement after which the node says that it is stalled.
         rate: rows handed out per second, at most; None for no limit.
+        max_lead: rows that it may be ahead of those that read from it; None for any number.
         packed: the operator as it is sent to worker processes; None when it is called on threads or an event loop.
         folder: where the operator may keep files of its own; None for a node that runs without a folder.
         end_name: what ids of rows begin with that the operator gives at the end of its source.
@@ -75,6 +77,7 @@ class OpenedNode:
     is_needed: bool = True
     stall_after: float = 300.0
     rate: float | None = None
+    max_lead: int | None = None
     packed: bytes | None = field(default=None, repr=False)
     folder: Path | None = None
     end_name: str = END_NAME
@@ -91,6 +94,16 @@ class OpenedNode:
     def reads(self, other: OpenedNode) -> bool:
         """Return whether it reads what another node writes in this run."""
         return other.sink is not None and other.sink.stream.place in self.source.places
+
+    def rows_read_of(self, other: OpenedNode) -> Callable[[Coverage], int]:
+        """Return what says how many rows of another node's output are covered, of what is covered of the source."""
+        assert other.sink is not None
+        place = other.sink.stream.place
+
+        def rows(coverage: Coverage) -> int:
+            return sum(part.rows for stream, part in self.source.parts(coverage) if stream.place == place)
+
+        return rows
 
     @property
     def has_met_target(self) -> bool:

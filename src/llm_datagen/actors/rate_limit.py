@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from llm_datagen.actors.clock import Clock
+from llm_datagen.actors.wait_clock import WaitClock
 
 BURST_SECONDS = 0.05
 """Rows that were not handed out for so long may be handed out at once. (A token bucket of that depth.)"""
@@ -21,9 +22,6 @@ class RateLimit:
     Args:
         clock: what time it is.
         rate: rows per second; None for no limit.
-
-    Attributes:
-        waited: seconds in which rows could have begun, and it did not let them.
     """
 
     def __init__(self, clock: Clock, rate: float | None) -> None:
@@ -31,8 +29,12 @@ class RateLimit:
         self._rate = rate
         self._at = clock.monotonic()
         self._left = 1.0
-        self._waits_since: float | None = None
-        self.waited = 0.0
+        self._wait_clock = WaitClock(clock)
+
+    @property
+    def waited(self) -> float:
+        """Seconds in which rows could have begun, and it did not let them."""
+        return self._wait_clock.waited
 
     def change(self, rate: float | None) -> None:
         """Let another rate hold from now on."""
@@ -59,12 +61,7 @@ class RateLimit:
 
     def holds_back(self, rows: int) -> None:
         """Note that from now on so many rows could begin if it let them; 0: it is not what they wait for."""
-        if self._rate is None and self._waits_since is None:
-            return
-        now = self._clock.monotonic()
-        if self._waits_since is not None:
-            self.waited += now - self._waits_since
-        self._waits_since = now if rows else None
+        self._wait_clock.note(rows > 0 and self._rate is not None)
 
     def wait(self) -> float:
         """Return the seconds after which to ask again, when no row may be handed out."""

@@ -33,6 +33,7 @@ from llm_datagen.actors.refs import ActorEndedError, StageRef
 from llm_datagen.errors import DatagenError, FailureRecord, UnknownMessageError
 from llm_datagen.errors.advice import a_kind
 from llm_datagen.messages import StageEnded, StageOutcome
+from llm_datagen.streams.storage.waiting import Interrupted
 
 _numbers = itertools.count()
 
@@ -110,6 +111,10 @@ class Stage(pykka.ThreadingActor):
     def release(self) -> None:
         """Let go of everything: called once, after the last message, however the stage ended."""
 
+    def interrupted(self) -> None:
+        """End, as it was cancelled while it waited for a store or a hub, and what it wanted there has not come."""
+        self.end(StageOutcome.STOPPED)
+
     def drop(self, message: Any) -> None:
         """Drop a message that was in the mailbox when the stage ended, and is not handled."""
 
@@ -142,6 +147,7 @@ class Stage(pykka.ThreadingActor):
             raise
 
     def _actor_loop(self) -> None:
+        self.mailbox.interrupt.use()
         try:
             self._actor_loop_setup()
             self._actor_loop_running()
@@ -177,6 +183,8 @@ class Stage(pykka.ThreadingActor):
         """Take a step of the end: if it fails, the others are taken nevertheless."""
         try:
             step(*args)
+        except Interrupted:
+            self.interrupted()
         except BaseException as error:  # noqa: BLE001
             self.fail(error)
 
@@ -184,6 +192,8 @@ class Stage(pykka.ThreadingActor):
         """Run `begin`, once, in the stage's thread."""
         try:
             self.begin()
+        except Interrupted:
+            self.interrupted()
         except BaseException as error:  # noqa: BLE001
             self.fail(error)
 
@@ -195,6 +205,8 @@ class Stage(pykka.ThreadingActor):
             return self.handle(message)
         except Refusal as refusal:
             self._refuse(refusal.error)
+        except Interrupted:
+            self.interrupted()
         except BaseException as error:  # noqa: BLE001
             self.fail(error)
             return FailureRecord.of(error)
@@ -246,6 +258,13 @@ def join(ref: pykka.ActorRef[Any], timeout: float) -> bool:
         inbox.thread.join(timeout)
         return not inbox.thread.is_alive()
     return True
+
+
+def hurry(ref: pykka.ActorRef[Any], seconds: float) -> None:
+    """Let a stage wait no longer for a store or a hub; see `Interrupt.hurry`. Any thread may call it."""
+    inbox = ref.actor_inbox
+    assert isinstance(inbox, Mailbox)
+    inbox.interrupt.hurry(seconds)
 
 
 def refuse_unknown(message: Never) -> NoReturn:

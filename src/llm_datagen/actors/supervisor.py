@@ -23,7 +23,6 @@ from llm_datagen.actors.run_state import RunState
 from llm_datagen.actors.stage import Recipient, Refusal, Stage, refuse_unknown, tell
 from llm_datagen.errors import ConfigError, DatagenError, FailureRecord, StopRun, UnknownMessageError
 from llm_datagen.messages import (
-    Attach,
     Cancel,
     ControlRequest,
     Drain,
@@ -154,6 +153,8 @@ class SupervisorActor(Stage):
                 self._control_request(command, answer)
             case Cancel(reason=reason):
                 self._cancel(reason)
+                for stages in self._stages.values():
+                    stages.hurry()
             case StopRequested(node_id=node_id, reason=reason):
                 if node_id not in self._early_ends:
                     self._cancel(reason, end=Status.STOPPED)
@@ -210,7 +211,7 @@ class SupervisorActor(Stage):
         self._stages[opened.node_id] = stages
         for other in self._stages.values():
             if other.opened.reads(opened):
-                tell(stages.writer, Attach(other.reader))
+                other.read_from(stages)
         self._control.begin(stages.node, stages.reader)
         tell(stages.node, Feed(stages.reader))
         self._run_state.node_started(opened)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +22,13 @@ from llm_datagen.messages import (
     Drain,
     Dropped,
     Finish,
+    LeadMoved,
     Load,
     RowsCommitted,
     Sealed,
     StageOutcome,
     TargetMet,
+    TellLead,
     Write,
     WriterMessage,
 )
@@ -90,6 +94,7 @@ class WriterActor(Stage):
         self._seal = seal
         self._gate = TargetGate(target, sink)
         self._readers: list[Recipient] = []
+        self._lead_told: dict[tuple[Any, str], TellLead] = {}
         self._waiting: list[Write] = []
         self._waiting_rows = 0
         self._waiting_load = Load(0, 0)
@@ -116,6 +121,9 @@ class WriterActor(Stage):
             case Attach(reader=reader):
                 self._readers.append(reader)
                 tell(reader, Committed(self._sink.position.bytes, self._sink.stream.place))
+            case TellLead():
+                self._lead_told[message.to, message.reader] = message
+                self._tell_lead()
             case Finish(total=total, size=size):
                 self._finish(total, size)
             case Dropped(rows=rows):
@@ -128,6 +136,15 @@ class WriterActor(Stage):
                     self.end(StageOutcome.STOPPED)
             case _:
                 refuse_unknown(message)
+
+    def interrupted(self) -> None:
+        """End without what waits to be committed: a resume does it again."""
+        if self._waiting:
+            logging.getLogger("llm_datagen").warning(
+                f"node {self.node_id}: the run was cancelled, and the store has not taken the last "
+                f"{self._waiting_rows} rows in time; a resume does them again"
+            )
+        super().interrupted()
 
     def drop(self, message: Any) -> None:
         """Fail the acknowledgement of a write that will never be committed."""
@@ -200,7 +217,15 @@ class WriterActor(Stage):
         self._waiting_rows, self._waiting_load = 0, Load(0, 0)
         for reader in self._readers:
             tell(reader, Committed(self._sink.position.bytes, self._sink.stream.place))
+        self._tell_lead()
         self._progressed()
+
+    def _tell_lead(self) -> None:
+        position = self._sink.position
+        is_over = self._gate.is_met()  # nobody is ahead of a reader that reads no more
+        for each in self._lead_told.values():
+            done = sys.maxsize if is_over and each.reader else each.rows(position.coverage)
+            tell(each.to, LeadMoved(each.reader, done, position.rows))
 
     def _marks_with(self, whole: BlockResult) -> dict[str, Any]:
         marks = self._sink.position.marks

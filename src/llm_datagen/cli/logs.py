@@ -163,6 +163,11 @@ def _node(node: NodeSummary) -> str:
     return (
         f"{node.node_id}: {node.status}, {_took(node.seconds)}, workers {node.workers}: busy {percent(node.busy)}; "
         f"held back {percent(node.held_back)} ({held}); the reader waited {starved}"
+        + (
+            f"; waited for its readers {number(round(node.lead_limited_s, 2))} s (max_lead)"
+            if node.lead_limited_s
+            else ""
+        )
     )
 
 

@@ -156,6 +156,17 @@ class NodeOptions(TypedDict, total=False):
             "rows/s",
         ),
     ]
+    max_lead: Annotated[
+        int | None,
+        Setting(
+            None,
+            optional(check_count),
+            "how far a node may be ahead of the nodes that read from it: by rows that it has written and that these "
+            "are not done with, and its rows in flight; at least a batch of theirs. Needs `streaming=True`. `None`: "
+            "any number",
+            "rows",
+        ),
+    ]
     executor: Annotated[
         ExecutorKind,
         Setting(

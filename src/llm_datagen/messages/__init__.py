@@ -70,6 +70,7 @@ from llm_datagen.messages.events import (
     Stalled,
     UsageReported,
 )
+from llm_datagen.messages.lead import LeadMoved, LimitLead, Starving, TellLead, TellStarving
 from llm_datagen.messages.reports import (
     Moved,
     OperatorFailed,
@@ -102,6 +103,8 @@ __all__ = [
     "Finish",
     "GetStatus",
     "HostMessage",
+    "LeadMoved",
+    "LimitLead",
     "Load",
     "Moved",
     "NodeFailed",
@@ -133,12 +136,15 @@ __all__ = [
     "StageEnded",
     "StageOutcome",
     "Stalled",
+    "Starving",
     "StatusChanged",
     "StopRequested",
     "Subscribe",
     "SupervisorMessage",
     "TargetMet",
     "TaskDone",
+    "TellLead",
+    "TellStarving",
     "TimeSpent",
     "Unpause",
     "UnpauseCalls",
@@ -147,9 +153,22 @@ __all__ = [
     "WriterMessage",
 ]
 
-NodeMessage = Feed | Batch | EndOfSource | TaskDone | PauseCalls | UnpauseCalls | Resize | Cancel
+NodeMessage = (
+    Feed
+    | Batch
+    | EndOfSource
+    | TaskDone
+    | LimitLead
+    | LeadMoved
+    | TellStarving
+    | Starving
+    | PauseCalls
+    | UnpauseCalls
+    | Resize
+    | Cancel
+)
 ReaderMessage = Demand | Committed | Sealed | PauseCalls | UnpauseCalls | Cancel
-WriterMessage = Attach | Write | Finish | Dropped | Drain
+WriterMessage = Attach | TellLead | Write | Finish | Dropped | Drain
 SupervisorMessage = (
     StageEnded
     | SourceQuiet

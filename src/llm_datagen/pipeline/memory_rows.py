@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
 from llm_datagen.errors import ConfigError, RowValueError
+from llm_datagen.pipeline.frame_rows import frame_rows, is_frame
 from llm_datagen.streams.inputs.arrow_rows import RowMaker
 
 _AT_ONCE = 4096
+_NEEDS_ARROW = re.compile(r"Datetime|Duration|Time|Decimal|Binary|Object|Int128")
 
 
 def check_rows(name: str, value: Any) -> Any:
@@ -38,12 +41,10 @@ def rows_in(value: Any) -> Iterator[Any]:
     if hasattr(value, "to_batches"):  # Arrow
         yield from _of_batches(value.schema, value.to_batches())
     elif hasattr(value, "iter_rows") and (find_spec("pyarrow") is None or not hasattr(value, "__arrow_c_stream__")):
-        _check_units(value)
+        _check_without_arrow(value)
         yield from value.iter_rows(named=True)  # Polars
-    elif hasattr(value, "iloc") and hasattr(value, "columns"):  # pandas
-        _check_names(list(value.columns))
-        for start in range(0, len(value), _AT_ONCE):
-            yield from value.iloc[start : start + _AT_ONCE].to_dict("records")
+    elif is_frame(value):  # pandas
+        yield from frame_rows(value, _of_part)
     elif hasattr(value, "__arrow_c_stream__"):
         yield from _of_arrow_stream(value)
     else:
@@ -60,13 +61,20 @@ def _check_names(names: list[Any]) -> None:
         raise ConfigError(f"input: the table has more than one column {twice[0]!r}; rename one")
 
 
-def _check_units(frame: Any) -> None:
-    """Refuse columns of Polars with nanoseconds, which Python's own types cut off."""
+def _check_objects(frame: Any) -> None:
+    """Refuse columns of Polars with Python's objects, of which Arrow is given addresses in memory."""
     for name, kind in getattr(frame, "schema", {}).items():
-        if "'ns'" in str(kind) or str(kind) == "Time":
+        if "Object" in str(kind):
+            raise ConfigError(f"input: column {name!r} ({kind}) holds objects of Python; cast it, or leave it out")
+
+
+def _check_without_arrow(frame: Any) -> None:
+    """Refuse columns of Polars whose values only Arrow tells exactly."""
+    for name, kind in getattr(frame, "schema", {}).items():
+        if found := _NEEDS_ARROW.search(str(kind)):
             raise ConfigError(
-                f"input: column {name!r} ({kind}) has nanoseconds, and is read exactly with pyarrow: pip install "
-                "'llm-datagen[parquet]'; or cast it"
+                f"input: column {name!r} ({kind}) is read exactly with pyarrow: pip install 'llm-datagen[parquet]'; or "
+                f"cast its {found[0]} to text"
             )
 
 
@@ -103,5 +111,12 @@ def _of_arrow_stream(value: Any) -> Iterator[Any]:
             f"input: a {type(value).__name__} is read through Arrow, which needs pyarrow: pip install "
             "'llm-datagen[parquet]'; or give its rows as dicts"
         ) from None
-    reader = pyarrow.RecordBatchReader.from_stream(value)
+    _check_objects(value)
+    try:
+        reader = pyarrow.RecordBatchReader.from_stream(value)
+    except (pyarrow.ArrowException, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"input: this {type(value).__name__} cannot be read through Arrow: {error}; cast the column, or give rows "
+            "as dicts"
+        ) from error
     yield from _of_batches(reader.schema, reader)

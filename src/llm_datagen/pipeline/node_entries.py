@@ -93,6 +93,7 @@ def run_state_of_line(
     if (not settings["keep_ids"] or settings["id_column"] is not None) and not is_export(settings["output_uri"]):
         nodes = with_id_stripper(nodes, settings["id_column"])
         nodes[-1]["operator_ref"] = ref_of(IdStripper(settings["id_column"]))
+    _check_lead(nodes, streaming=settings["streaming"])
     refuse_endless(uris[0], settings["input"], len(nodes) - 1, streaming=settings["streaming"])
     run_state = _run_state(pipeline_id, as_plain(settings), nodes)
     exports = exports_in(settings)
@@ -195,7 +196,18 @@ def run_state_of_nodes(nodes: Sequence[UnifiedNode], pipeline_id: str, *, stream
         }
         for node in nodes
     ]
+    _check_lead(entries, streaming=streaming)
     return _run_state(pipeline_id, {"streaming": streaming}, entries)
+
+
+def _check_lead(nodes: Sequence[Mapping[str, Any]], *, streaming: bool) -> None:
+    """Check that a lead is bounded only where it can be: where a node and its readers run at once."""
+    bounded = [node["node_id"] for node in nodes if node["max_lead"] is not None]
+    if bounded and len(nodes) > 1 and not streaming:
+        raise ConfigError(
+            f"{bounded[0]}: max_lead bounds how far a node is ahead of its readers, so they have to run at once: give "
+            "streaming=True"
+        )
 
 
 def _run_state(pipeline_id: str, config: dict[str, Any], nodes: list[dict[str, Any]]) -> dict[str, Any]:

@@ -15,8 +15,10 @@ from llm_datagen.pipeline.stored import StoredRun
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.status import Status
 from llm_datagen.streams.ids import END_NAME
+from llm_datagen.streams.storage.looked_at import each_looked_at_once
 
 
+@each_looked_at_once()
 def open_nodes(stored: StoredRun, log_file: LogTarget, undo: ExitStack) -> list[OpenedNode]:
     """Return the nodes of a run that is locked, opened. What is opened is closed by `undo`.
 

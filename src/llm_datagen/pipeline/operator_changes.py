@@ -185,9 +185,10 @@ class Edit:
             if not notes:
                 said = f"on_change={on_change!r}", f"--{on_change}"
                 notes.append(StartNotice(self.entries[0]["node_id"], NOTHING_AGAIN.format(*said)))
-        return notes + self._unchecked_notes()
+        return notes + self.unchecked_notes()
 
-    def _unchecked_notes(self) -> list[StartNotice]:
+    def unchecked_notes(self) -> list[StartNotice]:
+        """Return what is to be told of operators of which nobody can say whether they were edited."""
         text = "this run was made by a version without fingerprints: whether the operator changed is not known"
         return [
             *(StartNotice(node_id, text, []) for node_id in self.unchecked),
@@ -204,7 +205,7 @@ class Edit:
 
     def warn(self) -> None:
         """Warn as Python does of rows that may be of several operators, and nobody has said that they may."""
-        for note in self._unchecked_notes():
+        for note in self.unchecked_notes():
             warn(f"{note.node_id}: {note.text}", OperatorWarning)
 
 

@@ -22,22 +22,20 @@ from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.operators.import_path import refuse_lookup
 from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
-from llm_datagen.pipeline.change_refusal import edits_unread
+from llm_datagen.pipeline.checked_resume import check_resume
 from llm_datagen.pipeline.early_ends import are_over
 from llm_datagen.pipeline.input_warnings import clash_of_ids, missing_inputs, other_separators, replaced_inputs
 from llm_datagen.pipeline.kept_version import keep_version, mark_of
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.node_checks import check_possible
 from llm_datagen.pipeline.node_entries import new_pipeline_id
-from llm_datagen.pipeline.operator_changes import Reset, compare
 from llm_datagen.pipeline.overwrite import delete_outputs, why_refused, why_taken
 from llm_datagen.pipeline.path_checks import check_claims, check_layout
-from llm_datagen.pipeline.rerun import check_reset, finish
+from llm_datagen.pipeline.rerun import finish
 from llm_datagen.pipeline.resume_checks import (
     added_since,
     change_limits,
     change_policy,
-    check_nodes,
     count_again,
     edited_since,
     is_untouched,
@@ -53,6 +51,7 @@ from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.runs.versions import VERSION, find_run, of_new_run, refuse_earlier, split_id, version_of
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.dead_letters import check_dead_letters, has_dead_letters, release_dead_letters
+from llm_datagen.streams.storage.looked_at import each_looked_at_once, look_again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +94,7 @@ class RunLifecycle:
     results_dir: str
     log_file: LogTarget
 
+    @each_looked_at_once()
     def create(self, pipeline_id: str | None, if_exists: IfExists, on_change: OnChange) -> StoredRun:
         """Write the run state of a new run; see `UnifiedPipeline.create`."""
         if pipeline_id and self._names_version(pipeline_id, if_exists):
@@ -115,7 +115,7 @@ class RunLifecycle:
             entry["fingerprint"] = fingerprint_of(node.operator)
         node_files = [node.node_files for node in nodes]
         check_layout(node_files, self.log_file, folder)
-        folder.lock.acquire()
+        _lock(folder)
         try:
             old = _old_run_state(folder, if_exists)
             if if_exists == "overwrite" or not old:
@@ -205,12 +205,13 @@ class RunLifecycle:
         refuse_lookup("resume() or replay()", in_functions=False)
         folder = find_run(self.results_dir, pipeline_id)
         refuse_earlier(folder.load(), "resume")  # when there is no such run, no folder is made for its lock
-        folder.lock.acquire()
+        _lock(folder)
         try:
             yield folder, finish(folder, folder.load())
         finally:
             folder.lock.release()
 
+    @each_looked_at_once()
     def _resume(
         self,
         folder: RunFolder,
@@ -223,28 +224,13 @@ class RunLifecycle:
         """Check everything, then change what is on the disk: a refusal changes nothing (M22)."""
         if run_state["status"] in {Status.RUNNING, Status.CANCELING}:  # killed: the usage since its last save is lost
             run_state["usage_is_partial"] = True
-        check_choice("verify", verify, Verify)
-        check_choice("on_change", on_change, OnChange)
-        if on_change != "refuse" and not self.blueprint.has_operators:
-            raise ConfigError(edits_unread(folder, on_change, is_replay=is_replay))
-        edit = compare(run_state, *self.blueprint.steps(run_state), is_replay=is_replay)
         before = deepcopy(run_state) if on_change == "rerun" else None
-        reset = edit.settle(on_change)
-        nodes = nodes_of(self.blueprint, run_state)
-        if edit.is_redrawn:
-            check_topology(nodes)
-        remaining = nodes if reset is None else self._as_they_lie(run_state, reset)
-        node_files = [node.node_files for node in nodes]
-        check_layout(node_files, self.log_file, folder)
-        if verify == "full":
-            for node in remaining:
-                node.output.verify()
-        check_nodes(remaining, run_state)
-        kept = None
-        if reset is not None:
-            check_reset(reset, nodes, folder)
-            kept = keep_version(before, reset, folder) if before is not None else None
-        run_state["files"] = side_files(node_files, self.log_file)
+        checked = check_resume(
+            self.blueprint, folder, run_state, self.log_file, verify=verify, on_change=on_change, is_replay=is_replay
+        )
+        edit, reset, nodes, remaining = checked.edit, checked.reset, checked.nodes, checked.remaining
+        kept = keep_version(before, reset, folder) if before is not None and reset is not None else None
+        run_state["files"] = side_files([node.node_files for node in nodes], self.log_file)
         edit.warn()
         ignored = self.blueprint.ignored(run_state)
         changed = edited_since(remaining, run_state) + added_since(remaining)
@@ -276,14 +262,11 @@ class RunLifecycle:
             stored.save()
         return stored
 
-    def _as_they_lie(self, run_state: dict[str, Any], reset: Reset) -> list[UnifiedNode]:
-        """Return the nodes that are kept, as they lie on the disk before `reset`."""
-        places = {node_id: old.uri for node_id, old, _ in reset.moves}
-        entries = [
-            {**entry, "output_uri": places.get(entry["node_id"], entry["output_uri"])} for entry in run_state["nodes"]
-        ]
-        nodes = nodes_of(self.blueprint, {**run_state, "nodes": entries})
-        return [node for node in nodes if node.node_id not in reset.again]
+
+def _lock(folder: RunFolder) -> None:
+    """Take the lock of a run. What was found before that, another process may have changed meanwhile."""
+    folder.lock.acquire()
+    look_again()
 
 
 def _old_run_state(folder: RunFolder, if_exists: IfExists) -> dict[str, Any] | None:

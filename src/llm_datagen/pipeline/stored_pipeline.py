@@ -8,6 +8,8 @@ from typing import Any, Self
 from llm_datagen.config import IfExists, OnChange, OnError, Target, Verify, checked
 from llm_datagen.errors import PipelineBusyError
 from llm_datagen.pipeline.blueprint import Blueprint
+from llm_datagen.pipeline.diff import diff_run
+from llm_datagen.pipeline.diff_report import RunDiff
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.node_entries import UNKNOWN_ID
 from llm_datagen.pipeline.run import Run
@@ -160,6 +162,28 @@ class StoredPipeline:
         """
         self._take(self._lifecycle().replay(pipeline_id, on_change=on_change))
         return self
+
+    def diff(self, pipeline_id: str, *, replay: bool = False) -> RunDiff:
+        """Compare a run with the code, before anything is spent: what `resume` would keep and do again.
+
+        It changes nothing, and calls no operator. The input is read, to count the rows that are not done.
+
+        Args:
+            pipeline_id: the run's id, in `results_dir`.
+            replay: whether the dead-lettered rows are to be done again; see `replay`.
+
+        Returns:
+            Each node with what becomes of it, why, its rows, and what its calls will use: by what the calls for the
+            rows that it has done have used.
+
+        Raises:
+            PipelineNotFoundError: when there is no such run.
+            PipelineBusyError: when it is running.
+            RunStateError: when its run state cannot be read, or a rerun of it was cut short.
+            ConfigError: when the code gives no operators; when it is an earlier version.
+            DatagenError: when `resume` with ``on_change="rerun"`` would refuse to go on.
+        """
+        return diff_run(self._code, self.results_dir, self.log_file, pipeline_id, is_replay=replay)
 
     # Watching.
 

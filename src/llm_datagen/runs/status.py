@@ -67,6 +67,8 @@ class NodeReport:
         held_back_times: how often one of them did.
         rate_limited_s: seconds in which a worker was free for rows that were there, and `rate` did not let them begin,
             in this run.
+        lead_limited_s: seconds in which a worker was free for rows that were there, and `max_lead` did not let them
+            begin, in this run.
         starved_s: seconds in which rows were asked for and the source had none yet, in this run.
         starved_times: how often that was so.
         usage: sums of what operators reported, a dict for each provider and model.
@@ -94,6 +96,7 @@ class NodeReport:
     held_back_s: float = 0.0
     held_back_times: int = 0
     rate_limited_s: float = 0.0
+    lead_limited_s: float = 0.0
     starved_s: float = 0.0
     starved_times: int = 0
     usage: list[dict[str, Any]] = field(default_factory=list)

@@ -178,7 +178,8 @@ def dead_letter_abandoned(sink: Sink, source: Source, node_id: str, root: RootNa
                 sink.append(b"", rows=0, spans=[place], dead=1, dead_letters=line)
         finally:
             cursor.close()
-    stream.storage.remove(stream.dispatched_path)
+    if stream.dispatched_path in stream.files:
+        stream.storage.remove(stream.dispatched_path)
     return sum(span.end - span.start for span in spans)
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llm_datagen.errors import RowFormatError
+from llm_datagen.errors import RowFormatError, StreamTakenOverError
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.line_numbers import LineCounter
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.storage.base import Place, ReadFile, Storage
+from llm_datagen.streams.storage.logs import PutsNew
 from llm_datagen.streams.storage.memory import MemoryStorage
 
 _SQLITE_ENDINGS = ("", "-wal", "-shm")
@@ -138,8 +139,18 @@ class StreamFiles:
         return None if data is None else Seal.parse(data)
 
     def write_seal(self, seal: Seal, *, sync: bool) -> None:
-        """Put the seal in place, atomically; the commit log is not needed after that."""
-        self.storage.replace(self.done_path, seal.dump(), sync=sync)
+        """Put the seal in place, atomically; the commit log is not needed after that.
+
+        Raises:
+            StreamTakenOverError: when another writer has sealed it, in a storage that keeps nobody out.
+        """
+        if not isinstance(self.storage, PutsNew):
+            self.storage.replace(self.done_path, seal.dump(), sync=sync)
+        elif not self.storage.put_new(self.done_path, seal.dump()):
+            raise StreamTakenOverError(
+                f"{self.uri}: another writer has taken the stream over and ended it, so it is not sealed here; look at "
+                "the run that did"
+            )
         self.remove_leftovers()
 
     def remove_leftovers(self) -> None:

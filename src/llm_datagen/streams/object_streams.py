@@ -96,13 +96,16 @@ class InObjectStore(FileStream):
         storage.remove_pieces(self.errors_path)
 
     def fingerprint(self, *, follow: bool) -> Any:
-        """Return size and version of the object; None when it is followed, or not there."""
+        """Return size and version of the object; None when it is followed, or not there. Only that one is read then."""
         if not self.read_as_is(follow=follow):
             return None
         storage = self.storage
         assert isinstance(storage, ObjectStorage)
         found = storage.find(self.path)
-        return None if found is None else {"size": found.size, **found.version}
+        if found is None:
+            return None
+        self.storage = storage.meaning(self.path, found)
+        return {"size": found.size, **found.version}
 
     def check_fingerprint(self, known: Any, done: Iterable[Span], *, follow: bool) -> None:
         """Check that the object is the one that rows were read of, if any were, and it is not followed.

@@ -279,8 +279,8 @@ class Sink:
         """
         if self._broken or self._file is None:
             raise StreamSealedError(f"{self.stream.uri} is closed, or failed before; it cannot be sealed")
-        found = self.stream.storage.size(self.stream.path)
-        if found != self.position.bytes:
+        found = None if isinstance(self._file, GrowingFile) else self.stream.storage.size(self.stream.path)
+        if not isinstance(self._file, GrowingFile) and found != self.position.bytes:  # that one looks when it ends
             what = "is gone" if found is None else f"has {found} bytes"
             raise StreamChangedError(
                 f"{self.stream.path} {what}, and {self.position.bytes} were written: somebody else has changed or "

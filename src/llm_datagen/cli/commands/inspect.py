@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli.dead_letters import show_errors
+from llm_datagen.cli.diff import show_diff
 from llm_datagen.cli.exit_codes import exit_codes
 from llm_datagen.cli.logs import show_events, show_summary
 from llm_datagen.cli.options import (
     DiagramOption,
     IdArgument,
     JsonOption,
+    OriginArgument,
     ResultsOption,
     TracebackOption,
 )
@@ -45,6 +47,24 @@ def describe(
     """
     with exit_codes(full_traceback=traceback):
         write(describe_pipeline(results_dir or default_results(), pipeline, form.value))
+
+
+@app.command()
+def diff(
+    pipeline_id: IdArgument,
+    pipeline: OriginArgument = None,
+    replay: Annotated[bool, typer.Option("--replay", help="As replay would do it: with the rows that failed.")] = False,
+    as_json: JsonOption = False,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Show what a resume would keep and do again with the pipeline as it is now, and what that costs.
+
+    Node by node: what was edited, how many rows are kept and to be done, and how many calls and how much money that
+    takes, by what the rows of the run took so far. Changes nothing, and calls no operator. The input is read.
+    """
+    with exit_codes(full_traceback=traceback):
+        show_diff(pipeline_id, pipeline, results_dir, is_replay=replay, as_json=as_json)
 
 
 @app.command()

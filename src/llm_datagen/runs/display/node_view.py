@@ -33,6 +33,7 @@ class NodeView:
         tokens: tokens used, over all runs.
         cost: US dollars, over all runs; None when no price is known.
         seconds: how long it ran, in this run.
+        lead_limited_s: seconds in which `max_lead` held rows back, in this run.
         stalled: how long nothing has moved, and what it waits for; empty unless it is stalled.
         warning: the last warning of its operator, until rows are done again.
     """
@@ -55,6 +56,7 @@ class NodeView:
     tokens: int = 0
     cost: float | None = None
     seconds: float = 0.0
+    lead_limited_s: float = 0.0
     stalled: str = ""
     warning: str = ""
 
@@ -96,6 +98,7 @@ def view_of(node: Mapping[str, Any]) -> NodeView:
         tokens=sum(map(tokens_in, node.get("usage") or [])),
         cost=cost_of(node.get("usage") or []),
         seconds=node.get("seconds", 0.0),
+        lead_limited_s=node.get("lead_limited_s", 0.0),
         stalled=(is_running and node.get("stalled")) or "",
     )
 

@@ -134,6 +134,8 @@ def node_line(node: NodeView) -> str:
         parts.append(f"{number(node.tokens)} tokens")
     if node.cost is not None:
         parts.append(dollars(node.cost))
+    if node.lead_limited_s >= 1:
+        parts.append(f"held back {duration(node.lead_limited_s)} (max_lead)")
     stalled = escape_line(f"; stalled: {node.stalled}") if node.stalled else ""
     return f"{label(node)}: {', '.join(parts)}{stalled}"
 

@@ -34,6 +34,7 @@ class NodeSummary:
         held_back_s: seconds that they waited for the writer, together.
         held_back_times: how often one of them did.
         rate_limited_s: seconds in which a worker was free for rows, and the rate did not let them begin.
+        lead_limited_s: seconds in which a worker was free for rows, and `max_lead` did not let them begin.
         starved_s: seconds in which rows were asked for and its source had none yet.
         starved_times: how often that was so.
         rate: rows per second that it might begin, at most, at last; None without a limit.
@@ -48,6 +49,7 @@ class NodeSummary:
     held_back_s: float = 0.0
     held_back_times: int = 0
     rate_limited_s: float = 0.0
+    lead_limited_s: float = 0.0
     starved_s: float = 0.0
     starved_times: int = 0
     rate: float | None = None
@@ -80,9 +82,14 @@ class NodeSummary:
         return min(1.0, self.rate_limited_s / self.seconds) if self.is_exact and self.seconds > 0 else None
 
     @property
+    def lead_limited(self) -> float | None:
+        """The share of its time in which it waited for those that read from it, from 0 to 1; None when not known."""
+        return min(1.0, self.lead_limited_s / self.seconds) if self.is_exact and self.seconds > 0 else None
+
+    @property
     def own_s(self) -> float:
-        """Seconds in which it had rows to work on."""
-        return self.seconds * (1 - (self.starved or 0.0))
+        """Seconds in which it had rows to work on, and did not wait for those that read from it."""
+        return self.seconds * max(0.0, 1 - (self.starved or 0.0) - (self.lead_limited or 0.0))
 
     def _of_workers(self, seconds: float) -> float | None:
         total = self.workers * self.seconds
@@ -123,6 +130,7 @@ class RunSummary:
                 "busy": node.busy,
                 "held_back": node.held_back,
                 "rate_limited": node.rate_limited,
+                "lead_limited": node.lead_limited,
                 "starved": node.starved,
             }
             for node in self.nodes
@@ -192,6 +200,8 @@ def _others(node: NodeSummary) -> str:
         said.append(f"was held back {percent(node.held_back)}")
     if (node.starved or 0.0) >= _NOTABLE:
         said.append(f"waited for rows {percent(node.starved)}")
+    if (node.lead_limited or 0.0) >= _NOTABLE:
+        said.append(f"waited for its readers (max_lead) {percent(node.lead_limited)}")
     return f"{node.node_id} {' and '.join(said)}" if said else ""
 
 

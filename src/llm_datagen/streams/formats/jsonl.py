@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +21,7 @@ MAX_RECORD_BYTES = 64 << 20
 
 _ALL = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 _PLAIN = orjson.OPT_PASSTHROUGH_DATACLASS
-_NULL = b"null"
+_has_null = re.compile(rb"null").search  # `in` takes half as long again
 _HARMLESS = frozenset((bool, type(None)))
 
 
@@ -107,7 +108,7 @@ def _checked(encode_other: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 
     Each row comes here, and each step costs a hundredth of a cheap node.
     """
-    dumps_plain, fields, plain, harmless, null = orjson.dumps, fields_of, _PLAIN, _HARMLESS, _NULL
+    dumps_plain, fields, plain, harmless, has_null = orjson.dumps, fields_of, _PLAIN, _HARMLESS, _has_null
 
     def encode(row: dict[str, Any]) -> bytes:
         record = dumps_plain(row, fields, plain)
@@ -119,7 +120,7 @@ def _checked(encode_other: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
                 if value - value:  # NaN, and infinities
                     return encode_other(row)
             elif kind not in harmless:
-                return encode_other(row) if null in record else record
+                return encode_other(row) if has_null(record) else record
         return record
 
     return encode
@@ -146,7 +147,7 @@ class JsonlEncoder:
             record = dumps(row, default=fields_of, option=_ALL)
         except TypeError as error:
             raise refusal(row, error, writes_null=self._writes_null) from None
-        if not self._writes_null and _NULL in record and has_non_finite(row):
+        if not self._writes_null and _has_null(record) and has_non_finite(row):
             raise refusal(row, ValueError("it holds NaN or an infinity"), writes_null=False)
         return record
 
@@ -168,6 +169,11 @@ class JsonlCodec:
         careful = JsonDecoder(self._data)
         decode = careful if self._data.strict or self._data.nan == "null" else orjson.loads
         self._careful, self._decode = in_encoding(careful, self._data), in_encoding(decode, self._data)
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether its text is in UTF-8."""
+        return self._data.encoding == "utf-8"
 
     def with_data(self, data: DataConfig) -> JsonlCodec:
         """Return the format with other settings."""

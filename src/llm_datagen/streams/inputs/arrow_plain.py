@@ -149,8 +149,8 @@ def _mask(column: Any) -> Any:
 
 def _refused(kind: Any, name: str, path: str) -> StreamError:
     return StreamError(
-        f"{path}, column {name!r}: the type {kind} has no place in a row; leave the column out with "
-        "?columns=…, or cast it first"
+        f"{path}, column {name!r}: the type {kind} has no place in a row; leave the column out (of a file, with "
+        "?columns=…), or cast it first"
     )
 
 

@@ -18,6 +18,7 @@ from llm_datagen.streams.block import Block
 from llm_datagen.streams.outputs.arrow import WrongGuessError, pyarrow, schema_given
 from llm_datagen.streams.outputs.columns import GUESS, TABLES, columns_of, guessed
 from llm_datagen.streams.outputs.folder_files import write_folder_files
+from llm_datagen.streams.outputs.lines import Lines
 from llm_datagen.streams.outputs.options import CSV_OPTIONS, DEFAULT_SHARD_BYTES, ExportOptions
 from llm_datagen.streams.outputs.paths import joined, name_of
 from llm_datagen.streams.outputs.places import place_of
@@ -166,42 +167,45 @@ class _Export:
 
     def _make(self, last: dict[str, Any] | None, number: int) -> Iterator[dict[str, Any]]:
         start, offset = (last["end"], last["end_offset"]) if last else (0, 0)
-        with contextlib.closing(self._source.read(start, offset)) as blocks:
-            ahead = next(blocks, None)
-            while True:
-                self._source.check_stopped()
-                window = Window(self._source, self._target, self._options, self._work, self._plan, number)
-                begin, taken = offset, 0
-                try:
-                    while ahead is not None and (room := self._room(ahead, taken, begin)):
-                        here, rest = ahead.split_at(room)
-                        window.add(here)
-                        taken += len(here.records)
-                        start, offset = here.end, here.offset_end
-                        ahead = rest if rest.records else next(blocks, None)
-                    found = window.finish()
-                except BaseException:
-                    window.abandon()
-                    raise
-                done = {**found, "end": start, "end_offset": offset, "is_last": ahead is None}
-                self._work.note_window(number, done)
-                yield done
-                if ahead is None:
-                    return
-                number += 1
+        while True:
+            self._source.check_stopped()
+            window = Window(self._source, self._target, self._options, self._work, self._plan, number)
+            begin, first = offset, start
+            is_last = True
+            try:
+                with contextlib.closing(window.read(start, offset)) as pieces:
+                    for rows in pieces:
+                        here = self._of_window(rows, start - first, begin)
+                        if here.end > start:
+                            window.add(here)
+                            start, offset = here.end, here.offset_end
+                        if here.end < rows.end:
+                            is_last = False
+                            break
+                found = window.finish()
+            except BaseException:
+                window.abandon()
+                raise
+            done = {**found, "end": start, "end_offset": offset, "is_last": is_last}
+            self._work.note_window(number, done)
+            yield done
+            if is_last:
+                return
+            number += 1
 
-    def _room(self, block: Block, taken: int, begin: int) -> int:
-        """Return how many rows of a block go into a window that has `taken` rows, from byte `begin` on."""
-        room = len(block.records)
+    def _of_window(self, rows: Block | Lines, taken: int, begin: int) -> Block | Lines:
+        """Return what of some rows goes into a window that has `taken` rows, from byte `begin` on."""
+        most_rows, most_bytes = self._most_rows, self._most_bytes
         if not self._target.is_sharded:
-            return room
-        if self._most_rows is not None:
-            room = min(room, self._most_rows - taken)
-        if self._most_bytes is not None:  # the row with which it has so many bytes is its last one
-            if taken and block.offset - begin >= self._most_bytes:
-                return 0
-            room = min(room, bisect_left(block.all_ends(), begin + self._most_bytes) + 1)
-        return room
+            return rows
+        if isinstance(rows, Lines):
+            rows = rows if most_rows is None else rows.first(most_rows - taken)
+            return rows if most_bytes is None else rows.until(begin + most_bytes)
+        room = len(rows.records) if most_rows is None else min(len(rows.records), most_rows - taken)
+        if most_bytes is not None:  # the row with which it has so many bytes is its last one
+            is_full = taken and rows.offset - begin >= most_bytes
+            room = 0 if is_full else min(room, bisect_left(rows.all_ends(), begin + most_bytes) + 1)
+        return rows.split_at(room)[0]
 
     def _gather_errors(self, windows: int) -> None:
         from llm_datagen.streams.outputs.part_file import PartFile

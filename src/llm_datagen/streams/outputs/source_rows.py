@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Generator, Iterator
 from itertools import accumulate
 from typing import Any
@@ -11,6 +12,7 @@ from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import Segment
 from llm_datagen.streams.formats.unreadable import explained
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, Id
+from llm_datagen.streams.outputs.lines import Lines, read_lines
 from llm_datagen.streams.rows import item_of
 from llm_datagen.streams.stream import Stream
 
@@ -73,6 +75,17 @@ class SourceRows:
                 yield block
         finally:
             cursor.close()
+
+    def read_lines(self, start: int, offset: int) -> Generator[Lines, None, None]:
+        """Yield the rows from one on as `read` does, uncut; see `are_lines`.
+
+        Raises:
+            StopRun: when it was stopped.
+        """
+        with contextlib.closing(read_lines(self.stream, start, offset)) as pieces:
+            for lines in pieces:
+                self.check_stopped()
+                yield lines
 
     def items(self, block: Block) -> list[tuple[Id, dict[str, Any]]]:
         """Return the ids and the columns of rows, without their ids. A value that is no object is the column `data`.

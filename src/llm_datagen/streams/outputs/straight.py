@@ -7,15 +7,17 @@ when every row of a batch is of these types. In all other cases the rows are loo
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD
 from llm_datagen.streams.outputs.arrow import arrow_schema, pyarrow
 from llm_datagen.streams.outputs.column_types import ColumnType
+from llm_datagen.streams.outputs.lines import Lines
 
 _TYPES = ("null", "bool", "int64", "float64", "string")
 _MOST_BYTES = 1 << 30
+_TEXT_ID = b'"%s":"' % ID_FIELD.encode()
 _EXACT = float(1 << 53)
 """Whole numbers below are the same as floats."""
 
@@ -41,12 +43,12 @@ class StraightBatches:
         is_clear = ID_FIELD not in of_rows and not isinstance(of_rows.get(DATA_FIELD), dict)  # it may be the whole row
         return is_clear and all(map(_is_of_json, of_rows.values()))
 
-    def of(self, records: Sequence[bytes]) -> Any:
+    def of(self, lines: Lines) -> Any:
         """Return rows as a batch; None when they must be looked at one by one."""
-        data = b"\n".join(records) + b"\n"
+        data = lines.data
         if len(data) > _MOST_BYTES:
             return None
-        has_text_ids = b'"%s":"' % ID_FIELD.encode() in records[0]  # a guess: if it is wrong, reading fails
+        has_text_ids = data.find(_TEXT_ID, 0, data.find(b"\n")) >= 0  # a guess: if it is wrong, reading fails
         id_field = self._pa.field(ID_FIELD, self._pa.string() if has_text_ids else self._pa.int64())
         try:
             table = self._json.read_json(
@@ -61,7 +63,7 @@ class StraightBatches:
         except (self._pa.ArrowException, ValueError, OSError):
             return None
         names = batch.column(ID_FIELD)
-        if batch.num_rows != len(records) or names.null_count or any(map(_is_long, batch.columns)):
+        if batch.num_rows != lines.count or names.null_count or any(map(_is_long, batch.columns)):
             return None
         columns = {**dict(zip(batch.schema.names, batch.columns, strict=True)), self._ids: names.cast("string")}
         made = [columns[name] for name in self._schema.names]

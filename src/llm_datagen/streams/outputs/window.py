@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 from llm_datagen.errors import StreamError
 from llm_datagen.streams.block import Block
 from llm_datagen.streams.formats.json_text import dumps
-from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.ids import ID_FIELD
 from llm_datagen.streams.outputs.arrow import WrongGuessError
 from llm_datagen.streams.outputs.column_types import MisfitError
 from llm_datagen.streams.outputs.columns import GUESS, TABLES
 from llm_datagen.streams.outputs.csv_writer import CsvWriter
+from llm_datagen.streams.outputs.lines import Lines, are_lines
 from llm_datagen.streams.outputs.options import ExportOptions
 from llm_datagen.streams.outputs.part_file import PartFile
 from llm_datagen.streams.outputs.paths import relative_to
@@ -64,9 +65,16 @@ class Window:
         if not self._columns:
             self._part(target.part_path(number, {}))
 
-    def add(self, block: Block) -> None:
+    def read(self, start: int, offset: int) -> Generator[Block | Lines, None, None]:
+        """Yield the rows of the source from one on, in the form in which the window takes them."""
+        return self._source.read(start, offset) if self._straight is None else self._source.read_lines(start, offset)
+
+    def add(self, rows: Block | Lines) -> None:
         """Take the next rows."""
-        for batch in self._batcher.add(block):
+        if isinstance(rows, Lines):
+            self._write_lines(rows)
+            return
+        for batch in self._batcher.add(rows):
             self._write(batch)
 
     def finish(self) -> dict[str, Any]:
@@ -103,12 +111,6 @@ class Window:
             part.write(b"\n".join(batch.records) + b"\n")
             part.rows += len(batch.records)
             return
-        if self._straight is not None and (made := self._straight.of(batch.records)) is not None:
-            ((part, table),) = self._parts.values()
-            assert isinstance(table, ParquetPart | ArrowPart)
-            table.add(made)
-            part.rows += made.num_rows
-            return
         only = None if self._columns else next(iter(self._parts))
         groups: dict[str, tuple[list[tuple[int, Any]], list[dict[str, Any]]]] = {}
         for number, (row_id, item) in enumerate(self._source.items(batch), batch.start):
@@ -131,6 +133,17 @@ class Window:
                 self._fail(number, row_id, misfit)
 
             part.rows += writer.write(rows, failed)
+
+    def _write_lines(self, lines: Lines) -> None:
+        assert self._straight is not None
+        made = self._straight.of(lines)
+        if made is None:
+            self._write(lines.block(self._source.stream))
+            return
+        ((part, table),) = self._parts.values()
+        assert isinstance(table, ParquetPart | ArrowPart)
+        table.add(made)
+        part.rows += made.num_rows
 
     def _shaped(self, row_id: Any, item: dict[str, Any]) -> dict[str, Any]:
         column = self._ids
@@ -191,17 +204,11 @@ def _shown(value: Any) -> Any:
 
 def _is_copied(source: SourceRows, target: Target, options: ExportOptions) -> bool:
     """Return whether rows go out as they lie in the stream."""
-    return _is_ours(source) and target.kind == "jsonl" and not target.columns and options.ids == ID_FIELD
+    return are_lines(source.stream) and target.kind == "jsonl" and not target.columns and options.ids == ID_FIELD
 
 
 def _straight(source: SourceRows, target: Target, options: ExportOptions, columns: Any) -> StraightBatches | None:
     """Return what makes batches of the lines of a stream; None when each row is looked at."""
-    if target.kind not in TABLES or target.columns or not _is_ours(source):
+    if target.kind not in TABLES or target.columns or not are_lines(source.stream):
         return None
     return StraightBatches(columns, options.ids) if StraightBatches.fits(columns, options.ids) else None
-
-
-def _is_ours(source: SourceRows) -> bool:
-    """Return whether the stream is of lines of JSON that this package wrote."""
-    seal = source.stream.read_seal()
-    return seal is not None and seal.rows is not None and isinstance(source.stream.codec, JsonlCodec)

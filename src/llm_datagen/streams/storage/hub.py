@@ -8,12 +8,12 @@ ours.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from llm_datagen.errors import ConfigError, HubError, StreamChangedError, StreamError
+from llm_datagen.streams.storage import waiting
 from llm_datagen.streams.storage.base import AppendFile, ReadFile
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
@@ -139,9 +139,29 @@ def download(repository: str, name: str, commit: str) -> str:
     api = hub_api()
 
     def get() -> str:
-        return str(api.hf_hub_download(repository, name, repo_type="dataset", revision=commit))
+        return str(
+            api.hf_hub_download(
+                repository, name, repo_type="dataset", revision=commit, tqdm_class=_interruptible_progress()
+            )
+        )
 
     return _asked(repository, get, commit, name)
+
+
+def _interruptible_progress() -> type[Any]:
+    """Return the library's progress bar, which ends a download that nobody waits for any more."""
+    from huggingface_hub.utils.tqdm import tqdm
+
+    class Progress(tqdm):
+        """Is told of each piece of a file."""
+
+        def update(self, n: float | None = 1) -> bool | None:
+            """Count a piece. Raises Interrupted when nobody waits for the file."""
+            waiting.check()
+            shown: bool | None = super().update(n)
+            return shown
+
+    return Progress
 
 
 def _asked(repository: str, call: Callable[[], T], revision: str | None, name: str = "") -> T:
@@ -151,7 +171,7 @@ def _asked(repository: str, call: Callable[[], T], revision: str | None, name: s
     what = f"hf://datasets/{repository}{'/' * bool(name)}{name}"
     for wait in (*RETRY_SECONDS, None):
         try:
-            return call()
+            return waiting.aside(call)
         except (RevisionNotFoundError, RemoteEntryNotFoundError):
             if name:
                 raise StreamChangedError(
@@ -164,7 +184,7 @@ def _asked(repository: str, call: Callable[[], T], revision: str | None, name: s
         except Exception as error:  # noqa: BLE001 - every kind that the library and its client raise
             if wait is None or not _may_pass(error):
                 raise HubError(f"{what}: {said_by(error)}") from None
-        time.sleep(wait)
+        waiting.sleep(wait)
     raise AssertionError
 
 

@@ -42,6 +42,14 @@ class HasLogs(Protocol):
         """Open a log, which may be there already. What others have put before, it has noticed."""
 
 
+@runtime_checkable
+class PutsNew(Protocol):
+    """A storage that keeps nobody out, and that can put a file only if there is none."""
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        """Put a file; return False when another one is there. `data` differs from what anybody else puts there."""
+
+
 class FileLog:
     """A log in a file that is appended to: of a storage that gives the data to one writer at a time.
 

@@ -51,6 +51,21 @@ def client_of(scheme: str, bucket: str, seconds: float = REQUEST_SECONDS) -> Obj
         return _clients[key]
 
 
+def renewed_client(old: ObjectStore, scheme: str, bucket: str, seconds: float = REQUEST_SECONDS) -> ObjectStore:
+    """Return a client in place of one whose credentials have expired: it has read them anew. Any thread may call it.
+
+    Args:
+        old: that client; when another thread has replaced it already, the new one is returned.
+        scheme: the protocol.
+        bucket: the bucket.
+        seconds: how long a request may take, as of `client_of`.
+    """
+    with _lock:
+        for key in [key for key, client in _clients.items() if client is old]:
+            del _clients[key]
+    return client_of(scheme, bucket, seconds)
+
+
 def _new_client(scheme: str, bucket: str, seconds: float) -> ObjectStore:
     try:
         from obstore import store

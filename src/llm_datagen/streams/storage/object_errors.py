@@ -6,6 +6,7 @@ is passed on but the status and the code of the error, and a key that cannot be 
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import NamedTuple
 
@@ -22,11 +23,13 @@ _CREDENTIALS = {
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 }
+_EXPIRED = {"AuthenticationFailed", "ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"}
 _NO_BUCKET = {"NoSuchBucket", "ContainerNotFound"}
 _PASSING_CODES = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "OperationAborted"}
 _PASSING_STATUS = {"408", "409", "425", "429"}
 _ODD_KEY = re.compile(r"Path \"(.*?)\"(?:: Encountered illegal| contained empty path segment)", re.DOTALL)
 _NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "metadata server", "credential")
+_OF_THIS_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EACCES, errno.EIO}
 _RENEW = "renew the credentials in the environment, or ask for the right, then resume"
 
 
@@ -37,11 +40,13 @@ class StoreProblem(NamedTuple):
         passes: whether it may go away by itself, so that the request is worth another try.
         what: in words, with what to do.
         key: the object that is to blame, where the error names another one than was asked for.
+        is_expired: whether it may help to read the credentials again.
     """
 
     passes: bool
     what: str
     key: str = ""
+    is_expired: bool = False
 
 
 def is_no_bucket(error: BaseException) -> bool:
@@ -67,17 +72,25 @@ def problem_of(error: BaseException) -> StoreProblem:
     if code in _NO_BUCKET:
         return StoreProblem(False, f"there is no such bucket ({named}); check the address, or make the bucket")
     if code in _CREDENTIALS or status in {"401", "403"} or kind in {"PermissionDeniedError", "UnauthenticatedError"}:
-        return StoreProblem(False, f"the store refuses the credentials ({named or kind}); {_RENEW}")
+        return StoreProblem(
+            False,
+            f"the store refuses the credentials ({named or kind}); {_RENEW}",
+            is_expired=code in _EXPIRED or status == "401",
+        )
     if status == "501" or kind in {"NotSupportedError", "NotImplementedError"}:
         return StoreProblem(False, f"the store cannot do what is asked of it ({named or kind})")
     if code in _PASSING_CODES or status in _PASSING_STATUS or status.startswith("5"):
         return StoreProblem(True, f"the store answers with an error ({named}), also when asked again; resume later")
     if status == "400":  # the answer to a HEAD has no body that says more
         return StoreProblem(
-            False, f"the store refuses the request ({named}), as it does when credentials have expired; {_RENEW}"
+            False,
+            f"the store refuses the request ({named}), as it does when credentials have expired; {_RENEW}",
+            is_expired=not code,
         )
     if status:
         return StoreProblem(False, f"the store refuses the request ({named})")
+    if isinstance(error, OSError) and error.errno in _OF_THIS_MACHINE:
+        return StoreProblem(False, f"{error.strerror}, on this machine; mend that, then resume")
     if any(sign in text for sign in _NO_CREDENTIALS):
         return StoreProblem(
             False, "no credentials were found; set those of the store in the environment, such as AWS_ACCESS_KEY_ID"

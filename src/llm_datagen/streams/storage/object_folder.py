@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llm_datagen.streams.storage.bucket import Bucket, Patience, Version
-from llm_datagen.streams.storage.object_clients import client_of
+from llm_datagen.streams.storage.bucket import Bucket, Version
+from llm_datagen.streams.storage.object_clients import client_of, renewed_client
+from llm_datagen.streams.storage.object_requests import Patience
 from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 
@@ -29,8 +30,8 @@ class ObjectFolder:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._where = ObjectUri.parse(uri)
-        client = client_of(self._where.scheme, self._where.bucket, _SECONDS)
-        self._bucket = Bucket(client, self._where.place, _ONCE)
+        of = self._where.scheme, self._where.bucket, _SECONDS
+        self._bucket = Bucket(client_of(*of), self._where.place, _ONCE, lambda old: renewed_client(old, *of))
 
     def read(self, name: str) -> tuple[bytes, Version] | None:
         """Return what an object holds, and its version; None when there is none.

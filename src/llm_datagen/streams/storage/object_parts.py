@@ -29,7 +29,10 @@ WHOLE = ""
 """The writer of what is in the object at the key."""
 
 
-PUT_WHOLE = (".done", ".commits")
+COMMITS = ".commits"
+"""What the keys of commit logs end with."""
+
+PUT_WHOLE = (".done", COMMITS)
 """What the keys of files end with that are never appended to."""
 
 

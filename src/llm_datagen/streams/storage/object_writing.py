@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 
 from llm_datagen.errors import StreamChangedError, StreamCorruptError, StreamTakenOverError
-from llm_datagen.streams.storage.bucket import Bucket, Range, Version
+from llm_datagen.streams.storage.bucket import Bucket, Found, Range, Version, is_same
 from llm_datagen.streams.storage.object_parts import (
     WHOLE,
     Chain,
@@ -48,7 +48,7 @@ class ObjectAppendFile:
         self._bucket = bucket
         self._key = key
         self._head = self._opened()
-        self._end = self._size()
+        self._end = self._size() if self._head.turns else 0
         self._writer = ""
         self._confirm: Callable[[], None] | None = None
 
@@ -151,18 +151,35 @@ class ObjectAppendFile:
                 f"{self._bucket.name}/{folder_of(self._key)} has pieces of {chain.end} bytes, and {self._end} were "
                 "written: somebody else has removed some; start afresh with if_exists='overwrite'"
             )
-        if self._end > _COPY_BYTES:
-            self._bucket.put_pieces(self._key, self._checked(chain, crc))
+        before = self._bucket.find(self._key)  # before it is confirmed that this writer may go on: see `_checked`
+        if self._end <= _COPY_BYTES:
+            data = b"".join(self._checked(chain, crc))
+            if self._bucket.put_if(self._key, data, before.version if before else None) is None:
+                raise self._changed_meanwhile()
         else:
-            self._bucket.put(self._key, b"".join(self._checked(chain, crc)))
-        found = self._bucket.find(self._key)
-        if found is None or found.size != self._end:
-            raise StreamChangedError(
-                f"{self._bucket.name}/{self._key} has {found and found.size} bytes, and {self._end} were put there: "
-                "somebody else has changed it meanwhile; resume, and it is put there again"
-            )
+            self._put_large(chain, crc, before)
         self._put_head(lambda _: (Turn(WHOLE, 0),))
         self._writer = ""
+
+    def _put_large(self, chain: Chain, crc: int | None, before: Found | None) -> None:
+        """Put an object in several requests. They have no condition, so it is looked at before the last, and after."""
+
+        def pieces() -> Iterator[bytes]:
+            yield from self._checked(chain, crc)
+            now = self._bucket.find(self._key)
+            if (now and now.version) != (before and before.version):
+                raise self._changed_meanwhile()
+
+        self._bucket.put_pieces(self._key, pieces())
+        found = self._bucket.find(self._key)
+        if found is None or found.size != self._end:
+            raise self._changed_meanwhile()
+
+    def _changed_meanwhile(self) -> StreamChangedError:
+        return StreamChangedError(
+            f"{self._bucket.name}/{self._key} was put by somebody else while it was put together here; what was "
+            "committed is kept: resume, and it is put there again"
+        )
 
     def _checked(self, chain: Chain, crc: int | None) -> Iterator[bytes]:
         """Yield the bytes of a chain; at their end, raise when they are not what they must be, or not ours to put."""
@@ -235,14 +252,8 @@ class ObjectLog:
             StreamTakenOverError: when one has.
         """
         found = self._bucket.find(self._key)
-        if self._version is None or found is None or not _is_same(found.version, self._version):
+        if self._version is None or found is None or not is_same(found.version, self._version):
             raise taken_over(self._bucket, self._key)
 
     def close(self) -> None:
         """Do nothing."""
-
-
-def _is_same(one: Version, other: Version) -> bool:
-    if "e_tag" in one and "e_tag" in other:
-        return one["e_tag"] == other["e_tag"]
-    return one == other

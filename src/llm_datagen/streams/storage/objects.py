@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from copy import copy
+from typing import Self
 
-from llm_datagen.errors import StreamError
-from llm_datagen.streams.storage.bucket import Bucket, Found
-from llm_datagen.streams.storage.object_clients import client_of
-from llm_datagen.streams.storage.object_parts import PUT_WHOLE, Chain, Head, folder_of, head_of
+from llm_datagen.errors import StreamChangedError, StreamError
+from llm_datagen.streams.storage.bucket import Bucket, Found, is_same
+from llm_datagen.streams.storage.looked_at import LookedAt, look_again
+from llm_datagen.streams.storage.object_clients import client_of, renewed_client
+from llm_datagen.streams.storage.object_parts import COMMITS, PUT_WHOLE, Chain, Head, folder_of, head_of
 from llm_datagen.streams.storage.object_reading import ObjectReadFile
 from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.object_writing import ObjectAppendFile, ObjectLog, new_writer
@@ -22,7 +25,8 @@ _CHAINS = 32
 
 def connect(uri: ObjectUri) -> Bucket:
     """Return the bucket of a URI, as the environment says how to reach it."""
-    return Bucket(client_of(uri.scheme, uri.bucket), uri.place)
+    client = client_of(uri.scheme, uri.bucket)
+    return Bucket(client, uri.place, renewed=lambda old: renewed_client(old, uri.scheme, uri.bucket))
 
 
 class ObjectStorage:
@@ -37,6 +41,13 @@ class ObjectStorage:
         self._lock = threading.Lock()
         self._able: set[str] = set()
         self._chains: dict[str, Chain] = {}
+        self._meant: dict[str, Found] = {}
+
+    def meaning(self, path: str, found: Found) -> Self:
+        """Return the storage, in which only the object that was found at a path is read there."""
+        changed = copy(self)
+        changed._meant = {**self._meant, path: found}
+        return changed
 
     def bucket_and_key(self, path: str) -> tuple[Bucket, str]:
         """Return the bucket of a path, and the key in it.
@@ -45,7 +56,7 @@ class ObjectStorage:
             ConfigError: when it is no address of an object, or the store cannot be used.
         """
         uri = ObjectUri.parse(path)
-        return self._connect(uri), uri.key
+        return LookedAt(self._connect(uri)), uri.key
 
     def size(self, path: str) -> int | None:
         """Return the file's size in bytes, or None when there is no such file."""
@@ -80,8 +91,16 @@ class ObjectStorage:
 
         Raises:
             FileNotFoundError: when there is none.
+            StreamChangedError: when it is another object than the one that is meant.
         """
-        return ObjectReadFile(*self.bucket_and_key(path))
+        file = ObjectReadFile(*self.bucket_and_key(path))
+        meant = self._meant.get(path)
+        if meant is not None and (file.version is None or not is_same(file.version, meant.version)):
+            raise StreamChangedError(
+                f"{path} was replaced since the run began to read; restore the object, or start afresh with "
+                "if_exists='overwrite'"
+            )
+        return file
 
     def open_append(self, path: str) -> ObjectAppendFile:
         """Open a file for appending, making it when it is not there.
@@ -90,7 +109,9 @@ class ObjectStorage:
             StreamError: when the store has no conditional puts.
         """
         self.check_conditional_puts(path)
-        return ObjectAppendFile(*self.bucket_and_key(path))
+        bucket, key = self.bucket_and_key(path)
+        look_again(bucket.name, key)
+        return ObjectAppendFile(bucket, key)
 
     def open_log(self, path: str) -> ObjectLog:
         """Open a log, which may be there already.
@@ -99,7 +120,9 @@ class ObjectStorage:
             StreamError: when the store has no conditional puts.
         """
         self.check_conditional_puts(path)
-        return ObjectLog(*self.bucket_and_key(path))
+        bucket, key = self.bucket_and_key(path)
+        look_again(bucket.name, key.removesuffix(COMMITS))
+        return ObjectLog(bucket, key)
 
     def read_all(self, path: str) -> bytes | None:
         """Return the whole (small) file, or None when there is no such file."""
@@ -116,6 +139,11 @@ class ObjectStorage:
         bucket, key = self.bucket_and_key(path)
         bucket.put(key, data)
 
+    def put_new(self, path: str, data: bytes) -> bool:
+        """Put a file; return False when another one is there."""
+        bucket, key = self.bucket_and_key(path)
+        return bucket.put_if(key, data, None) is not None
+
     def remove(self, path: str) -> None:
         """Remove the file if it is there, with its pieces."""
         bucket, key = self.bucket_and_key(path)
@@ -128,11 +156,11 @@ class ObjectStorage:
     def remove_pieces(self, path: str) -> None:
         """Remove the pieces of a file that was put together; of others, do nothing."""
         bucket, key = self.bucket_and_key(path)
-        head = Head.read(bucket, key)
+        keys = [found for found, _ in bucket.list(folder_of(key))]
+        head = Head.read(bucket, key) if head_of(key) in keys else None
         if head is not None and not head.is_whole:
             return
-        keys = [found for found, _ in bucket.list(folder_of(key)) if found != head_of(key)]
-        bucket.delete(keys)
+        bucket.delete([found for found in keys if found != head_of(key)])
         if head is not None:
             bucket.delete([head_of(key)])  # last: as long as it is there, somebody will look for the others
 
@@ -143,17 +171,16 @@ class ObjectStorage:
             StreamError: when it does not, so that two writers could both write.
         """
         uri = ObjectUri.parse(path)
+        if uri.place in self._able:
+            return
+        probe = f"{folder_of(uri.key)}/probe-{new_writer()}"  # no other thread has it, so none has to wait
+        if not _refuses(self._connect(uri), probe):
+            raise StreamError(
+                f"{uri.place}: the store puts objects also when the condition of the put does not hold (If-None-"
+                "Match, If-Match), so two writers could both write; use it for inputs, or write to this machine "
+                "and copy what is done"
+            )
         with self._lock:
-            if uri.place in self._able:
-                return
-            bucket = self._connect(uri)
-            probe = f"{folder_of(uri.key)}/probe-{new_writer()}"
-            if not _refuses(bucket, probe):
-                raise StreamError(
-                    f"{uri.place}: the store puts objects also when the condition of the put does not hold (If-None-"
-                    "Match, If-Match), so two writers could both write; use it for inputs, or write to this machine "
-                    "and copy what is done"
-                )
             self._able.add(uri.place)
 
 

@@ -1,0 +1,105 @@
+"""What a resume would do with the pipeline as it is now, as a table or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.table import Table
+from rich.text import Text
+
+from llm_datagen.cli.output import is_terminal, write_json
+from llm_datagen.cli.resume import StoppedRun
+from llm_datagen.errors import ConfigError
+from llm_datagen.pipeline.diff_report import NodeDiff, RunDiff, Use
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.display.console import SafeConsole
+from llm_datagen.runs.display.tables import LABEL_WIDTH, id_width, number, rows_in_words
+from llm_datagen.runs.typed_commands import command_line
+from llm_datagen.runs.usage import dollars
+
+_STYLES = {"kept": "green", "redone": "yellow", "new": "yellow", "removed": "red"}
+
+
+def show_diff(pipeline_id: str, name: str | None, results_dir: str | None, *, is_replay: bool, as_json: bool) -> None:
+    """Show what a resume of a run would keep and do again, and what that costs. Nothing is changed.
+
+    Args:
+        pipeline_id: the run's id.
+        name: where its operators come from; None for the same as before.
+        results_dir: the folder of the runs; None for the pipeline's, or the environment's.
+        is_replay: whether the dead-lettered rows are to be done again.
+        as_json: whether to print JSON.
+
+    Raises:
+        ConfigError: when it is not known where its operators come from.
+        DatagenError: when the run could not be resumed.
+    """
+    run = StoppedRun(pipeline_id, name, results_dir, "diff")
+    target = run.target()
+    if not target.name:
+        typed = command_line("diff", run.folder.pipeline_id, run.folder.results_dir, arguments=["module:pipeline"])
+        raise ConfigError(
+            f"run {run.folder.pipeline_id!r} was not started with `llm-datagen run`, so where its code is, is not "
+            f"known; say it: {typed} (or FILE.yaml)"
+        )
+    diff = target.pipeline.diff(run.folder.pipeline_id, replay=is_replay)
+    if as_json:
+        write_json(diff.as_dict())
+        return
+    console = SafeConsole()
+    console.print(_table(diff))
+    for line in _lines(diff, run.folder, is_replay=is_replay):
+        console.print(Text(line), soft_wrap=True)
+
+
+def _table(diff: RunDiff) -> Table:
+    table = Table(box=None, pad_edge=False, expand=False)
+    widest = LABEL_WIDTH if is_terminal() else None
+    table.add_column("node", min_width=id_width(node.node_id for node in diff.nodes), max_width=widest)
+    table.add_column("what")
+    for heading in ("rows kept", "to do", "calls", "cost"):
+        table.add_column(heading, justify="right")
+    for node in diff.nodes:
+        name = Text(node.node_id, no_wrap=True, overflow="ellipsis")
+        if node.operator != node.node_id:
+            name.append(f" {node.operator}", style="dim")
+        table.add_row(
+            name, Text(node.what, style=_STYLES[node.what]), number(node.rows_kept), _to_do(node), *_use(node.use)
+        )
+    table.add_row("all", "", "", "", *_use(diff.use), style="bold")
+    return table
+
+
+def _to_do(node: NodeDiff) -> str:
+    if node.rows_to_do is None:
+        return "?"
+    return f"{'~' if node.is_estimate else ''}{number(node.rows_to_do)}"
+
+
+def _use(use: Use | None) -> tuple[str, str]:
+    if use is None:
+        return "?", "?"
+    return number(round(use.calls)), "unknown" if use.cost is None else dollars(use.cost) if use.calls else "-"
+
+
+def _lines(diff: RunDiff, folder: RunFolder, *, is_replay: bool) -> Iterator[str]:
+    for node in diff.nodes:
+        for reason in node.reasons:
+            yield f"* {node.node_id}: {reason}"
+    for node in diff.nodes:
+        if node.dead_letters:
+            dead_letters = rows_in_words(node.dead_letters)
+            yield f"* {node.node_id}: {dead_letters} failed, and stay dead letters; replay does them"
+    if diff.unknown:
+        yield (
+            f"* what {', '.join(diff.unknown)} will use is not known: the operator has done no row here; llm-datagen "
+            "plan tries some"
+        )
+    if diff.use.calls:
+        yield ("calls and cost are those that the rows done so far took, per row; what a cache answers is not paid for")
+    for note in diff.notes:
+        yield f"* {note}"
+    verb = "replay" if is_replay else "resume"
+    typed = command_line(verb, folder.pipeline_id, folder.results_dir, options=["--rerun"] if diff.is_edited else [])
+    kept = f"; what is there now is kept as {diff.kept_as}" if diff.kept_as else ""
+    yield f"to do it: {typed}{kept}"

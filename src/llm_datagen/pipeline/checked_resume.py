@@ -1,0 +1,81 @@
+"""A resume that was checked: what it would change, and whether all that it needs fits. Only reads (M22)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from llm_datagen.config import OnChange, Verify, check_choice
+from llm_datagen.errors import ConfigError
+from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
+from llm_datagen.pipeline.change_refusal import edits_unread
+from llm_datagen.pipeline.node import UnifiedNode
+from llm_datagen.pipeline.operator_changes import Edit, Reset, compare
+from llm_datagen.pipeline.path_checks import check_layout
+from llm_datagen.pipeline.rerun import check_reset
+from llm_datagen.pipeline.resume_checks import check_nodes
+from llm_datagen.pipeline.topology import check_topology
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.logs.writer import LogTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedResume:
+    """What a resume would do.
+
+    Attributes:
+        edit: what differs between the run and the code.
+        reset: what has to be done to the streams; None for nothing.
+        nodes: the nodes as they will be.
+        remaining: those of them that are kept, as they lie on the disk now.
+    """
+
+    edit: Edit
+    reset: Reset | None
+    nodes: list[UnifiedNode]
+    remaining: list[UnifiedNode]
+
+
+def check_resume(
+    blueprint: Blueprint,
+    folder: RunFolder,
+    run_state: dict[str, Any],
+    log_file: LogTarget,
+    *,
+    verify: Verify,
+    on_change: OnChange,
+    is_replay: bool,
+) -> CheckedResume:
+    """Check whether a run can go on with the code. Nothing is changed but `run_state`, which says what will be.
+
+    Raises:
+        DatagenError: when it cannot; see `BasePipeline.resume`.
+    """
+    check_choice("verify", verify, Verify)
+    check_choice("on_change", on_change, OnChange)
+    if on_change != "refuse" and not blueprint.has_operators:
+        raise ConfigError(edits_unread(folder, on_change, is_replay=is_replay))
+    edit = compare(run_state, *blueprint.steps(run_state), is_replay=is_replay)
+    reset = edit.settle(on_change)
+    nodes = nodes_of(blueprint, run_state)
+    if edit.is_redrawn:
+        check_topology(nodes)
+    remaining = nodes if reset is None else _as_they_lie(blueprint, run_state, reset)
+    check_layout([node.node_files for node in nodes], log_file, folder)
+    if verify == "full":
+        for node in remaining:
+            node.output.verify()
+    check_nodes(remaining, run_state)
+    if reset is not None:
+        check_reset(reset, nodes, folder)
+    return CheckedResume(edit=edit, reset=reset, nodes=nodes, remaining=remaining)
+
+
+def _as_they_lie(blueprint: Blueprint, run_state: dict[str, Any], reset: Reset) -> list[UnifiedNode]:
+    """Return the nodes that are kept, as they lie on the disk before `reset`."""
+    places = {node_id: old.uri for node_id, old, _ in reset.moves}
+    entries = [
+        {**entry, "output_uri": places.get(entry["node_id"], entry["output_uri"])} for entry in run_state["nodes"]
+    ]
+    nodes = nodes_of(blueprint, {**run_state, "nodes": entries})
+    return [node for node in nodes if node.node_id not in reset.again]

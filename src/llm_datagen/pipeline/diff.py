@@ -1,0 +1,213 @@
+"""What a resume would do with the code as it is now: node by node, with rows, calls and cost. Only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+from llm_datagen.errors import ConfigError, PipelineBusyError, PipelineExistsError, RunStateError, StreamError
+from llm_datagen.pipeline.blueprint import Blueprint
+from llm_datagen.pipeline.checked_resume import CheckedResume, check_resume
+from llm_datagen.pipeline.diff_report import NodeDiff, RunDiff, Use, What
+from llm_datagen.pipeline.kept_version import keep_version
+from llm_datagen.pipeline.node import UnifiedNode
+from llm_datagen.pipeline.operator_changes import ROWS_AGAIN, Edit, Entry
+from llm_datagen.pipeline.resume_checks import added_since, edited_since
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.id_stripper import is_id_stripper
+from llm_datagen.runs.logs.writer import LogTarget
+from llm_datagen.runs.typed_commands import command_line
+from llm_datagen.runs.versions import find_run, refuse_earlier, version_of
+from llm_datagen.streams import Place, Stream, StreamFactory
+from llm_datagen.streams.coverage import Coverage, Segment
+from llm_datagen.streams.position import Position
+from llm_datagen.streams.recovery import position_of
+
+_BLOCK_ROWS = 4096
+
+
+def diff_run(
+    blueprint: Blueprint, results_dir: str, log_file: LogTarget, pipeline_id: str, *, is_replay: bool
+) -> RunDiff:
+    """Compare a run with the code; see `StoredPipeline.diff`."""
+    folder = find_run(results_dir, pipeline_id)
+    run_state = folder.load()
+    refuse_earlier(run_state, "resume")
+    if folder.lock.is_held():
+        raise PipelineBusyError(f"run {folder.pipeline_id!r} is being run: its rows change; wait for it, or cancel it")
+    if "reset" in run_state:
+        typed = command_line("resume", folder.pipeline_id, folder.results_dir)
+        raise RunStateError(
+            f"a rerun of {folder.pipeline_id!r} was cut short, and its streams lie between two versions; finish it: "
+            f"{typed}"
+        )
+    if not blueprint.has_operators:
+        raise ConfigError(
+            f"no operators were given to compare run {folder.pipeline_id!r} with: those of its run state know of no "
+            f"edit. Give them: UnifiedPipeline(operators=[…], results_dir=…).diff({folder.pipeline_id!r})"
+        )
+    before = deepcopy(run_state)
+    checked = check_resume(
+        blueprint, folder, run_state, log_file, verify="tail", on_change="replace", is_replay=is_replay
+    )
+    kept_as, notes = _kept_as(before, checked, folder)
+    told = [*checked.edit.unchecked_notes(), *blueprint.ignored(run_state)]
+    told += edited_since(checked.remaining, run_state) + added_since(checked.remaining)
+    notes += [f"{note.node_id}: {note.text}" for note in told]
+    nodes = _Nodes(before, run_state, checked, is_replay=is_replay).all()
+    return RunDiff(
+        pipeline_id=folder.pipeline_id, version=version_of(before), kept_as=kept_as, nodes=nodes, notes=tuple(notes)
+    )
+
+
+def _kept_as(before: Entry, checked: CheckedResume, folder: RunFolder) -> tuple[str, list[str]]:
+    """Return the id of the version that would be kept; and why it cannot be."""
+    if checked.reset is None:
+        return "", []
+    try:
+        kept = keep_version(before, checked.reset, folder)
+    except (StreamError, PipelineExistsError) as error:
+        return "", [f"a rerun is refused: {error}"]
+    return ("" if kept is None else kept.run_state["pipeline_id"]), []
+
+
+class _Nodes:
+    """The nodes of a run, compared with those of the code.
+
+    Args:
+        before: the run state, as it is.
+        run_state: the run state, as a rerun would make it.
+        checked: what it would do.
+        is_replay: whether dead letters are done again.
+    """
+
+    def __init__(self, before: Entry, run_state: Entry, checked: CheckedResume, *, is_replay: bool) -> None:
+        self._before: dict[str, Entry] = {entry["node_id"]: entry for entry in before["nodes"]}
+        self._run_state = run_state
+        self._edit: Edit = checked.edit
+        self._again: frozenset[str] = frozenset() if checked.reset is None else checked.reset.again
+        self._nodes = {node.node_id: node for node in checked.nodes}
+        self._is_replay = is_replay
+        self._made: dict[Place, float | None] = {}
+        """How many rows each node will have made, by the place of its output; None when nobody knows."""
+        self._guessed: set[Place] = set()
+        """Outputs of which the number of rows is an estimate."""
+
+    def all(self) -> tuple[NodeDiff, ...]:
+        """Return them: those of the code in their order, then those that are no more."""
+        there = [self._of(entry) for entry in self._run_state["nodes"]]
+        known = {node.node_id for node in there}
+        return (*there, *(self._removed(entry) for entry in self._before.values() if entry["node_id"] not in known))
+
+    def _of(self, entry: Entry) -> NodeDiff:
+        node_id = entry["node_id"]
+        before = self._before.get(node_id)
+        node = self._nodes[node_id]
+        is_kept = node_id not in self._again and before is not None
+        is_same = before is not None and before["operator"] == entry["operator"]
+        old = _position(before) if before is not None else Position()
+        done = old.coverage if is_kept else Coverage()
+        dead = old.dead if is_kept else 0
+        left, is_guess = self._left(node, done)
+        replayed = dead if self._is_replay else 0
+        rows_kept = done.rows - replayed
+        rows_to_do = None if left is None else left + replayed
+        rate = _rows_per_row(old) if is_same else None
+        place = node.output.place
+        self._note_made(place, old if is_kept else Position(), rows_to_do, rate, is_guess=is_guess)
+        what: What = "kept" if is_kept else "new" if before is None else "redone"
+        return NodeDiff(
+            node_id=node_id,
+            operator=entry["operator"],
+            what=what,
+            reasons=tuple(self._reasons(node_id)) if not is_kept else (),
+            rows_kept=rows_kept,
+            rows_to_do=None if rows_to_do is None else round(rows_to_do),
+            is_estimate=is_guess,
+            dead_letters=dead - replayed,
+            use=_use(before if is_same else None, entry, rows_to_do),
+        )
+
+    def _removed(self, entry: Entry) -> NodeDiff:
+        return NodeDiff(
+            node_id=entry["node_id"],
+            operator=entry["operator"],
+            what="removed",
+            reasons=("it is not in the code any more",),
+            rows_kept=0,
+            rows_to_do=0,
+            is_estimate=False,
+            dead_letters=0,
+            use=Use(),
+        )
+
+    def _reasons(self, node_id: str) -> Iterable[str]:
+        if node_id in self._edit.shown:
+            yield from self._edit.shown[node_id]
+        elif node_id in self._edit.older:
+            yield f"it has rows of an edit that was accepted ({', '.join(self._edit.older[node_id].parts)})"
+        elif node_id in self._before:
+            yield "what it reads is done again"
+        else:
+            yield "it was added"
+
+    def _left(self, node: UnifiedNode, done: Coverage) -> tuple[float | None, bool]:
+        """Return how many rows of its source a node has to do besides those that are done; and if that is a guess."""
+        left, is_guess = 0.0, False
+        for stream, covered in node.input.parts(done):
+            count = self._made[stream.place] if stream.place in self._made else _count(stream, covered.gaps())
+            if count is None:
+                return None, True
+            left += max(0.0, count - covered.rows) if stream.place in self._made else count
+            is_guess = is_guess or stream.place in self._guessed
+        return left, is_guess
+
+    def _note_made(
+        self, place: Place, had: Position, rows_to_do: float | None, rate: float | None, *, is_guess: bool
+    ) -> None:
+        if rows_to_do is None:
+            self._made[place] = None
+            return
+        self._made[place] = had.rows + rows_to_do * (1.0 if rate is None else rate)
+        if is_guess or rows_to_do:
+            self._guessed.add(place)
+
+
+def _position(entry: Entry) -> Position:
+    found = position_of(StreamFactory.create(entry["output_uri"]))
+    return Position() if found is None else found[1]
+
+
+def _rows_per_row(position: Position) -> float | None:
+    """Return how many rows have come of a row that did not fail; None when there was none."""
+    rows = position.coverage.rows - position.skipped - position.dead
+    return position.rows / rows if rows else None
+
+
+def _count(stream: Stream, segments: Sequence[Segment]) -> int | None:
+    """Return how many rows there are in some segments of a stream, which are read; None when it has no end.
+
+    A stream that is not there yet has none.
+    """
+    if not stream.is_there():
+        return 0
+    if stream.is_endless:
+        return None
+    count, cursor = 0, stream.cursor(segments, follow=False)
+    try:
+        while (block := cursor.read(_BLOCK_ROWS)) is not None:
+            count += len(block.records)
+    finally:
+        cursor.close()
+    return count
+
+
+def _use(before: Entry | None, entry: Mapping[str, Any], rows: float | None) -> Use | None:
+    """Return what a node will use for some rows, by what it has used per row; None when it has done none."""
+    if rows == 0 or is_id_stripper(entry):
+        return Use()
+    done = 0 if before is None else before.get("rows_in", 0) + before.get(ROWS_AGAIN, 0)
+    if before is None or rows is None or not done:
+        return None
+    return sum((Use.of(usage) for usage in before.get("usage") or ()), Use()) * (rows / done)

@@ -1,0 +1,164 @@
+"""The difference between a run and the code: what is kept, what is done again, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llm_datagen.runs.usage import COST, dollars
+
+What = Literal["kept", "redone", "new", "removed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What model calls use.
+
+    Attributes:
+        calls: calls, also those that a cache has answered.
+        prompt_tokens: tokens of prompts.
+        completion_tokens: tokens of answers.
+        cost: US dollars; None when no price is known.
+    """
+
+    calls: float = 0.0
+    prompt_tokens: float = 0.0
+    completion_tokens: float = 0.0
+    cost: float | None = 0.0
+
+    @classmethod
+    def of(cls, usage: Mapping[str, Any]) -> Use:
+        """Return the use that a node reports of a model, as if the cache had answered none of the calls."""
+        paid = float(usage.get("requests", usage.get("calls", 0)))
+        calls = paid + float(usage.get("cached", 0))
+        share = calls / paid if paid else 1.0
+        cost = usage.get(COST)
+        return cls(
+            calls,
+            float(usage.get("prompt_tokens", 0)) * share,
+            float(usage.get("completion_tokens", 0)) * share,
+            None if cost is None else float(cost) * share,
+        )
+
+    def __add__(self, other: Use) -> Use:
+        cost = None if self.cost is None or other.cost is None else self.cost + other.cost
+        return Use(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            cost,
+        )
+
+    def __mul__(self, times: float) -> Use:
+        cost = None if self.cost is None else self.cost * times
+        return Use(self.calls * times, self.prompt_tokens * times, self.completion_tokens * times, cost)
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Return it as plain data."""
+        return {
+            "calls": self.calls,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "cost": self.cost,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDiff:
+    """A node, in the run and in the code.
+
+    Attributes:
+        node_id: its id.
+        operator: its operator's identity.
+        what: "kept": what is done stays; "redone": all is done again; "new": it is only in the code; "removed": it is
+            only in the run.
+        reasons: why it is not kept: what was edited, with the old value and the new one where they are known.
+        rows_kept: source rows that are done, and stay so.
+        rows_to_do: source rows that will be done; None when nobody can say: the input has no end.
+        is_estimate: whether that is an estimate, by how many rows have come of one before.
+        dead_letters: of the rows that are kept, those that failed, and are not done again.
+        use: what the calls for `rows_to_do` will use, by what the rows that are done have used; None when the operator
+            has done none.
+    """
+
+    node_id: str
+    operator: str
+    what: What
+    reasons: tuple[str, ...]
+    rows_kept: int
+    rows_to_do: int | None
+    is_estimate: bool
+    dead_letters: int
+    use: Use | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "node_id": self.node_id,
+            "operator": self.operator,
+            "what": self.what,
+            "reasons": list(self.reasons),
+            "rows_kept": self.rows_kept,
+            "rows_to_do": self.rows_to_do,
+            "is_estimate": self.is_estimate,
+            "dead_letters": self.dead_letters,
+            "use": None if self.use is None else self.use.as_dict(),
+        }
+
+    def __str__(self) -> str:
+        to_do = "?" if self.rows_to_do is None else f"{'~' if self.is_estimate else ''}{self.rows_to_do:,}"
+        why = f" ({', '.join(self.reasons)})" if self.reasons else ""
+        return f"{self.node_id} {self.operator}: {self.what}{why}, {self.rows_kept:,} rows kept, {to_do} to do"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDiff:
+    """What a resume would do with the code as it is now.
+
+    Attributes:
+        pipeline_id: the run.
+        version: the number of its version.
+        kept_as: the id under which `rerun` would keep what is replaced; empty when nothing is.
+        nodes: the nodes: those of the code, then those that are only in the run.
+        notes: what else is to be known: settings of the code that are not used, inputs that were edited.
+    """
+
+    pipeline_id: str
+    version: int
+    kept_as: str
+    nodes: tuple[NodeDiff, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether a resume needs to be told what becomes of edits."""
+        return any(node.what != "kept" for node in self.nodes)
+
+    @property
+    def use(self) -> Use:
+        """What all calls will use, as far as it is known."""
+        return sum((node.use for node in self.nodes if node.use is not None), Use())
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The nodes of which it is not known what they will use: the operator has done no row."""
+        return tuple(node.node_id for node in self.nodes if node.use is None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "pipeline_id": self.pipeline_id,
+            "version": self.version,
+            "kept_as": self.kept_as,
+            "edited": self.is_edited,
+            "nodes": [node.as_dict() for node in self.nodes],
+            "use": self.use.as_dict(),
+            "unknown": list(self.unknown),
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        use = self.use
+        cost = "cost unknown" if use.cost is None else dollars(use.cost)
+        return "\n".join([*map(str, self.nodes), f"all: ~{use.calls:,.0f} calls, {cost}", *self.notes])

@@ -1,0 +1,94 @@
+"""`llm-datagen diff ID`: what a resume would do with the file as it is now."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ..kit import programs
+from .conftest import Command
+from .shell import Shell
+
+
+def _file(shell: Shell, much: int, **settings: Any) -> str:
+    return shell.yaml([{"use": "ops:add", "with": {"much": 0}}, {"use": "ops:add", "with": {"much": much}}], **settings)
+
+
+@pytest.fixture
+def edited(shell: Shell, command: Command) -> Shell:
+    """A run "a" that is completed, and whose second step was edited in the file since."""
+    command("run", _file(shell, 1), "--id", "a")
+    _file(shell, 2)
+    return shell
+
+
+def test_the_diff_of_a_file_says_what_the_resume_then_does(edited: Shell, command: Command) -> None:
+    before = {path: path.read_bytes() for path in edited.folder.rglob("*") if path.is_file() and path.name != "lock"}
+    shown = command("diff", "a").output.splitlines()
+    assert [line.split() for line in shown[:4]] == [
+        ["node", "what", "rows", "kept", "to", "do", "calls", "cost"],
+        ["node_0", "add", "kept", "50", "0", "0", "-"],
+        ["node_1", "add", "redone", "0", "50", "0", "-"],
+        ["all", "0", "-"],
+    ]
+    assert shown[4:] == [
+        "* node_1: argument much 1 → 2",
+        "to do it: llm-datagen resume a --rerun; what is there now is kept as a@1",
+    ]
+    data = json.loads(command("diff", "a", "--json").output)
+    assert [(node["what"], node["rows_kept"], node["rows_to_do"]) for node in data["nodes"]] == [
+        ("kept", 50, 0),
+        ("redone", 0, 50),
+    ]
+    assert (data["edited"], data["kept_as"], data["version"], data["unknown"]) == (True, "a@1", 1, [])
+    assert before == {path: data for path in before if (data := path.read_bytes())}
+    command("resume", "a", "--rerun")
+    assert [row["n"] for row in edited.rows()] == [n + 2 for n in range(50)]
+    shown = command("diff", "a").output.splitlines()
+    assert [line.split()[2] for line in shown[1:3]] == ["kept", "kept"]
+    assert shown[-1] == "to do it: llm-datagen resume a"
+
+
+def test_another_file_may_be_compared_and_settings_that_are_not_used_are_told(edited: Shell, command: Command) -> None:
+    (edited.folder / "other.yaml").write_text((edited.folder / "p.yaml").read_text().replace("much: 2", "much: 3"))
+    assert "* node_1: argument much 1 → 3" in command("diff", "a", "other.yaml").output
+    told = " ".join(command("diff", "a", _file(edited, 1, parallel_size=4)).output.split())
+    assert "goes on with parallel_size=1, as its run state says; the code gives parallel_size=4" in told
+
+
+def test_dead_letters_stay_unless_they_are_replayed(shell: Shell, command: Command) -> None:
+    command("run", shell.yaml(["ops:picky"], on_error="dead_letter"), "--id", "a")
+    told = command("diff", "a").output
+    assert "* node_0: 9 rows failed, and stay dead letters; replay does them" in told
+    assert told.splitlines()[1].split() == ["node_0", "picky", "kept", "50", "0", "0", "-"]
+    replayed = command("diff", "a", "--replay").output.splitlines()
+    assert replayed[1].split() == ["node_0", "picky", "kept", "41", "9", "0", "-"]
+    assert replayed[-1] == "to do it: llm-datagen replay a"
+
+
+@pytest.mark.process
+def test_a_run_of_a_program_is_compared_with_the_code_that_is_named(shell: Shell, command: Command) -> None:
+    def program(much: int) -> None:
+        shell.text(
+            "import functools, ops\n"
+            "from llm_datagen import UnifiedPipeline\n"
+            f"pipeline = UnifiedPipeline([functools.partial(ops.add, much={much})], 'in.jsonl', 'out.jsonl')\n"
+            "if __name__ == '__main__':\n"
+            "    pipeline.create('a').run()\n",
+            "prog.py",
+        )
+
+    program(0)
+    assert programs.run(["prog.py"], cwd=shell.folder).returncode == 0
+    program(100)
+    refused = " ".join(command("diff", "a", code=2).output.split())
+    assert "say it: llm-datagen diff a module:pipeline" in refused
+    assert "* node_0: argument much 0 → 100" in command("diff", "a", "prog:pipeline").output
+
+
+def test_of_an_earlier_version_there_is_no_diff(edited: Shell, command: Command) -> None:
+    command("resume", "a", "--rerun")
+    assert "'a@1' is an earlier version of the run 'a'" in " ".join(command("diff", "a@1", code=2).output.split())
+    assert command("diff", "a@2").output == command("diff", "a").output

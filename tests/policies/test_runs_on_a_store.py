@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from llm_datagen.errors import LeaseLostError, ResumeWarning
 from llm_datagen.runs import RunFolder, state_file, store
 from llm_datagen.runs.kept_files import KeptFiles
 from llm_datagen.runs.lease import RunLease
+from llm_datagen.runs.logs import events
 from llm_datagen.streams.storage import lease, object_clients, owner
 from llm_datagen.streams.storage.object_folder import ObjectFolder
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
@@ -274,10 +276,85 @@ def test_a_save_whose_answer_was_lost_is_known_as_ones_own(bench: Bench, s3: S3B
     folder.lock.acquire()
     run_state = folder.load()
     assert isinstance(folder.lock, RunLease)
-    late = {**run_state, "fence": folder.lock.fence}
+    late = {**run_state, "fence": folder.lock.fence, "holder": folder.lock.token}
     s3.put("runs/a/runtime.json", state_file.serialize(late))  # by a request of this holder that was long under way
     assert folder.save(run_state)
     folder.lock.release()
+
+
+def test_a_holder_of_an_earlier_life_of_a_run_saves_nothing_though_its_number_is_the_same(
+    bench: Bench, s3: S3Bucket, results: str
+) -> None:
+    """When a create fails, nothing is left, and numbers begin again."""
+    bench.give(numbered(1))
+    bench.pipeline([same], results_dir=results).create("b")
+    run_state = RunFolder(results, "b").load()
+    folders = []
+    for _ in range(2):
+        folder = RunFolder(results, "a")
+        folder.lock.acquire()
+        folders.append(folder)
+        OBJECT_STORAGE.remove(s3.uri("runs/a/lease.json"))  # as who was stopped in a create, and has lost its lease
+    first, second = folders
+    assert isinstance(first.lock, RunLease)
+    assert isinstance(second.lock, RunLease)
+    assert first.lock.fence == second.lock.fence == 1
+    assert second.save({**run_state, "reason": "of the second one"})
+    with pytest.raises(LeaseLostError, match="was taken over by another process"):
+        first.save({**run_state, "reason": "of the first one"})
+    assert RunFolder(results, "a").load()["reason"] == "of the second one"
+    for folder in folders:
+        folder.lock.release()
+
+
+def test_a_lease_that_cannot_be_given_back_is_told(
+    s3: S3Bucket, results: str, impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = RunFolder(results, "a")
+    folder.lock.acquire()
+    s3.server.fail("PUT", "/lease.json", status(503), times=1000)
+    folder.lock.release()
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "its lease could not be given back, so it keeps other hosts out for up to " in said
+
+
+def test_a_run_begins_also_when_its_control_socket_cannot_be_noted(
+    bench: Bench, s3: S3Bucket, results: str, impatient: None
+) -> None:
+    bench.give(numbered(3))
+    pipeline = bench.pipeline([same], results_dir=results).create("a")
+    puts: list[int] = []
+
+    def fault(environ: Any, start_response: Any, application: Any) -> Any:
+        puts.append(1)  # the first one is that of who takes it, the second one notes the socket
+        failing = status(503) if len(puts) == 2 else None
+        return (failing or application)(environ, start_response, *([application] if failing else []))
+
+    s3.server.fail("PUT", "runs/a/lease.json", fault, times=1000)
+    assert pipeline.run().status == "completed"
+    assert len(puts) == 3
+    assert events.NO_CONTROL in [line["event"] for line in bench.log_lines()]
+
+
+def test_a_machine_that_was_started_again_is_the_one_that_it_was(
+    bench: Bench, results: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its files are here. But what was cut by a loss of power, and is whole on the store, is fetched."""
+    kept = KeptFiles(ObjectFolder(f"{results}/a"), tmp_path, "run 'a'")
+    path = tmp_path / "files/budget.jsonl"
+    path.parent.mkdir()
+    known: dict[str, Any] = {}
+    kept.begin(known)
+    path.write_text("1234")
+    kept.copy()
+    known["own_files_on"] = "here"
+    for left, found in (("12", "1234"), ("123456", "123456"), ("other", "other")):
+        path.write_text(left)
+        monkeypatch.setattr(owner, "machine", lambda: "another start")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            KeptFiles(ObjectFolder(f"{results}/a"), tmp_path, "run 'a'").begin(dict(known))
+        assert path.read_text() == found
 
 
 def test_a_store_that_ignores_conditions_is_refused(

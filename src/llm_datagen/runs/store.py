@@ -26,7 +26,7 @@ from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError, DiskError, PipelineNotFoundError
 from llm_datagen.errors.advice import advice
 from llm_datagen.runs import file_names
-from llm_datagen.runs.fenced_state import FENCE, FencedState
+from llm_datagen.runs.fenced_state import FENCE, HOLDER, FencedState
 from llm_datagen.runs.kept_files import KeptFiles
 from llm_datagen.runs.lease import RunLease
 from llm_datagen.runs.lock import RunLock
@@ -197,12 +197,12 @@ class RunFolder:
             return True
         assert isinstance(self.lock, RunLease)
         self.check()
-        run_state[FENCE] = self.lock.fence
+        run_state[FENCE], run_state[HOLDER] = self.lock.fence, self.lock.token
         self._kept.note(run_state)
         while True:
             began = time.monotonic()
             try:
-                self._fenced.replace(serialize(run_state), self.lock.fence)
+                self._fenced.replace(serialize(run_state), self.lock.fence, self.lock.token)
                 if self._checkpoint is not None:
                     self._objects.replace(file_names.CHECKPOINT, self._checkpoint)
                 self._kept.copy()

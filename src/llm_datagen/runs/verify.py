@@ -4,14 +4,16 @@ Conservation (C1): each source row of a node is exactly one of: kept (it gave ou
 dead-lettered, or pending. The commit log (or the seal) counts filtered, skipped and dead-lettered rows, and says which
 rows are done; here the rows that are kept are counted from the output's ids, and all must agree.
 
-It only reads. A running run can be verified, too, but its last rows are being written.
+It only reads. A running run can be verified, too: up to where it was when that began, or a little later.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
+from llm_datagen.errors import StreamError
 from llm_datagen.runs.account import NodeAccount
 from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.id_stripper import is_id_stripper
@@ -30,6 +32,9 @@ from llm_datagen.streams.source import size_of, streams_of
 from llm_datagen.streams.state.store import check_state
 from llm_datagen.streams.tails import Tails
 from llm_datagen.streams.target_mark import TargetMark
+
+_TRIES = 5
+"""How often a state is looked at that changes meanwhile."""
 
 _COUNTED = {
     "rows_in": "covered",
@@ -169,7 +174,7 @@ class _Check:
             abandoned(output, position)
         with account.finding_errors():
             if STATE in position.marks:
-                check_state(output, position.marks[STATE])
+                self._check_state(position)
         with account.finding_errors():
             output.verify()
         if made_from != self._entry.get(MADE_FROM, self._source.uri):
@@ -198,6 +203,32 @@ class _Check:
         account.target_rows, account.beyond_target, account.cut_rows = mark.rows, mark.beyond, mark.cut
         if (mark.rows is not None and position.rows != mark.rows) or (wanted and position.rows > wanted):
             account.find(f"{self._output.path} has {position.rows} rows, and its target is {mark.rows or wanted}")
+
+    def _check_state(self, position: Position) -> None:
+        """Check the state that a commit speaks of; of a run that goes on meanwhile, that of a later one."""
+        for left in reversed(range(_TRIES)):
+            try:
+                check_state(self._output, position.marks[STATE])
+            except StreamError:
+                now = self._later_than(position)
+                if now is None or not left:
+                    raise
+                position = now
+            else:
+                return
+
+    def _later_than(self, position: Position) -> Position | None:
+        """Return where the output stands when more was committed since; None when nothing was."""
+        now = position_of(self._output)
+        has_moved = now is not None and (now[1].rows, now[1].coverage.rows) != (position.rows, position.coverage.rows)
+        return now[1] if now is not None and has_moved else None
+
+    def _rows(self, position: Position, *, decode: bool = True) -> Iterator[tuple[Id, Any, int]]:
+        """Yield the rows of the output; of a run that goes on meanwhile, those that were counted."""
+        for row in rows_of(self._output, decode=decode):
+            if row[2] >= position.rows and self._later_than(position) is not None:
+                return
+            yield row
 
     def _check_papers(self) -> None:
         """Check that the seal, or else the commit log, is as it was written."""
@@ -232,7 +263,7 @@ class _Check:
     def _recount(self, position: Position, dead_letters: set[Id]) -> None:
         account, output, ids = self.account, self._output, self._ids
         if is_id_stripper(self._entry):  # no row has an id, and each comes from one row of the source
-            count = sum(1 for _ in rows_of(output, decode=False))
+            count = sum(1 for _ in self._rows(position, decode=False))
             if count != account.rows_out:
                 account.find(f"{output.path} holds {count} rows, and {account.rows_out} were counted")
             account.kept = None if ids is None else count
@@ -243,7 +274,7 @@ class _Check:
         seen: set[Id] = set()
         kept: set[Id] = set()
         is_shared = False
-        for row_id, _, number in rows_of(output):
+        for row_id, _, number in self._rows(position):
             if row_id in seen:
                 account.find(f"{output.path}, row {number}: the id {row_id!r} is there twice")
             seen.add(row_id)

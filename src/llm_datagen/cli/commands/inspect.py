@@ -19,11 +19,12 @@ from llm_datagen.cli.options import (
     ResultsOption,
     TracebackOption,
 )
-from llm_datagen.cli.output import write
+from llm_datagen.cli.output import write, write_json
 from llm_datagen.cli.status import show_status
 from llm_datagen.cli.target import describe as describe_pipeline
 from llm_datagen.cli.trace import trace_row
 from llm_datagen.cli.verify import verify_run
+from llm_datagen.cli.yaml_schema import file_schema
 from llm_datagen.runs.typed_commands import default_results
 
 app = typer.Typer()
@@ -47,6 +48,15 @@ def describe(
     """
     with exit_codes(full_traceback=traceback):
         write(describe_pipeline(results_dir or default_results(), pipeline, form.value))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of pipelines in YAML, with which editors complete and check them.
+
+    In a file: # yaml-language-server: $schema=pipeline.schema.json
+    """
+    write_json(file_schema())
 
 
 @app.command()

@@ -12,6 +12,7 @@ The lease says who may begin; it does not keep a process that was stopped, and w
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from dataclasses import replace
@@ -260,10 +261,17 @@ class Lease:
 
     def _give_back(self) -> None:
         _held.discard(self.token)
-        with self._putting, contextlib.suppress(DatagenError):  # what is left there keeps others out for a while
-            if self._lease is not None and self._lost is None:
-                given = replace(self._lease, owner=None, renewals=self._lease.renewals + 1)
+        with self._putting:
+            if self._lease is None or self._lost is not None:
+                return
+            given = replace(self._lease, owner=None, renewals=self._lease.renewals + 1)
+            try:
                 self._objects.put_if(LEASE, given.dump(), self._version)
+            except DatagenError as error:
+                logging.getLogger("llm_datagen").warning(
+                    f"{self._name}: its lease could not be given back, so it keeps other hosts out for up to "
+                    f"{self._lease.seconds:.0f} s more: {error}"
+                )
 
     def _find(self) -> FoundLease | None:
         """Return the lease as it lies there. Raises `busy` when it cannot be read: it may be of a later version."""

@@ -214,7 +214,8 @@ class StoppedRun:
         pipeline_id, before, now = self.folder.pipeline_id, version_of(self.run_state), version_of(self.folder.load())
         if now > before:
             kept = version_id(pipeline_id, before)
-            write(f"  what was there before is kept as the run {kept}")
+            compare = command_line("compare", kept, self.folder.results_dir, arguments=[pipeline_id])
+            write(f"  what was there before is kept as the run {kept}; side by side: {compare}")
 
     def keep_origin(self, target: Target) -> str:
         """Save where its operators come from now, and return a sentence about that."""

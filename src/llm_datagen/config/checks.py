@@ -103,6 +103,8 @@ def check_path(name: str, value: Any) -> str:
         ConfigError: naming `name`, the value, and what to write instead.
     """
     path = check_text(name, value)
+    if path.isspace():
+        raise ConfigError(f"{name} is blank ({path!r}); give a path")
     refuse_secrets(name, path)
     if "\0" in path:
         raise ConfigError(f"{name} has a NUL character, which no path can have: {path!r}")

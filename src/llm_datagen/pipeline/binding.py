@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -27,6 +28,7 @@ from llm_datagen.streams.ids import END_NAME, RootNames
 from llm_datagen.streams.inputs.file_set import FileSet
 from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.source import has_ended, size_of, streams_of
+from llm_datagen.streams.storage.object_uri import refuse_path_of_uri
 
 
 class Binding:
@@ -104,7 +106,7 @@ class Binding:
             check_choice("ids", ids, MergeIds)
         self.ids = ids
         self._named_inputs = {}
-        if isinstance(input_bus, Mapping | Sequence) and not isinstance(input_bus, str):
+        if isinstance(input_bus, Mapping | Sequence) and not isinstance(input_bus, str | bytes):
             named = input_bus if isinstance(input_bus, Mapping) else _numbered(input_bus)
             self._named_inputs = {name: self._stream(f"input {name}", bus) for name, bus in named.items()}
             check_inputs(self.node_id, self._named_inputs)
@@ -262,15 +264,15 @@ def _numbered(inputs: Sequence[Any]) -> dict[str, Any]:
 
 def _as_source(name: str, value: Any) -> Stream | MergedStream:
     if isinstance(value, str):
-        return StreamFactory.source(value)
+        return StreamFactory.source(refuse_path_of_uri(name, value))
     return value if isinstance(value, MergedStream) else _as_stream(name, value)
 
 
 def _as_stream(name: str, value: Any) -> Stream:
     if isinstance(value, str):
-        return StreamFactory.create(value)
+        return StreamFactory.create(refuse_path_of_uri(name, value))
     if not isinstance(value, Stream):
-        raise ConfigError(f"{name} must be a stream (StreamFactory.create(uri)) or a URI, not {value!r}")
+        raise ConfigError(f"{name} must be a stream (StreamFactory.create(uri)) or a URI, not {reprlib.repr(value)}")
     return value
 
 

@@ -9,6 +9,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.spool import is_standard
 from llm_datagen.runs.exports import export_of, is_export
 from llm_datagen.streams import StreamFactory
+from llm_datagen.streams.factory import refuse_lone_protocol, uri_text
 from llm_datagen.streams.outputs import ExportOptions, Target
 
 
@@ -20,7 +21,7 @@ def output_of(name: str, value: Any) -> str:
     """
     if not is_export(value):
         if not is_standard(value):
-            StreamFactory.source(value)
+            StreamFactory.source(refuse_lone_protocol(name, uri_text(name, value), StreamFactory.protocols()))
         return str(value)
     Target.of(value)
     return str(os.fspath(value))

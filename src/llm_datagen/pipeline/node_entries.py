@@ -20,7 +20,7 @@ from llm_datagen.config import (
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import batch_by_of, check_end_ids, operator_name
 from llm_datagen.operators.references import ref_of
-from llm_datagen.pipeline.line_settings import as_plain, id_prefix_of, stream_between
+from llm_datagen.pipeline.line_settings import as_plain, id_prefix_of, stream_between, stream_to_export
 from llm_datagen.pipeline.made_inputs import refuse_endless
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.settings import PipelineSettings
@@ -163,11 +163,9 @@ def _uris(settings: PipelineSettings, configs: list[NodeConfig], pipeline_id: st
                 f"node_{number} writes {written!r}, but node_{number + 1} reads {read!r}; give both the same URI, or "
                 "only one of them"
             )
-        uris.append(written or read or stream_between(settings, pipeline_id, number))
+        uris.append(written or read or stream_between(settings, pipeline_id, f"node_{number}"))
     end = _given("output_uri", configs[-1].output_uri or settings["output_uri"])
-    uris.append(
-        stream_between(settings, pipeline_id, None) if is_export(end) else output_uri(settings, end, pipeline_id)
-    )
+    uris.append(stream_to_export(settings, pipeline_id) if is_export(end) else output_uri(settings, end, pipeline_id))
     for uri in uris:
         if isinstance(StreamFactory.source(uri), MergedStream):
             raise ConfigError(

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_datagen.config import NodeConfig, check_path, check_text
-from llm_datagen.config.addresses import refuse_secrets
+from llm_datagen.config.addresses import masked, refuse_secrets
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import as_operator
 from llm_datagen.pipeline.spool import is_standard
 from llm_datagen.streams import StreamFactory
+from llm_datagen.streams.factory import refuse_lone_protocol, uri_text
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD
+from llm_datagen.streams.storage.object_uri import SCHEMES, ObjectUri, is_object_uri, refuse_path_of_uri
 
 
 def check_operators(name: str, value: Any) -> tuple[Any, ...]:
@@ -34,7 +36,7 @@ def check_uri(name: str, value: Any) -> str:
     """
     if is_standard(value):
         return str(value)
-    StreamFactory.source(value)
+    StreamFactory.source(refuse_lone_protocol(name, uri_text(name, value), StreamFactory.protocols()))
     return str(value)
 
 
@@ -82,6 +84,23 @@ def check_path_text(name: str, value: Any) -> str:
     if not isinstance(path, str):
         raise ConfigError(f"{name} must be the path of a folder, not {value!r}")
     refuse_secrets(name, path)
+    return path
+
+
+def check_base(name: str, value: Any) -> str:
+    """Check the path, or the address, of a folder of streams; an empty one is the working directory.
+
+    Raises:
+        ConfigError: when it is not right, naming it.
+    """
+    path = refuse_path_of_uri(name, check_path_text(name, value))
+    if not path:
+        return path
+    if "://" in check_path(name, path) and not is_object_uri(path):
+        stores = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise ConfigError(f"{name} is {masked(path)!r}; give a folder of this machine, or one of a store: {stores}")
+    if is_object_uri(path):
+        ObjectUri.parse(path.rstrip("/"))
     return path
 
 

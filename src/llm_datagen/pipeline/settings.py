@@ -21,11 +21,11 @@ from llm_datagen.config import (
 from llm_datagen.pipeline.export_settings import ExportSettings, output_of
 from llm_datagen.pipeline.made_inputs import check_input_rows
 from llm_datagen.pipeline.setting_checks import (
+    check_base,
     check_folder,
     check_new_column,
     check_node_configs,
     check_operators,
-    check_path_text,
     check_prefix_of_path,
     check_protocol,
     check_uri,
@@ -70,7 +70,7 @@ class BetweenOptions(TypedDict, total=False):
 
     base_path: Annotated[
         str | os.PathLike[str],
-        Setting("tmp", check_path_text, "where the streams between the nodes lie; may be on a store", "folder"),
+        Setting("tmp", check_base, "where the streams between the nodes lie; may be on a store", "folder"),
     ]
     protocol_prefix: Annotated[
         str, Setting("", check_prefix_of_path, "the folder of these streams below `base_path`", "folder")

@@ -34,6 +34,8 @@ def absolute(results_dir: str | os.PathLike[str]) -> str:
         raise ConfigError(
             f"results_dir is {masked(text)!r}; give a folder of this machine, or one of a store: {stores}"
         )
+    if not text.rstrip("/").partition("://")[2]:
+        raise ConfigError(f"results_dir is {text!r}, which names no bucket; give {scheme}://bucket/runs")
     return str(ObjectUri.parse(text.rstrip("/")))
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import reprlib
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any, ClassVar
 
 from llm_datagen.config import OLDER, DataConfig, check_path
 from llm_datagen.config.addresses import masked
 from llm_datagen.errors import ConfigError, UnknownProtocolError
+from llm_datagen.errors.advice import a_kind
 from llm_datagen.streams.compressed import CompressedStream
 from llm_datagen.streams.file_streams import (
     CODECS,
@@ -31,7 +34,7 @@ from llm_datagen.streams.merged import PROTOCOL, MergedStream
 from llm_datagen.streams.object_streams import CompressedObjectStream, ObjectStream, table_in_object_store
 from llm_datagen.streams.source import Source
 from llm_datagen.streams.storage.compression import ending_of
-from llm_datagen.streams.storage.object_uri import SCHEMES
+from llm_datagen.streams.storage.object_uri import SCHEMES, refuse_path_of_uri
 from llm_datagen.streams.stream import Stream
 
 _MAY_BE_COMPRESSED: set[type[Stream]] = {FileStream, JsonlStream, CsvStream, JsonArrayStream, TextStream}
@@ -127,9 +130,7 @@ class StreamFactory:
             UnknownProtocolError: naming the known ones.
             ConfigError: when `uri` is not text, or names nothing.
         """
-        if not isinstance(uri, str) or not uri:
-            raise ConfigError(f"a stream's URI must be text such as 'jsonl://data.jsonl', not {uri!r}")
-        check_path("a stream's URI", uri)
+        check_path("a stream's URI", uri_text("a stream's URI", uri))
         protocol, separator, rest = uri.partition("://")
         if not separator:
             return cls._protocols["file"]
@@ -137,7 +138,13 @@ class StreamFactory:
             raise ConfigError(f"{uri!r} names a protocol but no stream")
         if protocol not in cls._protocols:
             known = ", ".join(cls.protocols())
-            raise UnknownProtocolError(f"{masked(uri)!r}: the protocol {protocol}:// is not known; known are {known}")
+            meant = protocol.lower()
+            hint = f"; did you mean {meant}://?" if meant in cls._protocols else ""
+            if meant in {"http", "https"}:
+                hint = "; download the file, and give its path"
+            raise UnknownProtocolError(
+                f"{masked(uri)!r}: the protocol {protocol}:// is not known; known are {known}{hint}"
+            )
         return cls._protocols[protocol]
 
     @classmethod
@@ -193,6 +200,40 @@ class StreamFactory:
 def _object_class(uri: str) -> type[Stream]:
     table = _TABLES.get(PurePath(without_columns(uri)).suffix.lower())
     return ObjectStream if table is None else table_in_object_store(table)
+
+
+def uri_text(name: str, value: Any) -> str:
+    """Return a URI, or a path, as it was given.
+
+    Raises:
+        ConfigError: when it is no text, saying what was expected, and where rows and Paths are given.
+    """
+    if isinstance(value, str) and value.strip():
+        return value
+    expected = f"{name} must be a URI or a path, as text such as 'jsonl://data.jsonl'"
+    if isinstance(value, os.PathLike):
+        raise ConfigError(f"{expected}, not {value!r}; give str(path)")
+    if isinstance(value, str | bytes | int | float | None) or not hasattr(value, "__iter__"):
+        raise ConfigError(f"{expected}, not {reprlib.repr(value)}")
+    raise ConfigError(
+        f"{expected}, not {a_kind(type(value))}; rows are given as input=…, several files as a pattern ('data/*.jsonl')"
+    )
+
+
+def refuse_lone_protocol(name: str, uri: str, protocols: Iterable[str]) -> str:
+    """Return a URI, or a path, that does not begin as a URI would, but for its slashes.
+
+    Raises:
+        ConfigError: when it does.
+    """
+    refuse_path_of_uri(name, uri)
+    protocol, colon, rest = uri.partition(":")
+    if colon and not rest.startswith("//") and f"{protocol}://" in protocols:
+        raise ConfigError(
+            f"{name} is {uri!r}, and a protocol is followed by two slashes: give '{protocol}://{rest}' (a file of this "
+            f"machine with such a name is './{uri}')"
+        )
+    return uri
 
 
 def _data_of(entry: Mapping[str, Any]) -> DataConfig:

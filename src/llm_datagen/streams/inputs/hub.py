@@ -48,6 +48,16 @@ class HubFileSet(RemoteFileSet):
         """Its address."""
         return self.uri
 
+    @property
+    def sizes(self) -> list[int]:
+        """The bytes of each file, as the hub says them."""
+        sizes = self._listed().sizes
+        return [sizes[self._name(path)] for path in self.streams.paths]
+
+    def size(self) -> int | None:
+        """Return the bytes of all files; None when there is none."""
+        return sum(self.sizes) if len(self.streams) else None
+
     def place_of(self, path: str) -> Place:
         """Return what is read: an address has no other spelling that counts."""
         return "hub", repr(tuple(HubUri.parse(path)))
@@ -95,8 +105,8 @@ class HubFileSet(RemoteFileSet):
         stream.storage = HubStorage(self._hub.repository, self._listed(), self._prefix)
         return stream
 
-    def _name(self, stream: Stream) -> str:
-        return stream.path.removeprefix(self._prefix)
+    def _name(self, path: str) -> str:
+        return path.removeprefix(self._prefix)
 
     def _listed(self) -> Listing:
         """Return the files that are read. They are looked for once."""

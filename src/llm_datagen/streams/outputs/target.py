@@ -14,7 +14,7 @@ from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError
 from llm_datagen.streams.outputs.paths import absolute, joined, name_of, parent_of, split_place
 from llm_datagen.streams.storage.compression import compression_of, ending_of
-from llm_datagen.streams.storage.object_uri import ObjectUri, is_object_uri, refuse_path_of_uri
+from llm_datagen.streams.storage.object_uri import SCHEMES, ObjectUri, is_object_uri, refuse_path_of_uri
 
 KINDS = ("parquet", "jsonl", "csv", "chatml", "hf-folder")
 """The formats of exports."""
@@ -59,7 +59,10 @@ class Target:
         elif is_object_uri(path):
             kind = _kind_by_ending(path)
         elif colon and "://" in path:
-            raise ConfigError(f"{path!r}: the format {kind!r} is not known; known are {', '.join(KINDS)}")
+            raise ConfigError(
+                f"{path!r}: the format {kind!r} is not known; known are {', '.join(KINDS)}; "
+                f"stores are {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
+            )
         else:
             kind = _kind_by_ending(path)
         if not path:

@@ -11,6 +11,7 @@ from llm_datagen.errors import ConfigError
 SCHEMES = ("s3", "gs", "az")
 """The protocols of object stores: Amazon S3 and what speaks its language, Google Cloud Storage, Azure Blob Storage."""
 
+_LOST_SLASH = re.compile(r"([a-z][a-z0-9]+):/(?!/)")
 _QUERY = re.compile(r"\?[\w.-]+=")
 
 
@@ -75,9 +76,12 @@ def refuse_path_of_uri(name: str, given: str | os.PathLike[str]) -> str:
         ConfigError: when it is a Path that was made of a URI: two slashes in it became one.
     """
     text = os.fspath(given)
-    scheme, _, rest = text.partition(":/")
-    if scheme in SCHEMES and not rest.startswith("/"):
-        raise ConfigError(f"{name} is {text!r}, a URI that lost a slash, as in a Path; give text: '{scheme}://{rest}'")
+    if (found := _LOST_SLASH.match(text)) is not None:
+        meant = f"'{found[1]}://{text[found.end() :]}'"
+        raise ConfigError(
+            f"{name} is {text!r}, a URI that lost a slash, as in a Path; give text: {meant}"
+            + ("" if found[1] in SCHEMES else ", or three slashes before an absolute path")
+        )
     return text
 
 

@@ -5,7 +5,6 @@ The same types that check a file also say what the JSON Schema of files says (`y
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, get_type_hints
 
@@ -25,11 +24,10 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from llm_datagen.cli.setting_schema import Schema, schema_of, schema_of_class
 from llm_datagen.config import DataConfig, NodeConfigOptions, Setting, WriterConfig, object_of, settings_in
 from llm_datagen.errors import ConfigError
-from llm_datagen.operators.references import OperatorRef
+from llm_datagen.operators.references import OperatorRef, spelled_out
 from llm_datagen.runs.logs.rotation import LogFile
 from llm_datagen.runs.logs.writer import DEFAULT_LOG
 
-_PACKAGE = __name__.partition(".")[0]
 Text = Annotated[str, Field(min_length=1)]
 Check = Callable[[str, Any], Any]
 
@@ -89,19 +87,10 @@ for _group in (WriterConfig, DataConfig):
     _GROUPS[_group.setting_name] = _model | None
 
 
-_SHORT = re.compile(r"(ops|llm)\.([A-Za-z]\w*)")
-
-
-def _spelled(use: str) -> str:
-    """Return ``module:name`` of an operator of this package that has a short name, such as ``ops.Dedupe``."""
-    short = _SHORT.fullmatch(use)
-    return f"{_PACKAGE}.{short[1]}:{short[2]}" if short else use
-
-
 class UsePart(Part):
     """Something that Python makes."""
 
-    use: Annotated[Text, AfterValidator(_spelled)]
+    use: Annotated[Text, AfterValidator(spelled_out)]
     """`module:Class`, `module:function` or `module:object`; or a short name: `ops.Dedupe`, `llm.LLMOperator`"""
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")
     """the arguments of the class, or further arguments of the function"""

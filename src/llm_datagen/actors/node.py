@@ -24,6 +24,7 @@ from llm_datagen.errors import FailureRecord, StopRun, StreamChangedError
 from llm_datagen.messages import (
     Batch,
     Cancel,
+    Committed,
     Demand,
     EndOfSource,
     Feed,
@@ -36,6 +37,7 @@ from llm_datagen.messages import (
     PauseCalls,
     Resize,
     RowsFailed,
+    Sealed,
     StageOutcome,
     Starving,
     StopRequested,
@@ -93,6 +95,7 @@ class NodeActor(Stage):
             log,
             folder=opened.folder,
             state=None if opened.sink is None else opened.sink.state,
+            feedback=opened.feedback,
         )
         self._delivery = make_delivery(opened, writer, self.actor_ref, self._ctx)
         position = opened.position
@@ -168,6 +171,11 @@ class NodeActor(Stage):
                 self._pause_gate.answer()
             case Resize():
                 self._resize()
+            case Committed(limit=limit):
+                if self._opened.feedback is not None:
+                    self._opened.feedback.extend(limit)
+            case Sealed():
+                pass  # what it draws from has ended, and so will its source
             case LimitLead():
                 self._dispatcher.lead_limit.add(message)
             case LeadMoved():
@@ -202,6 +210,8 @@ class NodeActor(Stage):
         self._starting.stop(wait=not self._is_given_up)
         if not self._is_given_up:
             self._delivery.close()
+            if self._opened.feedback is not None:
+                self._opened.feedback.close()
 
     def _advance(self) -> None:
         """Do what can be done now: hand out work, ask for more, end."""

@@ -155,6 +155,8 @@ NodeMessage = (
     | TaskDone
     | LimitLead
     | LeadMoved
+    | Committed
+    | Sealed
     | TellStarving
     | Starving
     | PauseCalls

@@ -26,6 +26,7 @@ from llm_datagen.messages import (
     Cancel,
     Committed,
     Demand,
+    Dropped,
     EndOfSource,
     Feed,
     Finish,
@@ -115,7 +116,7 @@ class NodeActor(Stage):
         self._total: int | None = None
         self._source_size = 0
         self._is_demanding = False
-        self._is_stopping = False
+        self._is_stopping = opened.has_met_target
         self._has_given_end = opened.call.finish is None or opened.has_ended
 
     def begin(self) -> None:
@@ -209,7 +210,8 @@ class NodeActor(Stage):
             self._log.error(events.TEARDOWN_FAILED, error=str(FailureRecord.of(error)))
         self._starting.stop(wait=not self._is_given_up)
         if not self._is_given_up:
-            self._delivery.close()
+            if dropped := self._delivery.close():
+                tell(self._writer, Dropped(dropped))
             if self._opened.feedback is not None:
                 self._opened.feedback.close()
 
@@ -312,7 +314,7 @@ class NodeActor(Stage):
 
     def _stop_run(self, reason: FailureRecord) -> None:
         """End the whole run in good order, as the operator asks."""
-        tell(self._supervisor, StopRequested(reason.text))
+        tell(self._supervisor, StopRequested(self.node_id, reason.text))
         self._wind_down()
 
     def _wind_down(self) -> None:

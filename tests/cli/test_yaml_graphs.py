@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import NodeFailedError, UnifiedNode, UnifiedNodePipeline, ops
+from llm_datagen import Generate, NodeFailedError, UnifiedNode, UnifiedNodePipeline, ops
 from llm_datagen.cli.target import find_target
 from llm_datagen.cli.yaml_nodes import GRAPH, NODE
 from llm_datagen.config import settings_in
@@ -310,6 +310,14 @@ WRONG: list[tuple[str, str, int, str]] = [
     ("  left:\n", "  7:\n", 3, "nodes: keys must be text, not 7"),
     ("use: ops:odd\n", "use: ops:ood\n", 10, "nodes.left.use: ops has no 'ood'; did you mean 'odd'?"),
     ("nodes:\n", "keep_ids: true\nnodes:\n", 3, "keep_ids: this key is not known; it is of a line of 'operators'"),
+    (
+        "nodes:\n",
+        "input: [{n: 1}]\nnodes:\n",
+        3,
+        "input: this key is not known; a graph reads streams: input_uri, or from:",
+    ),
+    ("nodes:\n", "default_protocol: jsonl\nnodes:\n", 3, "default_protocol must be such as 'jsonl://', not 'jsonl'"),
+    ("  left:\n", "  no:\n", 3, "nodes: keys must be text, not False: quote it"),
     ("nodes:\n", "batch_by: parent\nnodes:\n", 3, "batch_by: this key is not known; it is said of a node: put it into"),
     ("nodes:\n", "operators: [ops:odd]\nnodes:\n", 4, "nodes: the file has 'operators', too; a line has these"),
     ("nodes:\n", "streamin: true\nnodes:\n", 3, "streamin: this key is not known; did you mean 'streaming'?"),
@@ -387,6 +395,18 @@ def test_files_nobody_writes_are_read_side_by_side_and_files_of_nodes_are_joined
     command("run", "p.yaml", "--id", "a")
     ids = [row["_i"] for row in lines(shell.output)]
     assert sorted(ids) == sorted([*(f"{n}_in0" for n in range(1, 50, 2)), "1_in1"])
+
+
+def test_inputs_that_are_computed_are_read_and_previewed(shell: Shell, command: Command) -> None:
+    (shell.folder / "spec.json").write_text(Generate({"n": [7]}, n=3).dump().decode())
+    shell.text("""
+        input_uri: generate://spec.json
+        nodes:
+          both: {use: "ops:odd", from: [input, "cycle://in.jsonl?times=2&n=60"], to: out.jsonl}
+    """)
+    assert "both odd: 2 rows in, 1 out" in command("preview", "p.yaml", "-n", "2").stdout
+    command("run", "p.yaml", "--id", "a")
+    assert sorted(row["n"] for row in lines(shell.output)) == sorted([7] * 3 + [*range(1, 50, 2), *range(1, 10, 2)])
 
 
 def test_a_changed_rule_is_named_by_a_resume(shell: Shell, command: Command) -> None:

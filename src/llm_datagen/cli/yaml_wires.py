@@ -17,6 +17,9 @@ from llm_datagen.streams import Place, StreamFactory
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
+_MOST_PROBLEMS = 20
+"""After so many, no more are looked for."""
+
 Outputs = Mapping[str, str | None]
 """The outputs of a node by their names, the name of a single one is empty: the URI, or None, where the run has it."""
 
@@ -60,6 +63,8 @@ class Wires:
             self._check_node(f"nodes.{name}", node)
             for path, text in self.texts_of(name):
                 self._look_up(path, text)
+            if len(self.problems) >= _MOST_PROBLEMS:
+                break
         if not self.problems:
             self._check_ends()
             self._check_circles()

@@ -409,6 +409,26 @@ def test_inputs_that_are_computed_are_read_and_previewed(shell: Shell, command: 
     assert sorted(row["n"] for row in lines(shell.output)) == sorted([7] * 3 + [*range(1, 50, 2), *range(1, 10, 2)])
 
 
+def test_a_target_is_for_the_rows_of_the_output_or_for_those_of_a_node(shell: Shell, command: Command) -> None:
+    """Exactly so many, of an input without end."""
+    text = SHORT.replace("input_uri: in.jsonl", "input_uri: cycle://in.jsonl")
+    shell.text(text.replace("nodes:\n", "target: 70\nnodes:\n"))
+    command("run", "p.yaml", "--id", "a")
+    nodes = {node["node_id"]: node for node in RunFolder(shell.folder / "tmp/results", "a").load()["nodes"]}
+    assert {name: nodes[name]["target"] for name in ("sort", "left", "both")} == {
+        "sort": None,
+        "left": None,
+        "both": 70,
+    }
+    assert len(lines(shell.output)) == 70
+    assert "nothing is wrong" in command("verify", "a").stdout
+    told = command("run", "p.yaml", "--id", "b", "--output", "b.jsonl", "--set", "target=0", code=2).stderr
+    assert "p.yaml: target: must be a whole number of at least 1, not 0" in told
+    shell.text("target: 5\n" + SHORT.replace("output_uri: out.jsonl\n", "").replace("to: output", "to: out.jsonl"))
+    told = command("run", "p.yaml", "--id", "c", code=2).stderr
+    assert "p.yaml, line 1: target: it is for the rows of the pipeline's output, and no node has to: output" in told
+
+
 def test_a_changed_rule_is_named_by_a_resume(shell: Shell, command: Command) -> None:
     """M6: a rule is a part of its node: what it sent where is not mixed with what it would send now."""
     rule = "{use: ops.RouteWhen, with: {conditions: {odd: n % 2 == 1}, otherwise: even}}"

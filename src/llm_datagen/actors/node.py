@@ -25,6 +25,7 @@ from llm_datagen.messages import (
     Batch,
     Cancel,
     Demand,
+    Dropped,
     EndOfSource,
     Feed,
     Finish,
@@ -112,7 +113,7 @@ class NodeActor(Stage):
         self._total: int | None = None
         self._source_size = 0
         self._is_demanding = False
-        self._is_stopping = False
+        self._is_stopping = opened.has_met_target
         self._has_given_end = opened.call.finish is None or opened.has_ended
 
     def begin(self) -> None:
@@ -200,8 +201,8 @@ class NodeActor(Stage):
         except BaseException as error:  # noqa: BLE001 - the rows are done: a failing teardown does not undo them
             self._log.error(events.TEARDOWN_FAILED, error=str(FailureRecord.of(error)))
         self._starting.stop(wait=not self._is_given_up)
-        if not self._is_given_up:
-            self._delivery.close()
+        if not self._is_given_up and (dropped := self._delivery.close()):
+            tell(self._writer, Dropped(dropped))
 
     def _advance(self) -> None:
         """Do what can be done now: hand out work, ask for more, end."""
@@ -302,7 +303,7 @@ class NodeActor(Stage):
 
     def _stop_run(self, reason: FailureRecord) -> None:
         """End the whole run in good order, as the operator asks."""
-        tell(self._supervisor, StopRequested(reason.text))
+        tell(self._supervisor, StopRequested(self.node_id, reason.text))
         self._wind_down()
 
     def _wind_down(self) -> None:

@@ -59,7 +59,13 @@ class NodeStages:
         started = len(refs)
         try:
             writer = WriterActor.start(
-                opened.node_id, supervisor, opened.sink, opened.writer, seal=opened.seal, log=log
+                opened.node_id,
+                supervisor,
+                opened.sink,
+                opened.writer,
+                seal=opened.seal,
+                log=log,
+                target=opened.target,
             )
             refs.append(writer)
             node = NodeActor.start(opened, pipeline_id, supervisor, writer, log)

@@ -24,7 +24,8 @@ class OpenedNode:
         operator: what it runs.
         call: how that is called.
         source: the stream that it reads.
-        sink: the stream that it writes, recovered; None when the node has finished in an earlier run.
+        sink: the stream that it writes, recovered; None when the node has finished in an earlier run, or is not
+            needed.
         position: where that stream stands.
         segments: what of the source is not done.
         parallel_size: batches in the operator at once.
@@ -40,6 +41,8 @@ class OpenedNode:
         delivery: whether rows that were handed out when the process died may be handed out again.
         dispatched: the record of rows handed out, for "at_most_once".
         grace: seconds that a cancelled node waits for calls in flight.
+        target: rows that the output gets, exactly; None: as many as there are.
+        is_needed: whether anybody needs what it has not done; else it does not run, and `sink` is None.
         stall_after: seconds without movement after which the node says that it is stalled.
         rate: rows handed out per second, at most; None for no limit.
         max_lead: rows that it may be ahead of those that read from it; None for any number.
@@ -70,6 +73,8 @@ class OpenedNode:
     delivery: DeliveryMode = "exactly_once"
     dispatched: DispatchLog | None = None
     grace: float = 60.0
+    target: int | None = None
+    is_needed: bool = True
     stall_after: float = 300.0
     rate: float | None = None
     max_lead: int | None = None
@@ -101,6 +106,11 @@ class OpenedNode:
         return rows
 
     @property
+    def has_met_target(self) -> bool:
+        """Whether the output has, of an earlier run, all the rows that it is to get."""
+        return self.target is not None and self.position.rows >= self.target
+
+    @property
     def concurrency(self) -> int:
         """Calls of the operator at once, at most: items of all batches for `process_item`, else batches.
 
@@ -111,6 +121,11 @@ class OpenedNode:
             return 1
         is_alone = self.call.batch or self.packed is not None
         return self.parallel_size if is_alone else self.parallel_size * self.batch_size
+
+    @property
+    def has_one_call_per_task(self) -> bool:
+        """Whether calls are not grouped: as little as can be is in flight, and each result is of one call."""
+        return self.dispatched is not None or self.target is not None
 
     @property
     def has_ended(self) -> bool:

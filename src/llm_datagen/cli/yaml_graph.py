@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.cli.yaml_errors import SpecError
-from llm_datagen.cli.yaml_nodes import NODE, GraphPart
+from llm_datagen.cli.yaml_nodes import NODE, OUTPUT, GraphPart
 from llm_datagen.cli.yaml_wires import Wires
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators.references import build_callable, build_operator
@@ -88,6 +88,8 @@ class Graph:
             if "follow_input" in own:
                 raise ConfigError("follow_input is of nodes that read a file, and this one reads nodes: take it out")
             of_all = {key: value for key, value in of_all.items() if key not in _OF_INPUT}
+        if self._spec.nodes[name].to != OUTPUT:  # the target of a pipeline is for the rows of its output
+            of_all = {key: value for key, value in of_all.items() if key != "target"}
         settings = {"follow_input": not reads_a_file, **of_all, **own}
         writers = [given["writer_config"] for given in (of_all, own) if isinstance(given.get("writer_config"), Mapping)]
         if writers:

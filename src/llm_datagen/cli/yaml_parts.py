@@ -5,7 +5,6 @@ The same types that check a file also say what the JSON Schema of files says (`y
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, get_type_hints
 
@@ -21,14 +20,13 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from llm_datagen.cli.setting_schema import Schema, schema_of, schema_of_class
+from llm_datagen.cli.setting_schema import Schema, schema_of, schema_of_type
 from llm_datagen.config import DataConfig, NodeConfigOptions, Setting, WriterConfig, object_of, settings_in
 from llm_datagen.errors import ConfigError
-from llm_datagen.operators.references import OperatorRef
+from llm_datagen.operators.references import OperatorRef, spelled_out
 from llm_datagen.runs.logs.rotation import LogFile
 from llm_datagen.runs.logs.writer import DEFAULT_LOG
 
-_PACKAGE = __name__.partition(".")[0]
 Text = Annotated[str, Field(min_length=1)]
 Check = Callable[[str, Any], Any]
 
@@ -98,19 +96,10 @@ for _group in (WriterConfig, DataConfig):
     _GROUPS[_group.setting_name] = _model | None
 
 
-_SHORT = re.compile(r"(ops|llm)\.([A-Za-z]\w*)")
-
-
-def _spelled(use: str) -> str:
-    """Return ``module:name`` of an operator of this package that has a short name, such as ``ops.Dedupe``."""
-    short = _SHORT.fullmatch(use)
-    return f"{_PACKAGE}.{short[1]}:{short[2]}" if short else use
-
-
 class UsePart(Part):
     """Something that Python makes."""
 
-    use: Annotated[Text, AfterValidator(_spelled)] = Field(
+    use: Annotated[Text, AfterValidator(spelled_out)] = Field(
         description="`module:Class`, `module:function` or `module:object`; or a short name: `ops.Dedupe`"
     )
     with_: dict[str, Any] = Field(
@@ -171,7 +160,7 @@ _LOG_FILE = checking(
         "description": "the platform log, relative to the working directory when the run starts; null: no log",
         "anyOf": [
             {"type": "string", "minLength": 1},
-            schema_of_class(LogFile, "a log that is rotated by its size"),
+            schema_of_type(LogFile),
             {"type": "null"},
         ],
         "default": DEFAULT_LOG,

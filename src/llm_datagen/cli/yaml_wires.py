@@ -215,6 +215,11 @@ class Wires:
         if self._spec.output_uri and OUTPUT not in ends:
             self._say("output_uri", "no node writes it: give one of them to: output")
 
+        if "target" in self._spec.of_nodes() and all(node.to != OUTPUT for node in self._spec.nodes.values()):
+            self._say(
+                "target", "it is for the rows of the pipeline's output, and no node has to: output; say it of a node"
+            )
+
     def _check_circles(self) -> None:
         nodes = list(self._spec.nodes)
         before = {name: {self._wires[text].node for _, text in self.texts_of(name)} - {""} for name in nodes}

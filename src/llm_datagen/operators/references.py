@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,9 @@ from llm_datagen.errors.advice import a_kind, did_you_mean
 from llm_datagen.operators import FunctionOperator, as_operator, made_with, operator_name
 from llm_datagen.operators.arguments import NotPlainError, given_arguments, stored_arguments
 from llm_datagen.operators.import_path import load, name_of
+
+_PACKAGE = __name__.partition(".")[0]
+_SHORT = re.compile(r"(ops|llm)\.([A-Za-z]\w*)")
 
 _USED = "_used_as"
 """Where an operator that is an object of a module keeps the name by which it was loaded."""
@@ -126,6 +130,38 @@ def operators_of(run_state: Mapping[str, Any]) -> list[Any]:
 def _where_now(use: str) -> str:
     module, _, name = use.partition(":")
     return _MOVED.get(use, f"{_MOVED.get(module, module)}:{name}")
+
+
+def operator_of(entry: Mapping[str, Any] | str, where: str) -> Any:
+    """Return the operator that an entry of YAML says: ``module:name``, or ``use``, ``with``, ``name`` and ``batch``.
+
+    Args:
+        entry: the entry.
+        where: the path of its key, for errors.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    given: dict[str, Any] = {"use": entry} if isinstance(entry, str) else dict(entry)
+    known = ("use", "with", "name", "batch")
+    for key in given:
+        if key not in known:
+            raise ConfigError(f"{where}.{key}: this key is not known; {did_you_mean(str(key), known)}")
+    if not isinstance(given.get("use"), str):
+        raise ConfigError(f"{where}.use: this key is missing; it names the operator, as module:name")
+    made = OperatorRef(
+        use=spelled_out(given["use"]),
+        with_=given.get("with", {}),
+        name=given.get("name", ""),
+        batch=given.get("batch", False),
+    )
+    return build_operator(made, where)
+
+
+def spelled_out(use: str) -> str:
+    """Return ``module:name`` of an operator of this package that has a short name, such as ``ops.Dedupe``."""
+    short = _SHORT.fullmatch(use)
+    return f"{_PACKAGE}.{short[1]}:{short[2]}" if short else use
 
 
 def build_operator(ref: OperatorRef, where: str) -> Any:

@@ -18,6 +18,7 @@ Layout:
     route.py       RouteBy, RouteWhen: rules for nodes with several outputs
     sample.py      Sample
     limit.py       Limit
+    loop.py        Loop
     dedupe.py      Dedupe
     near.py        MinHashDedupe
     top.py         TopK
@@ -46,6 +47,7 @@ from llm_datagen.ops.group import GroupBy
 from llm_datagen.ops.join import Join
 from llm_datagen.ops.language import DetectLanguage
 from llm_datagen.ops.limit import Limit
+from llm_datagen.ops.loop import Loop
 from llm_datagen.ops.near import MinHashDedupe
 from llm_datagen.ops.pii import MaskPII
 from llm_datagen.ops.route import RouteBy, RouteWhen
@@ -72,6 +74,7 @@ __all__ = [
     "Join",
     "Keep",
     "Limit",
+    "Loop",
     "MaskPII",
     "MinHashDedupe",
     "Rename",

@@ -68,6 +68,8 @@ def run_state_of_line(
     for number, (config, operator) in enumerate(zip(configs, operators, strict=True)):
         # The idle_timeout of a pipeline is about its input: other nodes wait for nodes, which may take their time.
         own: dict[str, Any] = {**of_all, **({"idle_timeout": None} if number else {}), **config.given()}
+        if number < count - 1:  # the target of a pipeline is for its last node
+            own["target"] = config.target
         check_end_ids(operator, f"node_{number}", settings["id_scheme"])
         own["batch_by"] = batch_by_of(operator, own["batch_by"], f"node_{number}", settings["id_scheme"])
         nodes.append(
@@ -224,7 +226,9 @@ def _run_state(pipeline_id: str, config: dict[str, Any], nodes: list[dict[str, A
         "ended_at": None,
         "updated_at": None,
         "config": config,
-        "nodes": [{**node, **NodeReport(node_id=node["node_id"]).as_dict()} for node in nodes],
+        "nodes": [
+            {**node, **NodeReport(node_id=node["node_id"], target_rows=node["target"]).as_dict()} for node in nodes
+        ],
     }
 
 

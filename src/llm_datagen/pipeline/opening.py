@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.operators import Call
+from llm_datagen.pipeline.early_ends import are_over, unneeded_ids
 from llm_datagen.pipeline.operator_changes import compare
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.resume_checks import check_nodes
@@ -31,7 +32,8 @@ def open_nodes(stored: StoredRun, log_file: LogTarget, undo: ExitStack) -> list[
     check_layout(node_files, log_file, stored.folder)
     check_nodes(nodes, run_state)
     run_state["files"] = side_files(node_files, log_file)
-    if run_state["status"] == Status.COMPLETED and not all(node.is_finished() for node in nodes):
+    left_out = unneeded_ids(nodes)
+    if run_state["status"] == Status.COMPLETED and not are_over(nodes):
         stored.save()  # its input has grown since: seals are taken off now
     opened = []
     ends = 0
@@ -39,8 +41,9 @@ def open_nodes(stored: StoredRun, log_file: LogTarget, undo: ExitStack) -> list[
         if Call(node.operator).finish is not None:
             ends += 1
             node.end_name = END_NAME if ends == 1 else f"{END_NAME}{ends}"  # so that no two nodes give one id
-        if node.input.read_as_is(follow=node.follow_input) and not node.is_finished():
+        is_needed = node.node_id not in left_out
+        if is_needed and node.input.read_as_is(follow=node.follow_input) and not node.is_finished():
             entry["input_fingerprint"] = node.input.fingerprint(follow=node.follow_input)
-        opened.append(node.plan(folder=stored.folder.files_path))
+        opened.append(node.plan(folder=stored.folder.files_path, is_needed=is_needed))
         undo.callback(opened[-1].close)
     return opened

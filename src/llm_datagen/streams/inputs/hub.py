@@ -58,6 +58,16 @@ class HubFileSet(FileSet):
         """Nothing: no file of this machine that something else may write."""
         return ()
 
+    @property
+    def sizes(self) -> list[int]:
+        """The bytes of each file, as the hub says them."""
+        sizes = self._listed().sizes
+        return [sizes[self._name(path)] for path in self.streams.paths]
+
+    def size(self) -> int | None:
+        """Return the bytes of all files; None when there is none."""
+        return sum(self.sizes) if len(self.streams) else None
+
     def anchor(self) -> None:
         """Do nothing: an address is not relative to anything."""
 
@@ -108,8 +118,8 @@ class HubFileSet(FileSet):
         stream.storage = HubStorage(self._hub.repository, self._listed(), self._prefix)
         return stream
 
-    def _name(self, stream: Stream) -> str:
-        return stream.path.removeprefix(self._prefix)
+    def _name(self, path: str) -> str:
+        return path.removeprefix(self._prefix)
 
     def _listed(self) -> Listing:
         """Return the files that are read. They are looked for once."""

@@ -29,3 +29,12 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
 def _fence(block: re.Match[str]) -> str:
     _, _, file = block[0].partition("file=")
     return f'```{block[1]} title="{file}"' if file else f"```{block[1]}"
+
+
+def on_files(files: Any, *, config: Any) -> Any:
+    """Publish the JSON Schema of pipeline files beside the pages."""
+    from mkdocs.structure.files import File
+
+    text = (ROOT / "src/llm_datagen/cli/pipeline.schema.json").read_text(encoding="utf-8")
+    files.append(File.generated(config, "assets/pipeline.schema.json", content=text))
+    return files

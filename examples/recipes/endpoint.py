@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from llm_datagen import UnifiedPipeline
+from llm_datagen import UnifiedNodePipeline, UnifiedPipeline
 from llm_datagen.testing import FakeLLMServer
 
 MODEL = os.environ.get("OPENAI_MODEL", "gpt-4o-mini")
@@ -44,10 +44,11 @@ def endpoint() -> Iterator[None]:
         yield
 
 
-def run(pipeline: UnifiedPipeline, name: str, nodes: Sequence[Mapping[str, Any]] = ()) -> None:
+def run(pipeline: UnifiedPipeline | UnifiedNodePipeline, name: str, nodes: Sequence[Mapping[str, Any]] = ()) -> None:
     """Run a recipe from the beginning, and show what came out; `nodes` says what differs from node to node."""
     # With if_exists="resume" it goes on where the last run stopped, whatever stopped it.
-    report = pipeline.create(name, node_configs=nodes, if_exists="overwrite").run()
+    of_nodes: dict[str, Any] = {"node_configs": nodes} if nodes else {}
+    report = pipeline.create(name, if_exists="overwrite", **of_nodes).run()
     output = Path(f"tmp/recipes/{name}.jsonl")
     print(f"{report.rows_in} rows in, {report.rows_out} out: {output}")
     with output.open(encoding="utf-8") as rows:

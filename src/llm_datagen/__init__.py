@@ -21,7 +21,7 @@ from llm_datagen.errors.deprecation import MovedModules, deprecated
 
 if TYPE_CHECKING:
     from llm_datagen import actors, messages, ops
-    from llm_datagen.config import DataConfig, FailurePolicy, NodeConfig, WriterConfig
+    from llm_datagen.config import DataConfig, FailurePolicy, NodeConfig, Target, WriterConfig
     from llm_datagen.errors import (
         ColumnError,
         ConfigError,
@@ -153,6 +153,7 @@ __all__ = [
     "StreamMissingError",
     "StreamSealedError",
     "StreamTakenOverError",
+    "Target",
     "TooManyErrorsError",
     "UnifiedNode",
     "UnifiedNodePipeline",
@@ -169,7 +170,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "config": "DataConfig FailurePolicy NodeConfig WriterConfig",
+    "config": "DataConfig FailurePolicy NodeConfig Target WriterConfig",
     "operators": "BaseOperator FunctionOperator INodeContext IOperator IState Operator Result Row",
     "pipeline.fan_out": "Route",
     "pipeline.node": "UnifiedNode",

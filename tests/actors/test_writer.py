@@ -12,10 +12,11 @@ from typing import Any
 import pykka
 import pytest
 
+from llm_datagen.actors.backpressure_meter import BACKPRESSURE_LOG_SECONDS, BackpressureMeter
 from llm_datagen.actors.delivery import Delivery
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.stage import join, tell
-from llm_datagen.actors.writer import BACKPRESSURE_LOG_SECONDS, REPORT_SECONDS, WriterActor, _BackpressureMeter
+from llm_datagen.actors.writer import REPORT_SECONDS, WriterActor
 from llm_datagen.config import WriterConfig
 from llm_datagen.errors import IdError, StreamCorruptError, UnknownMessageError
 from llm_datagen.messages import (
@@ -449,7 +450,7 @@ def test_a_wait_is_one_line_when_it_begins_and_one_when_it_is_over(bench: Bench)
 def test_a_wait_is_over_when_the_last_worker_goes_on() -> None:
     """M28: one of two that waited goes on, and the other still waits: that is no end."""
     log = Log()
-    meter = _BackpressureMeter(log, 1)
+    meter = BackpressureMeter(log, 1)
     meter.note(None, 1, 0.0)
     meter.note(None, 1, 0.1)
     meter.note(0.25, 1, 0.25)
@@ -463,7 +464,7 @@ def test_a_wait_is_over_when_the_last_worker_goes_on() -> None:
 def test_no_wait_is_lost_when_many_threads_wait_at_once() -> None:
     """M28: each thread notes its own waits, all at the same time."""
     log = Log()
-    meter = _BackpressureMeter(log, 1)
+    meter = BackpressureMeter(log, 1)
 
     def waits() -> None:
         for _ in range(500):

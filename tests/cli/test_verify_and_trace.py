@@ -56,6 +56,10 @@ def test_every_row_of_a_run_is_accounted_for(shell: Shell, command: Command) -> 
         "pending": 0,
         "rows_out": 40,
         "complete": True,
+        "target_rows": None,
+        "beyond_target": 0,
+        "cut_rows": 0,
+        "unneeded": False,
         "unsettled": False,
         "findings": [],
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from llm_datagen import ConfigError, NodeConfig, UnifiedPipeline
-from llm_datagen.cli.yaml_spec import OPERATOR, PIPELINE, read_spec
+from llm_datagen.cli.yaml_load import Document
+from llm_datagen.cli.yaml_parts import OPERATOR
+from llm_datagen.cli.yaml_spec import PIPELINE, PipelinePart, read_spec
 
 from .conftest import Command
 from .shell import Shell
@@ -38,7 +41,8 @@ ENTRIES: list[tuple[Any, str]] = [
     ({"use": "ops:odd", "grace": 0}, "operators[0].grace: must be a positive number of seconds, not 0"),
     (
         {"use": "ops:odd", "max_errors": 1.5},
-        "max_errors: must be a number of rows (such as 100), a share of the rows (such as 0.01) or None, not 1.5",
+        "operators[0].max_errors: must be a number of rows (such as 100), a share of the rows (such as 0.01) or None, "
+        "not 1.5",
     ),
     ({"use": "ops:odd", "max_error": 1}, "operators[0].max_error: this key is not known; did you mean 'max_errors'?"),
     ({"use": "ops:odd", "idle_timeout": -1}, "operators[0].idle_timeout: must be a positive number of seconds, not -1"),
@@ -70,8 +74,14 @@ def test_what_is_wrong_with_an_operator_is_said_with_its_key(
 ) -> None:
     (shell.folder / "broken.py").write_text("1 / 0\n")
     output = command("run", shell.yaml([entry]), code=2).stderr
-    assert output.startswith("Error: p.yaml: "), output
-    assert message in output
+    assert re.match(rf"Error: p\.yaml, line \d+: {re.escape(message)}", output), output
+
+
+def line(path: Path) -> PipelinePart:
+    """Return what a file says of a line of operators."""
+    spec = read_spec(Document.read(path))
+    assert isinstance(spec, PipelinePart)
+    return spec
 
 
 SETTINGS: list[tuple[dict[str, Any], str]] = [
@@ -112,7 +122,7 @@ def test_what_is_wrong_with_a_setting_is_said_with_its_key(
 ) -> None:
     settings = {"operators": ["ops:odd"], **settings}
     output = command("run", shell.yaml(**settings), code=2).stderr
-    assert f"Error: p.yaml: {message}" in output
+    assert re.search(rf"Error: p\.yaml, line \d+: {re.escape(message)}", output), output
 
 
 TEXTS = [
@@ -123,6 +133,13 @@ TEXTS = [
     ("a: \x07", "p.yaml: this is not YAML: "),
     ("1: 2\noperators: [ops:odd]\ninput_uri: i\noutput_uri: o", "p.yaml: the file: keys must be text, not 1"),
     ("operators: [ops:odd]\noutput_uri: o.jsonl", "p.yaml: input_uri: this key is missing"),
+    (
+        "input_uri: i\nstreaming: 7",
+        "p.yaml: 3 things are wrong\n  operators: this key is missing; or 'nodes', for a graph\n",
+    ),
+    ("input_uri: i\nstreaming: 7", "  line 2: streaming: must be True or False, not 7"),
+    ("? [a, b]\n: 1", "p.yaml, line 1, column 3: this is not YAML: a key must be text"),
+    ("a: {<<: 3}", "p.yaml, line 1, column 9: this is not YAML: << merges keys and values"),
     ("batch_size: 010", "p.yaml, line 1, column 13: this is not YAML: 010 is not the same in all versions of YAML"),
     ("batch_size: -0_7", "p.yaml, line 1, column 13: this is not YAML: -0_7 is not the same"),
     *(
@@ -141,7 +158,8 @@ TEXTS = [
 def test_a_file_that_is_no_pipeline_is_refused_with_its_line(
     shell: Shell, command: Command, text: str, message: str
 ) -> None:
-    assert f"Error: {message}" in command("run", shell.text(text), code=2).stderr
+    output = command("run", shell.text(text), code=2).stderr
+    assert f"Error: {message}" in output or (message.startswith("  ") and message in output)
 
 
 @pytest.mark.parametrize(
@@ -150,15 +168,17 @@ def test_a_file_that_is_no_pipeline_is_refused_with_its_line(
 )
 def test_numbers_that_are_the_same_in_all_versions_of_yaml_are_read(tmp_path: Path, text: str, value: Any) -> None:
     (tmp_path / "p.yaml").write_text(f"operators: [{{use: 'a:b', with: {{n: {text}}}}}]\ninput_uri: i\noutput_uri: o")
-    assert read_spec(tmp_path / "p.yaml", {}).operators[0].with_ == {"n": value}
+    assert line(tmp_path / "p.yaml").operators[0].with_ == {"n": value}
 
 
 def test_all_that_is_wrong_is_said_at_once(shell: Shell, command: Command) -> None:
     file = shell.yaml(["ops:odd", {"use": "ops:odd", "parallel": 2}], batch_size="many")
     output = command("run", file, code=2).stderr
     assert "2 things are wrong" in output
-    assert "  operators[1].parallel: this key is not known; did you mean 'parallel_size'?" in output
-    assert "  batch_size: must be a whole number of at least 1, not 'many'" in output
+    lines = (shell.folder / file).read_text().splitlines()
+    where = lines.index("- parallel: 2") + 1, lines.index("batch_size: many") + 1
+    assert f"  line {where[0]}: operators[1].parallel: this key is not known; did you mean 'parallel_size'?" in output
+    assert f"  line {where[1]}: batch_size: must be a whole number of at least 1, not 'many'" in output
 
 
 def test_an_import_that_fails_shows_the_users_frames(shell: Shell, command: Command) -> None:
@@ -203,7 +223,7 @@ def test_aliases_of_aliases_end_with_an_error_at_once(tmp_path: Path) -> None:
     path = tmp_path / "bomb.yaml"
     path.write_text(f"operators:\n  - &a0 x\n{levels}input_uri: a.jsonl\noutput_uri: b.jsonl\n")
     with pytest.raises(ConfigError, match=r"bomb.yaml, line 1, column 1: .* more than 100000 values"):
-        read_spec(path, {})
+        Document.read(path)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +239,7 @@ def test_yaml_without_a_bottom_is_refused(tmp_path: Path, text: str, says: str) 
     path = tmp_path / "p.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=f"p.yaml.*{says}"):
-        read_spec(path, {})
+        Document.read(path)
 
 
 def test_aliases_serve_as_before(tmp_path: Path) -> None:
@@ -229,7 +249,20 @@ def test_aliases_serve_as_before(tmp_path: Path) -> None:
         "operators:\n  - &one {use: 'ops:odd', retries: 2}\n  - <<: *one\n    retries: 3\n  - *one\n"
         "input_uri: a.jsonl\noutput_uri: b.jsonl\n"
     )
-    assert [operator.node_config()["retries"] for operator in read_spec(path, {}).operators] == [2, 3, 2]
+    assert [operator.node_config()["retries"] for operator in line(path).operators] == [2, 3, 2]
+
+
+def test_what_a_merge_merges_is_the_same_with_every_version_of_pyyaml(tmp_path: Path) -> None:
+    """Own keys count before merged ones, and an earlier mapping before others; a merge of a merge is no key twice."""
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "a: &a {k: 1, long: 1}\nb: &b {k: 2, long: 2, more: 2}\nx: {inner: &c {<<: *a, k: 3}}\n"
+        "one: {<<: [*a, *b]}\ntwo: {<<: *c, long: 4}\n"
+    )
+    document = Document.read(path)
+    assert document.content["one"] == {"k": 1, "long": 1, "more": 2}
+    assert document.content["two"] == {"k": 3, "long": 4}
+    assert (document.lines["one.more"], document.lines["two.long"]) == (2, 5)
 
 
 def test_a_key_that_is_there_twice_on_one_line_is_refused(shell: Shell, command: Command) -> None:

@@ -1,4 +1,4 @@
-"""Parts of the reference that are made from the code: the events of the log, and the commands with their options.
+"""Parts of the reference that are made from the code: the events of the log, commands and options, the schema.
 
 ``python -m tests.examples.generated`` writes them anew.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from enum import Enum
@@ -19,6 +20,7 @@ from llm_datagen.runs.logs import events
 from .pages import DOCS
 
 EVENTS = DOCS / "reference" / "log.md"
+SCHEMA = DOCS.parent / "src" / "llm_datagen" / "cli" / "pipeline.schema.json"
 COMMANDS = DOCS / "reference" / "commands.md"
 EVENTS_HEAD = "| event | when | fields |\n|---|---|---|\n"
 INTRODUCTION = """# Commands and options
@@ -55,6 +57,13 @@ def commands_page() -> str:
 
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     return INTRODUCTION + "".join(f"\n{section}" for name in commands for section in _command(name, commands[name]))
+
+
+def schema_text() -> str:
+    """Return the JSON Schema of pipeline files, as it is shipped."""
+    from llm_datagen.cli.yaml_schema import file_schema
+
+    return json.dumps(file_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def _command(name: str, command: Any) -> Iterator[str]:
@@ -94,3 +103,4 @@ def _write(path: Path, text: str) -> None:
 if __name__ == "__main__":
     _write(EVENTS, EVENTS.read_text(encoding="utf-8").replace(shown_events(), events_table()))
     _write(COMMANDS, commands_page())
+    _write(SCHEMA, schema_text())

@@ -76,7 +76,11 @@ def _literal(value: Any) -> str:
     return f"{value:_}" if type(value) is int else repr(value)
 
 
-NODES = "| `nodes` | required | | `UnifiedNode`s with streams and operators, in any order |"
+NODES = (
+    "| `nodes` | required | | `UnifiedNode`s with streams and operators, in any order; or a function that is given the "
+    "run's id and returns them, so that each run has "
+    "[its own streams](../how-to/write-a-pipeline-file.md#the-same-in-python) |"
+)
 TABLES = [
     Table("pipeline.md", "# UnifiedPipeline", PipelineSettings),
     Table("pipeline.md", "## UnifiedNodePipeline", NodePipelineOptions, first=NODES),

@@ -49,8 +49,8 @@ def test_a_recipe_makes_the_same_rows_in_python_and_in_yaml(name: str, monkeypat
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", "k")
         module = importlib.import_module(name)
-        nodes = getattr(module, "NODES", None)
-        in_python, rows = outcome(module.pipeline().create(name, node_configs=nodes), name)
+        nodes = {"node_configs": module.NODES} if hasattr(module, "NODES") else {}
+        in_python, rows = outcome(module.pipeline().create(name, **nodes), name)
         asked = server.prompts
         target = find_target(f"examples/recipes/{name}.yaml")
         in_yaml, rows_of_yaml = outcome(target.create(None, "overwrite"), name)

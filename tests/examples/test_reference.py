@@ -125,8 +125,9 @@ def test_every_status_is_explained() -> None:
     assert _names(table(EXPLANATION, "Failure and cancel", "status")) == [
         *(status.value for status in (Status.PENDING, Status.RUNNING, Status.RESUMING, Status.CANCELING)),
         *(status.value for status in (Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.STOPPED)),
+        Status.UNNEEDED.value,
     ]
-    assert len(Status) == 8
+    assert len(Status) == 9
 
 
 def test_every_member_of_operators_and_ctx_is_there() -> None:

@@ -132,6 +132,13 @@ def fruitless_run(bench: Bench) -> None:
     bench.pipeline([lambda item: None], output_uri="memory://fruitless").create("fruitless").run()
 
 
+def targeted_runs(bench: Bench) -> None:
+    """A run that meets its target, and one whose input is too short for that."""
+    for target in (2, 1000):
+        name = f"target-{target}"
+        bench.pipeline([lambda item: item], output_uri=f"memory://{name}", target=target).create(name).run()
+
+
 def uncontrollable_run(bench: Bench) -> None:
     """A run that can have no control socket."""
     with pytest.MonkeyPatch.context() as patch:
@@ -167,6 +174,7 @@ def test_each_line_has_exactly_the_documented_fields(bench: Bench) -> None:
     slow_disk_run(bench)
     controlled_run(bench)
     fruitless_run(bench)
+    targeted_runs(bench)
     uncontrollable_run(bench)
     edited_run(bench)
     JsonlStream(f"jsonl://{bench.input}").unseal()
@@ -180,7 +188,7 @@ def test_each_line_has_exactly_the_documented_fields(bench: Bench) -> None:
         assert set(line) == expected[line["event"]] | (set() if is_alone else {"pipeline_id"}), line
     alone = [line for line in lines if "pipeline_id" not in line]
     assert {line["event"] for line in alone} >= {"[Run Started]", "[Node Ended]", "[Run Ended]"}
-    assert len({line["run"] for line in lines}) == 10
+    assert len({line["run"] for line in lines}) == 12
     assert len({line["run"] for line in alone}) == 1
 
 

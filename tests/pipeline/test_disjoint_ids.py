@@ -33,7 +33,7 @@ def test_no_id_is_in_a_merged_stream_twice(data: st.DataObject) -> None:
     pipeline = UnifiedNodePipeline(nodes, log_file=None)
     ids: dict[tuple[str, str], list[Any]] = {StreamFactory.create(uri(name)).place: [0, 1] for name in ROOTS}
     routes: dict[tuple[str, str], dict[Any, str]] = {}
-    for node in pipeline._code.nodes:
+    for node in pipeline._code.nodes_of_run(""):
         if isinstance(node.input, MergedStream):
             made = [
                 merge_input.named(row_id)

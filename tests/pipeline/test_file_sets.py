@@ -13,6 +13,8 @@ import pytest
 from llm_datagen.errors import ConfigError, DatagenError, NodeFailedError, StreamChangedError, StreamMissingError
 from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
+from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams.inputs.file_set import FileSet
 
 from ..kit.support import Bench, Stopping, lines
 
@@ -236,3 +238,26 @@ def test_a_batch_of_rows_of_several_files_has_each_under_the_header_of_its_own(b
         ("a", f"b{number}") for number in (0, 0, 1, 2, 3, 3, 4, 5, 6, 6, 7)
     ]
     assert [finding for account in verify(bench.run_state("a")) for finding in account.findings] == []
+
+
+def test_a_stream_is_made_of_each_file_when_it_is_its_turn(tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"{number:02}.jsonl").write_text('{"a": 1}\n')
+    made: list[str] = []
+
+    def create(uri: str) -> Stream:
+        made.append(Path(uri).name)
+        return StreamFactory.create(uri)
+
+    files = FileSet(str(tmp_path / "*"), create)
+    files.check_source()
+    assert len(files.fingerprint(follow=False)["files"]) == 20
+    assert files.size() == 20 * 9
+    assert made == ["00.jsonl", "00.jsonl"]  # its kind of name, and itself
+
+    (tmp_path / "zz.csv.gz").write_bytes(b"")
+    (tmp_path / "zz.pdf").write_bytes(b"")
+    made.clear()
+    with pytest.raises(ConfigError, match="pdf"):
+        _ = FileSet(str(tmp_path / "*"), create).streams
+    assert sorted(made) == ["00.jsonl", "zz.csv.gz", "zz.pdf"]

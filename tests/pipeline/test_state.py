@@ -21,9 +21,13 @@ from llm_datagen import (
     UnifiedNodePipeline,
     UnifiedPipeline,
 )
-from llm_datagen.errors import StreamChangedError
+from llm_datagen.errors import StreamChangedError, StreamError
 from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
+from llm_datagen.streams import StreamFactory
+from llm_datagen.streams.position import STATE
+from llm_datagen.streams.recovery import position_of
+from llm_datagen.streams.state.store import check_state
 
 from ..kit.support import Bench, lines, numbered, stored, write_jsonl
 
@@ -391,3 +395,42 @@ def test_an_overwritten_run_begins_without_the_state(bench: Bench) -> None:
     assert {Path(name).suffix for name in bench.files() if ".state" in name} == {".state", ".sqlite"}
     bench.pipeline([Total()]).create("run", if_exists="overwrite").run()
     assert lines(bench.output)[-1] == {"n": 9, "sum": 25, "_i": 9}
+
+
+def test_a_run_that_goes_on_while_it_is_verified_is_not_called_corrupt(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read first is of an earlier commit than the state, and the rows, that are looked at after it."""
+
+    class Until(Total):
+        def __init__(self, at: int) -> None:
+            self.at = at
+
+        def process_item(self, item: Any, ctx: INodeContext) -> Any:
+            if item["n"] == self.at:
+                raise StopRun("enough")
+            return super().process_item(item, ctx)
+
+    def pipeline(at: int) -> UnifiedPipeline:
+        often = {"fsync": "flush", "async_mode": False, "queue_size": 1}
+        return bench.pipeline([Until(at)], batch_size=1, writer_config=often)
+
+    monkeypatch.setattr("llm_datagen.streams.state.store.APPLY_BYTES", 1)
+    bench.give(numbered(40))
+    pipeline(10).create("a").run()
+    output = StreamFactory.create(f"jsonl://{bench.output}")
+    earlier = position_of(output)
+    assert earlier is not None
+    pipeline(30).resume("a", on_change="accept").run()
+    with pytest.raises(StreamError):
+        check_state(output, earlier[1].marks[STATE])
+    answers = [earlier]
+    monkeypatch.setattr(
+        "llm_datagen.runs.verify.position_of", lambda stream: answers.pop() if answers else position_of(stream)
+    )
+    run_state = bench.run_state("a")
+    run_state["status"] = "running"
+    [account] = verify(run_state)
+    assert not answers
+    assert account.findings == []
+    assert account.rows_out == 10

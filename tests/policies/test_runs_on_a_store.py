@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from llm_datagen import (
 )
 from llm_datagen.cli.run_view import all_runs, read_run
 from llm_datagen.errors import LeaseLostError, ResumeWarning
-from llm_datagen.runs import RunFolder, state_file, store
-from llm_datagen.runs.kept_files import KeptFiles
+from llm_datagen.runs import RunFolder, on_store, state_file
+from llm_datagen.runs.copied_files import CopiedFiles
 from llm_datagen.runs.lease import RunLease
+from llm_datagen.runs.logs import events
 from llm_datagen.streams.storage import lease, object_clients, owner
 from llm_datagen.streams.storage.object_folder import ObjectFolder
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
@@ -42,11 +44,11 @@ from pathlib import Path
 folder, host, results, seconds = Path(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4])
 
 from llm_datagen import DatagenError, UnifiedPipeline
-from llm_datagen.runs import store
+from llm_datagen.runs import on_store
 from llm_datagen.streams.storage import lease, owner
 
 lease.LEASE_SECONDS = seconds
-store.STORE_SAVE_SECONDS = 0.05
+on_store.SAVE_SECONDS = 0.05
 owner.machine = lambda: host
 
 def same(row):
@@ -215,12 +217,12 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(
     run_state = folder.load()
     s3.server.fail("PUT", "runtime.json", status(503, "SlowDown"), times=2)
     assert not folder.save(run_state, may_wait=True)
-    monkeypatch.setattr(store, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(on_store, "PATIENCE_SECONDS", 0)
     with pytest.raises(DiskError, match="the store answers with an error"):
         folder.save(run_state, may_wait=True)
     assert folder.save(run_state, may_wait=True)
-    monkeypatch.setattr(store, "PATIENCE_SECONDS", 30)
-    monkeypatch.setattr(store, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(on_store, "PATIENCE_SECONDS", 30)
+    monkeypatch.setattr(on_store, "_RETRY_SECONDS", 0.01)
     s3.server.fail("PUT", "runtime.json", status(503, "SlowDown"), times=3)
     assert folder.save(run_state)  # the last one of a run is tried again
     folder.lock.release()
@@ -229,8 +231,8 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(
 def test_a_run_outlives_a_store_that_is_away_for_a_while_and_ends_to_be_resumed_when_it_is_for_long(
     bench: Bench, s3: S3Bucket, results: str, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "STORE_SAVE_SECONDS", 0.01)
-    monkeypatch.setattr(store, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(on_store, "SAVE_SECONDS", 0.01)
+    monkeypatch.setattr(on_store, "_RETRY_SECONDS", 0.01)
     times = [3]
 
     def weather(row: dict[str, Any]) -> dict[str, Any]:
@@ -242,7 +244,7 @@ def test_a_run_outlives_a_store_that_is_away_for_a_while_and_ends_to_be_resumed_
     bench.pipeline([weather], results_dir=results).create("a").run()
     assert RunFolder(results, "a").load()["status"] == "completed"
     times[0] = 100_000
-    monkeypatch.setattr(store, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(on_store, "PATIENCE_SECONDS", 0.05)
     settings: dict[str, Any] = {"results_dir": results, "output_uri": str(bench.folder / "b.jsonl")}
     pipeline = bench.pipeline([weather], **settings).create("b")
     with pytest.raises(DatagenError, match="the store answers with an error"):
@@ -274,10 +276,85 @@ def test_a_save_whose_answer_was_lost_is_known_as_ones_own(bench: Bench, s3: S3B
     folder.lock.acquire()
     run_state = folder.load()
     assert isinstance(folder.lock, RunLease)
-    late = {**run_state, "fence": folder.lock.fence}
+    late = {**run_state, "fence": folder.lock.fence, "holder": folder.lock.token}
     s3.put("runs/a/runtime.json", state_file.serialize(late))  # by a request of this holder that was long under way
     assert folder.save(run_state)
     folder.lock.release()
+
+
+def test_a_holder_of_an_earlier_life_of_a_run_saves_nothing_though_its_number_is_the_same(
+    bench: Bench, s3: S3Bucket, results: str
+) -> None:
+    """When a create fails, nothing is left, and numbers begin again."""
+    bench.give(numbered(1))
+    bench.pipeline([same], results_dir=results).create("b")
+    run_state = RunFolder(results, "b").load()
+    folders = []
+    for _ in range(2):
+        folder = RunFolder(results, "a")
+        folder.lock.acquire()
+        folders.append(folder)
+        OBJECT_STORAGE.remove(s3.uri("runs/a/lease.json"))  # as who was stopped in a create, and has lost its lease
+    first, second = folders
+    assert isinstance(first.lock, RunLease)
+    assert isinstance(second.lock, RunLease)
+    assert first.lock.fence == second.lock.fence == 1
+    assert second.save({**run_state, "reason": "of the second one"})
+    with pytest.raises(LeaseLostError, match="was taken over by another process"):
+        first.save({**run_state, "reason": "of the first one"})
+    assert RunFolder(results, "a").load()["reason"] == "of the second one"
+    for folder in folders:
+        folder.lock.release()
+
+
+def test_a_lease_that_cannot_be_given_back_is_told(
+    s3: S3Bucket, results: str, impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = RunFolder(results, "a")
+    folder.lock.acquire()
+    s3.server.fail("PUT", "/lease.json", status(503), times=1000)
+    folder.lock.release()
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "its lease could not be given back, so it keeps other hosts out for up to " in said
+
+
+def test_a_run_begins_also_when_its_control_socket_cannot_be_noted(
+    bench: Bench, s3: S3Bucket, results: str, impatient: None
+) -> None:
+    bench.give(numbered(3))
+    pipeline = bench.pipeline([same], results_dir=results).create("a")
+    puts: list[int] = []
+
+    def fault(environ: Any, start_response: Any, application: Any) -> Any:
+        puts.append(1)  # the first one is that of who takes it, the second one notes the socket
+        failing = status(503) if len(puts) == 2 else None
+        return (failing or application)(environ, start_response, *([application] if failing else []))
+
+    s3.server.fail("PUT", "runs/a/lease.json", fault, times=1000)
+    assert pipeline.run().status == "completed"
+    assert len(puts) == 3
+    assert events.NO_CONTROL in [line["event"] for line in bench.log_lines()]
+
+
+def test_a_machine_that_was_started_again_is_the_one_that_it_was(
+    bench: Bench, results: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its files are here. But what was cut by a loss of power, and is whole on the store, is fetched."""
+    kept = CopiedFiles(ObjectFolder(f"{results}/a"), tmp_path, "run 'a'")
+    path = tmp_path / "files/budget.jsonl"
+    path.parent.mkdir()
+    known: dict[str, Any] = {}
+    kept.begin(known)
+    path.write_text("1234")
+    kept.copy()
+    known["own_files_on"] = "here"
+    for left, found in (("12", "1234"), ("123456", "123456"), ("other", "other")):
+        path.write_text(left)
+        monkeypatch.setattr(owner, "machine", lambda: "another start")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            CopiedFiles(ObjectFolder(f"{results}/a"), tmp_path, "run 'a'").begin(dict(known))
+        assert path.read_text() == found
 
 
 def test_a_store_that_ignores_conditions_is_refused(
@@ -346,7 +423,7 @@ def test_who_has_lost_a_run_replaces_nothing_of_what_was_spent(s3: S3Bucket, tmp
     kept = {}
     for host in ("one", "two"):
         (tmp_path / host / "files").mkdir(parents=True)
-        kept[host] = KeptFiles(ObjectFolder(s3.uri("runs/a")), tmp_path / host, "run 'a'")
+        kept[host] = CopiedFiles(ObjectFolder(s3.uri("runs/a")), tmp_path / host, "run 'a'")
         kept[host].begin({})
         (tmp_path / host / "files/budget.jsonl").write_text(f"spent on {host}")
     kept["two"].copy()
@@ -364,7 +441,7 @@ def test_a_look_at_a_run_of_another_machine_leaves_the_files_of_this_one_alone(
     folder.files_path.mkdir(parents=True)
     (folder.files_path / "budget.jsonl").write_text("of the process that runs it")
     monkeypatch.setattr(RunFolder, "load", lambda self: {"kept_by": "another machine"})
-    with folder.kept_files() as files:
+    with folder.files_to_look_at() as files:
         assert (files / "budget.jsonl").read_bytes() == b"copied some seconds ago"
     assert (folder.files_path / "budget.jsonl").read_text() == "of the process that runs it"
 

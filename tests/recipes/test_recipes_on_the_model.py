@@ -39,7 +39,8 @@ def made_small(name: str) -> dict[str, Any]:
             settings["params"] = {**settings["params"], "max_tokens": 200, "frequency_penalty": 0.5, "seed": 1}
             if isinstance(settings.get("output", ""), str):
                 settings["params"]["stop"] = ["."]
-    return {**recipe, "input": recipe["input"][:1]}
+    given = recipe["input"]
+    return {**recipe, "input": given[:1] if isinstance(given, list) else {**given, "n": 1}}
 
 
 @pytest.mark.model
@@ -58,8 +59,17 @@ def test_answers_keep_to_their_schemas_and_every_row_is_accounted_for(
     assert report.failed == 0
     accounts = verify(RunFolder(Path("tmp/results"), name).load())
     assert [finding for account in accounts for finding in account.findings] == []
+    asked = 0
     for number, operator in enumerate(recipe["operators"]):
+        rows = lines(
+            Path(f"{name}.jsonl" if operator is recipe["operators"][-1] else f"tmp/{name}/node_{number}.jsonl")
+        )
         schema = operator.get("with", {}).get("output")
-        if operator["use"] == "llm.LLMOperator" and isinstance(schema, dict):
-            for row in lines(Path(f"tmp/{name}/node_{number}.jsonl")):
+        if operator["use"] == "llm.LLMOperator":
+            asked += len(rows)
+            schema = (
+                schema.get("items", schema) if isinstance(schema, dict) else {"properties": {schema or "answer": {}}}
+            )
+            for row in rows:
                 jsonschema.validate({column: row[column] for column in schema["properties"]}, schema)
+    assert asked or name == "clean_dataset", "it asks nothing"

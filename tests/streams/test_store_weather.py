@@ -267,7 +267,7 @@ def test_markers_of_folders_are_passed_over(s3: S3Bucket) -> None:
     for uri in ("in/", "in/**", "in/*/*"):
         source = StreamFactory.source(s3.uri(uri))
         assert isinstance(source, ObjectFileSet)
-        assert [stream.path for stream in source.streams] == [s3.uri("in/sub/a.jsonl")]
+        assert source.streams.paths == [s3.uri("in/sub/a.jsonl")]
 
 
 def test_half_of_a_small_object_is_asked_for_again(s3: S3Bucket) -> None:

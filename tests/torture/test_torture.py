@@ -53,6 +53,13 @@ def test_a_few_edits_of_a_file_make_no_wrong_row_and_a_refusal_changes_nothing(t
 
 
 @pytest.mark.slow
+def test_runs_from_object_to_object_lose_and_double_nothing_in_bad_weather() -> None:
+    """S1, S2, R2: input, streams, exports and run state in an object store of which requests fail."""
+    tally = torture("stores", "--seed", "100", "--kills", "6")
+    assert tally["kills"] >= 6
+
+
+@pytest.mark.slow
 def test_no_row_is_lost_repeated_or_torn_by_kills_power_cuts_and_full_disks() -> None:
     """M21, M24, S1, S2, R2, C1: random pipelines, with rows that fail; calls are repeated within `bounds.py`."""
     tally = torture("--seed", "40", "--kills", "25", "--jobs", "2", "--seconds", "90")

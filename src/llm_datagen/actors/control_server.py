@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import pykka
 
-from llm_datagen.errors import ConfigError, ControlError
+from llm_datagen.errors import ConfigError, ControlError, DiskError
 from llm_datagen.messages import Cancel, GetStatus, Pause, Reconfigure, Reconfigured, Unpause
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.control_client import MOST_BYTES, not_inherited, open_socket
@@ -131,10 +131,9 @@ class ControlServer:
 
     @classmethod
     def open(cls, folder: RunFolder, ref: Ref) -> Self | None:
-        """Begin to answer; None when no socket can be made: then the run goes on without.
+        """Begin to answer; None when no socket can be made, or nobody can be told where it is.
 
-        Raises:
-            DiskError: when `owner.json` cannot be written.
+        Then the run goes on without.
         """
         opened = open_socket(folder)
         if opened is None:
@@ -143,6 +142,9 @@ class ControlServer:
         server._thread.start()
         try:
             folder.lock.note_control(opened[1])
+        except DiskError:
+            server.close()
+            return None
         except BaseException:
             server.close()
             raise

@@ -76,8 +76,9 @@ class Delivery:
         self.waiting -= 1
         tell(self._node, TaskDone(task, result, lost=waited is None, held_back=waited or 0.0))
 
-    def close(self) -> None:
-        """Let go of what will not be delivered any more. Called when the workers have ended."""
+    def close(self) -> int:
+        """Let go of what will not be delivered any more; return how many source rows. The workers have ended."""
+        return 0
 
     def _write(self, result: BlockResult) -> float | None:
         """Return the seconds waited until the writer has taken (in sync mode: committed) the results; None: never."""
@@ -177,12 +178,14 @@ class OrderedDelivery(Delivery):
         self._lock.acquire()
         return time.perf_counter() - started
 
-    def close(self) -> None:
-        """Let go of what has waited for rows that will not come."""
+    def close(self) -> int:
+        """Let go of what has waited for rows that will not come; return how many source rows."""
         with self._lock:
+            rows = sum(result.source_rows for result in self._early.values())
             for result in self._early.values():
                 result.close()
             self._early.clear()
+        return rows
 
     def _advance(self, row: int) -> None:
         if len(self._segments) > 1 and row == self._segments[0].end:

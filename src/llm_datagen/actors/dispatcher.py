@@ -63,7 +63,7 @@ class Dispatcher:
         self._chunking = AdaptiveChunking(
             opened.concurrency,
             opened.step,
-            opened.step if opened.dispatched is not None else opened.writer.queue_size,
+            opened.step if opened.has_one_call_per_task else opened.writer.queue_size,
             is_gil_bound=executor.is_gil_bound,
             task_seconds=executor.task_seconds,
         )

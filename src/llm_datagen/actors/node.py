@@ -24,7 +24,9 @@ from llm_datagen.errors import FailureRecord, StopRun, StreamChangedError
 from llm_datagen.messages import (
     Batch,
     Cancel,
+    Committed,
     Demand,
+    Dropped,
     EndOfSource,
     Feed,
     Finish,
@@ -36,6 +38,7 @@ from llm_datagen.messages import (
     PauseCalls,
     Resize,
     RowsFailed,
+    Sealed,
     StageOutcome,
     Starving,
     StopRequested,
@@ -93,6 +96,7 @@ class NodeActor(Stage):
             log,
             folder=opened.folder,
             state=None if opened.sink is None else opened.sink.state,
+            feedback=opened.feedback,
         )
         self._delivery = make_delivery(opened, writer, self.actor_ref, self._ctx)
         position = opened.position
@@ -112,7 +116,7 @@ class NodeActor(Stage):
         self._total: int | None = None
         self._source_size = 0
         self._is_demanding = False
-        self._is_stopping = False
+        self._is_stopping = opened.has_met_target
         self._has_given_end = opened.call.finish is None or opened.has_ended
 
     def begin(self) -> None:
@@ -168,6 +172,11 @@ class NodeActor(Stage):
                 self._pause_gate.answer()
             case Resize():
                 self._resize()
+            case Committed(limit=limit):
+                if self._opened.feedback is not None:
+                    self._opened.feedback.extend(limit)
+            case Sealed():
+                pass  # what it draws from has ended, and so will its source
             case LimitLead():
                 self._dispatcher.lead_limit.add(message)
             case LeadMoved():
@@ -201,7 +210,10 @@ class NodeActor(Stage):
             self._log.error(events.TEARDOWN_FAILED, error=str(FailureRecord.of(error)))
         self._starting.stop(wait=not self._is_given_up)
         if not self._is_given_up:
-            self._delivery.close()
+            if dropped := self._delivery.close():
+                tell(self._writer, Dropped(dropped))
+            if self._opened.feedback is not None:
+                self._opened.feedback.close()
 
     def _advance(self) -> None:
         """Do what can be done now: hand out work, ask for more, end."""
@@ -302,7 +314,7 @@ class NodeActor(Stage):
 
     def _stop_run(self, reason: FailureRecord) -> None:
         """End the whole run in good order, as the operator asks."""
-        tell(self._supervisor, StopRequested(reason.text))
+        tell(self._supervisor, StopRequested(self.node_id, reason.text))
         self._wind_down()
 
     def _wind_down(self) -> None:

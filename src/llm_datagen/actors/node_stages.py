@@ -59,7 +59,13 @@ class NodeStages:
         started = len(refs)
         try:
             writer = WriterActor.start(
-                opened.node_id, supervisor, opened.sink, opened.writer, seal=opened.seal, log=log
+                opened.node_id,
+                supervisor,
+                opened.sink,
+                opened.writer,
+                seal=opened.seal,
+                log=log,
+                target=opened.target,
             )
             refs.append(writer)
             node = NodeActor.start(opened, pipeline_id, supervisor, writer, log)
@@ -92,6 +98,10 @@ class NodeStages:
         tell(self.writer, TellLead(source.node, self.opened.node_id, rows))
         tell(self.node, TellStarving(source.node, counts=len(self.opened.source.places) == 1))
         tell(source.writer, TellLead(source.node, "", lambda coverage: coverage.rows))
+
+    def draw_from(self, source: NodeStages) -> None:
+        """Have the node hear what another one commits, whose rows its operator draws."""
+        tell(source.writer, Attach(self.node))
 
     def cancel(self) -> None:
         """Have it begin nothing new, and end. Its writer is then told to `Drain`."""

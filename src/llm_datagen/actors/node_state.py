@@ -10,6 +10,7 @@ from llm_datagen.messages import RowsCommitted, SourceSized, TimeSpent, UsageRep
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.runs.usage import UsageSums
 from llm_datagen.streams.position import Position
+from llm_datagen.streams.target_mark import TargetMark
 
 RATE_SECONDS = 5.0
 """Rates are over so many of the last seconds."""
@@ -22,10 +23,12 @@ class NodeState:
         node_id: its id.
         saved: what the saved run state says of it (totals and usage of earlier runs).
         clock: what times go by.
+        target: rows that its output is to have.
     """
 
-    def __init__(self, node_id: str, saved: dict[str, Any], clock: Clock) -> None:
+    def __init__(self, node_id: str, saved: dict[str, Any], clock: Clock, target: int | None = None) -> None:
         self._clock = clock
+        self._target = target
         self.node_id = node_id
         self.status = Status.PENDING
         self.error: str | None = None
@@ -39,6 +42,7 @@ class NodeState:
         self._filtered = int(saved.get("filtered", 0))
         self._skipped = int(saved.get("skipped", 0))
         self._dead = int(saved.get("dead_letters", 0))
+        self._losses = TargetMark()
         self._usage = UsageSums(saved.get("usage") or [])
         self._time_spent: dict[str, Any] = {}
         self._rows_before = self._rows_in  # when this run began
@@ -56,13 +60,20 @@ class NodeState:
         """The node has finished in an earlier run."""
         self.status = Status.COMPLETED
         self._stand_at(position)
-        self.source_total, self.source_is_exact = self._rows_in, True
+        if self._losses.rows is None:  # else there may be more
+            self.source_total, self.source_is_exact = self._rows_in, True
+
+    def is_not_needed(self, position: Position) -> None:
+        """The node does not run: nobody needs what it has not done."""
+        self.status = Status.UNNEEDED
+        self._stand_at(position)
 
     def _stand_at(self, position: Position) -> None:
         # Where the stream stands is right, whatever the run state said (R1).
         self._rows_in = self._rows_before = position.coverage.rows
         self._rows_out, self._filtered = position.rows, position.filtered
         self._skipped, self._dead = position.skipped, position.dead
+        self._losses = TargetMark.of(position.marks)
 
     def end(self, status: Status) -> None:
         """The node has ended."""
@@ -76,6 +87,7 @@ class NodeState:
         self.stalled = None
         self._rows_in, self._rows_out, self._filtered = message.done, message.rows_out, message.filtered
         self._skipped, self._dead = message.skipped, message.dead
+        self._losses = TargetMark(beyond=message.beyond, cut=message.cut)
         now = self._clock.monotonic()
         self._samples.append((now, message.done))
         while len(self._samples) > 2 and now - self._samples[0][0] > RATE_SECONDS:
@@ -121,6 +133,8 @@ class NodeState:
             skipped=self._skipped,
             dead_letters=self._dead,
             failed=self._skipped + self._dead + self.failed,
+            target_rows=self._target,
+            **self._losses.losses(),
             total=None if total is None else max(total, self._rows_in),
             total_is_exact=self.source_is_exact,
             rows_per_second=round(rate, 3),

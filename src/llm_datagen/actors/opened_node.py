@@ -10,6 +10,7 @@ from typing import Any
 from llm_datagen.config import BatchBy, DeliveryMode, FailurePolicy, IdScheme, WriterConfig
 from llm_datagen.operators import Call
 from llm_datagen.streams import Coverage, Segment, Sink, Source
+from llm_datagen.streams.committed_rows import CommittedRows
 from llm_datagen.streams.dispatch_log import DispatchLog
 from llm_datagen.streams.ids import END_NAME, RootNames
 from llm_datagen.streams.position import END, Position
@@ -24,7 +25,8 @@ class OpenedNode:
         operator: what it runs.
         call: how that is called.
         source: the stream that it reads.
-        sink: the stream that it writes, recovered; None when the node has finished in an earlier run.
+        sink: the stream that it writes, recovered; None when the node has finished in an earlier run, or is not
+            needed.
         position: where that stream stands.
         segments: what of the source is not done.
         parallel_size: batches in the operator at once.
@@ -40,11 +42,14 @@ class OpenedNode:
         delivery: whether rows that were handed out when the process died may be handed out again.
         dispatched: the record of rows handed out, for "at_most_once".
         grace: seconds that a cancelled node waits for calls in flight.
+        target: rows that the output gets, exactly; None: as many as there are.
+        is_needed: whether anybody needs what it has not done; else it does not run, and `sink` is None.
         stall_after: seconds without movement after which the node says that it is stalled.
         rate: rows handed out per second, at most; None for no limit.
         max_lead: rows that it may be ahead of those that read from it; None for any number.
         packed: the operator as it is sent to worker processes; None when it is called on threads or an event loop.
         folder: where the operator may keep files of its own; None for a node that runs without a folder.
+        feedback: the rows of another node that the operator draws from; None: none.
         end_name: what ids of rows begin with that the operator gives at the end of its source.
         seal: whether the writer seals when the node has finished.
         config: the same as plain data, for the run state and for hooks.
@@ -70,11 +75,14 @@ class OpenedNode:
     delivery: DeliveryMode = "exactly_once"
     dispatched: DispatchLog | None = None
     grace: float = 60.0
+    target: int | None = None
+    is_needed: bool = True
     stall_after: float = 300.0
     rate: float | None = None
     max_lead: int | None = None
     packed: bytes | None = field(default=None, repr=False)
     folder: Path | None = None
+    feedback: CommittedRows | None = None
     end_name: str = END_NAME
     seal: bool = True
     config: dict[str, Any] = field(default_factory=dict)
@@ -85,10 +93,20 @@ class OpenedNode:
             self.sink.close()
         if self.dispatched is not None:
             self.dispatched.close()
+        if self.feedback is not None:
+            self.feedback.close()
 
     def reads(self, other: OpenedNode) -> bool:
         """Return whether it reads what another node writes in this run."""
         return other.sink is not None and other.sink.stream.place in self.source.places
+
+    def draws_from(self, other: OpenedNode) -> bool:
+        """Return whether its operator draws from the rows that another node writes in this run."""
+        return (
+            self.feedback is not None
+            and other.sink is not None
+            and other.sink.stream.place == self.feedback.stream.place
+        )
 
     def rows_read_of(self, other: OpenedNode) -> Callable[[Coverage], int]:
         """Return what says how many rows of another node's output are covered, of what is covered of the source."""
@@ -101,6 +119,11 @@ class OpenedNode:
         return rows
 
     @property
+    def has_met_target(self) -> bool:
+        """Whether the output has, of an earlier run, all the rows that it is to get."""
+        return self.target is not None and self.position.rows >= self.target
+
+    @property
     def concurrency(self) -> int:
         """Calls of the operator at once, at most: items of all batches for `process_item`, else batches.
 
@@ -111,6 +134,11 @@ class OpenedNode:
             return 1
         is_alone = self.call.batch or self.packed is not None
         return self.parallel_size if is_alone else self.parallel_size * self.batch_size
+
+    @property
+    def has_one_call_per_task(self) -> bool:
+        """Whether calls are not grouped: as little as can be is in flight, and each result is of one call."""
+        return self.dispatched is not None or self.target is not None
 
     @property
     def has_ended(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from llm_datagen.actors.clock import Clock
@@ -32,8 +32,9 @@ from llm_datagen.messages import (
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
-from llm_datagen.runs.status import PipelineStatus, Status, why_empty
+from llm_datagen.runs.status import SETTLED, PipelineStatus, Status, why_empty, why_short
 from llm_datagen.streams.storage.owner import now_text
+from llm_datagen.streams.storage.waiting import Interrupted
 
 
 class RunState:
@@ -78,7 +79,8 @@ class RunState:
         self._clock = clock
         known = {node["node_id"]: node for node in saved_state.get("nodes", [])}
         self.node_states = {
-            opened.node_id: NodeState(opened.node_id, known.get(opened.node_id, {}), clock) for opened in opened_nodes
+            opened.node_id: NodeState(opened.node_id, known.get(opened.node_id, {}), clock, opened.target)
+            for opened in opened_nodes
         }
         self.status = Status.RUNNING
         self.reason = ""
@@ -94,7 +96,9 @@ class RunState:
         """Report what is known of the nodes before they run."""
         for opened in self._opened_nodes:
             self.size(opened)
-            if opened.sink is None:
+            if not opened.is_needed:
+                self.left_out(opened)
+            elif opened.sink is None:
                 self.node_states[opened.node_id].finished_before(opened.position)
                 self.tell_progress(self.node_states[opened.node_id])
 
@@ -110,11 +114,22 @@ class RunState:
         state.committed(message)
         self.tell_progress(state)
 
-    def node_ended(self, opened: OpenedNode, *, success: bool) -> None:
+    def target_met(self, node_id: str) -> None:
+        """Record that a node has written all the rows that it is to write."""
+        report = self.node_states[node_id].report()
+        self._log.info(events.TARGET_MET, node_id=node_id, target_rows=report.target_rows)
+
+    def left_out(self, opened: OpenedNode) -> None:
+        """Record and report that a node does not run: nobody needs it."""
+        self.node_states[opened.node_id].is_not_needed(opened.position)
+        self.tell_progress(self.node_states[opened.node_id])
+
+    def node_ended(self, opened: OpenedNode, *, success: bool, is_needed: bool = True) -> None:
         """Record and report that a node has ended. What it has sealed is the source size of nodes that read it."""
         cause = self.first_failure if self.first_failure and self.first_failure[0] == opened.node_id else None
         state = self.node_states[opened.node_id]
-        state.end(Status.COMPLETED if success else Status.FAILED if cause else self._end)
+        end = self._end if is_needed else Status.UNNEEDED
+        state.end(Status.COMPLETED if success else Status.FAILED if cause else end)
         if success:
             for other in self._opened_nodes:
                 if other.reads(opened):
@@ -123,8 +138,11 @@ class RunState:
         fields = report.as_dict()
         self._log.info(events.NODE_ENDED, **{key: fields[key] for key in fields if key not in {"usage", "error"}})
         self.tell_progress(state)
-        if why := why_empty(report):
-            self._log.warning(events.NO_ROWS, node_id=opened.node_id, message=why)
+        if empty := why_empty(report):
+            self._log.warning(events.NO_ROWS, node_id=opened.node_id, message=empty)
+        if short := why_short(report):
+            self._log.warning(events.TARGET_MISSED, node_id=opened.node_id, message=short)
+        for why in filter(None, (empty, short)):
             tell(self._pipeline, OperatorLogged(self._pipeline_id, opened.node_id, "warning", why))
         tell(self._pipeline, NodeFinished(self._pipeline_id, opened.node_id, success, cause[2] if cause else None))
 
@@ -135,12 +153,12 @@ class RunState:
             self._failures.note(message.node_id, failure, now)
         tell(self._pipeline, message)
 
-    def operator_failed(self, message: OperatorFailed) -> None:
-        """Record that a call has ended its node. While the run is ending, this is a consequence (F1)."""
+    def operator_failed(self, message: OperatorFailed, *, is_cause: bool) -> None:
+        """Record that a call has ended its node; unless it is a cause, while the node or the run was ending (F1)."""
         node_id, failure = message.node_id, message.failure
         if not failure.is_fatal:  # else its row has no part in it
             self.node_states[node_id].failed += 1
-        if self.status is Status.RUNNING:
+        if is_cause:
             self._ended_by = self._ended_by or failure
             self.failed(node_id, failure.record, failure.error, failure.items, ids=ids_shown(failure))
         else:
@@ -171,18 +189,22 @@ class RunState:
 
     def are_nodes_completed(self) -> bool:
         """Return whether nothing is left to do but what comes after the nodes."""
-        is_completed = all(state.status is Status.COMPLETED for state in self.node_states.values())
+        is_completed = all(state.status in SETTLED for state in self.node_states.values())
         return is_completed and self.status is Status.RUNNING and self.first_failure is None
 
-    def settle(self, *, is_done: bool = True) -> Settled:
+    def settle(self, *, is_done: bool, unneeded: Set[str]) -> Settled:
         """Draw the conclusion when nothing runs any more, and save it; return it for the pipeline."""
+        for node_id in unneeded:
+            if self.node_states[node_id].status is not Status.COMPLETED:
+                self.node_states[node_id].status = Status.UNNEEDED
         ends = {state.status for state in self.node_states.values()}
         if self.first_failure is not None:
             self.status = Status.FAILED
             if self._ended_by is not None:  # only now, as it may take a while: lines are counted
                 opened = next(opened for opened in self._opened_nodes if opened.node_id == self.first_failure[0])
-                self._failed_row = failed_row(opened.source, self._ended_by)
-        elif ends == {Status.COMPLETED} and is_done:
+                with contextlib.suppress(Interrupted):
+                    self._failed_row = failed_row(opened.source, self._ended_by)
+        elif ends <= SETTLED and is_done:
             self.status = Status.COMPLETED
         else:
             self.status = self._end
@@ -223,6 +245,9 @@ class RunState:
             "skipped": report.skipped,
             "dead_letters": report.dead_letters,
             "rows_per_second": report.rows_per_second,
+            "target_rows": report.target_rows,
+            "beyond_target": report.beyond_target,
+            "cut_rows": report.cut_rows,
             "total_is_exact": report.total_is_exact,
             "status": report.status,
         }
@@ -262,7 +287,7 @@ class RunState:
 
     def size(self, opened: OpenedNode) -> None:
         """Take the number of the source's rows from its seal, if it has one: then it need not be read to be counted."""
-        with contextlib.suppress(OSError):  # who reads it will say so
+        with contextlib.suppress(OSError, Interrupted):  # who reads it will say so
             seal = opened.source.read_seal()
             if seal is not None and seal.complete and seal.rows is not None:
                 self.node_states[opened.node_id].sized(SourceSized(opened.node_id, seal.rows, is_exact=True))

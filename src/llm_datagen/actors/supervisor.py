@@ -14,6 +14,7 @@ from typing import Any
 import pykka
 
 from llm_datagen.actors.control import ANSWER_SECONDS, PauseAnswer, PauseControl
+from llm_datagen.actors.early_ends import EarlyEnds
 from llm_datagen.actors.end_work import AtEnd, EndWork, EndWorkDone
 from llm_datagen.actors.node_stages import NodeStages
 from llm_datagen.actors.opened_node import OpenedNode
@@ -40,6 +41,7 @@ from llm_datagen.messages import (
     Stalled,
     StopRequested,
     SupervisorMessage,
+    TargetMet,
     TimeSpent,
     Unpause,
     UsageReported,
@@ -95,6 +97,7 @@ class SupervisorActor(Stage):
         self._log = log
         self._stages: dict[str, NodeStages] = {}
         self._waiting = [opened for opened in opened_nodes if opened.sink is not None]
+        self._early_ends = EarlyEnds(opened_nodes)
         self._control = PauseControl(opened_nodes, saved_state, log)
         self._run_state = RunState(
             opened_nodes,
@@ -110,6 +113,7 @@ class SupervisorActor(Stage):
     def begin(self) -> None:
         """Start all nodes, or the first."""
         self._run_state.begin()
+        self._leave_out()
         self._advance()
         self._tick()
 
@@ -126,6 +130,8 @@ class SupervisorActor(Stage):
             case UsageReported(node_id=node_id):
                 self._run_state.node_states[node_id].used(message)
                 tell(self._pipeline, message)
+            case TargetMet(node_id=node_id):
+                self._target_met(node_id)
             case TimeSpent(node_id=node_id):
                 self._run_state.node_states[node_id].spent(message)
             case OperatorLogged():
@@ -149,8 +155,9 @@ class SupervisorActor(Stage):
                 self._cancel(reason)
                 for stages in self._stages.values():
                     stages.hurry()
-            case StopRequested(reason=reason):
-                self._cancel(reason, end=Status.STOPPED)
+            case StopRequested(node_id=node_id, reason=reason):
+                if node_id not in self._early_ends:
+                    self._cancel(reason, end=Status.STOPPED)
             case PauseAnswer():
                 message.give()
             case _Tick():
@@ -159,7 +166,7 @@ class SupervisorActor(Stage):
                 self._end_work_done(message)
             case _:
                 refuse_unknown(message)
-        if isinstance(message, StageEnded | Cancel | StopRequested | OperatorFailed | EndWorkDone):
+        if isinstance(message, StageEnded | TargetMet | Cancel | StopRequested | OperatorFailed | EndWorkDone):
             self._advance()
 
     def drop(self, message: Any) -> None:
@@ -205,6 +212,10 @@ class SupervisorActor(Stage):
         for other in self._stages.values():
             if other.opened.reads(opened):
                 other.read_from(stages)
+            if other.opened.draws_from(opened):
+                other.draw_from(stages)
+            elif opened.draws_from(other.opened):
+                stages.draw_from(other)
         self._control.begin(stages.node, stages.reader)
         tell(stages.node, Feed(stages.reader))
         self._run_state.node_started(opened)
@@ -251,6 +262,7 @@ class SupervisorActor(Stage):
         elif (
             ended.outcome is StageOutcome.STOPPED
             and self._run_state.status is Status.RUNNING
+            and ended.node_id not in self._early_ends
             # A node stops when its writer is dead; what the writer says, before or after, is the cause (F1).
             and (ended.role != "node" or stages.writer.is_alive())
         ):
@@ -263,14 +275,31 @@ class SupervisorActor(Stage):
             self._node_ended(stages)
 
     def _node_ended(self, stages: NodeStages) -> None:
-        self._run_state.node_ended(stages.opened, success=stages.ended["writer"] is StageOutcome.FINISHED)
+        is_needed = stages.opened.node_id not in self._early_ends.unneeded
+        success = stages.ended["writer"] is StageOutcome.FINISHED
+        self._run_state.node_ended(stages.opened, success=success, is_needed=is_needed)
         stages.is_over = True
         self._changed()
 
+    def _target_met(self, node_id: str) -> None:
+        """Let the node end, and those that nobody needs any more."""
+        self._run_state.target_met(node_id)
+        self._early_ends.add(node_id)
+        for opened in reversed(self._opened_nodes):
+            if opened.node_id in self._stages and opened.node_id in self._early_ends:
+                self._stages[opened.node_id].cancel()
+        self._leave_out()
+
+    def _leave_out(self) -> None:
+        """Do not start the nodes that nobody needs."""
+        for opened in [opened for opened in self._waiting if opened.node_id in self._early_ends.unneeded]:
+            self._waiting.remove(opened)
+            self._run_state.left_out(opened)
+
     def _operator_failed(self, message: OperatorFailed) -> None:
-        was_running = self._run_state.status is Status.RUNNING
-        self._run_state.operator_failed(message)
-        if was_running:  # else it failed because, or while, it was being cancelled
+        is_cause = self._run_state.status is Status.RUNNING and message.node_id not in self._early_ends
+        self._run_state.operator_failed(message, is_cause=is_cause)
+        if is_cause:  # else it failed because, or while, it was being cancelled
             self._cancel("")
 
     def _failed(self, node_id: str, failure: FailureRecord, error: BaseException | None) -> None:
@@ -288,7 +317,8 @@ class SupervisorActor(Stage):
             self._changed()
 
     def _settle(self) -> None:
-        tell(self._pipeline, self._run_state.settle(is_done=self._at_end.is_done))
+        unneeded = self._early_ends.unneeded
+        tell(self._pipeline, self._run_state.settle(is_done=self._at_end.is_done, unneeded=unneeded))
         self.end(StageOutcome.FINISHED)
 
     def _tick(self) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-import threading
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import pykka
 
+from llm_datagen.actors.backpressure_meter import BackpressureMeter
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
+from llm_datagen.actors.target_gate import TargetGate
 from llm_datagen.config import WriterConfig
 from llm_datagen.errors import StreamCorruptError
 from llm_datagen.executors.id_ranges import merged_marks
@@ -18,18 +20,19 @@ from llm_datagen.messages import (
     Attach,
     Committed,
     Drain,
+    Dropped,
     Finish,
     LeadMoved,
     Load,
     RowsCommitted,
     Sealed,
     StageOutcome,
+    TargetMet,
     TellLead,
     Write,
     WriterMessage,
 )
 from llm_datagen.messages.block_result import BlockResult
-from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.streams import Sink
 from llm_datagen.streams.position import END
@@ -43,9 +46,6 @@ FLUSH_BYTES = 4 * 1024 * 1024
 
 QUEUE_BYTES = 16 * 1024 * 1024
 """Results that wait for the writer take at most so many bytes, however few rows they are (but for a single one)."""
-
-BACKPRESSURE_LOG_SECONDS = 1.0
-"""How often the log speaks of workers that wait, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +71,28 @@ class WriterActor(Stage):
         supervisor: the supervisor.
         sink: the stream, open and recovered; the writer closes it.
         config: bounds and intervals.
-        seal: whether to seal the stream on `Finish`.
+        seal: whether to seal the stream on `Finish`, or when the target is met.
+        target: rows that the stream gets, exactly; None: as many as there are.
         log: the platform log.
     """
 
     def __init__(
-        self, node_id: str, supervisor: Recipient, sink: Sink, config: WriterConfig, *, seal: bool, log: PlatformLog
+        self,
+        node_id: str,
+        supervisor: Recipient,
+        sink: Sink,
+        config: WriterConfig,
+        *,
+        seal: bool,
+        log: PlatformLog,
+        target: int | None = None,
     ) -> None:
         super().__init__("writer", node_id, supervisor)
         self._supervisor = supervisor
         self._sink = sink
         self._config = config
         self._seal = seal
+        self._gate = TargetGate(target, sink)
         self._readers: list[Recipient] = []
         self._lead_told: dict[tuple[Any, str], TellLead] = {}
         self._waiting: list[Write] = []
@@ -90,8 +100,13 @@ class WriterActor(Stage):
         self._waiting_load = Load(0, 0)
         self._last_report = float("-inf")
         self._is_report_due = False
-        self._meter = _BackpressureMeter(log.bind(node_id=node_id, stream=sink.stream.uri), config.queue_size)
+        self._meter = BackpressureMeter(log.bind(node_id=node_id, stream=sink.stream.uri), config.queue_size)
         self.mailbox.bound(config.queue_size, self._on_wait, size=QUEUE_BYTES)
+
+    def begin(self) -> None:
+        """Tell of a target that an earlier run has met."""
+        if self._gate.is_met():
+            tell(self._supervisor, TargetMet(self.node_id))
 
     def handle(self, message: WriterMessage | _FlushNow | _ReportNow) -> None:
         """Handle a message."""
@@ -111,9 +126,14 @@ class WriterActor(Stage):
                 self._tell_lead()
             case Finish(total=total, size=size):
                 self._finish(total, size)
+            case Dropped(rows=rows):
+                self._gate.count_beyond(rows)
             case Drain():
                 self._flush()
-                self.end(StageOutcome.STOPPED)
+                if self._gate.is_met():
+                    self._seal_and_end()
+                else:
+                    self.end(StageOutcome.STOPPED)
             case _:
                 refuse_unknown(message)
 
@@ -140,6 +160,14 @@ class WriterActor(Stage):
         self._report_progress()
 
     def _take(self, write: Write) -> None:
+        load = write.load
+        admitted = self._gate.admit(write, self._waiting_rows)
+        if admitted is None:
+            write.result.close()
+            _acknowledge(write)
+            self.mailbox.release(*load)
+            return
+        write = admitted
         is_alone = write.result.is_end or isinstance(write.result.data, Spill)
         if is_alone:  # it is not joined with others
             self._flush()
@@ -147,11 +175,15 @@ class WriterActor(Stage):
             self.mailbox.wake_after(self._config.flush_interval, _FlushNow(), key="flush")
         self._waiting.append(write)
         self._waiting_rows += write.result.rows
-        rows, size = write.load
-        self._waiting_load = Load(self._waiting_load.rows + rows, self._waiting_load.bytes + size)
+        self._waiting_load = Load(self._waiting_load.rows + load.rows, self._waiting_load.bytes + load.bytes)
         is_large = self._waiting_load.bytes >= FLUSH_BYTES or is_alone
-        if is_large or self._waiting_rows >= self._config.flush_batch_size or self._may_flush_now(write):
+        is_last = self._gate.is_met(self._waiting_rows)
+        is_due = is_large or is_last or self._waiting_rows >= self._config.flush_batch_size
+        if is_due or self._may_flush_now(write):
             self._flush()
+        if is_last:
+            self._report_progress()
+            tell(self._supervisor, TargetMet(self.node_id))
 
     def _may_flush_now(self, write: Write) -> bool:
         """Return whether nothing would be gained by waiting: no other write is there, and a flush costs little."""
@@ -190,25 +222,35 @@ class WriterActor(Stage):
 
     def _tell_lead(self) -> None:
         position = self._sink.position
+        is_over = self._gate.is_met()  # nobody is ahead of a reader that reads no more
         for each in self._lead_told.values():
-            tell(each.to, LeadMoved(each.reader, each.rows(position.coverage), position.rows))
+            done = sys.maxsize if is_over and each.reader else each.rows(position.coverage)
+            tell(each.to, LeadMoved(each.reader, done, position.rows))
 
-    def _marks_with(self, whole: BlockResult) -> dict[str, Any] | None:
+    def _marks_with(self, whole: BlockResult) -> dict[str, Any]:
         marks = self._sink.position.marks
         if whole.is_end:
-            return {**marks, END: [whole.rows, whole.span.offset_end]}
-        return merged_marks(marks, whole.marks) if whole.marks else None
+            marks = {**marks, END: [whole.rows, whole.span.offset_end]}
+        elif whole.marks:
+            marks = merged_marks(marks, whole.marks)
+        return self._gate.added_to(marks, whole.rows)
 
     def _finish(self, total: int, source_size: int) -> None:
         self._flush()
+        if self._gate.is_met():
+            self._seal_and_end(source_size)
+            return
         coverage = self._sink.position.coverage
         if coverage.rows != total or not coverage.is_prefix():  # S2: never seal what is not complete
             raise StreamCorruptError(
                 f"{self._sink.stream.uri}: {coverage.rows} of {total} source rows are covered at the end of the "
                 "source, so it is not sealed; this is a bug"
             )
+        self._seal_and_end(source_size)
+
+    def _seal_and_end(self, source_size: int | None = None) -> None:
         if self._seal:
-            self._sink.seal(source_size=source_size)
+            self._sink.seal(source_size=source_size, marks=self._gate.added_to(self._sink.position.marks))
         for reader in self._readers:
             tell(reader, Sealed())
         self.end(StageOutcome.FINISHED)
@@ -242,6 +284,8 @@ class WriterActor(Stage):
                 resume_row=gap.start,
                 resume_offset=gap.offset,
                 holes=position.coverage.holes,
+                beyond=self._gate.losses.beyond,
+                cut=self._gate.losses.cut,
             ),
         )
 
@@ -256,35 +300,3 @@ def _acknowledge(write: Write, error: Exception | None = None) -> None:
             write.ack.set_result(None)
         else:
             write.ack.set_exception(error)
-
-
-class _BackpressureMeter:
-    """Says in the log when workers wait for the writer, at most once per second, and when none waits any more.
-
-    Called by the threads that wait, several at once.
-    """
-
-    def __init__(self, log: PlatformLog, capacity: int) -> None:
-        self._log = log
-        self._capacity = capacity
-        self._lock = threading.Lock()
-        self._next_line = float("-inf")
-        self._is_open = False
-        self._waiting = 0
-        self._waits = 0
-        self._waited = 0.0
-
-    def note(self, waited: float | None, queued: int, now: float) -> None:
-        """Log that a wait begins (`waited` None) or is over, with `queued` rows in the queue."""
-        with self._lock:
-            self._waiting += 1 if waited is None else -1
-            self._waited += waited or 0.0
-            told = {"queue_rows": queued, "waited_total_s": round(self._waited, 6)}
-            if waited is None:
-                self._waits += 1
-                if now >= self._next_line:
-                    self._is_open, self._next_line = True, now + BACKPRESSURE_LOG_SECONDS
-                    self._log.warning(events.BACKPRESSURE, queue_size=self._capacity, waits=self._waits, **told)
-            elif self._is_open and not self._waiting:
-                self._is_open = False
-                self._log.info(events.BACKPRESSURE_OVER, waited_s=round(waited, 6), waits=self._waits, **told)

@@ -10,8 +10,13 @@ Layout:
     exit_codes.py  from an exception to a message and an exit code
 
     target.py      from a YAML file or ``module:name`` to a pipeline
-    yaml_spec.py   what a YAML file may say
-    yaml_errors.py what is wrong with a YAML file, and where
+    yaml_load.py   a YAML file as it is read, with its lines
+    yaml_spec.py   what a YAML file may say: a line of operators
+    yaml_nodes.py  and a graph of nodes; yaml_parts.py what both have
+    yaml_wires.py  what the nodes of a file read and write, and whether it fits together
+    yaml_graph.py  from a file to nodes
+    yaml_errors.py what is wrong with a YAML file
+    yaml_schema.py the JSON Schema of files; setting_schema.py that of a setting
     modules.py     the modules that a run needs: where they are, and when to import them
     run_origin.py  what a run was started with, kept beside its run state for ``resume``
     run_view.py    the runs that there are, with their true status

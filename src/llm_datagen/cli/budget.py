@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_datagen.errors import ConfigError, DatagenError
+from llm_datagen.operators import operators_within
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.tables import number
 from llm_datagen.runs.usage import dollars
@@ -37,7 +38,7 @@ class BudgetOverride:
             return
         from llm_datagen.llm.cost.budget import Budget
 
-        having = [operator for operator in operators if isinstance(getattr(operator, "budget", None), Budget)]
+        having = [inner for inner in _all(operators) if isinstance(getattr(inner, "budget", None), Budget)]
         if not having:
             raise ConfigError(
                 "--budget-usd, --budget-tokens: no operator of this run has a budget; give it one, in the file or the "
@@ -49,10 +50,14 @@ class BudgetOverride:
 
 def budget_options(operators: Iterable[Any]) -> list[str]:
     """Return the options that raise what operators may spend, to be filled in; none when none has a budget."""
-    budgets = [budget for operator in operators if (budget := getattr(operator, "budget", None)) is not None]
+    budgets = [budget for inner in _all(operators) if (budget := getattr(inner, "budget", None)) is not None]
     options = {"picodollars": ["--budget-usd", "USD"], "tokens": ["--budget-tokens", "TOKENS"]}
     capped = [cap for cap in options if any(getattr(budget, cap, None) is not None for budget in budgets)]
     return [word for cap in capped for word in options[cap]]
+
+
+def _all(operators: Iterable[Any]) -> Iterator[Any]:
+    return (inner for operator in operators for inner in operators_within(operator))
 
 
 NO_OVERRIDE = BudgetOverride()
@@ -61,7 +66,7 @@ NO_OVERRIDE = BudgetOverride()
 
 def spending(folder: RunFolder) -> str:
     """Return what a run with a budget has spent, by its account; empty for other runs."""
-    with folder.kept_files() as files:
+    with folder.files_to_look_at() as files:
         if not (files / "budget.jsonl").exists():
             return ""
         try:

@@ -18,7 +18,7 @@ from llm_datagen.runs.display.live import LiveTable
 from llm_datagen.runs.display.plain import PlainLines
 from llm_datagen.runs.display.tables import failed_rows, number, rows_in_words
 from llm_datagen.runs.hooks import CompositePipelineHooks
-from llm_datagen.runs.status import RunReport, Status
+from llm_datagen.runs.status import RunReport, Status, why_short
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.usage import COST, dollars
 
@@ -42,7 +42,8 @@ def run_watched(pipeline: BasePipeline) -> int:
         if pipeline.status not in {Status.PENDING, Status.RESUMING}:  # otherwise it was refused before it began
             for line in summary(pipeline, time.monotonic() - started, reason):
                 write(line)
-    return exit_code_of(pipeline.status)
+    is_short = any(why_short(node) for node in pipeline.progress)
+    return exit_code_of(pipeline.status, is_short=is_short)
 
 
 def _display(pipeline: BasePipeline) -> Display:

@@ -28,6 +28,7 @@ from llm_datagen.runs.status import Status
 FAILED = 1
 WRONG_USAGE = 2
 STOPPED = 3
+SHORT = 4
 INTERRUPTED = 130
 
 _WRONG_USAGE = (ConfigError, PipelineExistsError, PipelineNotFoundError, PipelineBusyError)
@@ -36,8 +37,10 @@ _OURS = str(Path(llm_datagen.__file__).parent)
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 
 
-def exit_code_of(status: Status) -> int:
-    """Return the exit code for the status of a run."""
+def exit_code_of(status: Status, *, is_short: bool = False) -> int:
+    """Return the exit code for the status of a run; of one that is completed, and its target was not met, another."""
+    if status is Status.COMPLETED and is_short:
+        return SHORT
     return {Status.COMPLETED: 0, Status.STOPPED: STOPPED}.get(status, FAILED)
 
 

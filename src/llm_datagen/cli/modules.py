@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.cli.yaml_spec import read_spec
+from llm_datagen.cli.yaml_load import Document
+from llm_datagen.cli.yaml_spec import read_spec, uses_of
 from llm_datagen.errors import UnknownProtocolError
 from llm_datagen.operators.import_path import load
 from llm_datagen.streams import StreamFactory, inputs_of
@@ -40,7 +41,7 @@ def import_protocols(run_state: Mapping[str, Any], target: str) -> None:
         if path.suffix.lower() not in {".yaml", ".yml"}:
             load(target)
             return
-        spec = read_spec(path, {})
+        spec = read_spec(Document.read(path))
         make_importable(Path.cwd(), path.absolute().parent)
-        for part in spec.operators:
-            load(part.use)
+        for use in uses_of(spec):
+            load(use)

@@ -14,7 +14,7 @@ from llm_datagen.cli.output import is_terminal, write_json
 from llm_datagen.cli.preview_run import PreviewRun, made_of, spent_in
 from llm_datagen.cli.projection import NOTHING, Estimate, NodeUse, as_data, project, run_seconds
 from llm_datagen.cli.target import find_target, parse_settings
-from llm_datagen.pipeline.fan_out import RoutingOperator
+from llm_datagen.operators import operators_within
 from llm_datagen.pipeline.preview import NodePreview, Sample, random_rows
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.tables import LABEL_WIDTH, duration, id_width, number, one_line, rows_in_words
@@ -184,8 +184,8 @@ def _notes_of_budgets(
     """Warn of a budget that is too small. Operators share the budget of a run; the lowest one stops the run."""
     found = []
     for (stage, _), node in zip(previews, nodes, strict=True):
-        operator = stage.operator.operator if isinstance(stage.operator, RoutingOperator) else stage.operator
-        found += [(budget, use) for use in node.models if (budget := getattr(operator, "budget", None)) is not None]
+        budgets = [getattr(operator, "budget", None) for operator in operators_within(stage.operator)]
+        found += [(budget, use) for use in node.models for budget in budgets if budget is not None]
     usd = min((budget.picodollars for budget, _ in found if budget.picodollars), default=None)
     tokens = min((budget.tokens for budget, _ in found if budget.tokens), default=None)
     cost = sum((use.cost.value for _, use in found if use.cost), 0.0)

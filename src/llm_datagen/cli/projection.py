@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from llm_datagen.operators import Call
-from llm_datagen.pipeline.fan_out import RoutingOperator
+from llm_datagen.operators import Call, operators_within
 from llm_datagen.pipeline.preview import NodePreview, sources_of
 from llm_datagen.streams import Place, StreamFactory
 
@@ -176,8 +175,7 @@ def _node_use(stage: NodePreview, calls: Sequence[ObservedCall], rows_in: Estima
 
 def _at_the_limit(operator: Any, models: Sequence[ModelUse], seconds: float) -> dict[str, Estimate]:
     """Return how long the calls take if only the given limits slow them down."""
-    operator = operator.operator if isinstance(operator, RoutingOperator) else operator
-    limits = getattr(operator, "limits", None)
+    limits = next((found for each in operators_within(operator) if (found := getattr(each, "limits", None))), None)
     wanted = {
         "requests_per_minute": sum((use.calls for use in models), NOTHING),
         "tokens_per_minute": sum((use.prompt_tokens + use.completion_tokens for use in models), NOTHING),

@@ -35,6 +35,7 @@ def resume_run(
     on_change: OnChange = "refuse",
     parallel_size: int | None = None,
     rate: float | None = None,
+    target: int | dict[str, int] | None = None,
 ) -> int:
     """Resume a run in the directory in which it was started, and return the exit code.
 
@@ -48,6 +49,7 @@ def resume_run(
         on_change: what to do about operators that were edited.
         parallel_size: batches in the operator of each node at once; None leaves it as it is.
         rate: rows per second that each node hands to its operator, at most; 0 removes the limit.
+        target: how many rows the output is to have, or those of some nodes; None leaves it as it is.
 
     Raises:
         ConfigError: when it is not known where its operators come from; or what becomes of more rows that fail; or none
@@ -57,20 +59,21 @@ def resume_run(
     run = StoppedRun(pipeline_id, name, results_dir, "resume")
     if max_errors is not None:
         on_error = _policy(run.run_state, on_error)
-    target = run.target()
+    found = run.target()
     leave_stdout_to_rows(prints_output(run.run_state))
-    target.pipeline.resume(
+    found.pipeline.resume(
         pipeline_id,
         on_error=on_error,
         max_errors=max_errors,
         on_change=on_change,
         parallel_size=parallel_size,
         rate=rate,
+        target=target,
     )
-    budget.give([node.operator for node in target.pipeline.nodes])
-    write(f"run {pipeline_id}: resumed, {run.keep_origin(target)}")
+    budget.give([node.operator for node in found.pipeline.nodes])
+    write(f"run {pipeline_id}: resumed, {run.keep_origin(found)}")
     run.tell_version()
-    return run_watched(target.pipeline)
+    return run_watched(found.pipeline)
 
 
 def replay_run(pipeline_id: str, name: str | None, results_dir: str | None, on_change: OnChange = "refuse") -> int:
@@ -95,12 +98,14 @@ def replay_run(pipeline_id: str, name: str | None, results_dir: str | None, on_c
     target = run.target()
     leave_stdout_to_rows(prints_output(run.run_state))
     target.pipeline.replay(pipeline_id, on_change=on_change)
+    kept = dead_rows(run.folder.load())  # of nodes whose targets are met
+    dead = {label: count for label, count in dead.items() if label not in kept}
     rows = rows_in_words(sum(dead.values()))
-    where = ", ".join(f"{label}: {number(count)}" for label, count in dead.items())
+    where = ", ".join(f"{label}: {number(count)}" for label, count in dead.items()) or "none"
     write(f"run {pipeline_id}: {rows} to be tried again ({where}), {run.keep_origin(target)}")
     run.tell_version()
     code = run_watched(target.pipeline)
-    if dead_rows(run.folder.load()) == dead:
+    if dead and dead_rows(run.folder.load()) == {**kept, **dead}:
         write(f"  warning none was mended: {rows} failed again")
     return code
 
@@ -131,6 +136,23 @@ def parse_max_errors(text: str | None) -> int | float | None:
         except ValueError:
             continue
     return check_max_errors("--max-errors", value)
+
+
+def parse_target(texts: list[str]) -> int | dict[str, int] | None:
+    """Parse ``--target``: a number of rows, or those of nodes, ``NODE=N`` each; None for none.
+
+    Raises:
+        ConfigError: when it is neither.
+    """
+    if not texts:
+        return None
+    found: dict[str, int] = {}
+    for text in texts:
+        node_id, _, rows = text.rpartition("=")
+        if not rows.isdecimal() or node_id in found or (not node_id and len(texts) > 1):
+            raise ConfigError(f"--target {text}: must be a number of rows; or NODE=ROWS, once for each node")
+        found[node_id] = int(rows)
+    return found.get("", found)
 
 
 def _policy(run_state: dict[str, Any], on_error: OnError | None) -> OnError:
@@ -214,7 +236,8 @@ class StoppedRun:
         pipeline_id, before, now = self.folder.pipeline_id, version_of(self.run_state), version_of(self.folder.load())
         if now > before:
             kept = version_id(pipeline_id, before)
-            write(f"  what was there before is kept as the run {kept}")
+            compare = command_line("compare", kept, self.folder.results_dir, arguments=[pipeline_id])
+            write(f"  what was there before is kept as the run {kept}; side by side: {compare}")
 
     def keep_origin(self, target: Target) -> str:
         """Save where its operators come from now, and return a sentence about that."""

@@ -11,7 +11,11 @@ from typing import Any
 import yaml
 
 from llm_datagen.cli.modules import make_importable
-from llm_datagen.cli.yaml_spec import PIPELINE, PipelinePart, read_spec
+from llm_datagen.cli.yaml_errors import problems_in
+from llm_datagen.cli.yaml_graph import Graph
+from llm_datagen.cli.yaml_load import Document
+from llm_datagen.cli.yaml_nodes import GraphPart
+from llm_datagen.cli.yaml_spec import SETTINGS, PipelinePart, read_spec
 from llm_datagen.config import IfExists, OnChange
 from llm_datagen.errors import ConfigError, DatagenError
 from llm_datagen.errors.advice import did_you_mean
@@ -112,7 +116,7 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
     Raises:
         ConfigError: when it is not ``key=value``, or the key is unknown.
     """
-    known = [key for key in PIPELINE.model_fields if key not in {"operators", "pipeline_id"}]
+    known = sorted(SETTINGS)
     settings = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -162,17 +166,25 @@ def _refuse_script(name: str) -> None:
 
 
 def _from_file(path: Path, overrides: Mapping[str, Any]) -> Target:
-    spec = read_spec(path, overrides)
+    document = Document.read(path).overridden(overrides)
+    spec = read_spec(document)
     make_importable(Path.cwd(), path.absolute().parent)
+    pipeline: BasePipeline
     try:
-        operators = [build_operator(entry.ref(), f"operators[{number}]") for number, entry in enumerate(spec.operators)]
-        _check_uris(spec)
-        settings = {"results_dir": default_results(), **spec.settings()}
-        configs = [entry.node_config() for entry in spec.operators]
-        pipeline = UnifiedPipeline(operators, node_configs=configs, **settings)
+        if isinstance(spec, GraphPart):
+            pipeline = Graph(spec).pipeline(results_dir=default_results())
+        else:
+            pipeline = _line_of(spec)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error.__cause__
+        raise document.error(problems_in(error)) from error.__cause__
     return Target(name=str(path.absolute()), pipeline=pipeline, pipeline_id=spec.pipeline_id)
+
+
+def _line_of(spec: PipelinePart) -> UnifiedPipeline:
+    operators = [build_operator(entry.ref(), f"operators[{number}]") for number, entry in enumerate(spec.operators)]
+    _check_uris(spec)
+    settings = {"results_dir": default_results(), **spec.settings()}
+    return UnifiedPipeline(operators, node_configs=[entry.node_config() for entry in spec.operators], **settings)
 
 
 def _check_uris(spec: PipelinePart) -> None:

@@ -26,6 +26,8 @@ _ENDS = {
     "skipped": "SKIPPED: it failed, and was left out",
     "filtered or skipped": "FILTERED OR SKIPPED: nothing comes of it; which it was is not kept",
     "pending": "PENDING: not done yet",
+    "beyond the target": "BEYOND THE TARGET: not done, as the target of the node is met",
+    "cut": "CUT: what came of it was beyond the target",
     "missing": "MISSING: it is done, and should be here; verify the run",
 }
 """What to show for a row without results."""

@@ -12,7 +12,7 @@ from llm_datagen.cli.output import is_terminal, write, write_json
 from llm_datagen.cli.run_view import RunView, open_run
 from llm_datagen.runs.account import FINDINGS_SHOWN, NodeAccount
 from llm_datagen.runs.display.console import SafeConsole
-from llm_datagen.runs.display.tables import number
+from llm_datagen.runs.display.tables import beyond_target, number
 from llm_datagen.runs.exports import verify_exports
 from llm_datagen.runs.verify import verify
 
@@ -80,7 +80,7 @@ def _table(accounts: list[NodeAccount], operators: list[str]) -> Table:
         table.add_row(
             name.append(f" {operator}", style="dim"),
             *(Text(count, no_wrap=True) for count in counts),
-            Text("yes", style="green") if account.complete else Text("no"),
+            Text(_sealed(account), style="green" if account.complete else ""),
             style="bold red" if account.findings else "",
         )
     return table
@@ -90,7 +90,20 @@ def _line(account: NodeAccount, operator: str) -> str:
     parts = " + ".join(f"{count} {what}" for what, count in _parts(account).items())
     before, after = _count(account.rows_in), _count(_rows_out(account))
     seal = "sealed" if account.complete else "not sealed"
-    return f"{account.node_id} {operator}: {before} rows in = {parts}; {after} rows out, {seal}"
+    return f"{account.node_id} {operator}: {before} rows in = {parts}; {after} rows out, {seal}{_target(account)}"
+
+
+def _sealed(account: NodeAccount) -> str:
+    return f"{'yes' if account.complete else 'no'}{_target(account)}"
+
+
+def _target(account: NodeAccount) -> str:
+    """Return what there is to say of a target, with a comma before it."""
+    if account.unneeded:
+        return ", unneeded"
+    if account.target_rows is None:
+        return ""
+    return f", target met{beyond_target(account.beyond_target, account.cut_rows)}"
 
 
 def _parts(account: NodeAccount) -> dict[str, str]:

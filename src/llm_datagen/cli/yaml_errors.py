@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from llm_datagen.errors import ConfigError
 from llm_datagen.errors.advice import did_you_mean
 
 _PLAIN_WORDS = {
@@ -20,18 +22,45 @@ _PLAIN_WORDS = {
 }
 
 
-def describe(error: ValidationError, model: type[BaseModel], elsewhere: Mapping[str, str]) -> str:
-    """Return all problems as text: one as a sentence, several as a line each.
+class SpecError(ConfigError):
+    """Raised when several things are wrong with a file.
+
+    Args:
+        problems: a sentence each, which begins with the path of the key.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def problems_in(error: ConfigError) -> Sequence[str]:
+    """Return what an error says is wrong, a sentence each."""
+    return error.problems if isinstance(error, SpecError) else [str(error)]
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What to do with keys that belong elsewhere, or are missing.
+
+    Attributes:
+        top: of keys at the top of a file.
+        inner: of keys of a node.
+    """
+
+    top: Mapping[str, str]
+    inner: Mapping[str, str] = field(default_factory=dict)
+
+
+def problems_of(error: ValidationError, model: type[BaseModel], hints: Hints) -> list[str]:
+    """Return all problems, a sentence each, which begins with the path of the key.
 
     Args:
         error: what pydantic found.
         model: the model of the whole file.
-        elsewhere: what to do with keys at its top that belong elsewhere.
+        hints: what to do with some keys.
     """
-    found = [_sentence(problem, model, elsewhere) for problem in error.errors()]
-    if len(found) == 1:
-        return found[0]
-    return f"{len(found)} things are wrong\n" + "\n".join(f"  {line}" for line in found)
+    return [_sentence(problem, model, hints) for problem in error.errors()]
 
 
 def key_path(keys: Sequence[str | int]) -> str:
@@ -40,24 +69,26 @@ def key_path(keys: Sequence[str | int]) -> str:
     return text.removeprefix(".") or "the file"
 
 
-def _sentence(problem: ErrorDetails, model: type[BaseModel], elsewhere: Mapping[str, str]) -> str:
+def _sentence(problem: ErrorDetails, model: type[BaseModel], hints: Hints) -> str:
     keys = problem["loc"]
     if problem["type"] == "invalid_key" or keys[-1] == "[key]":  # the key itself is wrong, not what it holds
         holder = keys[:-1] if problem["type"] == "invalid_key" else keys[:-2]
-        return f"{key_path(holder)}: keys must be text, not {problem['input']!r}"
-    return f"{key_path(keys)}: {_what(problem, model, elsewhere)}"
+        return f"{key_path(holder)}: keys must be text, not {problem['input']!r}: quote it"
+    return f"{key_path(keys)}: {_what(problem, model, hints)}"
 
 
-def _what(problem: ErrorDetails, model: type[BaseModel], elsewhere: Mapping[str, str]) -> str:
+def _what(problem: ErrorDetails, model: type[BaseModel], hints: Hints) -> str:
     given = problem["input"]
+    *above, key = problem["loc"]
+    known_elsewhere = hints.inner if len(above) == 2 and above[0] == "nodes" else {} if above else hints.top
     match problem["type"]:
         case "extra_forbidden":
             holder = _model_at(model, problem["loc"][:-1])
             known = [field.alias or name for name, field in holder.model_fields.items()] if holder else []
-            *above, key = problem["loc"]
-            return f"this key is not known; {did_you_mean(str(key), known, None if above else elsewhere)}"
+            return f"this key is not known; {did_you_mean(str(key), known, known_elsewhere)}"
         case "missing":
-            return "this key is missing"
+            hint = known_elsewhere.get(str(key))
+            return f"this key is missing{f'; {hint}' if hint else ''}"
         case "model_type" | "model_attributes_type" | "dict_type":
             return f"must hold keys and values, not {given!r}"
         case "setting":  # as its table of settings says it
@@ -73,7 +104,9 @@ def _model_at(model: type[BaseModel], keys: Sequence[str | int]) -> type[BaseMod
     """Return the model at a path."""
     annotation: Any = model
     for key in keys:
-        if isinstance(key, str):
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        elif isinstance(key, str):
             fields = annotation.model_fields
             annotation = next(f.annotation for name, f in fields.items() if key in {name, f.alias})
         annotation = _unwrapped(annotation)

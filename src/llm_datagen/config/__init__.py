@@ -35,6 +35,7 @@ from llm_datagen.config.choices import (
     OnChange,
     OnError,
     PipelineIdScheme,
+    TargetRows,
     Verify,
 )
 from llm_datagen.config.constructor import refuses_unknown
@@ -53,6 +54,7 @@ from llm_datagen.config.node import (
     settings_of_entry,
 )
 from llm_datagen.config.setting import Setting, SettingsGroup, checked, object_of, plain, refuse_unknown, settings_in
+from llm_datagen.config.target import Target, check_target
 
 __all__ = [
     "LARGEST",
@@ -84,6 +86,8 @@ __all__ = [
     "Setting",
     "SettingsGroup",
     "SizeOptions",
+    "Target",
+    "TargetRows",
     "Verify",
     "WriterConfig",
     "WriterOptions",
@@ -97,6 +101,7 @@ __all__ = [
     "check_positive",
     "check_rate",
     "check_seconds",
+    "check_target",
     "check_text",
     "check_whole",
     "checked",

@@ -21,6 +21,9 @@ Nan = Literal["error", "null"]
 CellType = Literal["int", "float", "bool", "str", "json"]
 """What the cells of a column of CSV hold."""
 
+TargetRows = Literal["accepted"]
+"""Which rows a target counts: those in the output of the node."""
+
 MergeIds = Literal["keep", "rename"]
 """Whether rows of several inputs keep their ids, or are named after their input."""
 

@@ -22,6 +22,7 @@ from llm_datagen.config.checks import (
 from llm_datagen.config.choices import BatchBy, DeliveryMode, ExecutorKind, OnError
 from llm_datagen.config.groups import OLDER, DataConfig, WriterConfig
 from llm_datagen.config.setting import Setting, object_of, refuse_unknown, settings_in
+from llm_datagen.config.target import Target, check_target
 
 
 class UriOptions(TypedDict, total=False):
@@ -173,6 +174,16 @@ class NodeOptions(TypedDict, total=False):
             choice_of(ExecutorKind),
             'where plain operators are called: `"thread"`, in worker processes with `"process"` (for calls that keep a '
             'core busy), or `"auto"`, which is `"thread"`. Async operators run on an event loop',
+        ),
+    ]
+    target: Annotated[
+        int | Target | Mapping[str, Any] | None,
+        Setting(
+            None,
+            optional(check_target),
+            "the number of rows that a node writes, exactly, before it ends; or a `Target`. Nodes that nobody needs "
+            "then end, too. Of a pipeline, it is for its last node. `None`: the node ends when its input does",
+            "rows",
         ),
     ]
     data_config: Annotated[

@@ -10,7 +10,8 @@ Who MUST do what:
 * A **node** MUST have at most one `Demand` open. It MAY demand whenever it likes; it stops to pause the flow.
   It MUST send `Finish` to its writer when, and only when, its source has ended and each of its rows was delivered.
 * A **worker** MUST send the `Write` of a task before it reports the task's end to the node, and MAY be blocked by that.
-* A **writer** MUST write data before the commit, commit before it sends `Committed`, and seal only after `Finish`.
+* A **writer** MUST write data before the commit, commit before it sends `Committed`, and seal only after `Finish`, or
+  when the target of its node is met: then it MUST tell `TargetMet`, and write no row more.
   It MUST resolve a write's `ack` when it is committed, or fail it when it never will be.
 * Every **stage** MUST send its parent exactly one `StageEnded`, after it has closed its files.
 * `Cancel` MAY reach anyone at any time, more than once. What is already dispatched ends; nothing new begins.
@@ -42,6 +43,7 @@ from llm_datagen.messages.data import (
     Committed,
     Demand,
     Drain,
+    Dropped,
     EndOfSource,
     Feed,
     Finish,
@@ -79,6 +81,7 @@ from llm_datagen.messages.reports import (
     SourceSized,
     StageEnded,
     StatusChanged,
+    TargetMet,
     TimeSpent,
 )
 
@@ -93,6 +96,7 @@ __all__ = [
     "ControlRequest",
     "Demand",
     "Drain",
+    "Dropped",
     "EndOfSource",
     "Event",
     "Feed",
@@ -137,6 +141,7 @@ __all__ = [
     "StopRequested",
     "Subscribe",
     "SupervisorMessage",
+    "TargetMet",
     "TaskDone",
     "TellLead",
     "TellStarving",
@@ -155,6 +160,8 @@ NodeMessage = (
     | TaskDone
     | LimitLead
     | LeadMoved
+    | Committed
+    | Sealed
     | TellStarving
     | Starving
     | PauseCalls
@@ -163,13 +170,14 @@ NodeMessage = (
     | Cancel
 )
 ReaderMessage = Demand | Committed | Sealed | PauseCalls | UnpauseCalls | Cancel
-WriterMessage = Attach | TellLead | Write | Finish | Drain
+WriterMessage = Attach | TellLead | Write | Finish | Dropped | Drain
 SupervisorMessage = (
     StageEnded
     | SourceQuiet
     | SourceSized
     | RowsCommitted
     | TimeSpent
+    | TargetMet
     | OperatorFailed
     | RowsFailed
     | Stalled

@@ -149,6 +149,7 @@ class TaskDone:
 class StopRequested:
     """Node to supervisor: its operator asks that the run end in good order."""
 
+    node_id: str
     reason: str
 
 
@@ -164,7 +165,14 @@ class Finish(Bulk):
 
 @dataclass(frozen=True, slots=True)
 class Drain(Bulk):
-    """Supervisor to writer: nothing more will come; commit what you have and end, without a seal."""
+    """Supervisor to writer: nothing more will come; commit what you have and end; seal only if the target is met."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Node to writer: so many source rows are processed, and their results will not come."""
+
+    rows: int
 
 
 # --- between writer and the readers behind it ------------------------------------------------------------------

@@ -62,6 +62,17 @@ class RowsCommitted:
     """The byte at which it begins."""
     holes: int
     """Source rows before the last covered one that are not covered: those in flight."""
+    beyond: int = 0
+    """Source rows that were in a call when a target was met, and are not done."""
+    cut: int = 0
+    """Output rows that were thrown away, as they were beyond a target."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetMet:
+    """Writer to supervisor: the output has all the rows that it is to get, committed."""
+
+    node_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from llm_datagen.operators.call import (
     check_end_ids,
     kept_files,
     operator_name,
+    operators_within,
 )
 from llm_datagen.operators.protocols import INodeContext, IOperator, IState, Operator, Result, Row
 
@@ -46,4 +47,5 @@ __all__ = [
     "kept_files",
     "made_with",
     "operator_name",
+    "operators_within",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from llm_datagen.config import BatchBy, check_choice
@@ -87,6 +87,17 @@ def _check_readable(thing: Any) -> None:
 def operator_name(operator: Any) -> str:
     """Return the identity of an operator, as stored in the run state."""
     return str(getattr(operator, "name", "") or type(operator).__qualname__)
+
+
+def operators_within(operator: Any) -> Iterator[Any]:
+    """Yield the operators that are called when one is: itself, or those that it is made of."""
+    inner = getattr(operator, "operators", None) or (getattr(operator, "operator", None),)
+    is_ours = type(operator).__module__.partition(".")[0] == __name__.partition(".")[0]
+    if is_ours and None not in inner:
+        for each in inner:
+            yield from operators_within(each)
+    else:
+        yield operator
 
 
 def kept_files(operator: Any) -> Mapping[str, str]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.errors.advice import did_you_mean
+from llm_datagen.errors.advice import a_kind, did_you_mean
 from llm_datagen.operators import FunctionOperator, as_operator, made_with, operator_name
 from llm_datagen.operators.arguments import NotPlainError, given_arguments, stored_arguments
 from llm_datagen.operators.import_path import load, name_of
+
+_PACKAGE = __name__.partition(".")[0]
+_SHORT = re.compile(r"(ops|llm)\.([A-Za-z]\w*)")
 
 _USED = "_used_as"
 """Where an operator that is an object of a module keeps the name by which it was loaded."""
@@ -128,6 +132,38 @@ def _where_now(use: str) -> str:
     return _MOVED.get(use, f"{_MOVED.get(module, module)}:{name}")
 
 
+def operator_of(entry: Mapping[str, Any] | str, where: str) -> Any:
+    """Return the operator that an entry of YAML says: ``module:name``, or ``use``, ``with``, ``name`` and ``batch``.
+
+    Args:
+        entry: the entry.
+        where: the path of its key, for errors.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    given: dict[str, Any] = {"use": entry} if isinstance(entry, str) else dict(entry)
+    known = ("use", "with", "name", "batch")
+    for key in given:
+        if key not in known:
+            raise ConfigError(f"{where}.{key}: this key is not known; {did_you_mean(str(key), known)}")
+    if not isinstance(given.get("use"), str):
+        raise ConfigError(f"{where}.use: this key is missing; it names the operator, as module:name")
+    made = OperatorRef(
+        use=spelled_out(given["use"]),
+        with_=given.get("with", {}),
+        name=given.get("name", ""),
+        batch=given.get("batch", False),
+    )
+    return build_operator(made, where)
+
+
+def spelled_out(use: str) -> str:
+    """Return ``module:name`` of an operator of this package that has a short name, such as ``ops.Dedupe``."""
+    short = _SHORT.fullmatch(use)
+    return f"{_PACKAGE}.{short[1]}:{short[2]}" if short else use
+
+
 def build_operator(ref: OperatorRef, where: str) -> Any:
     """Return the operator that is made so.
 
@@ -138,10 +174,7 @@ def build_operator(ref: OperatorRef, where: str) -> Any:
     Raises:
         ConfigError: naming the key.
     """
-    try:
-        found = load(ref.use)
-    except ConfigError as error:
-        raise ConfigError(f"{where}.use: {error}") from error.__cause__
+    found = _loaded(ref, where)
     is_function = inspect.isroutine(found) or isinstance(found, functools.partial)
     if ref.batch and not is_function:
         raise ConfigError(f"{where}.batch: only for functions; {ref.use} says by its methods what it takes")
@@ -165,6 +198,36 @@ def build_operator(ref: OperatorRef, where: str) -> Any:
         with contextlib.suppress(AttributeError):  # of a class with slots
             object.__setattr__(operator, _USED, ref.use)
     return _checked(lambda: as_operator(operator), where)
+
+
+def build_callable(ref: OperatorRef, where: str) -> Callable[..., Any]:
+    """Return a function that is made so: one of a module, with further arguments, or an object that can be called.
+
+    Args:
+        ref: how.
+        where: the path of its key, for errors.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    found = _loaded(ref, where)
+    if isinstance(found, type):
+        found = _call(found, ref, where)
+    elif ref.with_ and not callable(found):
+        raise ConfigError(f"{where}.with: only for classes and functions; {ref.use} is neither")
+    elif ref.with_:
+        _check_arguments(found, ref, where, skipped=1)
+        found = functools.partial(found, **ref.with_)
+    if not callable(found):
+        raise ConfigError(f"{where}.use: {ref.use} must be a function, or have __call__, and is {a_kind(type(found))}")
+    return found  # type: ignore[no-any-return]
+
+
+def _loaded(ref: OperatorRef, where: str) -> Any:
+    try:
+        return load(ref.use)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.use: {error}") from error.__cause__
 
 
 def _call(cls: type, ref: OperatorRef, where: str) -> Any:

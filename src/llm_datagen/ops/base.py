@@ -14,7 +14,7 @@ from llm_datagen.operators.fingerprint.data import data_part
 from llm_datagen.operators.import_path import load, name_of
 from llm_datagen.streams.ids import ID_FIELD, Id
 
-BOOKKEEPING = frozenset({ID_FIELD, "_i_in", "_sources", "_source", "_meta"})
+BOOKKEEPING = frozenset({ID_FIELD, "_i_in", "_sources", "_source", "_meta", "_round"})
 """Columns that say where a row comes from. They do not count where all columns are compared."""
 
 
@@ -26,8 +26,14 @@ class DataOperator(BaseOperator):
 
     def fingerprint(self) -> Parts:
         """Return the settings; of a function, its code, too."""
+        return self.parts_of_arguments()
+
+    def parts_of_arguments(self, without: Sequence[str] = ()) -> Parts:
+        """Return the parts of a fingerprint that its arguments are, but for some."""
         parts: Parts = {}
         for name in inspect.signature(type(self)).parameters:
+            if name in without:
+                continue
             value = getattr(self, name)
             if callable(value):
                 parts |= {f"{name}: {part}": known for part, known in parts_of(value).items()}

@@ -12,6 +12,7 @@ from llm_datagen.ops.base import DataOperator, as_columns, new_column, refuse_va
 
 Layout = Literal["messages", "sharegpt"]
 PairLayout = Literal["text", "messages"]
+Role = Literal["user", "assistant", "system"]
 
 _SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt", "tool": "tool"}
 _ROLES = {"human": "user", "gpt": "assistant", **{role: role for role in _SHAREGPT}}
@@ -28,8 +29,13 @@ class ToChat(DataOperator):
         system: a column with the system message, if there is one; a row whose value is null or empty has none.
         turns: a column with a whole conversation, in place of these: a list of ``{"role", "content"}``, of
             ``{"from", "value"}`` (ShareGPT), or of texts, in turn of the user and the assistant.
+        reasoning: a column with what the model thought before its answer: the field ``reasoning_content`` of its
+            message, as chat templates of reasoning models read it; a row whose value is null or empty has none.
         layout: "messages", or "sharegpt": ``{"conversations": [{"from": "human", "value": …}, …]}``.
         keep: columns that are kept beside it.
+
+    Raises:
+        ConfigError: when `reasoning` is given with `turns`, or for "sharegpt", which has no place for it.
     """
 
     def __init__(
@@ -39,13 +45,17 @@ class ToChat(DataOperator):
         assistant: str = "response",
         system: str | None = None,
         turns: str | None = None,
+        reasoning: str | None = None,
         layout: Layout = "messages",
         keep: Sequence[str] = (),
     ) -> None:
+        if reasoning is not None and (turns is not None or layout != "messages"):
+            raise ConfigError('reasoning goes with user and assistant, in the layout "messages"')
         self.user = new_column("user", user)
         self.assistant = new_column("assistant", assistant)
         self.system = system
         self.turns = turns
+        self.reasoning = reasoning
         self.layout = check_choice("layout", layout, Layout)
         self.keep = as_columns("keep", keep) if keep else []
 
@@ -59,7 +69,8 @@ class ToChat(DataOperator):
         if self.turns is not None:
             messages += _messages_of(self.turns, value_of(item, self.turns))
         else:
-            messages += [_said("user", item, self.user), _said("assistant", item, self.assistant)]
+            answer = {**_said("assistant", item, self.assistant), **self._thoughts(item)}
+            messages += [_said("user", item, self.user), answer]
         kept = {column: value_of(item, column) for column in self.keep}
         if self.layout == "messages":
             return {"messages": messages, **kept}
@@ -70,6 +81,39 @@ class ToChat(DataOperator):
         if self.system is None or value_of(item, self.system) in (None, ""):
             return []
         return [_said("system", item, self.system)]
+
+    def _thoughts(self, item: Any) -> Message:
+        if self.reasoning is None or value_of(item, self.reasoning) in (None, ""):
+            return {}
+        return {"reasoning_content": _text(item, self.reasoning)}
+
+
+class AddTurn(DataOperator):
+    """Moves a text from a column of its own to the end of a conversation: a list of ``{"role", "content"}``.
+
+    Args:
+        text: the column with what is said; the row has it no more then.
+        role: who says it: "user", "assistant" or "system".
+        turns: the column with the conversation; a row that lacks it begins one.
+    """
+
+    def __init__(self, text: str = "said", *, role: Role = "user", turns: str = "messages") -> None:
+        self.text = new_column("text", text)
+        self.role = check_choice("role", role, Role)
+        self.turns = new_column("turns", turns)
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        """Return the row.
+
+        Raises:
+            RowDataError: when the text is missing or no text, or the conversation is no list.
+        """
+        said = _said(self.role, item, self.text)
+        before = item.get(self.turns, [])
+        if not isinstance(before, list):
+            refuse_value(self.turns, before, "a list of turns")
+        row = {name: value for name, value in item.items() if name != self.text}
+        return {**row, self.turns: [*before, said]}
 
 
 class ToPreference(DataOperator):

@@ -180,7 +180,7 @@ class BasePipeline(StoredPipeline):
             log=log,
             notes=stored.notes,
         )
-        self._code.note_run(self._run)
+        self._code.note_run(self.pipeline_id, self._run)
         return self._run
 
     def _catch_up(self, stored: StoredRun) -> StoredRun:

@@ -29,6 +29,7 @@ from llm_datagen.streams.inputs.file_set import FileSet
 from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.source import has_ended, size_of, streams_of
 from llm_datagen.streams.storage.object_uri import refuse_path_of_uri
+from llm_datagen.streams.target_mark import TargetMark
 
 
 class Binding:
@@ -230,10 +231,12 @@ class Binding:
         return batch_by_of(self.operator, self.settings["batch_by"], self.node_id, self.settings["id_scheme"])
 
     def is_finished(self) -> bool:
-        """Return whether the output was sealed by its writer, and the input has not grown since."""
+        """Return whether the output was sealed by its writer, and the input has not grown since, if it had to end."""
         seal = self.output.read_seal()
         if seal is None or not seal.complete:
             return False
+        if TargetMark.of(seal.marks).rows is not None:  # it has ended before its input
+            return self.has_met_target()
         if size_of(self.input) is None:  # what is finished needs no input
             return True
         if not has_ended(self.input, follow=self.follow_input):
@@ -241,6 +244,12 @@ class Binding:
         if seal.source_size is None:
             return True
         return self.input.size_after(seal.position().coverage) <= seal.source_size
+
+    def has_met_target(self) -> bool:
+        """Return whether the output has all the rows that it is to get, committed."""
+        target: Any = self.settings["target"]
+        found = None if target is None else position_of(self.output)
+        return found is not None and found[1].rows >= target
 
     def reopen(self) -> None:
         """Take the seal off an output that is not finished.

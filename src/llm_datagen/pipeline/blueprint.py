@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -63,7 +63,7 @@ class Blueprint(Protocol):
     def ignored(self, run_state: dict[str, Any]) -> list[StartNotice]:
         """Return what the code gives, and a resume does not use."""
 
-    def note_run(self, run: Run) -> None:
+    def note_run(self, pipeline_id: str, run: Run) -> None:
         """Note a run that is about to begin."""
 
 
@@ -134,7 +134,7 @@ class LineBlueprint:
             *ignored_node_configs(self.node_configs, run_state),
         ]
 
-    def note_run(self, run: Run) -> None:
+    def note_run(self, pipeline_id: str, run: Run) -> None:
         """Do nothing: nobody else has its nodes."""
 
 
@@ -143,12 +143,12 @@ class GraphBlueprint:
     """Nodes that were wired by hand.
 
     Attributes:
-        nodes: the nodes, each behind those that it reads from.
+        nodes_of_run: given the id of a run, its nodes, each behind those that it reads from.
         streaming: whether all run at once.
         given: the settings that the code gives, also as their defaults.
     """
 
-    nodes: Sequence[UnifiedNode]
+    nodes_of_run: Callable[[str], Sequence[UnifiedNode]]
     streaming: bool
     given: Mapping[str, Any]
 
@@ -159,7 +159,7 @@ class GraphBlueprint:
 
     def run_state(self, pipeline_id: str) -> dict[str, Any]:
         """Return the run state of a new run."""
-        return run_state_of_nodes(self.nodes, pipeline_id, streaming=self.streaming)
+        return run_state_of_nodes(self.nodes_of_run(pipeline_id), pipeline_id, streaming=self.streaming)
 
     def copy_input(self, run_state: dict[str, Any], *, most: int | None = None) -> bool:
         """Do nothing: nodes read streams."""
@@ -171,7 +171,7 @@ class GraphBlueprint:
         Raises:
             OperatorMismatchError: when the run state has other nodes.
         """
-        given = {node.node_id: node.operator for node in self.nodes}
+        given = self._given(run_state)
         known = [entry["node_id"] for entry in run_state["nodes"]]
         if sorted(given) != sorted(known):
             raise OperatorMismatchError(
@@ -182,7 +182,7 @@ class GraphBlueprint:
 
     def steps(self, run_state: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
         """Return the nodes as the code has them, and their operators."""
-        given = {node.node_id: node.operator for node in self.nodes}
+        given = self._given(run_state)
         entries = self.run_state(run_state["pipeline_id"])["nodes"]
         if has_same_steps(run_state["nodes"], entries):
             entries = run_state["nodes"]
@@ -190,13 +190,18 @@ class GraphBlueprint:
 
     def ignored(self, run_state: dict[str, Any]) -> list[StartNotice]:
         """Return the streams and settings that a resume does not use."""
+        nodes = self.nodes_of_run(run_state["pipeline_id"])
         return [
-            *ignored_uris(self.nodes, run_state),
+            *ignored_uris(nodes, run_state),
             *ignored_settings({"streaming": self.streaming}, {"streaming": True}, self.given, run_state),
-            *ignored_node_settings(self.nodes, run_state),
+            *ignored_node_settings(nodes, run_state),
         ]
 
-    def note_run(self, run: Run) -> None:
+    def note_run(self, pipeline_id: str, run: Run) -> None:
         """Let the nodes show how the run goes."""
-        for node in self.nodes:
+        for node in self.nodes_of_run(pipeline_id):
             node.runs_in(run)
+
+    def _given(self, run_state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the operators of the code, by the ids of their nodes."""
+        return {node.node_id: node.operator for node in self.nodes_of_run(run_state["pipeline_id"])}

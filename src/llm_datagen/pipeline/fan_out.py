@@ -18,7 +18,7 @@ from typing import Any
 from llm_datagen.errors import ConfigError
 from llm_datagen.errors.advice import a_kind
 from llm_datagen.operators import BaseOperator, Call, FunctionOperator, INodeContext, operator_name
-from llm_datagen.operators.fingerprint import fingerprint_of, parts_of
+from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.streams.ids import ID_FIELD, SOURCES_FIELD
 from llm_datagen.streams.rows import Derived
 
@@ -70,7 +70,7 @@ class RoutingOperator(FunctionOperator):
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Return the parts of the operator, of the rule, and the names of the outputs."""
-        rule = {} if self._rule is None else parts_of(self._rule)
+        rule = {} if self._rule is None else fingerprint_of(self._rule)
         parts = {**fingerprint_of(self.operator), **{f"route: {name}": value for name, value in rule.items()}}
         return {**parts, "outputs": self._outputs}
 
@@ -218,7 +218,7 @@ def check_outputs(node_id: str, outputs: Mapping[Any, Any], rule: Any) -> None:
     """Check that named outputs are well formed.
 
     Raises:
-        ConfigError: when there is none, a name is no text, or the rule cannot be called.
+        ConfigError: when there is none, a name is no text, or the rule cannot be called, or names another output.
     """
     if not outputs:
         raise ConfigError(f"node {node_id} has no output: give bind_io() a stream, or names with a stream each")
@@ -232,3 +232,6 @@ def check_outputs(node_id: str, outputs: Mapping[Any, Any], rule: Any) -> None:
             f"node {node_id}: route must be a plain function, and is async: let the operator await, and return "
             "Route(name, row)"
         )
+    for name in getattr(rule, "outputs", ()):
+        if name not in outputs:
+            raise ConfigError(f"node {node_id}: route sends rows to {name!r}; the outputs are {', '.join(outputs)}")

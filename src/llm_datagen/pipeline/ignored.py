@@ -27,6 +27,7 @@ _WAYS = (
         {"on_error", "max_errors"},
         "resume(on_error=, max_errors=) changes these, or resume --on-error, --max-errors",
     ),
+    ({"target"}, "resume(target=) changes it, or resume --target"),
     (
         {"parallel_size", "rate"},
         "resume(parallel_size=, rate=) changes these, or resume --parallel-size, --rate; while it runs, Reconfigure",
@@ -62,6 +63,8 @@ def ignored_settings(
     nodes = [_flat(entry) for entry in run_state["nodes"]]
     # A node's config, or resume(on_error=), may have replaced what the code gives.
     used = {name: nodes[0].get(name, value) for name, value in created.items()}
+    if "target" in used:  # that of the last node which has one
+        used["target"] = next((one for node in reversed(nodes) if (one := node.get("target")) is not None), None)
     ignored = {
         name: value
         for name, value in said.items()

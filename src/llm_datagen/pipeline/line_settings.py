@@ -10,7 +10,7 @@ from llm_datagen.config import checked, plain
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import operator_name
 from llm_datagen.pipeline.setting_checks import extension_of
-from llm_datagen.pipeline.settings import PipelineSettings
+from llm_datagen.pipeline.settings import BetweenOptions, PipelineSettings
 from llm_datagen.pipeline.settings_elsewhere import IN_NODE_CONFIGS
 from llm_datagen.streams import Cycle
 from llm_datagen.streams.ids import TEXT_PREFIX
@@ -50,12 +50,26 @@ def id_prefix_of(settings: PipelineSettings) -> str:
     return TEXT_PREFIX if settings["id_prefix"] is None else settings["id_prefix"]
 
 
-def stream_between(settings: PipelineSettings, pipeline_id: str, number: int | None) -> str:
-    """Return the URI of the stream that node `number` writes for the next one; None: that the last one is to export."""
+def stream_to_export(settings: BetweenOptions, pipeline_id: str) -> str:
+    """Return the URI of the stream that the last node of a line writes, when the output is exported from it."""
+    if settings["default_protocol"] == "csv://":  # whose values are all text
+        settings = {**settings, "default_protocol": "jsonl://"}
+    return stream_between(settings, pipeline_id, "output")
+
+
+def stream_between(settings: BetweenOptions, pipeline_id: str, name: str) -> str:
+    """Return the URI of a stream that lies between the nodes of a run.
+
+    Args:
+        settings: where such streams lie.
+        pipeline_id: the run's id.
+        name: that of the node that writes it.
+
+    Raises:
+        ConfigError: when they are to lie on a store, in a format that cannot.
+    """
     protocol = settings["default_protocol"]
-    if number is None and protocol == "csv://":  # whose values are all text
-        protocol = "jsonl://"
-    name = f"{'output' if number is None else f'node_{number}'}.{extension_of(protocol)}"
+    name = f"{name}.{extension_of(protocol)}"
     base = refuse_path_of_uri("base_path", settings["base_path"])
     if is_object_uri(base):
         if protocol not in {"jsonl://", "csv://"}:

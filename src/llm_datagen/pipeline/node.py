@@ -114,18 +114,19 @@ class UnifiedNode(Binding):
         """
         self._packed = check_node(self)
 
-    def plan(self, *, seal: bool = True, folder: Path | None = None) -> OpenedNode:
+    def plan(self, *, seal: bool = True, folder: Path | None = None, is_needed: bool = True) -> OpenedNode:
         """Open the node's streams, recover the output, and return what its stages need to know. `check` comes first.
 
         Args:
             seal: whether the output is sealed at the end.
             folder: where the operator may keep files of its own.
+            is_needed: whether anybody needs what it has not done; else nothing is opened.
 
         Raises:
             StreamError: when the output cannot be continued; see `Sink`.
         """
         packed, self._packed = self._packed, None
-        return open_node(self, packed, seal=seal, folder=folder)
+        return open_node(self, packed, seal=seal, folder=folder, is_needed=is_needed)
 
     def open(self) -> Self:
         """Open the streams and recover the output. Only needed to run and close in separate steps."""

@@ -20,7 +20,7 @@ from llm_datagen.config import (
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import batch_by_of, check_end_ids, operator_name
 from llm_datagen.operators.references import ref_of
-from llm_datagen.pipeline.line_settings import as_plain, id_prefix_of, stream_between
+from llm_datagen.pipeline.line_settings import as_plain, id_prefix_of, stream_between, stream_to_export
 from llm_datagen.pipeline.made_inputs import refuse_endless
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.settings import PipelineSettings
@@ -68,6 +68,8 @@ def run_state_of_line(
     for number, (config, operator) in enumerate(zip(configs, operators, strict=True)):
         # The idle_timeout of a pipeline is about its input: other nodes wait for nodes, which may take their time.
         own: dict[str, Any] = {**of_all, **({"idle_timeout": None} if number else {}), **config.given()}
+        if number < count - 1:  # the target of a pipeline is for its last node
+            own["target"] = config.target
         check_end_ids(operator, f"node_{number}", settings["id_scheme"])
         own["batch_by"] = batch_by_of(operator, own["batch_by"], f"node_{number}", settings["id_scheme"])
         nodes.append(
@@ -163,11 +165,9 @@ def _uris(settings: PipelineSettings, configs: list[NodeConfig], pipeline_id: st
                 f"node_{number} writes {written!r}, but node_{number + 1} reads {read!r}; give both the same URI, or "
                 "only one of them"
             )
-        uris.append(written or read or stream_between(settings, pipeline_id, number))
+        uris.append(written or read or stream_between(settings, pipeline_id, f"node_{number}"))
     end = _given("output_uri", configs[-1].output_uri or settings["output_uri"])
-    uris.append(
-        stream_between(settings, pipeline_id, None) if is_export(end) else output_uri(settings, end, pipeline_id)
-    )
+    uris.append(stream_to_export(settings, pipeline_id) if is_export(end) else output_uri(settings, end, pipeline_id))
     for uri in uris:
         if isinstance(StreamFactory.source(uri), MergedStream):
             raise ConfigError(
@@ -226,7 +226,9 @@ def _run_state(pipeline_id: str, config: dict[str, Any], nodes: list[dict[str, A
         "ended_at": None,
         "updated_at": None,
         "config": config,
-        "nodes": [{**node, **NodeReport(node_id=node["node_id"]).as_dict()} for node in nodes],
+        "nodes": [
+            {**node, **NodeReport(node_id=node["node_id"], target_rows=node["target"]).as_dict()} for node in nodes
+        ],
     }
 
 

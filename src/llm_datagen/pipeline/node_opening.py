@@ -17,7 +17,8 @@ from llm_datagen.pipeline.unique_ids import check_ids
 from llm_datagen.streams import Sink
 from llm_datagen.streams.dead_letters import dead_letter_abandoned
 from llm_datagen.streams.dispatch_log import DispatchLog, abandoned
-from llm_datagen.streams.recovery import check_recoverable
+from llm_datagen.streams.position import Position
+from llm_datagen.streams.recovery import check_recoverable, position_of
 from llm_datagen.streams.tails import Tails
 
 _OF_STAGES = [each.name for each in fields(OpenedNode) if each.name in settings_in(NodeAloneSettings)]
@@ -62,7 +63,9 @@ def check_node(node: Binding) -> bytes | None:
     return packed
 
 
-def open_node(node: Binding, packed: bytes | None, *, seal: bool, folder: Path | None) -> OpenedNode:
+def open_node(
+    node: Binding, packed: bytes | None, *, seal: bool, folder: Path | None, is_needed: bool = True
+) -> OpenedNode:
     """Open a node's streams, recover the output, and return what its stages need to know. `check_node` comes first.
 
     Args:
@@ -70,6 +73,7 @@ def open_node(node: Binding, packed: bytes | None, *, seal: bool, folder: Path |
         packed: what that returned.
         seal: whether the output is sealed at the end.
         folder: where the operator may keep files of its own.
+        is_needed: whether anybody needs what it has not done; else nothing is opened.
 
     Raises:
         StreamError: when the output cannot be continued; see `Sink`.
@@ -79,7 +83,10 @@ def open_node(node: Binding, packed: bytes | None, *, seal: bool, folder: Path |
     old_seal = output.read_seal()
     sink: Sink | None = None
     dispatched: DispatchLog | None = None
-    if old_seal is not None and node.is_finished():
+    if not is_needed:
+        found = position_of(output)
+        position = found[1] if found else Position()
+    elif old_seal is not None and node.is_finished():
         output.remove_leftovers()
         position = old_seal.position()
     else:
@@ -116,6 +123,7 @@ def open_node(node: Binding, packed: bytes | None, *, seal: bool, folder: Path |
         folder=folder,
         end_name=node.end_name,
         seal=seal,
+        is_needed=is_needed,
         config=node.config(),
     )
 

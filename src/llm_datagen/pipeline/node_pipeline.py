@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Self, Unpack
 
 from llm_datagen.config import IfExists, OnChange, checked
@@ -12,6 +13,7 @@ from llm_datagen.pipeline.blueprint import GraphBlueprint
 from llm_datagen.pipeline.disjoint_ids import choose_merge_ids
 from llm_datagen.pipeline.given_settings import takes_settings
 from llm_datagen.pipeline.node import UnifiedNode
+from llm_datagen.pipeline.node_entries import UNKNOWN_ID
 from llm_datagen.pipeline.settings import NodePipelineOptions
 from llm_datagen.pipeline.settings_elsewhere import IN_NODES
 from llm_datagen.pipeline.topology import check_topology, in_reading_order
@@ -21,7 +23,9 @@ class UnifiedNodePipeline(BasePipeline):
     """Nodes that were wired by hand. It wires nothing: it only starts, schedules and records them (M9).
 
     Args:
-        nodes: nodes with streams and operators bound.
+        nodes: nodes with streams and operators bound. Or a function that is given the id of a run and returns its
+            nodes, so that each run has its own streams between them: ``lambda run: [UnifiedNode(…).bind_io("in.jsonl",
+            f"jsonl://tmp/{run}/a.jsonl")…]``. It is called once when the pipeline is made, with an id of no run.
         options: `streaming`, `results_dir`, `hooks`, `log_file`: see `NodePipelineOptions`.
 
     Raises:
@@ -34,13 +38,16 @@ class UnifiedNodePipeline(BasePipeline):
     _code: GraphBlueprint
 
     @takes_settings(NodePipelineOptions, IN_NODES)
-    def __init__(self, nodes: Sequence[UnifiedNode], **options: Unpack[NodePipelineOptions]) -> None:
-        parts = [part for node in nodes for part in node.parts()]
-        check_topology(parts)
-        ordered = in_reading_order(parts)
-        choose_merge_ids(ordered)
+    def __init__(
+        self,
+        nodes: Sequence[UnifiedNode] | Callable[[str], Sequence[UnifiedNode]],
+        **options: Unpack[NodePipelineOptions],
+    ) -> None:
+        nodes_of_run = _made_by(nodes) if callable(nodes) else _always(nodes)
+        nodes_of_run(UNKNOWN_ID)
         settings = checked(NodePipelineOptions, options, "UnifiedNodePipeline")
-        super().__init__(GraphBlueprint(nodes=ordered, streaming=settings["streaming"], given=self.given), settings)
+        graph = GraphBlueprint(nodes_of_run=nodes_of_run, streaming=settings["streaming"], given=self.given)
+        super().__init__(graph, settings)
 
     def create(
         self,
@@ -74,3 +81,23 @@ class UnifiedNodePipeline(BasePipeline):
         graph = replace(self._code, streaming=settings["streaming"], given={**self._code.given, **overrides})
         self._create(graph, overrides, pipeline_id, if_exists, on_change)
         return self
+
+
+def _always(nodes: Sequence[UnifiedNode]) -> Callable[[str], Sequence[UnifiedNode]]:
+    """Return a function that returns the same nodes for each run."""
+    ordered = _in_order(nodes)
+    return lambda _: ordered
+
+
+def _made_by(make: Callable[[str], Sequence[UnifiedNode]]) -> Callable[[str], Sequence[UnifiedNode]]:
+    """Return a function that makes the nodes of a run, and keeps them until those of another run are asked for."""
+    return lru_cache(maxsize=1)(lambda pipeline_id: _in_order(make(pipeline_id)))
+
+
+def _in_order(nodes: Sequence[UnifiedNode]) -> Sequence[UnifiedNode]:
+    """Return the nodes that these are run as, each behind those that it reads from."""
+    parts = [part for node in nodes for part in node.parts()]
+    check_topology(parts)
+    ordered = in_reading_order(parts)
+    choose_merge_ids(ordered)
+    return ordered

@@ -6,6 +6,8 @@ from contextlib import ExitStack
 
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.operators import Call
+from llm_datagen.pipeline.early_ends import are_over, unneeded_ids
+from llm_datagen.pipeline.feedback import feedback_of
 from llm_datagen.pipeline.operator_changes import compare
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.resume_checks import check_nodes
@@ -13,6 +15,7 @@ from llm_datagen.pipeline.run_files import side_files
 from llm_datagen.pipeline.stored import StoredRun
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.status import Status
+from llm_datagen.streams.committed_rows import CommittedRows
 from llm_datagen.streams.ids import END_NAME
 from llm_datagen.streams.storage.looked_at import each_looked_at_once
 
@@ -31,7 +34,8 @@ def open_nodes(stored: StoredRun, log_file: LogTarget, undo: ExitStack) -> list[
     check_layout(node_files, log_file, stored.folder)
     check_nodes(nodes, run_state)
     run_state["files"] = side_files(node_files, log_file)
-    if run_state["status"] == Status.COMPLETED and not all(node.is_finished() for node in nodes):
+    left_out = unneeded_ids(nodes)
+    if run_state["status"] == Status.COMPLETED and not are_over(nodes):
         stored.save()  # its input has grown since: seals are taken off now
     opened = []
     ends = 0
@@ -39,8 +43,14 @@ def open_nodes(stored: StoredRun, log_file: LogTarget, undo: ExitStack) -> list[
         if Call(node.operator).finish is not None:
             ends += 1
             node.end_name = END_NAME if ends == 1 else f"{END_NAME}{ends}"  # so that no two nodes give one id
-        if node.input.read_as_is(follow=node.follow_input) and not node.is_finished():
+        is_needed = node.node_id not in left_out
+        if is_needed and node.input.read_as_is(follow=node.follow_input) and not node.is_finished():
             entry["input_fingerprint"] = node.input.fingerprint(follow=node.follow_input)
-        opened.append(node.plan(folder=stored.folder.files_path))
+        opened.append(node.plan(folder=stored.folder.files_path, is_needed=is_needed))
         undo.callback(opened[-1].close)
+    drawn = feedback_of(nodes, streaming=run_state["config"]["streaming"])
+    for each in opened:
+        if each.node_id in drawn:  # all of them are recovered now
+            each.feedback = CommittedRows(drawn[each.node_id].output)
+            each.feedback.look()
     return opened

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from llm_datagen.errors import DatagenError, PipelineExistsError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.file_names import RUN_STATE
+from llm_datagen.runs.state_file import parse
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.store import run_ids
 from llm_datagen.streams import Place, Stream, StreamFactory
@@ -21,6 +23,8 @@ from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.sidecars import WHAT_LIES_BESIDE
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
+_TOGETHER = 64
+_READERS = 8
 _HEAD_BYTES = 1024
 """Bytes of a run state in which its status stands."""
 
@@ -31,13 +35,13 @@ def owner_of(place: Place, folder: RunFolder) -> str | None:
     When several have, it is the one that was started last: what the others wrote there is gone.
     """
     started: dict[str, str] = {}
-    for pipeline_id in run_ids(folder.results_dir):
+    for other, data in _run_states(folder.results_dir, run_ids(folder.results_dir)):
         with contextlib.suppress(DatagenError):  # a run state that cannot be read, a protocol that is not known here
-            run_state = RunFolder(folder.results_dir, pipeline_id).load()
+            run_state = parse(data, other.place_of(RUN_STATE))
             started_at = run_state.get("started_at")
             wrote = {output.place for output in _outputs_of(run_state)} | side_places(run_state).keys()
             if started_at and place in wrote:
-                started[pipeline_id] = started_at
+                started[other.pipeline_id] = started_at
     return max(started, key=lambda pipeline_id: started[pipeline_id], default=None)
 
 
@@ -53,14 +57,12 @@ def check_unclaimed(written: Mapping[Place, str], folder: RunFolder) -> None:
     Raises:
         PipelineExistsError: naming the other run and the path.
     """
-    for pipeline_id in run_ids(folder.results_dir):
-        if pipeline_id == folder.pipeline_id:
-            continue
-        other = RunFolder(folder.results_dir, pipeline_id)
+    ids = [pipeline_id for pipeline_id in run_ids(folder.results_dir) if pipeline_id != folder.pipeline_id]
+    for other, data in _run_states(folder.results_dir, ids):
         try:
-            if not _may_claim(other, written):
+            if not _may_claim(data, written):
                 continue
-            run_state = other.load()
+            run_state = parse(data, other.place_of(RUN_STATE))
             is_pending = run_state["status"] == Status.PENDING
             outputs = dict(_claimed(run_state)) if is_pending else {}
         except (DatagenError, OSError):  # whoever takes up that run is told of it
@@ -75,8 +77,8 @@ def check_unclaimed(written: Mapping[Place, str], folder: RunFolder) -> None:
         )
         for place in claimed.keys() & written.keys():
             raise PipelineExistsError(
-                f"{place[1]} would be {written[place]}, and the run {pipeline_id!r}{when} {claimed[place]} there; "
-                f"choose another path{way}"
+                f"{place[1]} would be {written[place]}, and the run {other.pipeline_id!r}{when} {claimed[place]} "
+                f"there; choose another path{way}"
             )
 
 
@@ -97,13 +99,27 @@ def local_place(path: str) -> Place:
     return type(LOCAL_STORAGE).__name__, os.path.realpath(path)
 
 
-def _may_claim(other: RunFolder, written: Mapping[Place, str]) -> bool:
-    """Return whether a run state is worth reading: of a run that has not begun, or that has one of these paths.
+def _run_states(results_dir: str, ids: Sequence[str]) -> Iterator[tuple[RunFolder, bytes]]:
+    """Yield the run states that can be read; on a store, some are asked for at the same time."""
+    for at in range(0, len(ids), _TOGETHER):
+        folders = [RunFolder(results_dir, pipeline_id) for pipeline_id in ids[at : at + _TOGETHER]]
+        if not folders[0].is_on_store:
+            found = [_read(folder) for folder in folders]
+        else:
+            with ThreadPoolExecutor(_READERS, thread_name_prefix="object-store") as pool:
+                found = list(pool.map(_read, folders))
+        yield from ((folder, data) for folder, data in zip(folders, found, strict=True) if data is not None)
 
-    Raises:
-        OSError: when it cannot be read.
-    """
-    data = other.read(RUN_STATE) or b""
+
+def _read(folder: RunFolder) -> bytes | None:
+    try:
+        return folder.read(RUN_STATE)
+    except (DatagenError, OSError):  # whoever takes up that run is told of it
+        return None
+
+
+def _may_claim(data: bytes, written: Mapping[Place, str]) -> bool:
+    """Return whether a run state is worth parsing: of a run that has not begun, or that has one of these paths."""
     return f'"{Status.PENDING}"'.encode() in data[:_HEAD_BYTES] or any(dumps(path) in data for _, path in written)
 
 

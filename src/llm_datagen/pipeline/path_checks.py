@@ -86,8 +86,13 @@ def _refuse_shared(uses: list[Use], paths: PathCache) -> None:
             other = known.setdefault(key, use)
             if other.what != use.what:
                 raise _clash(other, use)
+    looked_at = set()
     for use in uses:
-        for folder in paths.parents(paths.real(use.path)) if use.is_local else ():
+        folders = paths.parents(paths.real(use.path)) if use.is_local else ()
+        if folders in looked_at:  # 10,000 files of an input lie in one folder
+            continue
+        looked_at.add(folders)
+        for folder in folders:
             other = known.get(("path", folder), use)
             if other is not use:
                 raise ConfigError(f"{other.path} would be {other.what}, and the folder of {use.path}; {_CHOOSE}")
@@ -164,16 +169,16 @@ class PathCache:
         return self._real[path]
 
     def _resolved(self, path: str) -> str:
-        folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 - keeps what a Path would change
-        if ".." in path or not name or os.path.islink(path):  # noqa: PTH114 - raises nothing
+        folder, sep, name = path.rpartition(os.sep)  # no Path: there may be 10,000
+        if ".." in path or name in {"", "."} or os.path.islink(path):  # noqa: PTH114 - raises nothing
             return os.path.realpath(path)
         if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(folder)
-        return os.path.join(self._folders[folder], name)  # noqa: PTH118
+            self._folders[folder] = os.path.realpath(folder + sep or os.curdir).rstrip(os.sep)
+        return f"{self._folders[folder]}{os.sep}{name}"
 
     def parents(self, path: str) -> tuple[str, ...]:
         """Return the folders that a path lies in, the nearest first."""
-        folder = os.path.dirname(path)  # noqa: PTH120
+        folder = path.rpartition(os.sep)[0]
         if folder not in self._parents:
             self._parents[folder] = tuple(map(str, Path(path).parents))
         return self._parents[folder]
@@ -196,7 +201,7 @@ class PathCache:
 
     def _ignores_case(self, path: str) -> bool:
         """Return whether the file system takes a name in capitals for the same one; asked of a folder that is there."""
-        folder = os.path.dirname(path)  # noqa: PTH120
+        folder = path.rpartition(os.sep)[0]
         if folder not in self._ignoring:
             self._ignoring[folder] = _ignores_case(Path(path))
         return self._ignoring[folder]

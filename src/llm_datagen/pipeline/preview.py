@@ -190,6 +190,7 @@ def _run_node(
         "max_errors": None,
         "retries": 0,
         "delivery": "exactly_once",
+        "target": None,
     }
     node = node_of_entry(previewed, operator, log_file=None)
     with warnings.catch_warnings():

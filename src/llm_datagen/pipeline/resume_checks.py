@@ -20,6 +20,7 @@ from llm_datagen.errors import (
     StreamMissingError,
 )
 from llm_datagen.operators import operator_name
+from llm_datagen.pipeline.early_ends import unneeded_ids
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.stream_checks import counts_of
@@ -87,14 +88,17 @@ def change_limits(run_state: dict[str, Any], parallel_size: int | None, rate: fl
 def check_nodes(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> None:
     """Check that nodes of a run state can go on, before anything is changed (M22)."""
     entries = {entry["node_id"]: entry for entry in run_state["nodes"]}
+    left_out = unneeded_ids(nodes)
     for node in nodes:
         entry = entries[node.node_id]
-        if not node.is_finished():
+        is_needed = node.node_id not in left_out
+        if is_needed and not node.is_finished():
             known, done = entry.get("input_fingerprint"), node.read_before()
             node.input.check_fingerprint(known, done, follow=node.follow_input)
         _check_output_is_there(node, entry)
-        node.check()
-    _check_ends(nodes)
+        if is_needed:
+            node.check()
+    _check_ends([node for node in nodes if node.node_id not in left_out])
 
 
 def _check_ends(nodes: Sequence[UnifiedNode]) -> None:
@@ -165,9 +169,12 @@ def _check_output_is_there(node: UnifiedNode, entry: Mapping[str, Any]) -> None:
 
 def count_again(run_state: dict[str, Any], nodes: Sequence[UnifiedNode]) -> None:
     """Write into a run state what the streams say of each node: it may have been saved long before a kill."""
+    left_out = unneeded_ids(nodes)
     for node, entry in zip(nodes, run_state["nodes"], strict=True):
         before = NodeReport(**{key: entry[key] for key in NodeReport.__dataclass_fields__ if key in entry})
         now = replace(before, **counts_of(node.output, is_finished=node.is_finished()))
+        if node.node_id in left_out:
+            now = replace(now, status=Status.UNNEEDED)
         entry.update(now.as_dict())
 
 

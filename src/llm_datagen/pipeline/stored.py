@@ -23,6 +23,8 @@ from llm_datagen.operators.import_path import refuse_lookup
 from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
 from llm_datagen.pipeline.checked_resume import check_resume
+from llm_datagen.pipeline.early_ends import are_over
+from llm_datagen.pipeline.feedback import feedback_of
 from llm_datagen.pipeline.input_warnings import clash_of_ids, missing_inputs, other_separators, replaced_inputs
 from llm_datagen.pipeline.kept_version import keep_version, mark_of
 from llm_datagen.pipeline.node import UnifiedNode
@@ -41,6 +43,7 @@ from llm_datagen.pipeline.resume_checks import (
 )
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.run_files import inputs_of, side_files
+from llm_datagen.pipeline.target_changes import change_target, kept_dead_letters
 from llm_datagen.pipeline.topology import check_topology
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.exports import are_made, check_exports, forget_made, remove_exports
@@ -71,7 +74,7 @@ class StoredRun:
     def save(self, *, is_complete: bool = True) -> None:
         """Save what the streams say, so that whatever happens next, the run state says no more than they hold (R1)."""
         count_again(self.state, self.nodes)
-        is_complete = is_complete and all(node.is_finished() for node in self.nodes) and are_made(self.state)
+        is_complete = is_complete and are_over(self.nodes) and are_made(self.state)
         if not is_complete:
             forget_made(self.state)
         self.state["status"] = str(Status.COMPLETED if is_complete else Status.RESUMING)
@@ -109,6 +112,7 @@ class RunLifecycle:
         nodes = nodes_of(self.blueprint, run_state)
         check_topology(nodes)
         check_possible(nodes)
+        feedback_of(nodes, streaming=run_state["config"]["streaming"])
         for entry, node in zip(run_state["nodes"], nodes, strict=True):
             entry["fingerprint"] = fingerprint_of(node.operator)
         node_files = [node.node_files for node in nodes]
@@ -180,9 +184,12 @@ class RunLifecycle:
         on_change: OnChange = "refuse",
         parallel_size: int | None = None,
         rate: float | None = None,
+        target: Any = None,
     ) -> StoredRun:
         """Make a run ready to go on where it stopped; see `BasePipeline.resume`."""
         with self._locked(pipeline_id) as (folder, run_state):
+            if target is not None:
+                change_target(run_state, target)
             change_policy(run_state, on_error, max_errors)
             change_limits(run_state, parallel_size, rate)
             return self._resume(folder, run_state, verify=verify, on_change=on_change)
@@ -239,9 +246,14 @@ class RunLifecycle:
                 run_state[VERSION] = version_of(run_state) + 1
             folder.save(run_state)
             finish(folder, run_state)
-        dead_letters = [node.output for node in nodes if is_replay and has_dead_letters(node.output)]
+        failed = [node for node in nodes if is_replay and has_dead_letters(node.output)]
+        left_dead = kept_dead_letters(failed, nodes)
+        for note in left_dead:
+            warn(note.text, ResumeWarning)
+        of_left = {note.node_id for note in left_dead}
+        dead_letters = [node.output for node in failed if node.node_id not in of_left]
         kept_as = "" if kept is None else kept.run_state["pipeline_id"]
-        notes = edit.notes(on_change, kept_as) + ignored + changed
+        notes = edit.notes(on_change, kept_as) + ignored + changed + left_dead
         stored = StoredRun(folder=folder, state=run_state, nodes=nodes, notes=notes)
         stored.save(is_complete=not dead_letters)  # before a stream is less than the run state says
         for node in nodes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from llm_datagen.config import IfExists, OnChange, OnError, Verify, checked
+from llm_datagen.config import IfExists, OnChange, OnError, Target, Verify, checked
 from llm_datagen.errors import PipelineBusyError
 from llm_datagen.pipeline.blueprint import Blueprint
 from llm_datagen.pipeline.diff import diff_run
@@ -95,6 +95,7 @@ class StoredPipeline:
         on_change: OnChange = "refuse",
         parallel_size: int | None = None,
         rate: float | None = None,
+        target: int | Target | Mapping[str, int | Target] | None = None,
     ) -> Self:
         """Load the run state and make it ready to go on where it stopped, whatever stopped it (M6).
 
@@ -118,14 +119,17 @@ class StoredPipeline:
                 "rerun", and it is deleted.
             parallel_size: batches in the operator of each node at once, from now on; None leaves it as it is.
             rate: rows that each node may hand to its operator in a second, from now on; 0 takes the limit off.
+            target: the target from now on, of the node that has one (if none has, of the one that writes the output);
+                or targets by the ids of nodes. A run that has met a lower one goes on. None leaves it as it is.
 
         Returns:
             The pipeline itself: call `run()` next.
 
         Raises:
-            ConfigError: on a wrong value; on `max_errors` alone, when any row that fails ends the run, in all nodes; on
-                all but "refuse", when the code gives no operators: those of the run state know of no edit; when it is
-                an earlier version, which never goes on.
+            ConfigError: on a wrong value; on a target that cannot be met any more: there are more rows already, or an
+                operator has given what it had left at the end of its source (finish); on `max_errors` alone, when any
+                row that fails ends the run, in all nodes; on all but "refuse", when the code gives no operators: those
+                of the run state know of no edit; when it is an earlier version, which never goes on.
             PipelineExistsError: on "rerun", when something lies where the version would be kept.
             PipelineNotFoundError: when there is no such run.
             RunStateError: when its run state cannot be read.
@@ -138,7 +142,7 @@ class StoredPipeline:
             OperatorWarning: when the run state does not say whether operators were edited.
         """
         settings: dict[str, Any] = {"on_error": on_error, "max_errors": max_errors, "verify": verify}
-        limits: dict[str, Any] = {"parallel_size": parallel_size, "rate": rate}
+        limits: dict[str, Any] = {"parallel_size": parallel_size, "rate": rate, "target": target}
         self._take(self._lifecycle().resume(pipeline_id, on_change=on_change, **settings, **limits))
         return self
 

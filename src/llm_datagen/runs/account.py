@@ -28,6 +28,10 @@ class NodeAccount:
         dead: source rows that failed and are dead-lettered.
         rows_out: rows in the output.
         complete: whether the output is sealed.
+        target_rows: the target that was met, and ended the node; None when none has.
+        beyond_target: source rows that were in a call then: their results were thrown away, and they are pending.
+        cut_rows: output rows that were beyond a target, and thrown away: their source rows are done.
+        unneeded: whether the run is completed without this node, as nobody needs what it has not done.
         unsettled: whether an interrupted `rerun` has still to delete or to move its streams: then it was not verified,
             and a resume finishes that first.
         findings: what is wrong; empty when nothing is.
@@ -42,6 +46,10 @@ class NodeAccount:
     dead: int = 0
     rows_out: int = 0
     complete: bool = False
+    target_rows: int | None = None
+    beyond_target: int = 0
+    cut_rows: int = 0
+    unneeded: bool = False
     unsettled: bool = False
     findings: list[str] = field(default_factory=list)
 

@@ -1,8 +1,9 @@
 """The run state of a run on a store: an object that only the latest holder of the run's lease can replace.
 
-Each holder has a number, the fence, that is larger than all before. It stands in the run state. So who reads one with a
-larger fence than its own has lost the run; and who takes the run over puts its fence there first: from then on, whoever
-had it before replaces a version that is gone, and is refused by the store.
+Each holder has a number, the fence, that is larger than all before; and a random token, as numbers begin again when a
+run was removed. Both stand in the run state. So who reads others than its own has lost the run; and who takes the run
+over puts its own there first: from then on, whoever had it before replaces a version that is gone, and is refused by
+the store.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from llm_datagen.streams.storage.bucket import Version
 from llm_datagen.streams.storage.object_folder import ObjectFolder
 
 FENCE = "fence"
+HOLDER = "holder"
+"""The token of who saved it last."""
 
 _TRIES = 5
 
@@ -51,8 +54,8 @@ class FencedState:
         data = self.read()
         return 0 if data is None else _fence_in(data)
 
-    def take_over(self, fence: int) -> None:
-        """Put a fence into the run state, so that no holder with a smaller one can replace it any more.
+    def take_over(self, fence: int, holder: str) -> None:
+        """Put a fence and a token into the run state, so that no holder before can replace it any more.
 
         Raises:
             PipelineBusyError: when others replace it all the time.
@@ -66,19 +69,19 @@ class FencedState:
                 run_state = parse(data, self._objects.uri)
             except RunStateError:
                 return  # whoever loads it is told
-            self._version = self._objects.put_if(
-                file_names.RUN_STATE, with_check(dumps({**run_state, FENCE: fence}, option=OPTIONS)), self._version
-            )
+            taken = with_check(dumps({**run_state, FENCE: fence, HOLDER: holder}, option=OPTIONS))
+            self._version = self._objects.put_if(file_names.RUN_STATE, taken, self._version)
             if self._version is not None:
                 return
         raise PipelineBusyError(f"{self._name} is being changed by others; try again")
 
-    def replace(self, data: bytes, fence: int) -> None:
+    def replace(self, data: bytes, fence: int, holder: str) -> None:
         """Replace the run state as it was last read or replaced here.
 
         Args:
-            data: the new one, which holds the fence.
-            fence: that of the holder.
+            data: the new one, which holds both.
+            fence: the number of the holder.
+            holder: its token.
 
         Raises:
             LeaseLostError: when another holder has replaced it, or it is gone.
@@ -92,7 +95,8 @@ class FencedState:
             had, now = self._version, self.read()
             if now is None and had is not None:
                 raise LeaseLostError(f"{self._name} was removed while it ran, so nothing of it is saved any more")
-            if now is not None and _fence_in(now) != fence:  # else it is our own: the answer to that request was lost
+            # One that holds both is our own: the answer to that request was lost.
+            if now is not None and (_value_in(now, FENCE), _value_in(now, HOLDER)) != (fence, holder):
                 self._version = had
                 results_dir, _, pipeline_id = self._objects.uri.rpartition("/")
                 raise LeaseLostError(
@@ -113,8 +117,12 @@ class FencedState:
 
 
 def _fence_in(data: bytes) -> int:
-    try:
-        fence: Any = parse(data, "").get(FENCE, 0)
-    except RunStateError:
-        return 0
+    fence = _value_in(data, FENCE)
     return fence if isinstance(fence, int) else 0
+
+
+def _value_in(data: bytes, name: str) -> Any:
+    try:
+        return parse(data, "").get(name)
+    except RunStateError:
+        return None

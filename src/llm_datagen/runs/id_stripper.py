@@ -73,6 +73,7 @@ def with_id_stripper(nodes: list[dict[str, Any]], id_column: str | None) -> list
         "retries": 0,
         "delivery": "exactly_once",
         "rate": None,
+        "target": None,  # the node before it has it
         "executor": "auto",
         "idle_timeout": None,
         "id_scheme": "path",  # it names no row

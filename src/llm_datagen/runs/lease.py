@@ -71,4 +71,4 @@ class RunLease(Lease):
 
     def take_over(self) -> None:
         """Keep who had the run before from saving anything of it."""
-        self._state.take_over(self.fence)
+        self._state.take_over(self.fence, self.token)

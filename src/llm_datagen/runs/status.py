@@ -23,10 +23,15 @@ class Status(StrEnum):
     CANCELING = "canceling"
     CANCELED = "canceled"
     STOPPED = "stopped"
+    UNNEEDED = "unneeded"
 
 
 LIVE = frozenset({Status.RUNNING, Status.RESUMING, Status.CANCELING})
 """The status in the run state while a process runs it, and after that process was killed."""
+
+SETTLED = frozenset({Status.COMPLETED, Status.UNNEEDED})
+"""The status of nodes of a completed run. Unneeded: what was left to do was not, as the nodes that read what it writes
+have met their targets."""
 
 ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.STOPPED})
 """How a run can have ended. Stopped: an operator asked for it (`StopRun`), such as at the cap of a budget."""
@@ -47,6 +52,10 @@ class NodeReport:
         filtered: source rows that gave no row.
         skipped: source rows that failed and were left out.
         dead_letters: source rows that failed and are in ``<output>.errors.jsonl``.
+        target_rows: rows that its output is to have, exactly; None: as many as there are.
+        beyond_target: source rows that were in a call when the target was met: their results were thrown away, and
+            they are pending. Calls that were given up after `grace`, or died with their process, are not counted.
+        cut_rows: rows that were beyond the target though their source row is done: thrown away.
         failed: rows that failed: these two, and the one that ended the run.
         total: source rows in all; None while nothing is known.
         total_is_exact: whether `total` is counted, not estimated.
@@ -75,6 +84,9 @@ class NodeReport:
     skipped: int = 0
     dead_letters: int = 0
     failed: int = 0
+    target_rows: int | None = None
+    beyond_target: int = 0
+    cut_rows: int = 0
     total: int | None = None
     total_is_exact: bool = False
     rows_per_second: float = 0.0
@@ -109,6 +121,13 @@ class NodeReport:
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, `kept`, `pending` and `cost` included."""
         return {**asdict(self), "kept": self.kept, "pending": self.pending, "cost": self.cost}
+
+
+def why_short(node: NodeReport) -> str:
+    """Return why a completed node has not met its target; empty if it has, or has none."""
+    if node.status is not Status.COMPLETED or node.target_rows is None or node.rows_out >= node.target_rows:
+        return ""
+    return f"its input has ended with {node.rows_out:,} of the {node.target_rows:,} rows of its target"
 
 
 def why_empty(node: NodeReport) -> str:
@@ -174,7 +193,12 @@ class RunReport(PipelineStatus):
     @property
     def warnings(self) -> list[str]:
         """Warnings about completed nodes, such as ``node_0: no row came out: all 10 failed``."""
-        return [f"{node.node_id}: {why}" for node in self.nodes if (why := why_empty(node))]
+        return [f"{node.node_id}: {why}" for node in self.nodes for why in (why_empty(node), why_short(node)) if why]
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a node is completed, and its input has ended before its target was met."""
+        return any(why_short(node) for node in self.nodes)
 
     def __repr__(self) -> str:
         name = f" {escape_line(self.pipeline_id)}" if self.pipeline_id else ""

@@ -22,6 +22,7 @@ from llm_datagen.streams import Stream
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.ids import SOURCES_FIELD, Id, batch_ends, parent_of
 from llm_datagen.streams.position import Position
+from llm_datagen.streams.target_mark import TargetMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,9 @@ class Trace:
         relation: "ancestor", "itself" or "descendant".
         state: "row": it is in the stream of `where`. Else it is in the source of that node, and has no results there:
             "dead letter", "filtered", "skipped", "filtered or skipped" (the node did both, and which it was is not
-            written down), "pending" (not done yet), or "missing" (it should be in the output: see `verify`).
+            written down), "pending" (not done yet), "beyond the target" (not done, as the target of the node was met),
+            "cut" (its results were beyond the target: those of batches), or "missing" (it should be in the output: see
+            `verify`).
         item: its content; None if it has no results; for a dead letter, its input and the error.
     """
 
@@ -214,9 +217,11 @@ def _renamed_descendants(
 
 
 def _end(position: Position | None, number: int) -> str:
+    target = TargetMark.of(position.marks if position else None)
     if position is None or number not in position.coverage:
-        return "pending"
-    ends = [name for name, count in (("filtered", position.filtered), ("skipped", position.skipped)) if count]
+        return "pending" if target.rows is None else "beyond the target"
+    counts = (("filtered", position.filtered), ("skipped", position.skipped), ("cut", target.cut))
+    ends = [name for name, count in counts if count]
     return " or ".join(ends) or "missing"
 
 

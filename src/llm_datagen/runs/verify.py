@@ -4,17 +4,21 @@ Conservation (C1): each source row of a node is exactly one of: kept (it gave ou
 dead-lettered, or pending. The commit log (or the seal) counts filtered, skipped and dead-lettered rows, and says which
 rows are done; here the rows that are kept are counted from the output's ids, and all must agree.
 
-It only reads. A running run can be verified, too, but its last rows are being written.
+It only reads. A running run can be verified, too: up to where it was when that began, or a little later.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
+from llm_datagen.errors import StreamError
 from llm_datagen.runs.account import NodeAccount
 from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.status import Status
+from llm_datagen.runs.unneeded import unneeded
 from llm_datagen.runs.versions import MADE_FROM, VERSION_OF
 from llm_datagen.streams import Place, StreamFactory
 from llm_datagen.streams.commit_log import flaws_of
@@ -27,6 +31,10 @@ from llm_datagen.streams.scan import rows_of
 from llm_datagen.streams.source import size_of, streams_of
 from llm_datagen.streams.state.store import check_state
 from llm_datagen.streams.tails import Tails
+from llm_datagen.streams.target_mark import TargetMark
+
+_TRIES = 5
+"""How often a state is looked at that changes meanwhile."""
 
 _COUNTED = {
     "rows_in": "covered",
@@ -50,12 +58,40 @@ def verify(run_state: dict[str, Any]) -> list[NodeAccount]:
     written = {StreamFactory.create(entry["output_uri"]).place for entry in run_state["nodes"]}
     is_over = run_state["status"] == Status.COMPLETED
     left_out = unsettled(run_state)
+    unneeded_ids = _unneeded(run_state)
     return [
         NodeAccount(node_id=entry["node_id"], unsettled=True)
         if entry["node_id"] in left_out
-        else _Check(entry, written, is_over=is_over, is_kept=VERSION_OF in run_state).account
+        else _Check(
+            entry,
+            written,
+            is_over=is_over,
+            is_kept=VERSION_OF in run_state,
+            is_needed=entry["node_id"] not in unneeded_ids,
+        ).account
         for entry in run_state["nodes"]
     ]
+
+
+def _unneeded(run_state: dict[str, Any]) -> set[str]:
+    """Return the ids of the nodes of which nobody needs what they have not done."""
+    entries = [entry for entry in run_state["nodes"] if entry.get("status") == Status.UNNEEDED]
+    if not entries:
+        return set()
+    sources = {entry["node_id"]: StreamFactory.input_of(entry).places for entry in run_state["nodes"]}
+    outputs = {entry["node_id"]: StreamFactory.create(entry["output_uri"]) for entry in run_state["nodes"]}
+
+    def has_met_target(entry: dict[str, Any]) -> bool:
+        found = position_of(outputs[entry["node_id"]])
+        return found is not None and found[1].rows >= (entry.get("target") or math.inf)
+
+    found = unneeded(
+        run_state["nodes"],
+        reads=lambda entry, other: outputs[other["node_id"]].place in sources[entry["node_id"]],
+        has_target=lambda entry: entry.get("target") is not None,
+        has_met_target=has_met_target,
+    )
+    return {entry["node_id"] for entry in found}
 
 
 class _Check:
@@ -66,10 +102,13 @@ class _Check:
         written: the places of all streams that nodes of the run write.
         is_over: whether the run is completed.
         is_kept: whether it is an earlier version, which never goes on.
+        is_needed: whether anybody needs what the node has not done.
     """
 
-    def __init__(self, entry: dict[str, Any], written: set[Place], *, is_over: bool, is_kept: bool) -> None:
-        self.account = NodeAccount(node_id=entry["node_id"])
+    def __init__(
+        self, entry: dict[str, Any], written: set[Place], *, is_over: bool, is_kept: bool, is_needed: bool
+    ) -> None:
+        self.account = NodeAccount(node_id=entry["node_id"], unneeded=is_over and not is_needed)
         self._entry = entry
         self._is_over, self._is_kept = is_over, is_kept
         self._source = StreamFactory.input_of(entry)
@@ -130,11 +169,12 @@ class _Check:
             seal = output.read_seal()
             account.complete = seal is not None and seal.complete
             self._check_papers()
+            self._check_target(position)
         with account.finding_errors():
             abandoned(output, position)
         with account.finding_errors():
             if STATE in position.marks:
-                check_state(output, position.marks[STATE])
+                self._check_state(position)
         with account.finding_errors():
             output.verify()
         if made_from != self._entry.get(MADE_FROM, self._source.uri):
@@ -150,12 +190,45 @@ class _Check:
         with account.finding_errors():
             self._recount(position, dead_letters)
         self._check_balance(seal.source_size if seal else None)
-        if self._is_over and not account.complete:
+        if self._is_over and not account.complete and not account.unneeded:
             account.find(
                 f"runtime.json says that the run is completed, and {output.path} is not sealed; resume the run"
             )
         elif self._is_over:
             self._check_run_state()
+
+    def _check_target(self, position: Position) -> None:
+        """Check that there are as many rows as the target says, exactly, where it has ended the node."""
+        account, mark, wanted = self.account, TargetMark.of(position.marks), self._entry.get("target")
+        account.target_rows, account.beyond_target, account.cut_rows = mark.rows, mark.beyond, mark.cut
+        if (mark.rows is not None and position.rows != mark.rows) or (wanted and position.rows > wanted):
+            account.find(f"{self._output.path} has {position.rows} rows, and its target is {mark.rows or wanted}")
+
+    def _check_state(self, position: Position) -> None:
+        """Check the state that a commit speaks of; of a run that goes on meanwhile, that of a later one."""
+        for left in reversed(range(_TRIES)):
+            try:
+                check_state(self._output, position.marks[STATE])
+            except StreamError:
+                now = self._later_than(position)
+                if now is None or not left:
+                    raise
+                position = now
+            else:
+                return
+
+    def _later_than(self, position: Position) -> Position | None:
+        """Return where the output stands when more was committed since; None when nothing was."""
+        now = position_of(self._output)
+        has_moved = now is not None and (now[1].rows, now[1].coverage.rows) != (position.rows, position.coverage.rows)
+        return now[1] if now is not None and has_moved else None
+
+    def _rows(self, position: Position, *, decode: bool = True) -> Iterator[tuple[Id, Any, int]]:
+        """Yield the rows of the output; of a run that goes on meanwhile, those that were counted."""
+        for row in rows_of(self._output, decode=decode):
+            if row[2] >= position.rows and self._later_than(position) is not None:
+                return
+            yield row
 
     def _check_papers(self) -> None:
         """Check that the seal, or else the commit log, is as it was written."""
@@ -190,7 +263,7 @@ class _Check:
     def _recount(self, position: Position, dead_letters: set[Id]) -> None:
         account, output, ids = self.account, self._output, self._ids
         if is_id_stripper(self._entry):  # no row has an id, and each comes from one row of the source
-            count = sum(1 for _ in rows_of(output, decode=False))
+            count = sum(1 for _ in self._rows(position, decode=False))
             if count != account.rows_out:
                 account.find(f"{output.path} holds {count} rows, and {account.rows_out} were counted")
             account.kept = None if ids is None else count
@@ -201,7 +274,7 @@ class _Check:
         seen: set[Id] = set()
         kept: set[Id] = set()
         is_shared = False
-        for row_id, _, number in rows_of(output):
+        for row_id, _, number in self._rows(position):
             if row_id in seen:
                 account.find(f"{output.path}, row {number}: the id {row_id!r} is there twice")
             seen.add(row_id)
@@ -229,7 +302,8 @@ class _Check:
         account = self.account
         if account.kept is not None:
             total = account.kept + account.filtered + account.skipped + account.dead
-            if total != account.covered:
+            # Of a batch that was cut at the target, some source rows may have no row left.
+            if not 0 <= account.covered - total <= account.cut_rows:
                 output = self._output
                 where = output.done_path if output.is_sealed() else output.commits_path
                 account.find(
@@ -237,7 +311,8 @@ class _Check:
                     f"{account.filtered} filtered + {account.skipped} skipped + {account.dead} dead-lettered are "
                     f"{total} rows"
                 )
-        if account.pending is not None and (account.pending < 0 or (account.complete and account.pending)):
+        is_whole = account.complete and account.target_rows is None
+        if account.pending is not None and (account.pending < 0 or (is_whole and account.pending)):
             size = size_of(self._source) or 0
             has_grown = source_size is not None and size > source_size and account.pending > 0
             if has_grown and self._is_kept:  # rows that came later are the business of the latest version

@@ -5,7 +5,7 @@ What `verify` and `trace` share. Files are read, never changed, one block at a t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from llm_datagen.streams.block import Block
@@ -34,7 +34,7 @@ def rows_of(
     strict: bool = True,
     wanted: Callable[[int, bytes], object] | None = None,
     until: int | None = None,
-) -> Iterator[tuple[Id, Any, int]]:
+) -> Generator[tuple[Id, Any, int]]:
     """Yield id, item and number of each row that may be read now. No more than a block of them is in memory.
 
     Args:

@@ -11,6 +11,7 @@ from llm_datagen.streams.coverage import Span
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.position import Position
+from llm_datagen.streams.target_mark import TargetMark
 
 FORMAT = 1
 """The version of the format of a seal."""
@@ -96,19 +97,23 @@ class Seal:
     def account(self) -> dict[str, int | None] | None:
         """Return what became of the source rows (C1), for people and tools; None when nobody counted them.
 
-        Of a stream whose writer has sealed it, no row is pending: that is what the seal means (S2).
+        Of a stream whose writer has sealed it, no row is pending: that is what the seal means (S2); unless its node
+        has met its target: then nobody knows how many are.
         """
         if self.rows is None:
             return None
         done = sum(span.end - span.start for span in self.cover)
         skipped, dead, _ = self.failed
-        return {
+        target = TargetMark.of(self.marks)
+        has_all = self.complete and target.rows is None
+        account = {
             "kept": done - self.filtered - skipped - dead,
             "filtered": self.filtered,
             "skipped": skipped,
             "dead_letters": dead,
-            "pending": 0 if self.complete else None,
+            "pending": 0 if has_all else None,
         }
+        return account if target == TargetMark() else {**account, "target": target.rows, **target.losses()}
 
     def position(self) -> Position:
         """Return where the stream stands, to go on writing after it was unsealed."""

@@ -267,12 +267,15 @@ class Sink:
         if self._fsync == "flush":
             file.sync()
 
-    def seal(self, *, complete: bool = True, source_size: int | None = None) -> Seal:
+    def seal(
+        self, *, complete: bool = True, source_size: int | None = None, marks: dict[str, Any] | None = None
+    ) -> Seal:
         """End the stream: data, then (by `fsync`) onto the medium, then the seal, then the log goes.
 
         Args:
             complete: whether all that there was to write is written.
             source_size: bytes that the source had when it ended, to notice later that it has grown.
+            marks: what to remember, in place of what was remembered before.
         """
         if self._broken or self._file is None:
             raise StreamSealedError(f"{self.stream.uri} is closed, or failed before; it cannot be sealed")
@@ -295,7 +298,8 @@ class Sink:
         if isinstance(self._file, GrowingFile) and not self.position.errors_bytes:
             self.stream.storage.remove(self.stream.errors_path)  # what is there was never committed
         self._log.close()
-        seal = Seal.of(self.position, self._source, complete=complete, source_size=source_size)
+        position = self.position if marks is None else replace(self.position, marks=marks)
+        seal = Seal.of(position, self._source, complete=complete, source_size=source_size)
         self.stream.write_seal(seal, sync=self._fsync != "never")
         self.close()  # last: no other writer may have the stream before it is sealed
         return seal

@@ -94,6 +94,15 @@ class Spill:
         """Return all of it, when it is all in memory."""
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
+    def last(self) -> bytes:
+        """Return the last record, without its newline."""
+        size = self._lengths[-1]
+        if self._held:  # a record lies in one piece, all in memory or all in the file
+            return self._pieces[-1][-size - 1 : -1]
+        assert self._file is not None
+        self._file.seek(self._filed - size - 1)
+        return self._file.read(size)
+
     def __iter__(self) -> Iterator[bytes]:
         """Yield all bytes, in pieces."""
         at = 0

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from llm_datagen.cli.compare import OnlyOption, compare_runs
 from llm_datagen.cli.dead_letters import show_errors
 from llm_datagen.cli.diff import show_diff
 from llm_datagen.cli.exit_codes import exit_codes
@@ -19,11 +20,12 @@ from llm_datagen.cli.options import (
     ResultsOption,
     TracebackOption,
 )
-from llm_datagen.cli.output import write
+from llm_datagen.cli.output import write, write_json
 from llm_datagen.cli.status import show_status
 from llm_datagen.cli.target import describe as describe_pipeline
 from llm_datagen.cli.trace import trace_row
 from llm_datagen.cli.verify import verify_run
+from llm_datagen.cli.yaml_schema import file_schema
 from llm_datagen.runs.typed_commands import default_results
 
 app = typer.Typer()
@@ -50,6 +52,15 @@ def describe(
 
 
 @app.command()
+def schema() -> None:
+    """Print the JSON Schema of pipelines in YAML, with which editors complete and check them.
+
+    In a file: # yaml-language-server: $schema=pipeline.schema.json
+    """
+    write_json(file_schema())
+
+
+@app.command()
 def diff(
     pipeline_id: IdArgument,
     pipeline: OriginArgument = None,
@@ -65,6 +76,52 @@ def diff(
     """
     with exit_codes(full_traceback=traceback):
         show_diff(pipeline_id, pipeline, results_dir, is_replay=replay, as_json=as_json)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A run, or a version of one: ID@1.", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="B", help="The one to compare it with.", show_default=False)],
+    node: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NODE",
+            help="The rows of this node: its id, its number, or its operator's name; of the last one unless given.",
+            show_default=False,
+        ),
+    ] = None,
+    only: Annotated[
+        list[OnlyOption] | None,
+        typer.Option(
+            help="Only rows that have changed, that are the same, or that only A or B has. May be given again. All "
+            "that are not the same, unless given.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many rows to show.")] = 20,
+    offset: Annotated[int, typer.Option(min=0, metavar="N", help="How many of them to pass over.")] = 0,
+    full: Annotated[bool, typer.Option("--full", help="Long values in full.")] = False,
+    as_json: JsonOption = False,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Show the rows of two runs, or of two versions of a run, side by side: those with the same id.
+
+    Counts the rows that are the same, that have changed, and that only one has. `_meta` is not compared. Reads both
+    streams; takes some disk space in the folder for temporary files, and little memory.
+    """
+    with exit_codes(full_traceback=traceback):
+        compare_runs(
+            results_dir or default_results(),
+            first,
+            second,
+            node=node,
+            only=only or [],
+            limit=limit,
+            offset=offset,
+            full=full,
+            as_json=as_json,
+        )
 
 
 @app.command()

@@ -28,7 +28,7 @@ from llm_datagen.cli.options import (
 from llm_datagen.cli.output import leave_stdout_to_rows, write
 from llm_datagen.cli.plan import show_plan
 from llm_datagen.cli.preview import preview_pipeline
-from llm_datagen.cli.resume import on_change_of, parse_max_errors, replay_run, resume_run
+from llm_datagen.cli.resume import on_change_of, parse_max_errors, parse_target, replay_run, resume_run
 from llm_datagen.cli.run_origin import Origin
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.pipeline.spool import prints_output
@@ -70,6 +70,16 @@ def run(
             show_default=False,
         ),
     ] = None,
+    target_rows: Annotated[
+        int | None,
+        typer.Option(
+            "--target",
+            metavar="N",
+            help="How many rows the output gets, exactly: then the run is completed. Exits with 4 when the input ends "
+            "before.",
+            show_default=False,
+        ),
+    ] = None,
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
@@ -79,8 +89,16 @@ def run(
 ) -> None:
     """Run a pipeline with a live display."""
     with exit_codes(full_traceback=traceback):
-        places = {"input_uri": input_uri, "output_uri": output_uri, "results_dir": results_dir}
-        given = {**parse_settings(settings or []), **{key: place for key, place in places.items() if place is not None}}
+        options = {
+            "input_uri": input_uri,
+            "output_uri": output_uri,
+            "target": target_rows,
+            "results_dir": results_dir,
+        }
+        given = {
+            **parse_settings(settings or []),
+            **{key: value for key, value in options.items() if value is not None},
+        }
         target = find_target(pipeline, given)
         created = target.create(
             pipeline_id,
@@ -199,6 +217,16 @@ def resume(
             show_default=False,
         ),
     ] = None,
+    target_rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target",
+            metavar="[NODE=]N",
+            help="How many rows the output gets, exactly, in place of what it was to get; of a node, by its id. May be "
+            "given again.",
+            show_default=False,
+        ),
+    ] = None,
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
@@ -223,6 +251,7 @@ def resume(
                 on_change=on_change_of(accept=accept_changes, rerun=rerun, replace=replace),
                 parallel_size=parallel_size,
                 rate=rate,
+                target=parse_target(target_rows or []),
             )
         )
 

@@ -116,6 +116,10 @@ class DisplayModel(DefaultPipelineHooks):
                 entry.view,
                 status=(entry.told or Status.COMPLETED) if is_over else entry.view.status,
                 done=curr,
+                out=meta.get("rows_out", 0),
+                target=meta.get("target_rows"),
+                beyond=meta.get("beyond_target", 0),
+                cut=meta.get("cut_rows", 0),
                 total=total,
                 is_exact=bool(meta.get("total_is_exact")),
                 filtered=meta.get("filtered", 0),
@@ -131,7 +135,7 @@ class DisplayModel(DefaultPipelineHooks):
         """Record how it ended."""
         with self._guard:
             entry = self._entry(nid)
-            ended = entry.told if entry.told in ENDED else Status.STOPPED
+            ended = entry.told if entry.told in {*ENDED, Status.UNNEEDED} else Status.STOPPED
             status = Status.COMPLETED if success else ended if error is None else Status.FAILED
             entry.end(self.clock())
             entry.view = replace(entry.view, status=status, stalled="", warning="")

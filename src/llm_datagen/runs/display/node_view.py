@@ -19,6 +19,10 @@ class NodeView:
         operator: its operator's identity.
         status: its status.
         done: source rows that are done.
+        out: rows in its output.
+        target: rows that its output is to have; None without a target.
+        beyond: source rows that were in a call when the target was met.
+        cut: output rows that were beyond the target.
         total: source rows in all; None while nothing is known.
         is_exact: whether `total` is counted, not estimated.
         rate: source rows per second.
@@ -38,6 +42,10 @@ class NodeView:
     operator: str = ""
     status: str = Status.PENDING
     done: int = 0
+    out: int = 0
+    target: int | None = None
+    beyond: int = 0
+    cut: int = 0
     total: int | None = None
     is_exact: bool = False
     rate: float = 0.0
@@ -60,9 +68,12 @@ class NodeView:
     @property
     def seconds_left(self) -> float | None:
         """About how many seconds are left; None if not known."""
-        if self.total is None or self.rate <= 0 or self.status != Status.RUNNING:
+        if self.rate <= 0 or self.status != Status.RUNNING:
             return None
-        return max(0, self.total - self.done) / self.rate
+        left: list[float] = [] if self.total is None else [self.total - self.done]
+        if self.target is not None and self.out:
+            left.append((self.target - self.out) * self.done / self.out)
+        return max(0.0, min(left)) / self.rate if left else None
 
 
 def view_of(node: Mapping[str, Any]) -> NodeView:
@@ -73,6 +84,10 @@ def view_of(node: Mapping[str, Any]) -> NodeView:
         operator=node.get("operator", ""),
         status=node.get("status", Status.PENDING),
         done=node.get("rows_in", 0),
+        out=node.get("rows_out", 0),
+        target=node.get("target_rows"),
+        beyond=node.get("beyond_target", 0),
+        cut=node.get("cut_rows", 0),
         total=node.get("total"),
         is_exact=node.get("total_is_exact", False),
         rate=node.get("rows_per_second", 0.0),

@@ -26,6 +26,7 @@ STYLES = {
     "canceling": "yellow",
     "canceled": "yellow",
     "stopped": "yellow",
+    "unneeded": "green",
     "stalled": "bold yellow",
 }
 """How a status is coloured."""
@@ -86,6 +87,8 @@ def id_width(ids: Iterable[str]) -> int:
 def _notes(node: NodeView) -> Iterable[str]:
     if node.skipped or node.dead:
         yield failed_rows(node.skipped, node.dead)
+    if node.beyond or node.cut:
+        yield f"target met{beyond_target(node.beyond, node.cut)}"
     if node.stalled:
         yield f"stalled: {node.stalled}"
     if node.warning:
@@ -97,8 +100,10 @@ def _bar(node: NodeView) -> ProgressBar:
         total, done = 1.0, 1.0
     else:
         total, done = float(node.total or 1), float(node.done if node.total else 0)
+    if node.target is not None:
+        total, done = float(node.target), float(node.out)
     style = STYLES.get(node.status, "dim")
-    is_unknown = node.total is None and node.status == Status.RUNNING
+    is_unknown = node.total is node.target is None and node.status == Status.RUNNING
     return ProgressBar(
         total=None if is_unknown else total,
         completed=done,
@@ -123,6 +128,8 @@ def node_line(node: NodeView) -> str:
         parts.append(f"{number(node.pending)} pending")
     elif node.status not in {Status.PENDING, Status.COMPLETED, Status.RUNNING}:  # it ended before its source did
         parts.append("? pending")
+    if node.beyond or node.cut:
+        parts.append(beyond_target(node.beyond, node.cut).removeprefix(", "))
     if node.tokens:
         parts.append(f"{number(node.tokens)} tokens")
     if node.cost is not None:
@@ -144,13 +151,24 @@ def failed_rows(skipped: int, dead: int) -> str:
     return ", ".join(f"{number(count)} {what}" for count, what in counts if count)
 
 
+def beyond_target(rows: int, cut: int) -> str:
+    """Return what was processed beyond a target, with a comma before each part: ``, 3 rows in calls beyond it``."""
+    beyond = f", {rows_in_words(rows)} in calls beyond it" if rows else ""
+    return beyond + (f", {rows_in_words(cut)} cut off" if cut else "")
+
+
 def label(node: NodeView) -> str:
     """Return what a node is called: its id, and its operator's identity."""
     return escape_line(f"{node.node_id} {node.operator}".rstrip())
 
 
 def progress(node: NodeView) -> str:
-    """Return how far a node is, such as ``12/50``; ``~`` marks a total that is estimated."""
+    """Return how far a node is, such as ``12/50``; ``~`` marks a total that is estimated.
+
+    With a target, it is about the rows that come out: ``7/10 out of 12``.
+    """
+    if node.target is not None:
+        return f"{number(node.out)}/{number(node.target)} out of {number(node.done)}"
     if node.status == Status.COMPLETED:
         return f"{number(node.done)}/{number(node.done)}"
     if node.total is None:

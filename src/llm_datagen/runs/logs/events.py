@@ -58,6 +58,17 @@ NO_ROWS = "[No Rows]"
 
 Fields: `node_id`, `message`.
 """
+TARGET_MET = "[Target Met]"
+"""A node has written all the rows of its target. It ends, and so do nodes that nobody needs then: their status at their
+end is `unneeded`.
+
+Fields: `node_id`, `target_rows`.
+"""
+TARGET_MISSED = "[Target Missed]"
+"""A node is completed, and its input has ended before its target was met. A warning, also to `on_log`.
+
+Fields: `node_id`, `message`.
+"""
 NODE_FAILED = "[Node Failed]"
 """An operator, a reader or a writer failed.
 

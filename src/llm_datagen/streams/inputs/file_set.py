@@ -23,10 +23,11 @@ from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.inputs.file_set_cursor import FILE_STRIDE, FileSetCursor
+from llm_datagen.streams.inputs.lazy_streams import LazyStreams
 from llm_datagen.streams.inputs.link_circles import without_circles
 from llm_datagen.streams.inputs.saved_dataset import saved_files
 from llm_datagen.streams.inputs.table import without_columns
-from llm_datagen.streams.inputs.whole_file import difference, fingerprint_of
+from llm_datagen.streams.inputs.whole_file import difference, fingerprint_at
 from llm_datagen.streams.read_limit import ReadLimit
 from llm_datagen.streams.sidecars import WHAT_LIES_BESIDE
 from llm_datagen.streams.source_column import Origin
@@ -77,7 +78,7 @@ class FileSet(Stream):
         self._create = create
         self._data = DataConfig()
         self._pattern, self._columns = without_columns(self.shown), self.uri.partition("?columns=")[1:]
-        self._files: list[Stream] | None = None
+        self._files: LazyStreams | None = None
         self._firsts: dict[int, int] = {}  # of files that were begun: what number the first row has
         self._noted: dict[str, list[Any]] = {}  # what the run has noted of each file, by its name
         self.added: list[str] = []
@@ -92,7 +93,7 @@ class FileSet(Stream):
     def origin(self, offset: int) -> Origin:
         """Return the file in which the row at `offset` lies."""
         number = offset // FILE_STRIDE
-        return Origin(self._name(self.streams[number]), self._firsts[number])
+        return Origin(self._name(self.streams.paths[number]), self._firsts[number])
 
     def begin(self, number: int, row: int, offset: int) -> None:
         """Note that a file is read on from a row: its number among all, and its address in the file.
@@ -102,11 +103,12 @@ class FileSet(Stream):
         Raises:
             StreamChangedError: when a file that begins is not what it was when the run began, or was resumed.
         """
-        stream = self.streams[number]
-        noted = None if offset else self._noted.get(self._name(stream))
-        if noted is not None and self.is_changed_now(stream, noted):
+        path = self.streams.paths[number]
+        noted = None if offset else self._noted.get(self._name(path))
+        if noted is not None and self.is_changed_now(path, noted):
             raise StreamChangedError(
-                f"{stream.shown} was changed while files before it were read; resume the run to read it as it is now"
+                f"{self.streams[number].shown} was changed while files before it were read; resume the run to read it "
+                "as it is now"
             )
         if self.source_column is not None and number not in self._firsts:
             self._firsts[number] = row - (self.streams[number].rows_before(offset) if offset else 0)
@@ -128,17 +130,17 @@ class FileSet(Stream):
     @property
     def files_read(self) -> Sequence[str]:
         """The paths of the files."""
-        return [stream.path for stream in self.streams]
+        return self.streams.paths
 
     @property
-    def streams(self) -> list[Stream]:
+    def streams(self) -> LazyStreams:
         """The files, in their order.
 
         Raises:
             ConfigError: when the name of one tells no format.
         """
         if self._files is None:
-            self._files = [self._stream(path) for path in self._found()]
+            self._files = LazyStreams(self._found(), self._stream)
         return self._files
 
     def reads(self, path: str) -> bool:
@@ -151,19 +153,19 @@ class FileSet(Stream):
     @property
     def sizes(self) -> list[int]:
         """The bytes of each file."""
-        return [stream.size() or 0 for stream in self.streams]
+        return [self.storage.size(path) or 0 for path in self.streams.paths]
 
-    def known_of(self, stream: Stream) -> list[Any] | None:
+    def known_of(self, path: str) -> list[Any] | None:
         """Return what tells later whether a file was changed; None when it is not there."""
-        return fingerprint_of(stream, _PARTS, _PART_BYTES)
+        return fingerprint_at(self.storage, path, _PARTS, _PART_BYTES)
 
-    def is_changed(self, stream: Stream, known: list[Any]) -> bool:
+    def is_changed(self, path: str, known: list[Any]) -> bool:
         """Return whether a file is not what it was, by what `known_of` has returned before."""
-        return difference(stream, known, _PARTS, _PART_BYTES) is not None
+        return difference(self.storage, path, known, _PARTS, _PART_BYTES) is not None
 
-    def is_changed_now(self, stream: Stream, known: list[Any]) -> bool:
+    def is_changed_now(self, path: str, known: list[Any]) -> bool:
         """Return whether a file that is about to be read is not what it was."""
-        return self.is_changed(stream, known)
+        return self.is_changed(path, known)
 
     def pin(self, known: Any) -> None:
         """Take what a run has noted of the files."""
@@ -172,20 +174,20 @@ class FileSet(Stream):
 
     def size(self) -> int | None:
         """Return the bytes of all files; None when there is no file."""
-        sizes = [size for stream in self.streams if (size := stream.size()) is not None]
+        sizes = [size for path in self.streams.paths if (size := self.storage.size(path)) is not None]
         return sum(sizes) if sizes else None
 
     def is_there(self) -> bool:
         """Return whether there is a file. None is looked at."""
-        return bool(self._found() if self._files is None else self._files)
+        return bool(self._found() if self._files is None else self._files.paths)
 
     def exists(self) -> bool:
         """Return whether there is a file."""
-        return bool(self.streams)
+        return bool(len(self.streams))
 
     def size_after(self, done: Coverage) -> int:
         """Return the bytes of all files; of one that has become shorter, those that it had: it hides no other one."""
-        known = (self._noted.get(self._name(stream), [0])[0] for stream in self.streams)
+        known = (self._noted.get(self._name(path), [0])[0] for path in self.streams.paths)
         return sum(map(max, self.sizes, known))
 
     def read_as_is(self, *, follow: bool) -> list[Stream]:
@@ -203,7 +205,7 @@ class FileSet(Stream):
 
     def fingerprint(self, *, follow: bool) -> Any:
         """Return the list of files, each with its size and a checksum of its beginning and its end."""
-        known = ((self._name(stream), self.known_of(stream)) for stream in self.streams)
+        known = ((self._name(path), self.known_of(path)) for path in self.streams.paths)
         self._noted = {name: values for name, values in known if values is not None}
         return {"files": [[name, *values] for name, values in self._noted.items()]}
 
@@ -216,7 +218,7 @@ class FileSet(Stream):
         end = max((span.offset_end for span in done), default=0)
         if known is None or not end:
             return
-        there = {self._name(stream): stream for stream in map(self._stream, self._found())}
+        there = {self._name(path): path for path in self._found()}
         names = [name for name, *_ in known["files"]]
         if gone := [name for name in names if name not in there]:
             raise self._changed(gone, "gone")
@@ -224,7 +226,7 @@ class FileSet(Stream):
         if changed := [name for name, *known_of in begun if self.is_changed(there[name], known_of)]:
             raise self._changed(changed, "not what it was")
         self.added = sorted(there.keys() - set(names))
-        self._files = [there[name] for name in [*names, *self.added]]
+        self._files = LazyStreams([there[name] for name in [*names, *self.added]], self._stream)
 
     def check_resumable(self, done: Coverage) -> None:
         """Do nothing: the fingerprint tells whether files were changed."""
@@ -236,7 +238,7 @@ class FileSet(Stream):
             StreamMissingError: when there is none.
             StreamError: when it cannot.
         """
-        if not self.streams:
+        if not len(self.streams):
             raise self.missing()
         self.streams[0].check_source()
 
@@ -309,9 +311,9 @@ class FileSet(Stream):
                 f"{error}; it is one of the files of {self.uri}: use a pattern that leaves it out"
             ) from error
 
-    def _name(self, stream: Stream) -> str:
+    def _name(self, path: str) -> str:
         """Return the path of a file as the list has it: from the folder that the pattern begins with."""
-        path, folder = stream.path, _fixed(self._pattern)
+        folder = _fixed(self._pattern)
         if path.startswith(f"{folder}/") and not _UNUSUAL.search(path):
             return path[len(folder) + 1 :]  # `relpath` of 10,000 files takes a quarter of a second
         return os.path.relpath(path, folder)

@@ -8,9 +8,9 @@ from typing import Protocol
 from llm_datagen.errors import StreamChangedError, StreamError, StreamMissingError
 from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import START, Segment
+from llm_datagen.streams.inputs.lazy_streams import LazyStreams
 from llm_datagen.streams.source_cursor import Described, SourceCursor
 from llm_datagen.streams.storage.base import Place
-from llm_datagen.streams.stream import Stream
 
 FILE_STRIDE = 2**42
 """Where the addresses of the next file begin. No file holds so many bytes."""
@@ -20,7 +20,7 @@ class Files(Described, Protocol):
     """What is read: some files."""
 
     @property
-    def streams(self) -> list[Stream]:
+    def streams(self) -> LazyStreams:
         """The files, in their order."""
 
     @property
@@ -121,7 +121,7 @@ class FileSetCursor:
     def _open(self) -> bool:
         """Open the file that is next; return whether there is one."""
         files, segment = self.stream.streams, self._segments[0]
-        if not files:
+        if not len(files):
             raise self.stream.missing()
         self._number, local = divmod(self._offset, FILE_STRIDE)
         if self._number >= len(files):

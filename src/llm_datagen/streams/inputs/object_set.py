@@ -6,12 +6,13 @@ The list of objects, with the size and the version (ETag) of each, is all that a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Set
 from typing import Any
 
 from llm_datagen.errors import StreamMissingError
 from llm_datagen.streams.formats.patterns import fixed_part, has_magic, matches
-from llm_datagen.streams.inputs.file_set import BESIDE, FileSet
+from llm_datagen.streams.inputs.file_set import BESIDE
+from llm_datagen.streams.inputs.remote_set import RemoteFileSet
 from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.storage.base import Place, Storage
 from llm_datagen.streams.storage.bucket import Found
@@ -29,7 +30,7 @@ def is_object_set(uri: str) -> bool:
     return address.endswith("/") or has_magic(address.partition("://")[2])
 
 
-class ObjectFileSet(FileSet):
+class ObjectFileSet(RemoteFileSet):
     """Many objects that are read as one, and never written.
 
     Args:
@@ -55,22 +56,9 @@ class ObjectFileSet(FileSet):
         return without_columns(self.uri)
 
     @property
-    def path(self) -> str:
-        """Its address."""
-        return self.shown
-
-    @property
-    def files_read(self) -> Sequence[str]:
-        """Nothing: no file of this machine that something else may write."""
-        return ()
-
-    @property
     def sizes(self) -> list[int]:
         """The bytes of each object, as they were listed."""
-        return [self._listed[stream.path].size for stream in self.streams]
-
-    def anchor(self) -> None:
-        """Do nothing: an address is not relative to anything."""
+        return [self._listed[path].size for path in self.streams.paths]
 
     def place_of(self, path: str) -> Place:
         """Return what is read."""
@@ -82,11 +70,11 @@ class ObjectFileSet(FileSet):
 
     def size(self) -> int | None:
         """Return the bytes of all objects; None when there is none."""
-        return sum(self.sizes) if self.streams else None
+        return sum(self.sizes) if len(self.streams) else None
 
     def is_there(self) -> bool:
         """Return whether there is an object. The list is kept: each costs a request."""
-        return bool(self.streams)
+        return bool(len(self.streams))
 
     def missing(self) -> StreamMissingError:
         """Return the error that says that there is no object."""
@@ -95,18 +83,18 @@ class ObjectFileSet(FileSet):
             f"there is no object in {self.path}; check the {what} (names that begin with . or _ are left out)"
         )
 
-    def known_of(self, stream: Stream) -> list[Any] | None:
+    def known_of(self, path: str) -> list[Any] | None:
         """Return size and version of an object, as they were listed."""
-        found = self._listed.get(stream.path)
+        found = self._listed.get(path)
         return None if found is None else [found.size, _version(found)]
 
-    def is_changed(self, stream: Stream, known: list[Any]) -> bool:
+    def is_changed(self, path: str, known: list[Any]) -> bool:
         """Return whether an object is another one than it was."""
-        return self.known_of(stream) != known
+        return self.known_of(path) != known
 
-    def is_changed_now(self, stream: Stream, known: list[Any]) -> bool:
+    def is_changed_now(self, path: str, known: list[Any]) -> bool:
         """Return whether an object that is about to be read is not the one that was listed."""
-        found = OBJECT_STORAGE.find(stream.path)
+        found = OBJECT_STORAGE.find(path)
         return found is None or [found.size, _version(found)] != known
 
     def _found(self) -> list[str]:
@@ -132,8 +120,8 @@ class ObjectFileSet(FileSet):
     def _stream(self, path: str) -> Stream:
         return self._made(f"{path}{''.join(self._columns)}")
 
-    def _name(self, stream: Stream) -> str:
-        return stream.path.removeprefix(f"{self._place}/{fixed_part(self._key)}")
+    def _name(self, path: str) -> str:
+        return path.removeprefix(f"{self._place}/{fixed_part(self._key)}")
 
 
 def _is_marker(key: str, found: Found, folders: Set[str]) -> bool:

@@ -27,6 +27,7 @@ class CsvWriter:
     def __init__(self, part: PartFile, columns: Sequence[str], options: ExportOptions) -> None:
         self._part = part
         self._columns = list(columns)
+        self._known = frozenset(columns)
         self._options = options
         self._syntax = CsvSyntax(options.separator, options.quote)
         self._encoder = CsvEncoder(self._columns)
@@ -42,7 +43,7 @@ class CsvWriter:
         lines = []
         for number, row in enumerate(rows):
             try:
-                unknown = next((name for name in row if name not in self._columns), None)
+                unknown = next((name for name in row if name not in self._known), None)
                 if unknown is not None:
                     raise MisfitError(unknown, "none", "the header has no such column")
                 cells = self._encoder.cells(row, self._columns)

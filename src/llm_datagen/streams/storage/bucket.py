@@ -207,7 +207,12 @@ class Bucket:
             Exception: what `pieces` raises; then nothing is put.
         """
         coming, failed = iter(pieces), list[BaseException]()
-        following = waiting.inherited(lambda: next(coming, None))
+
+        def next_piece() -> bytes | None:
+            waiting.check()
+            return next(coming, None)
+
+        following = waiting.inherited(next_piece)
 
         def passed_on() -> Iterator[bytes]:
             try:

@@ -9,11 +9,11 @@ import bz2
 import gzip
 import importlib
 import lzma
+import os
 import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any, Protocol
 
 from llm_datagen.errors import ConfigError
@@ -111,7 +111,7 @@ ENDINGS = (*_OTHERS, ".zst")
 
 def ending_of(path: str) -> str | None:
     """Return which of these endings a path has; None when it has none."""
-    ending = PurePath(path).suffix.lower()
+    ending = os.path.splitext(path)[1].lower()  # noqa: PTH122 - a PurePath of each of 10,000 files takes long
     return ending if ending in ENDINGS else None
 
 

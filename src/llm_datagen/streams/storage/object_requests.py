@@ -63,44 +63,24 @@ class Requests:
         """Ask for an object once, or for a part of it; return what came, and what is said of the object."""
         import obstore
 
-        interrupt = waiting.interrupt()
-        if interrupt is None:
+        def get() -> tuple[bytes, Any]:
             result = obstore.get(self.client, key, options=cast(Any, options))
             return bytes(result.bytes()), result.meta
 
-        async def get() -> tuple[bytes, Any]:
-            result = await obstore.get_async(self.client, key, options=cast(Any, options))
-            return bytes(await result.bytes_async()), result.meta
-
-        return interrupt.run(get)
+        return waiting.aside(get)
 
     def ask(self, name: str, *args: Any, **more: Any) -> Any:
-        """Make a request once; in the thread of an actor, so that it can be interrupted."""
+        """Make a request once, by the function of the client that is called so."""
         import obstore
 
-        interrupt = waiting.interrupt()
-        if interrupt is None:
-            return getattr(obstore, name)(self.client, *args, **more)
-        request = getattr(obstore, f"{name}_async")
-
-        async def ask() -> Any:
-            return await request(self.client, *args, **more)
-
-        return interrupt.run(ask)
+        return waiting.aside(lambda: getattr(obstore, name)(self.client, *args, **more))
 
     def pages(self, prefix: str, after: str | None) -> Callable[[], Any]:
         """Return what asks for the next page of the objects below `prefix/`; it returns None behind the last."""
         import obstore
 
         pages: Any = obstore.list(self.client, prefix, offset=after)
-        interrupt = waiting.interrupt()
-        if interrupt is None:
-            return lambda: next(pages, None)
-
-        async def following() -> Any:
-            return await anext(pages, None)
-
-        return lambda: interrupt.run(following)
+        return lambda: waiting.aside(lambda: next(pages, None))
 
     def repeated(self, key: str, request: Callable[[], Result]) -> Result:
         """Make a request, again while what is wrong may pass. Credentials that have expired are read again.

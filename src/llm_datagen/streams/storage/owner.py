@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import secrets
@@ -80,6 +81,15 @@ def machine() -> str:
         return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
         return ""
+
+
+@functools.cache
+def machine_id() -> str:
+    """Return what tells this machine from others, also over its starts; empty if nothing does."""
+    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        with contextlib.suppress(OSError):
+            return Path(path).read_text().strip()
+    return ""
 
 
 def now_text() -> str:

@@ -5,11 +5,10 @@ A thread without one, such as that of a user who reads a stream, waits as long a
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar, copy_context
 from typing import TypeVar
 
@@ -57,28 +56,8 @@ class Interrupt:
         if self._seconds is not None:
             raise Interrupted
 
-    def run(self, request: Callable[[], Awaitable[T]]) -> T:
-        """Make a request, which is dropped when it takes too long. Raises Interrupted then."""
-        loop = asyncio.new_event_loop()
-        try:
-            return loop.run_until_complete(self._awaited(loop, request))
-        finally:
-            loop.close()
-
-    async def _awaited(self, loop: asyncio.AbstractEventLoop, request: Callable[[], Awaitable[T]]) -> T:
-        task = asyncio.ensure_future(request())
-
-        def limit() -> None:
-            loop.call_soon_threadsafe(lambda: loop.call_later(self._seconds or 0.0, task.cancel))
-
-        with self._telling(limit):
-            try:
-                return await task
-            except asyncio.CancelledError:
-                raise Interrupted from None
-
     def run_aside(self, call: Callable[[], T]) -> T:
-        """Make a call that cannot be dropped, in a thread that is left to itself when it takes too long.
+        """Make a call in a thread of its own, which is left to itself when the call takes too long.
 
         Raises:
             Interrupted: then.
@@ -94,12 +73,12 @@ class Interrupt:
                 errors.append(error)
             is_news.set()
 
-        thread = threading.Thread(target=copy_context().run, args=(work,), name="hub-request", daemon=True)
+        # Its context is that of the caller, so that `check` tells it, too, when nobody waits for it any more.
+        thread = threading.Thread(target=copy_context().run, args=(work,), name="store-request", daemon=True)
         with self._telling(is_news.set):
             thread.start()
             is_news.wait()
-        if not results and not errors:
-            thread.join(self._seconds)
+        thread.join(None if results or errors else self._seconds)
         if errors:
             raise errors[0]
         if not results:
@@ -142,7 +121,7 @@ def check() -> None:
 
 
 def aside(call: Callable[[], T]) -> T:
-    """Make a call that cannot be dropped, and that calls `check` now and then; see `Interrupt.run_aside`."""
+    """Make a call that may take long, and that calls `check` now and then if it can; see `Interrupt.run_aside`."""
     found = _current.get()
     return call() if found is None else found.run_aside(call)
 

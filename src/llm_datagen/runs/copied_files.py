@@ -20,7 +20,7 @@ from llm_datagen.runs import file_names
 from llm_datagen.streams.storage.bucket import Version
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 from llm_datagen.streams.storage.object_folder import ObjectFolder
-from llm_datagen.streams.storage.owner import machine
+from llm_datagen.streams.storage.owner import machine_id
 
 COPIED = ("budget.jsonl",)
 """What is copied to the store: small, and of use on another machine."""
@@ -30,7 +30,7 @@ _OWN_FILES = "own_files_on"
 _NOT_OF_OPERATORS = {*COPIED, "hub"}
 
 
-class KeptFiles:
+class CopiedFiles:
     """The files of one run that lie on this machine.
 
     Args:
@@ -60,7 +60,7 @@ class KeptFiles:
             found = self._objects.read(f"{file_names.KEPT}/{name}")
             self._versions[name] = None if found is None else found[1]
             path = self._path / file_names.KEPT / name
-            if _KEPT_BY in run_state and not (is_here and path.exists()):
+            if _KEPT_BY in run_state and not (is_here and _is_newest(path, found)):
                 _put(path, found)
         if is_here:
             return
@@ -126,7 +126,16 @@ class KeptFiles:
 
     def _here(self) -> str:
         """Return what tells this folder of this machine from others."""
-        return hashlib.sha256(f"{machine() or socket.gethostname()} {self._path}".encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{machine_id()} {socket.gethostname()} {self._path}".encode()).hexdigest()[:16]
+
+
+def _is_newest(path: Path, copy: tuple[bytes, Version] | None) -> bool:
+    """Return whether a file of this machine says all that its copy on the store does: a loss of power may cut it."""
+    try:
+        here = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    return copy is None or len(copy[0]) <= len(here) or not copy[0].startswith(here)
 
 
 def _put(path: Path, found: tuple[bytes, Version] | None) -> None:

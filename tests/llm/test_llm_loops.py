@@ -1,0 +1,80 @@
+"""A model in the body of a `Loop`: each round is a call, which is paid for once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen import UnifiedPipeline, ops
+from llm_datagen.cli.budget import BudgetOverride, budget_options
+from llm_datagen.llm import LLMOperator
+from llm_datagen.testing import FakeLLMServer
+
+from ..kit.support import lines, write_jsonl
+
+
+def longer(messages: Sequence[Any]) -> str:
+    return str(messages[-1]["content"]) + "!"
+
+
+def loop(server: FakeLLMServer, **options: Any) -> ops.Loop:
+    writer = LLMOperator(
+        "{{ text }}",
+        model="m",
+        base_url=server.base_url,
+        api_key="k",
+        output="text",
+        overwrite_columns=True,
+        params={"max_tokens": 20},
+        **options,
+    )
+    return ops.Loop([writer], until="len(text) >= 8", max_rounds=5)
+
+
+ROWS = [{"text": "a" * length} for length in (7, 5, 1)]
+
+
+def test_calls_are_made_until_the_answer_is_good_and_counted_for_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "in.jsonl", ROWS)
+    with FakeLLMServer(answer=longer) as server:
+        report = UnifiedPipeline([loop(server)], "in.jsonl", "out.jsonl", ordered=True).run()
+        assert [(row["text"], row["_round"]) for row in lines(tmp_path / "out.jsonl")] == [
+            ("aaaaaaa!", 1),
+            ("aaaaa!!!", 3),
+            ("a!!!!!", 5),
+        ]
+        assert server.calls == 9
+        assert [entry["requests"] for entry in report.nodes[0].usage] == [9]
+
+
+def test_a_cached_round_is_not_paid_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "in.jsonl", ROWS)
+    with FakeLLMServer(answer=longer) as server:
+        for name in ("a", "b"):
+            operator = loop(server, cache="answers.sqlite")
+            assert list(operator.kept_files()) == ["cache"]
+            UnifiedPipeline([operator], "in.jsonl", f"{name}.jsonl").create(name).run()
+        assert server.calls == 9
+    assert lines(tmp_path / "a.jsonl") == lines(tmp_path / "b.jsonl")
+
+
+def test_a_budget_holds_and_is_raised_for_a_body(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "in.jsonl", ROWS * 10)
+    with FakeLLMServer(answer=longer) as server:
+        operator = loop(server, budget={"tokens": 400})
+        report = UnifiedPipeline([operator], "in.jsonl", "out.jsonl").create("a").run()
+        assert report.status == "stopped"
+        assert 0 < server.calls < 90
+        assert budget_options([operator]) == ["--budget-tokens", "TOKENS"]
+        raised = loop(server, budget={"tokens": 400})
+        BudgetOverride(tokens=100_000).give([raised])
+        assert UnifiedPipeline([raised]).resume("a").run().status == "completed"
+    assert len(lines(tmp_path / "out.jsonl")) == 30

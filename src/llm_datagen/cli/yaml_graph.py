@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.cli.yaml_errors import SpecError
-from llm_datagen.cli.yaml_nodes import NODE, GraphPart
+from llm_datagen.cli.yaml_nodes import NODE, OUTPUT, GraphPart
 from llm_datagen.cli.yaml_wires import Wires
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators.references import build_callable, build_operator
@@ -39,8 +39,17 @@ class Graph:
             if node.route is not None
         }
         self._wires = Wires(spec)  # the modules of operators may register the protocols of streams
-        if self._wires.problems:
-            raise SpecError(self._wires.problems)
+        problems = self._wires.problems or self._problems_of_target()
+        if problems:
+            raise SpecError(problems)
+
+    def _problems_of_target(self) -> list[str]:
+        """Return why no node has the target at the top of the file; none if there is none."""
+        if self._spec.of_nodes().get("target") is None or OUTPUT in [node.to for node in self._spec.nodes.values()]:
+            return []
+        return [
+            "target: at the top, it is of the node whose rows all go to 'output', and there is none; say it of a node"
+        ]
 
     def pipeline(self, **settings: Any) -> UnifiedNodePipeline:
         """Return the pipeline; what it is given is for a file that does not say it.
@@ -87,6 +96,8 @@ class Graph:
             if "follow_input" in own:
                 raise ConfigError("follow_input is of nodes that read a file, and this one reads nodes: take it out")
             of_all = {key: value for key, value in of_all.items() if key not in _OF_INPUT}
+        if self._spec.nodes[name].to != OUTPUT:
+            of_all = {key: value for key, value in of_all.items() if key != "target"}
         settings = {"follow_input": not reads_a_file, **of_all, **own}
         writers = [given["writer_config"] for given in (of_all, own) if isinstance(given.get("writer_config"), Mapping)]
         if writers:

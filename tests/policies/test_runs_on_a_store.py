@@ -25,8 +25,8 @@ from llm_datagen import (
 )
 from llm_datagen.cli.run_view import all_runs, read_run
 from llm_datagen.errors import LeaseLostError, ResumeWarning
-from llm_datagen.runs import RunFolder, state_file, store
-from llm_datagen.runs.kept_files import KeptFiles
+from llm_datagen.runs import RunFolder, on_store, state_file
+from llm_datagen.runs.copied_files import CopiedFiles
 from llm_datagen.runs.lease import RunLease
 from llm_datagen.runs.logs import events
 from llm_datagen.streams.storage import lease, object_clients, owner
@@ -44,11 +44,11 @@ from pathlib import Path
 folder, host, results, seconds = Path(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4])
 
 from llm_datagen import DatagenError, UnifiedPipeline
-from llm_datagen.runs import store
+from llm_datagen.runs import on_store
 from llm_datagen.streams.storage import lease, owner
 
 lease.LEASE_SECONDS = seconds
-store.STORE_SAVE_SECONDS = 0.05
+on_store.SAVE_SECONDS = 0.05
 owner.machine = lambda: host
 
 def same(row):
@@ -217,12 +217,12 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(
     run_state = folder.load()
     s3.server.fail("PUT", "runtime.json", status(503, "SlowDown"), times=2)
     assert not folder.save(run_state, may_wait=True)
-    monkeypatch.setattr(store, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(on_store, "PATIENCE_SECONDS", 0)
     with pytest.raises(DiskError, match="the store answers with an error"):
         folder.save(run_state, may_wait=True)
     assert folder.save(run_state, may_wait=True)
-    monkeypatch.setattr(store, "PATIENCE_SECONDS", 30)
-    monkeypatch.setattr(store, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(on_store, "PATIENCE_SECONDS", 30)
+    monkeypatch.setattr(on_store, "_RETRY_SECONDS", 0.01)
     s3.server.fail("PUT", "runtime.json", status(503, "SlowDown"), times=3)
     assert folder.save(run_state)  # the last one of a run is tried again
     folder.lock.release()
@@ -231,8 +231,8 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(
 def test_a_run_outlives_a_store_that_is_away_for_a_while_and_ends_to_be_resumed_when_it_is_for_long(
     bench: Bench, s3: S3Bucket, results: str, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "STORE_SAVE_SECONDS", 0.01)
-    monkeypatch.setattr(store, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(on_store, "SAVE_SECONDS", 0.01)
+    monkeypatch.setattr(on_store, "_RETRY_SECONDS", 0.01)
     times = [3]
 
     def weather(row: dict[str, Any]) -> dict[str, Any]:
@@ -244,7 +244,7 @@ def test_a_run_outlives_a_store_that_is_away_for_a_while_and_ends_to_be_resumed_
     bench.pipeline([weather], results_dir=results).create("a").run()
     assert RunFolder(results, "a").load()["status"] == "completed"
     times[0] = 100_000
-    monkeypatch.setattr(store, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(on_store, "PATIENCE_SECONDS", 0.05)
     settings: dict[str, Any] = {"results_dir": results, "output_uri": str(bench.folder / "b.jsonl")}
     pipeline = bench.pipeline([weather], **settings).create("b")
     with pytest.raises(DatagenError, match="the store answers with an error"):
@@ -340,7 +340,7 @@ def test_a_machine_that_was_started_again_is_the_one_that_it_was(
     bench: Bench, results: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Its files are here. But what was cut by a loss of power, and is whole on the store, is fetched."""
-    kept = KeptFiles(ObjectFolder(f"{results}/a"), tmp_path, "run 'a'")
+    kept = CopiedFiles(ObjectFolder(f"{results}/a"), tmp_path, "run 'a'")
     path = tmp_path / "files/budget.jsonl"
     path.parent.mkdir()
     known: dict[str, Any] = {}
@@ -353,7 +353,7 @@ def test_a_machine_that_was_started_again_is_the_one_that_it_was(
         monkeypatch.setattr(owner, "machine", lambda: "another start")
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            KeptFiles(ObjectFolder(f"{results}/a"), tmp_path, "run 'a'").begin(dict(known))
+            CopiedFiles(ObjectFolder(f"{results}/a"), tmp_path, "run 'a'").begin(dict(known))
         assert path.read_text() == found
 
 
@@ -423,7 +423,7 @@ def test_who_has_lost_a_run_replaces_nothing_of_what_was_spent(s3: S3Bucket, tmp
     kept = {}
     for host in ("one", "two"):
         (tmp_path / host / "files").mkdir(parents=True)
-        kept[host] = KeptFiles(ObjectFolder(s3.uri("runs/a")), tmp_path / host, "run 'a'")
+        kept[host] = CopiedFiles(ObjectFolder(s3.uri("runs/a")), tmp_path / host, "run 'a'")
         kept[host].begin({})
         (tmp_path / host / "files/budget.jsonl").write_text(f"spent on {host}")
     kept["two"].copy()
@@ -441,7 +441,7 @@ def test_a_look_at_a_run_of_another_machine_leaves_the_files_of_this_one_alone(
     folder.files_path.mkdir(parents=True)
     (folder.files_path / "budget.jsonl").write_text("of the process that runs it")
     monkeypatch.setattr(RunFolder, "load", lambda self: {"kept_by": "another machine"})
-    with folder.kept_files() as files:
+    with folder.files_to_look_at() as files:
         assert (files / "budget.jsonl").read_bytes() == b"copied some seconds ago"
     assert (folder.files_path / "budget.jsonl").read_text() == "of the process that runs it"
 

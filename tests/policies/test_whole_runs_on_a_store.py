@@ -25,11 +25,11 @@ from pathlib import Path
 bucket, host, seconds, marks = sys.argv[1], sys.argv[2], float(sys.argv[3]), Path(sys.argv[4])
 
 from llm_datagen import DatagenError, UnifiedPipeline
-from llm_datagen.runs import store
+from llm_datagen.runs import on_store
 from llm_datagen.streams.storage import lease, owner
 
 lease.LEASE_SECONDS = seconds
-store.STORE_SAVE_SECONDS = 0.05
+on_store.SAVE_SECONDS = 0.05
 owner.machine = lambda: host
 
 def double(row):

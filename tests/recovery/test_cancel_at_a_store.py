@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import Status, UnifiedPipeline
+from llm_datagen import INodeContext, Status, UnifiedPipeline
 from llm_datagen.streams.storage import hub as hub_storage
 from llm_datagen.streams.storage import object_clients
 
 from ..kit.hub import FakeHub
 from ..kit.s3 import Fault, S3Bucket, hanging, status
-from ..kit.support import PATIENCE_SECONDS, Bench, eventually, lines
+from ..kit.support import PATIENCE_SECONDS, Bench, eventually, lines, until_cancelled
 
 ROWS = [{"n": n, "text": "x" * 1000} for n in range(1500)]
 """More than is read at once."""
@@ -83,6 +83,39 @@ def test_a_cancel_does_not_wait_for_a_store(
 
 
 @pytest.mark.parametrize("kind", ["hangs", "fails"])
+def test_a_cancel_does_not_wait_for_the_store_that_keeps_the_run_state(
+    s3: S3Bucket, bench: Bench, is_mended: threading.Event, kind: str
+) -> None:
+    """The run is as one that was killed then: it is resumed."""
+    bench.give(ROWS)
+    is_broken = threading.Event()
+
+    def step(row: Any, ctx: INodeContext) -> Any:
+        if not is_broken.is_set():
+            s3.server.fail("", "/runs/", fault_of(kind, is_mended), times=100_000)
+            is_broken.set()
+            until_cancelled(ctx)
+        return {"n": row["n"]}
+
+    def pipeline() -> UnifiedPipeline:
+        return bench.pipeline([step], results_dir=s3.uri("runs"))
+
+    made = pipeline().create("a")
+    made.start()
+    assert is_broken.wait(PATIENCE_SECONDS)
+    made.cancel()
+    assert made.wait(PATIENCE_SECONDS).status == Status.CANCELED
+    assert not is_mended.is_set()
+    is_mended.set()
+    s3.server.begin()
+    for thread in threading.enumerate():
+        if thread.name == "store-request":
+            thread.join(PATIENCE_SECONDS)
+    assert pipeline().create("a", if_exists="resume").run().status == Status.COMPLETED
+    assert sorted(row["n"] for row in lines(bench.output)) == [row["n"] for row in ROWS]
+
+
+@pytest.mark.parametrize("kind", ["hangs", "fails"])
 def test_a_cancel_does_not_wait_for_the_hub(
     bench: Bench, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -106,7 +139,7 @@ def test_a_cancel_does_not_wait_for_the_hub(
     assert made.wait(PATIENCE_SECONDS).status == Status.CANCELED
     hub.failures = 0
     hub.answers.set()
-    left = [thread for thread in threading.enumerate() if thread.name == "hub-request"]
+    left = [thread for thread in threading.enumerate() if thread.name == "store-request"]
     for thread in left:
         thread.join(PATIENCE_SECONDS)
     assert pipeline().create("a", if_exists="resume").run().status == Status.COMPLETED

@@ -10,7 +10,7 @@ import pykka
 
 from llm_datagen.actors.deferred_reply import defer_reply
 from llm_datagen.actors.refs import ActorEndedError
-from llm_datagen.actors.stage import Recipient, Refusal, Stage, refuse_unknown, tell
+from llm_datagen.actors.stage import Recipient, Refusal, Stage, hurry, refuse_unknown, tell
 from llm_datagen.actors.subscribers import Subscribers
 from llm_datagen.actors.supervisor import SupervisorActor
 from llm_datagen.errors import DatagenError, FailureRecord, PipelineBusyError, UnknownMessageError
@@ -38,6 +38,10 @@ from llm_datagen.messages import (
 from llm_datagen.runs.status import PipelineStatus, Status
 
 StartSupervisor = Callable[[Recipient], "pykka.ActorRef[SupervisorActor]"]
+
+
+SAVE_SECONDS = 1.0
+"""How long each request to a store may take, for the state and the lease of a run, when it is cancelled."""
 
 
 class PipelineActor(Stage):
@@ -139,6 +143,9 @@ class PipelineActor(Stage):
         if self._supervisor is None:  # before Run: there is nothing to end
             self._run()
         tell(self._supervisor, cancel)
+        if self._supervisor is not None:
+            hurry(self._supervisor, SAVE_SECONDS)
+        self.mailbox.interrupt.hurry(SAVE_SECONDS)  # for the lease of the run, which is given back at its end
 
     def _control_request(self, command: Pause | Unpause | Reconfigure) -> None:
         """Pass a command on; the supervisor answers it, so that this actor always answers."""

@@ -34,6 +34,7 @@ from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.runs.status import SETTLED, PipelineStatus, Status, why_empty, why_short
 from llm_datagen.streams.storage.owner import now_text
+from llm_datagen.streams.storage.waiting import Interrupted
 
 
 class RunState:
@@ -201,7 +202,8 @@ class RunState:
             self.status = Status.FAILED
             if self._ended_by is not None:  # only now, as it may take a while: lines are counted
                 opened = next(opened for opened in self._opened_nodes if opened.node_id == self.first_failure[0])
-                self._failed_row = failed_row(opened.source, self._ended_by)
+                with contextlib.suppress(Interrupted):
+                    self._failed_row = failed_row(opened.source, self._ended_by)
         elif ends <= SETTLED and is_done:
             self.status = Status.COMPLETED
         else:
@@ -285,7 +287,7 @@ class RunState:
 
     def size(self, opened: OpenedNode) -> None:
         """Take the number of the source's rows from its seal, if it has one: then it need not be read to be counted."""
-        with contextlib.suppress(OSError):  # who reads it will say so
+        with contextlib.suppress(OSError, Interrupted):  # who reads it will say so
             seal = opened.source.read_seal()
             if seal is not None and seal.complete and seal.rows is not None:
                 self.node_states[opened.node_id].sized(SourceSized(opened.node_id, seal.rows, is_exact=True))

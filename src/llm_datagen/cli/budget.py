@@ -66,7 +66,7 @@ NO_OVERRIDE = BudgetOverride()
 
 def spending(folder: RunFolder) -> str:
     """Return what a run with a budget has spent, by its account; empty for other runs."""
-    with folder.kept_files() as files:
+    with folder.files_to_look_at() as files:
         if not (files / "budget.jsonl").exists():
             return ""
         try:

@@ -13,11 +13,9 @@ are right (R1).
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,11 +23,10 @@ from typing import Any
 from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError, DiskError, PipelineNotFoundError
 from llm_datagen.errors.advice import advice
-from llm_datagen.runs import file_names
-from llm_datagen.runs.fenced_state import FENCE, HOLDER, FencedState
-from llm_datagen.runs.kept_files import KeptFiles
+from llm_datagen.runs import file_names, on_store
 from llm_datagen.runs.lease import RunLease
 from llm_datagen.runs.lock import RunLock
+from llm_datagen.runs.on_store import RunOnStore
 from llm_datagen.runs.results_dir import absolute, local_folder
 from llm_datagen.runs.state_file import OPTIONS, parse, serialize
 from llm_datagen.streams.formats.json_text import dumps
@@ -40,13 +37,7 @@ from llm_datagen.streams.storage.object_uri import is_object_uri
 _LONGEST_ID = 255
 
 LOCAL_SAVE_SECONDS = 0.5
-STORE_SAVE_SECONDS = 5.0
-"""How often a run state is saved while rows move: on a store, each save takes time and costs money."""
-
-_RETRY_SECONDS = 1.0
-
-PATIENCE_SECONDS = 30.0
-"""How long a run goes on while a store does not take its run state."""
+"""How often a run state is saved while rows move, on this machine."""
 
 SPOOLED = "spooled-input"
 """What the copy of an input that can be read once is called, without its ending."""
@@ -96,23 +87,19 @@ class RunFolder:
         self.path = local_folder(self.results_dir) / pipeline_id
         self.files_path = self.path / file_names.KEPT
         self.lock: RunLock | RunLease
-        self._objects: ObjectFolder | None = None
+        self._on_store: RunOnStore | None = None
         if is_object_uri(self.results_dir):
-            self._objects, self.save_seconds = ObjectFolder(self.location), STORE_SAVE_SECONDS
             name = f"run {pipeline_id!r} in {self._shown}"
-            self._fenced = FencedState(self._objects, name)
-            self._kept = KeptFiles(self._objects, self.path, name)
-            self.lock = RunLease(self._objects, self._fenced, pipeline_id, name)
+            self._on_store, self.save_seconds = RunOnStore(self.location, self.path, name), on_store.SAVE_SECONDS
+            self.lock = self._on_store.lock_of(pipeline_id)
         else:
             self.save_seconds = LOCAL_SAVE_SECONDS
             self.lock = RunLock(self.path, self._shown)
-        self._checkpoint: bytes | None = None
-        self._failing_since: float | None = None
 
     @property
     def is_on_store(self) -> bool:
         """Whether it is kept on a store."""
-        return self._objects is not None
+        return self._on_store is not None
 
     def check(self) -> None:
         """Raise LeaseLostError if this process had the run, and another one has taken it. Asks nobody."""
@@ -129,12 +116,9 @@ class RunFolder:
         Raises:
             DiskError: when it cannot be read.
         """
-        if self._objects is None:
-            return self.storage.read_all(str(self.path / name))
-        if name == file_names.RUN_STATE:
-            return self._fenced.read()
-        found = self._objects.read(name)
-        return None if found is None else found[0]
+        if self._on_store is not None:
+            return self._on_store.read(name)
+        return self.storage.read_all(str(self.path / name))
 
     def write(self, name: str, data: bytes, *, sync: bool = False) -> None:
         """Replace a small file in it, atomically.
@@ -142,16 +126,16 @@ class RunFolder:
         Raises:
             DiskError: when it cannot be written.
         """
-        if self._objects is None:
-            self.storage.replace(str(self.path / name), data, sync=sync)
+        if self._on_store is not None:
+            self._on_store.write(name, data)
         else:
-            self._objects.replace(name, data)
+            self.storage.replace(str(self.path / name), data, sync=sync)
 
     def exists(self) -> bool:
         """Return whether there is a run state."""
-        if self._objects is None:
-            return self.storage.size(str(self.path / file_names.RUN_STATE)) is not None
-        return self._fenced.read() is not None
+        if self._on_store is not None:
+            return self._on_store.read(file_names.RUN_STATE) is not None
+        return self.storage.size(str(self.path / file_names.RUN_STATE)) is not None
 
     def load(self) -> dict[str, Any]:
         """Return the run state.
@@ -185,36 +169,17 @@ class RunFolder:
             may_wait: whether it is saved again soon. Then a store may be out of reach for half a minute.
 
         Returns:
-            Whether it was saved.
+            Whether it was saved: not when a store is out of reach, and `may_wait`, or the run is cancelled.
 
         Raises:
             LeaseLostError: when another process has taken the run.
             DiskError: when it cannot be saved.
         """
-        if self._objects is None:
-            sync = any(node.get("writer_config", {}).get("fsync") != "never" for node in run_state["nodes"])
-            self.write(file_names.RUN_STATE, serialize(run_state), sync=sync)
-            return True
-        assert isinstance(self.lock, RunLease)
-        self.check()
-        run_state[FENCE], run_state[HOLDER] = self.lock.fence, self.lock.token
-        self._kept.note(run_state)
-        while True:
-            began = time.monotonic()
-            try:
-                self._fenced.replace(serialize(run_state), self.lock.fence, self.lock.token)
-                if self._checkpoint is not None:
-                    self._objects.replace(file_names.CHECKPOINT, self._checkpoint)
-                self._kept.copy()
-                break
-            except DiskError as error:
-                self._failing_since = self._failing_since or began
-                if error.errno != errno.EIO or time.monotonic() - self._failing_since >= PATIENCE_SECONDS:
-                    raise
-                if may_wait:
-                    return False
-                time.sleep(_RETRY_SECONDS)
-        self._checkpoint = self._failing_since = None
+        if self._on_store is not None:
+            assert isinstance(self.lock, RunLease)
+            return self._on_store.save(run_state, self.lock, may_wait=may_wait)
+        sync = any(node.get("writer_config", {}).get("fsync") != "never" for node in run_state["nodes"])
+        self.write(file_names.RUN_STATE, serialize(run_state), sync=sync)
         return True
 
     def begin(self, run_state: dict[str, Any]) -> None:
@@ -223,29 +188,31 @@ class RunFolder:
         Raises:
             DiskError: when that cannot be fetched, or saved.
         """
-        if self._objects is not None:
-            self._kept.begin(run_state)
+        if self._on_store is not None:
+            self._on_store.copied.begin(run_state)
             self.save(run_state)
 
     @contextlib.contextmanager
-    def kept_files(self) -> Iterator[Path]:
+    def files_to_look_at(self) -> Iterator[Path]:
         """Yield a folder with what its operators keep, to look at it: of another machine, copies of what it has saved.
 
         Raises:
             DiskError: when that cannot be fetched.
         """
-        if self._objects is None or self._kept.are_here(self.load()):
+        if self._on_store is None or self._on_store.copied.are_here(self.load()):
             yield self.files_path
             return
         with tempfile.TemporaryDirectory() as folder:
-            self._kept.fetch_to(Path(folder))
+            self._on_store.copied.fetch_to(Path(folder))
             yield Path(folder)
 
     def save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Replace the checkpoint, atomically; on a store, with the run state that is saved next."""
-        self._checkpoint = dumps(checkpoint, option=OPTIONS)
-        if self._objects is None:
-            self.write(file_names.CHECKPOINT, self._checkpoint)
+        data = dumps(checkpoint, option=OPTIONS)
+        if self._on_store is not None:
+            self._on_store.checkpoint = data
+        else:
+            self.write(file_names.CHECKPOINT, data)
 
     def forget(self) -> None:
         """Remove the run state and the checkpoint: there is no run of this id any more.
@@ -253,12 +220,11 @@ class RunFolder:
         Raises:
             DiskError: when they cannot be removed.
         """
-        if self._objects is None:
+        if self._on_store is not None:
+            self._on_store.forget()
+        else:
             self.storage.remove(str(self.path / file_names.RUN_STATE))
             self.storage.remove(str(self.path / file_names.CHECKPOINT))
-        else:
-            self._fenced.forget()
-            self._objects.remove(file_names.CHECKPOINT)
 
     def remove_files(self) -> None:
         """Remove what the operators of the run have kept for themselves.
@@ -267,8 +233,8 @@ class RunFolder:
             DiskError: when it cannot be removed.
         """
         try:
-            if self._objects is not None:
-                self._kept.remove()
+            if self._on_store is not None:
+                self._on_store.copied.remove()
             if self.files_path.exists():
                 shutil.rmtree(self.files_path)
         except OSError as error:

@@ -7,15 +7,15 @@ has changed since. Files are downloaded one after the other, when it is their tu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from llm_datagen.errors import ConfigError, StreamError, StreamMissingError
 from llm_datagen.streams.coverage import Span
 from llm_datagen.streams.formats.patterns import has_magic, matches
-from llm_datagen.streams.inputs.file_set import FileSet
 from llm_datagen.streams.inputs.hub_splits import chosen_split, is_data, splits_by_name, splits_of_card
 from llm_datagen.streams.inputs.hub_uri import HubUri
+from llm_datagen.streams.inputs.remote_set import RemoteFileSet
 from llm_datagen.streams.inputs.table import TableStream
 from llm_datagen.streams.storage.base import Place
 from llm_datagen.streams.storage.compression import ENDINGS
@@ -27,7 +27,7 @@ _TABLES = (".parquet", ".arrow", ".feather")
 _FRONT_MATTER = re.compile(r"\A\ufeff?---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
 
 
-class HubFileSet(FileSet):
+class HubFileSet(RemoteFileSet):
     """Files of a data set on the hub that are read as one, and never written.
 
     Args:
@@ -49,16 +49,6 @@ class HubFileSet(FileSet):
         return self.uri
 
     @property
-    def path(self) -> str:
-        """Its address."""
-        return self.uri
-
-    @property
-    def files_read(self) -> Sequence[str]:
-        """Nothing: no file of this machine that something else may write."""
-        return ()
-
-    @property
     def sizes(self) -> list[int]:
         """The bytes of each file, as the hub says them."""
         sizes = self._listed().sizes
@@ -67,9 +57,6 @@ class HubFileSet(FileSet):
     def size(self) -> int | None:
         """Return the bytes of all files; None when there is none."""
         return sum(self.sizes) if len(self.streams) else None
-
-    def anchor(self) -> None:
-        """Do nothing: an address is not relative to anything."""
 
     def place_of(self, path: str) -> Place:
         """Return what is read: an address has no other spelling that counts."""

@@ -6,12 +6,13 @@ The list of objects, with the size and the version (ETag) of each, is all that a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Set
 from typing import Any
 
 from llm_datagen.errors import StreamMissingError
 from llm_datagen.streams.formats.patterns import fixed_part, has_magic, matches
-from llm_datagen.streams.inputs.file_set import BESIDE, FileSet
+from llm_datagen.streams.inputs.file_set import BESIDE
+from llm_datagen.streams.inputs.remote_set import RemoteFileSet
 from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.storage.base import Place, Storage
 from llm_datagen.streams.storage.bucket import Found
@@ -29,7 +30,7 @@ def is_object_set(uri: str) -> bool:
     return address.endswith("/") or has_magic(address.partition("://")[2])
 
 
-class ObjectFileSet(FileSet):
+class ObjectFileSet(RemoteFileSet):
     """Many objects that are read as one, and never written.
 
     Args:
@@ -55,22 +56,9 @@ class ObjectFileSet(FileSet):
         return without_columns(self.uri)
 
     @property
-    def path(self) -> str:
-        """Its address."""
-        return self.shown
-
-    @property
-    def files_read(self) -> Sequence[str]:
-        """Nothing: no file of this machine that something else may write."""
-        return ()
-
-    @property
     def sizes(self) -> list[int]:
         """The bytes of each object, as they were listed."""
         return [self._listed[path].size for path in self.streams.paths]
-
-    def anchor(self) -> None:
-        """Do nothing: an address is not relative to anything."""
 
     def place_of(self, path: str) -> Place:
         """Return what is read."""

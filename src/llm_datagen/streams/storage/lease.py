@@ -21,10 +21,12 @@ from typing import ClassVar
 
 from llm_datagen.errors import DatagenError, DiskError, LeaseLostError, ResumeWarning
 from llm_datagen.errors.warned import warn
+from llm_datagen.streams.storage import waiting
 from llm_datagen.streams.storage.bucket import Version
 from llm_datagen.streams.storage.lease_record import FoundLease, LeaseRecord
 from llm_datagen.streams.storage.object_folder import ObjectFolder
 from llm_datagen.streams.storage.owner import Owner, now_text
+from llm_datagen.streams.storage.waiting import Interrupt, Interrupted
 
 LEASE = "lease.json"
 """The object of a lease, in the folder that it is about."""
@@ -68,6 +70,7 @@ class Lease:
         self._lost: LeaseLostError | None = None
         self._putting = threading.Lock()
         self._is_over = threading.Event()
+        self._interrupt = Interrupt()
         self._thread: threading.Thread | None = None
 
     def acquire(self) -> None:
@@ -94,7 +97,7 @@ class Lease:
             if found is None:
                 self.remove()
             raise
-        self._is_over = threading.Event()
+        self._is_over, self._interrupt = threading.Event(), Interrupt()
         self._thread = threading.Thread(target=self._renew, args=(self._is_over,), name="datagen-lease", daemon=True)
         self._thread.start()
 
@@ -218,6 +221,7 @@ class Lease:
     def _renew(self, is_over: threading.Event) -> None:
         """Renew it until it is given back, or lost. In the thread of the lease."""
         failing_since: float | None = None
+        self._interrupt.use()
         while not is_over.wait(LEASE_SECONDS / 3):
             began = time.monotonic()
             try:
@@ -227,6 +231,8 @@ class Lease:
                 failing_since = None
             except LeaseLostError as error:
                 self._lost = error
+                return
+            except Interrupted:
                 return
             except Exception as error:  # noqa: BLE001 - whatever it is, its holder must not go on for long without
                 failing_since = failing_since or began
@@ -256,6 +262,9 @@ class Lease:
     def _stop(self) -> None:
         if self._thread is not None:
             self._is_over.set()
+            interrupt = waiting.interrupt()
+            if interrupt is not None and interrupt.seconds is not None:  # who ends it has no time
+                self._interrupt.hurry(interrupt.seconds)
             self._thread.join()
             self._thread = None
 
@@ -267,10 +276,10 @@ class Lease:
             given = replace(self._lease, owner=None, renewals=self._lease.renewals + 1)
             try:
                 self._objects.put_if(LEASE, given.dump(), self._version)
-            except DatagenError as error:
+            except (DatagenError, Interrupted) as error:
                 logging.getLogger("llm_datagen").warning(
                     f"{self._name}: its lease could not be given back, so it keeps other hosts out for up to "
-                    f"{self._lease.seconds:.0f} s more: {error}"
+                    f"{self._lease.seconds:.0f} s more: {str(error) or 'the store does not answer'}"
                 )
 
     def _find(self) -> FoundLease | None:

@@ -30,7 +30,7 @@ _OWN_FILES = "own_files_on"
 _NOT_OF_OPERATORS = {*COPIED, "hub"}
 
 
-class KeptFiles:
+class CopiedFiles:
     """The files of one run that lie on this machine.
 
     Args:

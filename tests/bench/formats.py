@@ -160,10 +160,11 @@ class Pass:
 
 def child(side: str, case: str, folder: Path) -> dict[str, float]:
     """Do one job in this process."""
-    import pyarrow.compute
-    import pyarrow.parquet  # noqa: F401
-
     from llm_datagen import UnifiedPipeline
+    from llm_datagen.streams.arrow_library import arrow
+
+    for module in ("pyarrow.compute", "pyarrow.parquet", "pyarrow.json"):
+        arrow(module)
 
     given, made = CASES.get(case) or (FIRST[case], "out.jsonl")
     run = folder / "run"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import NodeFailedError, UnifiedNode, UnifiedNodePipeline, ops
+from llm_datagen import Generate, NodeFailedError, UnifiedNode, UnifiedNodePipeline, ops
 from llm_datagen.cli.target import find_target
 from llm_datagen.cli.yaml_nodes import GRAPH, NODE
 from llm_datagen.config import settings_in
@@ -310,6 +310,14 @@ WRONG: list[tuple[str, str, int, str]] = [
     ("  left:\n", "  7:\n", 3, "nodes: keys must be text, not 7"),
     ("use: ops:odd\n", "use: ops:ood\n", 10, "nodes.left.use: ops has no 'ood'; did you mean 'odd'?"),
     ("nodes:\n", "keep_ids: true\nnodes:\n", 3, "keep_ids: this key is not known; it is of a line of 'operators'"),
+    (
+        "nodes:\n",
+        "input: [{n: 1}]\nnodes:\n",
+        3,
+        "input: this key is not known; a graph reads streams: input_uri, or from:",
+    ),
+    ("nodes:\n", "default_protocol: jsonl\nnodes:\n", 3, "default_protocol must be such as 'jsonl://', not 'jsonl'"),
+    ("  left:\n", "  no:\n", 3, "nodes: keys must be text, not False: quote it"),
     ("nodes:\n", "batch_by: parent\nnodes:\n", 3, "batch_by: this key is not known; it is said of a node: put it into"),
     ("nodes:\n", "operators: [ops:odd]\nnodes:\n", 4, "nodes: the file has 'operators', too; a line has these"),
     ("nodes:\n", "streamin: true\nnodes:\n", 3, "streamin: this key is not known; did you mean 'streaming'?"),
@@ -387,6 +395,38 @@ def test_files_nobody_writes_are_read_side_by_side_and_files_of_nodes_are_joined
     command("run", "p.yaml", "--id", "a")
     ids = [row["_i"] for row in lines(shell.output)]
     assert sorted(ids) == sorted([*(f"{n}_in0" for n in range(1, 50, 2)), "1_in1"])
+
+
+def test_inputs_that_are_computed_are_read_and_previewed(shell: Shell, command: Command) -> None:
+    (shell.folder / "spec.json").write_text(Generate({"n": [7]}, n=3).dump().decode())
+    shell.text("""
+        input_uri: generate://spec.json
+        nodes:
+          both: {use: "ops:odd", from: [input, "cycle://in.jsonl?times=2&n=60"], to: out.jsonl}
+    """)
+    assert "both odd: 2 rows in, 1 out" in command("preview", "p.yaml", "-n", "2").stdout
+    command("run", "p.yaml", "--id", "a")
+    assert sorted(row["n"] for row in lines(shell.output)) == sorted([7] * 3 + [*range(1, 50, 2), *range(1, 10, 2)])
+
+
+def test_a_target_is_for_the_rows_of_the_output_or_for_those_of_a_node(shell: Shell, command: Command) -> None:
+    """Exactly so many, of an input without end."""
+    text = SHORT.replace("input_uri: in.jsonl", "input_uri: cycle://in.jsonl")
+    shell.text(text.replace("nodes:\n", "target: 70\nnodes:\n"))
+    command("run", "p.yaml", "--id", "a")
+    nodes = {node["node_id"]: node for node in RunFolder(shell.folder / "tmp/results", "a").load()["nodes"]}
+    assert {name: nodes[name]["target"] for name in ("sort", "left", "both")} == {
+        "sort": None,
+        "left": None,
+        "both": 70,
+    }
+    assert len(lines(shell.output)) == 70
+    assert "nothing is wrong" in command("verify", "a").stdout
+    told = command("run", "p.yaml", "--id", "b", "--output", "b.jsonl", "--set", "target=0", code=2).stderr
+    assert "p.yaml: target: must be a whole number of at least 1, not 0" in told
+    shell.text("target: 5\n" + SHORT.replace("output_uri: out.jsonl\n", "").replace("to: output", "to: out.jsonl"))
+    told = command("run", "p.yaml", "--id", "c", code=2).stderr
+    assert "p.yaml, line 1: target: it is for the rows of the pipeline's output, and no node has to: output" in told
 
 
 def test_a_changed_rule_is_named_by_a_resume(shell: Shell, command: Command) -> None:

@@ -34,6 +34,7 @@ def kill_at(at: int) -> None:
 
 
 if __name__ == "__main__":
-    folder, marks, at = sys.argv[1:]
+    folder, marks, at, *verb = sys.argv[1:]
     kill_at(int(at))
-    line(Bench(Path(folder)), steps(marks)).resume("a", on_change="rerun").run()
+    pipeline = line(Bench(Path(folder)), steps(marks))
+    getattr(pipeline, verb[0] if verb else "resume")("a", on_change="rerun").run()

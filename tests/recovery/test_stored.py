@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import tarfile
@@ -63,3 +64,41 @@ def test_a_run_that_an_earlier_version_was_killed_in_goes_on(tmp_path: Path, by:
     assert (old / OUTPUTS[name]).read_bytes().startswith(begun)
     assert bag(rows(old / OUTPUTS[name])) == bag(rows(new / OUTPUTS[name]))
     assert len(rows(new / OUTPUTS[name])) == ROWS[name]
+
+
+def test_of_a_run_of_an_earlier_version_what_an_edit_replaces_is_kept(tmp_path: Path) -> None:
+    """The old formats are read in a version as they are in a run; what is before the edited step is not done again."""
+    old = left(tmp_path)
+    begun = lines(old / "odd.jsonl")
+    code = (old / "job.py").read_text()
+    (old / "job.py").write_text(code.replace("end_here)", "end_there)") + END_THERE)
+    found = {}
+    for command in ("diff", "resume"):
+        flags = ["--json"] if command == "diff" else ["--rerun"]
+        arguments = ["-m", "llm_datagen.cli", command, "--results-dir", "runs", "graph", "job:graph", *flags]
+        found[command] = run(arguments, cwd=old, env={**os.environ, **CALLS})
+        assert found[command].returncode == 0, found[command].stdout + found[command].stderr
+    nodes = {node["node_id"]: node for node in json.loads(found["diff"].stdout)["nodes"]}
+    assert {name: node["what"] for name, node in nodes.items()} == {
+        "split": "kept",
+        "split.even": "kept",
+        "split.odd": "kept",
+        "halve": "kept",
+        "merge.merge": "kept",
+        "merge": "redone",
+    }
+    assert [row["there"] for row in lines(old / "merged.jsonl")] == [True] * ROWS["graph"]
+    assert not any("there" in row for row in lines(old / "graph@1" / "merged.jsonl"))
+    assert lines(old / "odd.jsonl")[: len(begun)] == begun
+    for name in ("graph", "graph@1"):
+        done = run(
+            ["-m", "llm_datagen.cli", "verify", "--results-dir", "runs", name], cwd=old, env={**os.environ, **CALLS}
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+END_THERE = """
+
+def end_there(item: dict[str, Any]) -> dict[str, Any]:
+    return {**item, "there": True}
+"""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from llm_datagen.runs.verify import verify
 from llm_datagen.runs.versions import find_run
 from llm_datagen.streams.storage.local import LocalStorage
 
+from ..kit import programs
 from ..kit.s3 import S3Bucket
 from ..kit.support import Bench, lines, numbered, stored
 from .edited_steps import CALLS, Step, line, steps
@@ -261,3 +264,69 @@ def test_an_output_on_a_store_is_replaced_only_when_that_is_said(bench: Bench, s
     assert stored(output) == before
     line(bench, steps("Ab"), output_uri=output).resume("a", on_change="replace").run()
     assert ["".join(row["by"]) for row in stored(output)] == ["Ab"] * 3
+
+
+def test_an_output_behind_a_link_stays_behind_it(bench: Bench) -> None:
+    """The file moves, and the link stays: new rows go where it leads."""
+    bench.give(numbered(3))
+    (bench.folder / "disk").mkdir()
+    bench.output.symlink_to("disk/real.jsonl")
+    bench.between("a", 0).parent.mkdir(parents=True)
+    bench.between("a", 0).symlink_to(bench.folder / "disk" / "first.jsonl")
+    line(bench, steps("AB")).create("a").run()
+    line(bench, steps("Ab")).resume("a", on_change="rerun").run()
+    with bench.input.open("a") as file:
+        file.write('{"n": 3}\n')
+    line(bench, steps("Ab")).resume("a").run()
+    assert bench.output.is_symlink()
+    assert [row["by"] for row in lines(bench.folder / "disk" / "real.jsonl")] == [["A", "b"]] * 4
+    assert not any(path.is_symlink() for path in data_of(bench, "a@1"))
+    assert marks_of(bench, "a@1") == ["AB"] * 3
+    assert findings(bench, "a", "a@1") == []
+
+
+def test_a_run_on_a_store_keeps_versions_of_streams_on_this_machine(
+    bench: Bench, s3: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(bench.folder / "state"))
+    results = s3.uri("runs")
+    bench.give(numbered(3))
+    line(bench, steps("AB"), results_dir=results).create("a").run()
+    line(bench, steps("Ab"), results_dir=results).resume("a", on_change="rerun").run()
+    assert find_run(results, "a@2").pipeline_id == "a"
+    version = find_run(results, "a@1").load()
+    assert (version["version_of"], version["status"]) == ("a", "completed")
+    rows = stored(version["nodes"][-1]["output_uri"])
+    assert [row["by"] for row in rows] == [["A", "B"]] * 3
+    assert not [text for each in verify(version) for text in each.findings]
+    with pytest.raises(ConfigError, match="earlier version"):
+        line(bench, steps("AB"), results_dir=results).resume("a@1")
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_an_edit_new_rows_and_replayed_rows_survive_kills_together(bench: Bench) -> None:
+    """SIGKILL before every 37th of the disk's steps, from the first to the last; each time another process finishes."""
+    killed = 0
+    for at in itertools.count(0, 37):
+        folder = Bench(bench.folder / str(at))
+        folder.folder.mkdir()
+        folder.give(numbered(6))
+        failing = [Step("A"), Step("B", fail_at=3), Step("C", fail_at=5)]
+        line(folder, failing, on_error="dead_letter").create("a").run()
+        line(folder, steps("ABc"), on_error="dead_letter").resume("a", on_change="rerun").run()
+        with folder.input.open("a") as file:
+            file.write('{"n": 6}\n{"n": 7}\n')
+        command = ["-m", f"{__package__}.rerun_job", folder.folder, "ABC", at, "replay"]
+        status = programs.run(command, cwd=Path(__file__).parents[2]).returncode
+        assert status in (0, -signal.SIGKILL)
+        line(folder, steps("ABC"), on_error="dead_letter").replay("a", on_change="rerun").run()
+        assert marks_of(folder, "a") == ["ABC"] * 8, at
+        assert marks_of(folder, "a@1") == ["ABC"] * 4, at
+        assert marks_of(folder, "a@2") == ["ABc"] * 5, at
+        assert sorted(path.name for path in folder.results.iterdir()) == ["a", "a@1", "a@2"], at
+        assert findings(folder, "a", "a@1", "a@2") == [], at
+        if status == 0:
+            break
+        killed += 1
+    assert killed > 5

@@ -6,7 +6,8 @@
 * `stored`, `opening`, `node_opening`: a run is created, resumed, and opened
 * `binding`, `topology`, `disjoint_ids`, `fan_in`, `fan_out`: how nodes and streams are joined
 * `run`, `runners`, `progress`: a run that goes on
-* `resume_checks`, `ignored`, `operator_changes`, `changed_steps`, `rerun`: what must hold before a run goes on
+* `checked_resume`, `resume_checks`, `ignored`, `operator_changes`, `changed_steps`: what must hold before a run goes on
+* `rerun`, `kept_version`: nodes that are done again, and what they had made; `diff`: what that would be, and cost
 """
 
 from llm_datagen.pipeline.node import UnifiedNode

@@ -14,8 +14,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.streams.arrow_library import arrow
 from llm_datagen.streams.inputs.arrow_plain import is_extension
-from llm_datagen.streams.inputs.arrow_rows import RowMaker, arrow
+from llm_datagen.streams.inputs.arrow_rows import RowMaker
 
 _AT_ONCE = 4096
 _BYTES = (bytes, bytearray, memoryview)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from llm_datagen.errors import DatagenError, StreamError
-from llm_datagen.streams.inputs.arrow_rows import RowMaker, arrow, batch_rows, chosen, read_batches
+from llm_datagen.streams.arrow_library import arrow
+from llm_datagen.streams.inputs.arrow_rows import RowMaker, batch_rows, chosen, read_batches
 from llm_datagen.streams.inputs.table import TableStream
 
 _MAGIC = b"ARROW1"

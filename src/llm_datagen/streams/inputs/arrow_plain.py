@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from llm_datagen.errors import StreamError
+from llm_datagen.streams.arrow_library import arrow
 from llm_datagen.streams.inputs.arrow_text import is_told_as_text, text_of
 
 KNOWN_EXTENSIONS = ("arrow.uuid", "arrow.json", "arrow.bool8", "arrow.fixed_shape_tensor")
@@ -18,7 +18,7 @@ def check_type(kind: Any, name: str, path: str) -> None:
     Raises:
         StreamError: when they cannot, naming the column and the type.
     """
-    types = _pa().types
+    types = arrow().types
     if is_extension(kind):
         is_known = kind.extension_name in KNOWN_EXTENSIONS
         if _is_permuted(kind) or (kind.extension_name.startswith("arrow.") and not is_known):
@@ -45,7 +45,7 @@ def check_type(kind: Any, name: str, path: str) -> None:
 
 def is_plain(kind: Any) -> bool:
     """Return whether arrays of a type stay as they are."""
-    types = _pa().types
+    types = arrow().types
     if is_extension(kind) or types.is_dictionary(kind) or types.is_run_end_encoded(kind) or is_told_as_text(kind):
         return False
     if types.is_map(kind):
@@ -59,7 +59,7 @@ def plain(column: Any) -> Any:
     Raises:
         ValueError: when a value cannot be told.
     """
-    pa, kind = _pa(), column.type
+    pa, kind = arrow(), column.type
     if is_plain(kind):
         return column
     if is_told_as_text(kind):
@@ -70,7 +70,7 @@ def plain(column: Any) -> Any:
     if pa.types.is_dictionary(kind):
         return plain(column.dictionary).take(column.indices)
     if pa.types.is_run_end_encoded(kind):
-        return plain(importlib.import_module("pyarrow.compute").run_end_decode(column))
+        return plain(arrow("pyarrow.compute").run_end_decode(column))
     if pa.types.is_struct(kind):
         fields = [kind.field(number).name for number in range(kind.num_fields)]
         parts = [plain(column.field(number)) for number in range(kind.num_fields)]
@@ -83,7 +83,7 @@ def plain(column: Any) -> Any:
 
 
 def _plain_list(column: Any) -> Any:
-    pa, kind = _pa(), column.type
+    pa, kind = arrow(), column.type
     offsets, begin, end = _own_offsets(column)
     if pa.types.is_map(kind):
         keys, items = (plain(each.slice(begin, end - begin)) for each in (column.keys, column.items))
@@ -96,7 +96,7 @@ def _plain_list(column: Any) -> Any:
 
 def _own_offsets(column: Any) -> tuple[Any, int, int]:
     """Return the offsets of lists from 0 on, and between which of their values they lie."""
-    pa, compute = _pa(), importlib.import_module("pyarrow.compute")
+    pa, compute = arrow(), arrow("pyarrow.compute")
     if pa.types.is_list_view(column.type) or pa.types.is_large_list_view(column.type):
         sizes = compute.if_else(column.is_null(), pa.scalar(0, column.sizes.type), column.sizes)
         ends = compute.cumulative_sum(sizes)
@@ -109,31 +109,31 @@ def _own_offsets(column: Any) -> tuple[Any, int, int]:
 
 def is_extension(kind: Any) -> bool:
     """Return whether a type is one that gives a meaning to another."""
-    return isinstance(kind, _pa().BaseExtensionType)
+    return isinstance(kind, arrow().BaseExtensionType)
 
 
 def is_list(kind: Any) -> bool:
     """Return whether values of a type are lists."""
-    types = _pa().types
+    types = arrow().types
     of_offsets = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
     return bool(of_offsets or types.is_list_view(kind) or types.is_large_list_view(kind))
 
 
 def is_text(kind: Any) -> bool:
     """Return whether values of a type are text."""
-    types = _pa().types
+    types = arrow().types
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
 def is_bytes(kind: Any) -> bool:
     """Return whether values of a type are bytes."""
-    types = _pa().types
+    types = arrow().types
     of_any_length = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
     return bool(of_any_length or types.is_fixed_size_binary(kind))
 
 
 def _is_as_it_is(kind: Any) -> bool:
-    types = _pa().types
+    types = arrow().types
     of_numbers = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_null(kind)
     return bool(of_numbers or is_text(kind) or is_bytes(kind))
 
@@ -152,7 +152,3 @@ def _refused(kind: Any, name: str, path: str) -> StreamError:
         f"{path}, column {name!r}: the type {kind} has no place in a row; leave the column out (of a file, with "
         "?columns=…), or cast it first"
     )
-
-
-def _pa() -> Any:
-    return importlib.import_module("pyarrow")

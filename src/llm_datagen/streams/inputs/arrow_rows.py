@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from llm_datagen.errors import ConfigError, DatagenError, StreamError
+from llm_datagen.errors import DatagenError, StreamError
+from llm_datagen.streams.arrow_library import arrow
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.formats.unreadable import UnreadableRecord
 from llm_datagen.streams.inputs.arrow_plain import check_type, is_plain, plain
@@ -24,18 +24,6 @@ _BATCH_BYTES = 4 << 20
 def batch_rows(size: int, rows: int) -> int:
     """Return how many rows to make at once, of some that take `size` bytes: about 4 MiB, and 1,024 rows at most."""
     return max(1, min(_BATCH_ROWS, _BATCH_BYTES * rows // max(1, size)))
-
-
-def arrow(module: str = "pyarrow") -> Any:
-    """Return a module of pyarrow, which is imported when it is needed.
-
-    Raises:
-        ConfigError: when it is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise ConfigError("Parquet and Arrow files need pyarrow: pip install 'llm-datagen[parquet]'") from None
 
 
 def chosen(path: str, schema: Any, columns: Sequence[str] | None) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from typing import Any
+
+from llm_datagen.streams.arrow_library import arrow
 
 _FIXED_ZONE = re.compile(r"UTC|Z|[+-]\d\d:\d\d")
 _DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
@@ -13,7 +14,7 @@ _OUT_OF_RANGE = "<value out of range"  # what a cast writes in the place of the 
 
 def is_told_as_text(kind: Any) -> bool:
     """Return whether values of a type become text here."""
-    types = _module("pyarrow").types
+    types = arrow().types
     of_time = types.is_date(kind) or types.is_time(kind) or types.is_timestamp(kind) or types.is_duration(kind)
     return bool(of_time or types.is_decimal(kind))
 
@@ -24,12 +25,12 @@ def text_of(column: Any) -> Any:
     Raises:
         ValueError: when a moment is out of the range of the calendar.
     """
-    types = _module("pyarrow").types
+    types = arrow().types
     if types.is_decimal(column.type):
         return _decimals(column)
     if types.is_duration(column.type):
         return _durations(column)
-    pa, compute = _module("pyarrow"), _module("pyarrow.compute")
+    pa, compute = arrow(), arrow("pyarrow.compute")
     text = column.cast(pa.string())
     if compute.any(compute.starts_with(text, _OUT_OF_RANGE)).as_py():
         raise ValueError(f"a {column.type} is out of the range of the calendar")
@@ -46,7 +47,7 @@ def text_of(column: Any) -> Any:
 
 def _with_offsets(column: Any, text: Any) -> Any:
     """Return moments with offsets such as ``+01:00``; in UTC where the offset has seconds, as before railways."""
-    pa, compute = _module("pyarrow"), _module("pyarrow.compute")
+    pa, compute = arrow(), arrow("pyarrow.compute")
     text = compute.replace_substring_regex(text, r"([+-]\d\d)(\d\d)$", r"\1:\2")
     if _FIXED_ZONE.fullmatch(column.type.tz):
         return text
@@ -61,7 +62,7 @@ def _with_offsets(column: Any, text: Any) -> Any:
 
 def _decimals(column: Any) -> Any:
     """Return decimals with all their digits, and without an exponent."""
-    pa, compute = _module("pyarrow"), _module("pyarrow.compute")
+    pa, compute = arrow(), arrow("pyarrow.compute")
     text = column.cast(pa.string())
     if not compute.any(compute.match_substring(text, "E")).as_py():
         return text
@@ -70,7 +71,7 @@ def _decimals(column: Any) -> Any:
 
 def _durations(column: Any) -> Any:
     """Return spans of time as seconds in ISO 8601: ``PT90.500S``."""
-    pa = _module("pyarrow")
+    pa = arrow()
     digits = _DIGITS[column.type.unit]
     values = column.cast(pa.int64()).to_pylist()
     return pa.array([None if value is None else _duration(value, digits) for value in values], pa.string())
@@ -80,7 +81,3 @@ def _duration(value: int, digits: int) -> str:
     seconds, rest = divmod(abs(value), 10**digits)
     fraction = f".{rest:0{digits}}" if digits else ""
     return f"{'-' if value < 0 else ''}PT{seconds}{fraction}S"
-
-
-def _module(name: str) -> Any:
-    return importlib.import_module(name)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
+from llm_datagen.streams.arrow_library import arrow
 from llm_datagen.streams.formats.json_text import loads_exactly
 from llm_datagen.streams.inputs.arrow_plain import is_bytes, is_extension, is_list, is_text
 
@@ -44,7 +44,7 @@ def _is_marked(field: Any) -> bool:
 
 
 def _converter(kind: Any) -> Convert | None:
-    types = importlib.import_module("pyarrow").types
+    types = arrow().types
     if is_extension(kind):
         return _of_extension(kind)
     if is_bytes(kind):

@@ -5,12 +5,12 @@ Only a batch whose values are the same in Python as when they are read from JSON
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from functools import lru_cache, partial
 from threading import Lock
 from typing import Any
 
+from llm_datagen.streams.arrow_library import arrow
 from llm_datagen.streams.formats.base import Decoder
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.inputs.arrow_plain import is_list, is_text
@@ -83,7 +83,7 @@ def _decoded(decode: Decoder, record: Any) -> Any:
 
 def is_same(kind: Any, depth: int = 0) -> bool:
     """Return whether values of a type of Arrow are in Python what they are when JSON is read, but for NaN."""
-    types = importlib.import_module("pyarrow").types
+    types = arrow().types
     if types.is_struct(kind) or is_list(kind):
         return depth < _DEEPEST and all(is_same(kind.field(n).type, depth + 1) for n in range(kind.num_fields))
     of_numbers = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_null(kind)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.streams.arrow_library import arrow
 from llm_datagen.streams.inputs.arrow_plain import is_extension, is_list, is_text
 from llm_datagen.streams.inputs.arrow_values import JSON_MARK
 from llm_datagen.streams.outputs.column_types import (
@@ -35,19 +36,6 @@ _ALIASES = {
 }
 
 
-def pyarrow() -> Any:
-    """Return the library.
-
-    Raises:
-        ConfigError: when it is not installed.
-    """
-    try:
-        import pyarrow as library
-    except ImportError:
-        raise ConfigError("Parquet files and Arrow folders need pyarrow: pip install 'llm-datagen[parquet]'") from None
-    return library
-
-
 def schema_given(schema: Any) -> dict[str, ColumnType]:
     """Return the columns of a schema as users give it: ``{column: type name}``, one of pyarrow, or that of a file.
 
@@ -67,7 +55,7 @@ def schema_given(schema: Any) -> dict[str, ColumnType]:
 
 
 def _schema_of_file(path: str) -> Any:
-    pa = pyarrow()
+    pa = arrow()
     try:
         with pa.memory_map(path) as file:
             is_parquet = file.read(4) == b"PAR1"
@@ -124,7 +112,7 @@ def of_arrow(type: Any) -> ColumnType | None:
 
     Dictionaries are what they hold, and text and lists with long offsets, or of views, are plain ones.
     """
-    pa = pyarrow()
+    pa = arrow()
     types = pa.types
     if types.is_struct(type):
         fields = {field.name: of_arrow(field.type) for field in type}
@@ -147,17 +135,17 @@ def of_arrow(type: Any) -> ColumnType | None:
 
 def arrow_schema(columns: Mapping[str, ColumnType]) -> Any:
     """Return the schema of pyarrow of some columns."""
-    pa = pyarrow()
+    pa = arrow()
     return pa.schema([_field(name, type) for name, type in columns.items()])
 
 
 def _field(name: str, type: ColumnType) -> Any:
-    pa = pyarrow()
+    pa = arrow()
     return pa.field(name, _arrow_type(type), metadata=JSON_MARK if type == "json" else None)
 
 
 def _arrow_type(type: ColumnType) -> Any:
-    pa = pyarrow()
+    pa = arrow()
     if isinstance(type, dict):
         if "list" in type:
             return pa.list_(_arrow_type(type["list"]))
@@ -174,7 +162,7 @@ def _arrow_type(type: ColumnType) -> Any:
 
 
 def _arrow_text_type(type: str) -> Any:
-    pa = pyarrow()
+    pa = arrow()
     kind, _, rest = type.rstrip("])").replace("(", "[").partition("[")
     if kind == "timestamp":
         unit, _, zone = rest.partition(", tz=")
@@ -201,7 +189,7 @@ def _stored(type: ColumnType) -> ColumnType:
 
 def found_array(rows: Sequence[Mapping[str, Any]]) -> tuple[Any, dict[str, ColumnType]] | None:
     """Return rows as pyarrow takes them, with the types of columns that it finds; None when one has no type."""
-    pa = pyarrow()
+    pa = arrow()
     try:
         array = pa.array(rows, type=None if rows else pa.struct([]))
         found = of_arrow(array.type)
@@ -246,7 +234,7 @@ class Batches:
 
     def __init__(self, columns: Mapping[str, ColumnType], guess: dict[str, ColumnType] | None = None) -> None:
         self._guess: ColumnType | None = None if guess is None else {"struct": guess}
-        self._pa = pyarrow()
+        self._pa = arrow()
         self.schema = arrow_schema(columns)
         self._columns = dict(columns)
         self._struct = self._pa.struct(list(self.schema))

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_datagen.errors import ConfigError, StreamChangedError, StreamExistsError
+from llm_datagen.streams.arrow_library import arrow
 from llm_datagen.streams.block import Block
-from llm_datagen.streams.outputs.arrow import WrongGuessError, pyarrow, schema_given
+from llm_datagen.streams.outputs.arrow import WrongGuessError, schema_given
 from llm_datagen.streams.outputs.columns import GUESS, TABLES, columns_of, guessed
 from llm_datagen.streams.outputs.folder_files import write_folder_files
 from llm_datagen.streams.outputs.lines import Lines
@@ -246,7 +247,7 @@ def check_fit(target: Target, options: ExportOptions) -> None:
     if target.kind != "csv" and (of_csv := CSV_OPTIONS & options.changed()):
         raise ConfigError(f"{min(of_csv)}= is for CSV, and {target.path} is {target.kind}; leave it out")
     if target.kind in TABLES:
-        pyarrow()
+        arrow()
     place_of(target)
     if target.compression is not None:
         compression_of(target.compression)

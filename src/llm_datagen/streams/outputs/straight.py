@@ -6,12 +6,12 @@ when every row of a batch is of these types. In all other cases the rows are loo
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from llm_datagen.streams.arrow_library import arrow
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD
-from llm_datagen.streams.outputs.arrow import arrow_schema, pyarrow
+from llm_datagen.streams.outputs.arrow import arrow_schema
 from llm_datagen.streams.outputs.column_types import ColumnType
 from llm_datagen.streams.outputs.lines import Lines
 
@@ -31,7 +31,7 @@ class StraightBatches:
     """
 
     def __init__(self, columns: Mapping[str, ColumnType], ids: str | None) -> None:
-        self._pa, self._json = pyarrow(), importlib.import_module("pyarrow.json")
+        self._pa, self._json = arrow(), arrow("pyarrow.json")
         self._ids = ids
         self._schema = arrow_schema(columns)
         self._of_rows = arrow_schema({name: type for name, type in columns.items() if name != ids})
@@ -81,8 +81,8 @@ def _is_of_json(type: ColumnType) -> bool:
 
 def _is_long(column: Any) -> bool:
     """Return whether a column holds a float, at any depth, that may be a whole number that was not exact."""
-    types, kind = pyarrow().types, column.type
+    types, kind = arrow().types, column.type
     if types.is_floating(kind):
-        compute = importlib.import_module("pyarrow.compute")
+        compute = arrow("pyarrow.compute")
         return bool((compute.max(compute.abs(column)).as_py() or 0.0) >= _EXACT)
     return kind.num_fields > 0 and any(map(_is_long, column.flatten() if types.is_struct(kind) else [column.flatten()]))

@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llm_datagen.streams.outputs.arrow import Batches, Failed, pyarrow
+from llm_datagen.streams.arrow_library import arrow
+from llm_datagen.streams.outputs.arrow import Batches, Failed
 from llm_datagen.streams.outputs.column_types import ColumnType
 from llm_datagen.streams.outputs.part_file import PartFile
 
@@ -31,9 +32,7 @@ class ParquetPart:
         dictionaries: Sequence[str],
         guess: dict[str, Any] | None = None,
     ) -> None:
-        import pyarrow.parquet as pq
-
-        self._pa = pyarrow()
+        self._pa, pq = arrow(), arrow("pyarrow.parquet")
         self._batches = Batches(columns, guess)
         self._waiting: list[Any] = []
         self._rows = self._bytes = 0
@@ -80,7 +79,7 @@ class ArrowPart:
     """Writes rows as an Arrow stream file, as `datasets` keeps them: batches of some thousand rows."""
 
     def __init__(self, part: PartFile, columns: Mapping[str, ColumnType]) -> None:
-        pa = pyarrow()
+        pa = arrow()
         self._batches = Batches(columns)
         self._writer = pa.ipc.new_stream(part, self._batches.schema)
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
-import importlib
 import re
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from uuid import UUID
+
+from llm_datagen.streams.arrow_library import arrow
 
 _DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 _ALIASES = {
@@ -160,7 +161,7 @@ def _offset_at(seconds: int, zone: str) -> int:
         return 0
     if re.fullmatch(r"[+-]\d\d:\d\d", zone):
         return int(f"{zone[0]}1") * (int(zone[1:3]) * 3600 + int(zone[4:]) * 60)
-    compute, pa = importlib.import_module("pyarrow.compute"), importlib.import_module("pyarrow")
+    compute, pa = arrow("pyarrow.compute"), arrow()
     try:  # as the reader of the file will see it: other data of zones differ after 2037
         local = compute.local_timestamp(pa.scalar(seconds, pa.timestamp("s", zone)))
     except pa.ArrowInvalid:

@@ -100,7 +100,11 @@ class LocalStorage(LocalSteps):
             raise named(error, path) from error
 
     def move(self, path: str, target: str) -> None:
-        """Give a file another name, in place of the file that has it; on another file system, by a copy of it."""
+        """Give a file another name, in place of the file that has it; on another file system, by a copy of it.
+
+        Of a symbolic link, it is the file that moves: the link stays, and what is written there next makes a new one.
+        """
+        path = os.path.realpath(path)
         folders = str(Path(path).parent), str(Path(target).parent)
         try:
             self.make_folder(folders[1])
@@ -126,7 +130,7 @@ class LocalStorage(LocalSteps):
             by_link: whether both may be one file, where the file system has such links; see `own`. Else it is a copy.
         """
         try:
-            folder = str(Path(target).parent)
+            path, folder = os.path.realpath(path), str(Path(target).parent)
             self.make_folder(folder)
             if self.size(target) is None and not (by_link and self._is_linked(path, target)):
                 self._copy(path, f"{target}.tmp")
@@ -150,6 +154,7 @@ class LocalStorage(LocalSteps):
         Raises:
             StreamBusyError: when a writer has it open.
         """
+        path = os.path.realpath(path)
         try:
             if os.stat(path).st_nlink == 1:  # noqa: PTH116 - asked of every stream that is opened
                 return

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import NodeFailedError, UnifiedNode, UnifiedNodePipeline, ops
+from llm_datagen import Generate, NodeFailedError, UnifiedNode, UnifiedNodePipeline, ops
 from llm_datagen.cli.target import find_target
 from llm_datagen.cli.yaml_nodes import GRAPH, NODE
 from llm_datagen.config import settings_in
@@ -167,6 +167,7 @@ def in_python(inner: str = "tmp/{}") -> UnifiedNodePipeline:
     return UnifiedNodePipeline(nodes)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("begins", ["file", "python"])
 def test_a_run_from_a_file_and_one_from_python_are_the_same_and_go_on_with_each_other(
     shell: Shell, begins: str, recwarn: pytest.WarningsRecorder
@@ -310,6 +311,14 @@ WRONG: list[tuple[str, str, int, str]] = [
     ("  left:\n", "  7:\n", 3, "nodes: keys must be text, not 7"),
     ("use: ops:odd\n", "use: ops:ood\n", 10, "nodes.left.use: ops has no 'ood'; did you mean 'odd'?"),
     ("nodes:\n", "keep_ids: true\nnodes:\n", 3, "keep_ids: this key is not known; it is of a line of 'operators'"),
+    (
+        "nodes:\n",
+        "input: [{n: 1}]\nnodes:\n",
+        3,
+        "input: this key is not known; a graph reads streams: input_uri, or from:",
+    ),
+    ("nodes:\n", "default_protocol: jsonl\nnodes:\n", 3, "default_protocol must be such as 'jsonl://', not 'jsonl'"),
+    ("  left:\n", "  no:\n", 3, "nodes: keys must be text, not False: quote it"),
     ("nodes:\n", "batch_by: parent\nnodes:\n", 3, "batch_by: this key is not known; it is said of a node: put it into"),
     ("nodes:\n", "operators: [ops:odd]\nnodes:\n", 4, "nodes: the file has 'operators', too; a line has these"),
     ("nodes:\n", "streamin: true\nnodes:\n", 3, "streamin: this key is not known; did you mean 'streaming'?"),
@@ -389,6 +398,38 @@ def test_files_nobody_writes_are_read_side_by_side_and_files_of_nodes_are_joined
     assert sorted(ids) == sorted([*(f"{n}_in0" for n in range(1, 50, 2)), "1_in1"])
 
 
+def test_inputs_that_are_computed_are_read_and_previewed(shell: Shell, command: Command) -> None:
+    (shell.folder / "spec.json").write_text(Generate({"n": [7]}, n=3).dump().decode())
+    shell.text("""
+        input_uri: generate://spec.json
+        nodes:
+          both: {use: "ops:odd", from: [input, "cycle://in.jsonl?times=2&n=60"], to: out.jsonl}
+    """)
+    assert "both odd: 2 rows in, 1 out" in command("preview", "p.yaml", "-n", "2").stdout
+    command("run", "p.yaml", "--id", "a")
+    assert sorted(row["n"] for row in lines(shell.output)) == sorted([7] * 3 + [*range(1, 50, 2), *range(1, 10, 2)])
+
+
+def test_a_target_is_for_the_rows_of_the_output_or_for_those_of_a_node(shell: Shell, command: Command) -> None:
+    """Exactly so many, of an input without end."""
+    text = SHORT.replace("input_uri: in.jsonl", "input_uri: cycle://in.jsonl")
+    shell.text(text.replace("nodes:\n", "target: 70\nnodes:\n"))
+    command("run", "p.yaml", "--id", "a")
+    nodes = {node["node_id"]: node for node in RunFolder(shell.folder / "tmp/results", "a").load()["nodes"]}
+    assert {name: nodes[name]["target"] for name in ("sort", "left", "both")} == {
+        "sort": None,
+        "left": None,
+        "both": 70,
+    }
+    assert len(lines(shell.output)) == 70
+    assert "nothing is wrong" in command("verify", "a").stdout
+    told = command("run", "p.yaml", "--id", "b", "--output", "b.jsonl", "--set", "target=0", code=2).stderr
+    assert "p.yaml: target: must be a whole number of at least 1, not 0" in told
+    shell.text("target: 5\n" + SHORT.replace("output_uri: out.jsonl\n", "").replace("to: output", "to: out.jsonl"))
+    told = command("run", "p.yaml", "--id", "c", code=2).stderr
+    assert "p.yaml, line 1: target: it is for the rows of the pipeline's output, and no node has to: output" in told
+
+
 def test_a_changed_rule_is_named_by_a_resume(shell: Shell, command: Command) -> None:
     """M6: a rule is a part of its node: what it sent where is not mixed with what it would send now."""
     rule = "{use: ops.RouteWhen, with: {conditions: {odd: n % 2 == 1}, otherwise: even}}"
@@ -402,6 +443,33 @@ def test_a_changed_rule_is_named_by_a_resume(shell: Shell, command: Command) -> 
     command("resume", "a", "--rerun")
     assert sorted(row["n"] for row in lines(shell.folder / "tmp/a/sort.odd.jsonl")) == list(range(0, 50, 2))
     assert "nothing is wrong" in command("verify", "a").stdout
+
+
+def test_nodes_that_are_added_to_a_file_do_their_rows_and_what_is_before_them_stays(
+    shell: Shell, command: Command
+) -> None:
+    """M6: also the streams of new nodes lie in the folder of the run; `diff` says it before."""
+    text = "input_uri: in.jsonl\noutput_uri: out.jsonl\nnodes:\n  a: {use: 'ops:odd', from: input}\n"
+    shell.text(text + "  b: {use: 'ops:twice', from: a, to: output}\n")
+    command("run", "p.yaml", "--id", "a")
+    before = (shell.folder / "tmp/a/a.jsonl").stat().st_mtime_ns
+    added = "  mid: {use: 'ops:odd_or_even', from: a}\n  b: {use: 'ops:twice', from: mid, to: output}\n"
+    shell.text(text + added + "  c: {use: 'ops:odd', from: mid, to: c.jsonl}\n")
+    told = command("resume", "a", code=1).stderr
+    assert "Changed: mid (odd_or_even): it was added; b (twice): it reads something else (25 rows are done)" in told
+    assert "* mid: it was added" in command("diff", "a").stdout
+    command("resume", "a", "--rerun")
+    assert (shell.folder / "tmp/a/a.jsonl").stat().st_mtime_ns == before
+    counts = [len(lines(shell.folder / name)) for name in ("tmp/a/mid.jsonl", "out.jsonl", "c.jsonl")]
+    assert counts == [25, 50, 25]
+    assert "nothing is wrong" in command("verify", "a").stdout
+
+
+def test_a_loop_is_an_operator_of_a_node(shell: Shell, command: Command) -> None:
+    loop = {"body": [{"use": "ops:add", "with": {"much": 2}}], "until": "n > 50", "max_rounds": 30}
+    shell.text(f"nodes: {{a: {{use: ops.Loop, from: in.jsonl, to: out.jsonl, with: {json.dumps(loop)}}}}}\n")
+    command("run", "p.yaml", "--id", "a")
+    assert sorted({row["n"] for row in lines(shell.output)}) == [51, 52]
 
 
 def test_the_keys_are_the_settings_of_nodes_and_of_their_pipeline() -> None:

@@ -250,9 +250,8 @@ def test_self_instruct_ends_at_exactly_so_many_new_tasks(kitchen: Kitchen) -> No
 
 def test_an_answer_is_written_again_until_the_judge_has_nothing_to_mend(kitchen: Kitchen) -> None:
     def writes(asked: str) -> str:
-        return (
-            "better, " * asked.count("What is wrong") + re.findall("last answer: (.*)", asked + "\nlast answer: so")[0]
-        )
+        last: str = re.findall("last answer: (.*)", f"{asked}\nlast answer: so")[0]
+        return f"better, {last}" if "What is wrong" in asked else last
 
     def judges(asked: str) -> dict[str, object]:
         better = asked.count("better") * ("Mars" not in asked)

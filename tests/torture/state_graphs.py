@@ -1,4 +1,4 @@
-"""Random graphs of operators that keep state, killed: what each has made is what it makes of its input in one go.
+"""Random graphs with state and loops, killed: what each node has made is what it makes of its input in one go.
 
 The input of a node lies on disk in one order, whatever was killed; a node with state takes one row at a time, in that
 order. So its output is known exactly: by the same operator, over those rows, with a state that is a dict.
@@ -38,6 +38,12 @@ STEPS: dict[str, Callable[[], Any]] = {
 }
 """Operators with state, by name."""
 
+LOOPS: dict[str, Callable[[str], Any]] = {
+    "loop": lambda column: ops.Loop(_grow, until="len(v) >= 6", max_rounds=4, unmet="drop", column=column),
+    "rounds": lambda column: ops.Loop([_grow], max_rounds=3, keep_rounds=True, column=column),
+}
+"""Loops, by name; each has a column of its own for the number of the round."""
+
 LAST = {"mark", "group", "count", "stats"}
 """Those whose rows have other columns than what they read: nobody reads them."""
 
@@ -55,7 +61,14 @@ class _Vertex:
         """Return its operator."""
         if self.step in STEPS:
             return STEPS[self.step]()
+        if self.step in LOOPS:
+            return LOOPS[self.step](f"_round_{self.name}")
         return instrument(partial(_slowly, fate=self.step, seed=seed))
+
+
+def _grow(row: dict[str, Any]) -> dict[str, Any]:
+    time.sleep(0.0001)
+    return {**row, "v": str(int(float(row["v"])) * 7 % 1_000_003)}
 
 
 def _slowly(row: dict[str, Any], *, fate: str, seed: int) -> Any:
@@ -68,7 +81,7 @@ def _slowly(row: dict[str, Any], *, fate: str, seed: int) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class StateGraph:
-    """A graph half of whose nodes keep state."""
+    """A graph of nodes that keep state, loops, and others; some are at most so many rows ahead of their readers."""
 
     seed: int
     folder: Path
@@ -81,11 +94,13 @@ class StateGraph:
         """Return a random graph: each node reads the input, or a stream that was made before, or two."""
         chance = random.Random(seed)
         streams, vertices = ["in"], []
+        streaming = chance.random() < 0.7
         for number in range(chance.randint(3, 6)):
-            step = chance.choice([*FATES, *STEPS]) if number else "map"
+            step = chance.choice([*FATES, *STEPS, *LOOPS]) if number else "map"
             settings = {
                 "parallel_size": 1 if step in STEPS else chance.choice([1, 3]),
                 "ordered": chance.random() < 0.3,
+                "max_lead": chance.choice([None, 1, 5, 50]) if streaming else None,
                 "writer_config": WriterConfig(
                     flush_batch_size=chance.choice([1, 7, 1000]), async_mode=chance.random() < 0.7, fsync="never"
                 ),
@@ -95,7 +110,7 @@ class StateGraph:
             vertices.append(_Vertex(f"n{number}", step, tuple(sources), settings))
             if step not in LAST:
                 streams.append(f"n{number}")
-        return cls(seed, folder, chance.random() < 0.7, chance.choice([200, 4 << 20]), vertices)
+        return cls(seed, folder, streaming, chance.choice([200, 4 << 20]), vertices)
 
     def uri(self, stream: str) -> str:
         """Return where a stream lies."""
@@ -137,7 +152,8 @@ class StateGraph:
             if vertex.step in STEPS:
                 wanted, found = bare(outcome(operator, read)), bare(made)
             else:
-                wanted, found = bare(_each(operator, read)), bare(made)
+                each = outcome(operator, read) if vertex.step in LOOPS else _each(operator, read)
+                wanted, found = bare(each), bare(made)
                 wanted.sort(key=_text)
                 found.sort(key=_text)
             if found != wanted:

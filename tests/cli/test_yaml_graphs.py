@@ -167,6 +167,7 @@ def in_python(inner: str = "tmp/{}") -> UnifiedNodePipeline:
     return UnifiedNodePipeline(nodes)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("begins", ["file", "python"])
 def test_a_run_from_a_file_and_one_from_python_are_the_same_and_go_on_with_each_other(
     shell: Shell, begins: str, recwarn: pytest.WarningsRecorder
@@ -442,6 +443,33 @@ def test_a_changed_rule_is_named_by_a_resume(shell: Shell, command: Command) -> 
     command("resume", "a", "--rerun")
     assert sorted(row["n"] for row in lines(shell.folder / "tmp/a/sort.odd.jsonl")) == list(range(0, 50, 2))
     assert "nothing is wrong" in command("verify", "a").stdout
+
+
+def test_nodes_that_are_added_to_a_file_do_their_rows_and_what_is_before_them_stays(
+    shell: Shell, command: Command
+) -> None:
+    """M6: also the streams of new nodes lie in the folder of the run; `diff` says it before."""
+    text = "input_uri: in.jsonl\noutput_uri: out.jsonl\nnodes:\n  a: {use: 'ops:odd', from: input}\n"
+    shell.text(text + "  b: {use: 'ops:twice', from: a, to: output}\n")
+    command("run", "p.yaml", "--id", "a")
+    before = (shell.folder / "tmp/a/a.jsonl").stat().st_mtime_ns
+    added = "  mid: {use: 'ops:odd_or_even', from: a}\n  b: {use: 'ops:twice', from: mid, to: output}\n"
+    shell.text(text + added + "  c: {use: 'ops:odd', from: mid, to: c.jsonl}\n")
+    told = command("resume", "a", code=1).stderr
+    assert "Changed: mid (odd_or_even): it was added; b (twice): it reads something else (25 rows are done)" in told
+    assert "* mid: it was added" in command("diff", "a").stdout
+    command("resume", "a", "--rerun")
+    assert (shell.folder / "tmp/a/a.jsonl").stat().st_mtime_ns == before
+    counts = [len(lines(shell.folder / name)) for name in ("tmp/a/mid.jsonl", "out.jsonl", "c.jsonl")]
+    assert counts == [25, 50, 25]
+    assert "nothing is wrong" in command("verify", "a").stdout
+
+
+def test_a_loop_is_an_operator_of_a_node(shell: Shell, command: Command) -> None:
+    loop = {"body": [{"use": "ops:add", "with": {"much": 2}}], "until": "n > 50", "max_rounds": 30}
+    shell.text(f"nodes: {{a: {{use: ops.Loop, from: in.jsonl, to: out.jsonl, with: {json.dumps(loop)}}}}}\n")
+    command("run", "p.yaml", "--id", "a")
+    assert sorted({row["n"] for row in lines(shell.output)}) == [51, 52]
 
 
 def test_the_keys_are_the_settings_of_nodes_and_of_their_pipeline() -> None:

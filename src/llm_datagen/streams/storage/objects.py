@@ -21,6 +21,7 @@ from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.object_writing import ObjectAppendFile, ObjectLog, new_writer
 
 _CHAINS = 32
+_COPY_BYTES = 8 << 20
 
 
 def connect(uri: ObjectUri) -> Bucket:
@@ -143,6 +144,21 @@ class ObjectStorage:
         """Put a file; return False when another one is there."""
         bucket, key = self.bucket_and_key(path)
         return bucket.put_if(key, data, None) is not None
+
+    def copy(self, path: str, target: str) -> None:
+        """Put a copy of a file, as one object. It is read and put again: stores copy small objects only.
+
+        Raises:
+            FileNotFoundError: when there is none.
+        """
+        file = self.open_read(path)
+        try:
+            size = file.size()
+            pieces = (file.read_at(at, min(_COPY_BYTES, size - at)) for at in range(0, max(size, 1), _COPY_BYTES))
+            bucket, key = self.bucket_and_key(target)
+            bucket.put_pieces(key, pieces)
+        finally:
+            file.close()
 
     def remove(self, path: str) -> None:
         """Remove the file if it is there, with its pieces."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,7 @@ from llm_datagen.pipeline.settings import NodeAloneSettings, NodePipelineOptions
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.verify import verify
 
-from ..kit.programs import Program
-from ..kit.support import eventually, lines, numbered, write_jsonl
+from ..kit.support import lines, numbered, write_jsonl
 from .conftest import Command
 from .shell import Shell
 
@@ -67,9 +64,19 @@ def counted(item):
     return item
 
 
-def slow(item):
-    time.sleep(0.002)
+def mortal(item, rows=("101", "301", "304", "503", "552")):
+    """Kills the process once for each of some rows, after some milliseconds in which others are committed."""
+    time.sleep(0.001)
+    died = Path(f"died-{item['n']}")
+    if str(item["n"]) in rows and not died.exists():
+        time.sleep(0.02)
+        died.touch()
+        os.kill(os.getpid(), 9)
     return item
+
+
+def mortal_sort(item):
+    return odd_or_even(mortal(item, rows=("200", "400")))
 
 
 def rule(item):
@@ -485,28 +492,15 @@ def test_the_keys_are_the_settings_of_nodes_and_of_their_pipeline() -> None:
 @pytest.mark.process
 def test_a_graph_that_is_killed_again_and_again_gives_each_row_once(shell: Shell, command: Command) -> None:
     """M21, S4: `resume ID` needs no file; the output is that of an uninterrupted run."""
-    write_jsonl(shell.folder / "in.jsonl", numbered(1500))
-    text = GRAPH_FILE.replace("ops:picky", "ops:slow").replace("ops:counted", "ops:slow")
-    (shell.folder / "g.yaml").write_text(text)
-    watched = [shell.folder / "tmp/a" / name for name in ("sort.odd.jsonl.routed", "left.jsonl")]
-    watched.append(shell.output)
-    ended = []
-
-    def size_of(path: Path) -> int:
-        return path.stat().st_size if path.exists() else 0
-
-    def has_grown(process: Program, path: Path, size: int) -> bool:
-        return process.poll() is not None or size_of(path) > size
-
-    for number, grows in enumerate([*watched, *watched]):
-        size = size_of(grows)
-        with shell.started(*(["run", "g.yaml", "--id", "a"] if number == 0 else ["resume", "a"])) as process:
-            eventually(partial(has_grown, process, grows, size))
-            time.sleep(0.02 * number)
-            process.send_signal(signal.SIGKILL)
-            ended.append(process.wait())
-    assert ended == [-signal.SIGKILL] * 6
-    assert shell.run("resume", "a").returncode == 0
+    write_jsonl(shell.folder / "in.jsonl", numbered(600))
+    text = GRAPH_FILE.replace("ops:odd_or_even", "ops:mortal_sort").replace("ops:picky", "ops:mortal")
+    (shell.folder / "g.yaml").write_text(text.replace("ops:counted", "ops:mortal"))
+    ended = [shell.run("run", "g.yaml", "--id", "a").returncode]
+    while ended[-1] and len(ended) < 9:
+        ended.append(shell.run("resume", "a").returncode)
+    deaths = len(list(shell.folder.glob("died-*")))
+    assert ended == [-signal.SIGKILL] * deaths + [0]
+    assert deaths >= 3
     assert "nothing is wrong" in command("verify", "a").stdout
-    wanted = [str(n) for n in range(1, 1500, 2)] + [f"{n}_{k}" for n in range(0, 1500, 2) for k in range(2)]
+    wanted = [str(n) for n in range(1, 600, 2)] + [f"{n}_{k}" for n in range(0, 600, 2) for k in range(2)]
     assert sorted(str(row["_i"]) for row in lines(shell.output)) == sorted(wanted)

@@ -99,7 +99,9 @@ def main() -> int:
             "state": lambda: graphs(folder, seed=given.seed, kills=given.kills, make=StateGraph.of, rows=600),
             "targets": lambda: targets(folder, seed=given.seed, kills=given.kills),
             "llm": lambda: llm(folder, seed=given.seed, cases=given.seeds, seconds=given.seconds),
-            "stores": lambda: stores(folder, seed=given.seed, kills=given.kills, storm=given.storm),
+            "stores": lambda: stores(
+                folder, seed=given.seed, kills=given.kills, storm=given.storm, seconds=given.seconds
+            ),
             "frozen": lambda: frozen(folder, share=given.share, seed=given.seed),
             "folders": lambda: folders(folder, share=given.share, seed=given.seed),
             "changes": lambda: changed_files(folder, share=given.share, seed=given.seed),

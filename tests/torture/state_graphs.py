@@ -90,7 +90,7 @@ def _is_good(row: dict[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class StateGraph:
-    """A graph half of whose nodes keep state, and some have a target, or are at most so many rows ahead of their readers."""
+    """A graph half of whose nodes keep state; some have a target, or a bounded lead."""
 
     seed: int
     folder: Path

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import re
 import signal
-import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llm_datagen import NodeFailedError, UnifiedNode, UnifiedNodePipeline, ops
+from llm_datagen import Generate, NodeFailedError, UnifiedNode, UnifiedNodePipeline, ops
 from llm_datagen.cli.target import find_target
 from llm_datagen.cli.yaml_nodes import GRAPH, NODE
 from llm_datagen.config import settings_in
@@ -22,8 +20,7 @@ from llm_datagen.pipeline.settings import NodeAloneSettings, NodePipelineOptions
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.verify import verify
 
-from ..kit.programs import Program
-from ..kit.support import eventually, lines, numbered, write_jsonl
+from ..kit.support import lines, numbered, write_jsonl
 from .conftest import Command
 from .shell import Shell
 
@@ -67,9 +64,19 @@ def counted(item):
     return item
 
 
-def slow(item):
-    time.sleep(0.002)
+def mortal(item, rows=("101", "301", "304", "503", "552")):
+    """Kills the process once for each of some rows, after some milliseconds in which others are committed."""
+    time.sleep(0.001)
+    died = Path(f"died-{item['n']}")
+    if str(item["n"]) in rows and not died.exists():
+        time.sleep(0.02)
+        died.touch()
+        os.kill(os.getpid(), 9)
     return item
+
+
+def mortal_sort(item):
+    return odd_or_even(mortal(item, rows=("200", "400")))
 
 
 def rule(item):
@@ -167,6 +174,7 @@ def in_python(inner: str = "tmp/{}") -> UnifiedNodePipeline:
     return UnifiedNodePipeline(nodes)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("begins", ["file", "python"])
 def test_a_run_from_a_file_and_one_from_python_are_the_same_and_go_on_with_each_other(
     shell: Shell, begins: str, recwarn: pytest.WarningsRecorder
@@ -310,6 +318,14 @@ WRONG: list[tuple[str, str, int, str]] = [
     ("  left:\n", "  7:\n", 3, "nodes: keys must be text, not 7"),
     ("use: ops:odd\n", "use: ops:ood\n", 10, "nodes.left.use: ops has no 'ood'; did you mean 'odd'?"),
     ("nodes:\n", "keep_ids: true\nnodes:\n", 3, "keep_ids: this key is not known; it is of a line of 'operators'"),
+    (
+        "nodes:\n",
+        "input: [{n: 1}]\nnodes:\n",
+        3,
+        "input: this key is not known; a graph reads streams: input_uri, or from:",
+    ),
+    ("nodes:\n", "default_protocol: jsonl\nnodes:\n", 3, "default_protocol must be such as 'jsonl://', not 'jsonl'"),
+    ("  left:\n", "  no:\n", 3, "nodes: keys must be text, not False: quote it"),
     ("nodes:\n", "batch_by: parent\nnodes:\n", 3, "batch_by: this key is not known; it is said of a node: put it into"),
     ("nodes:\n", "operators: [ops:odd]\nnodes:\n", 4, "nodes: the file has 'operators', too; a line has these"),
     ("nodes:\n", "streamin: true\nnodes:\n", 3, "streamin: this key is not known; did you mean 'streaming'?"),
@@ -389,6 +405,38 @@ def test_files_nobody_writes_are_read_side_by_side_and_files_of_nodes_are_joined
     assert sorted(ids) == sorted([*(f"{n}_in0" for n in range(1, 50, 2)), "1_in1"])
 
 
+def test_inputs_that_are_computed_are_read_and_previewed(shell: Shell, command: Command) -> None:
+    (shell.folder / "spec.json").write_text(Generate({"n": [7]}, n=3).dump().decode())
+    shell.text("""
+        input_uri: generate://spec.json
+        nodes:
+          both: {use: "ops:odd", from: [input, "cycle://in.jsonl?times=2&n=60"], to: out.jsonl}
+    """)
+    assert "both odd: 2 rows in, 1 out" in command("preview", "p.yaml", "-n", "2").stdout
+    command("run", "p.yaml", "--id", "a")
+    assert sorted(row["n"] for row in lines(shell.output)) == sorted([7] * 3 + [*range(1, 50, 2), *range(1, 10, 2)])
+
+
+def test_a_target_is_for_the_rows_of_the_output_or_for_those_of_a_node(shell: Shell, command: Command) -> None:
+    """Exactly so many, of an input without end."""
+    text = SHORT.replace("input_uri: in.jsonl", "input_uri: cycle://in.jsonl")
+    shell.text(text.replace("nodes:\n", "target: 70\nnodes:\n"))
+    command("run", "p.yaml", "--id", "a")
+    nodes = {node["node_id"]: node for node in RunFolder(shell.folder / "tmp/results", "a").load()["nodes"]}
+    assert {name: nodes[name]["target"] for name in ("sort", "left", "both")} == {
+        "sort": None,
+        "left": None,
+        "both": 70,
+    }
+    assert len(lines(shell.output)) == 70
+    assert "nothing is wrong" in command("verify", "a").stdout
+    told = command("run", "p.yaml", "--id", "b", "--output", "b.jsonl", "--set", "target=0", code=2).stderr
+    assert "p.yaml: target: must be a whole number of at least 1, not 0" in told
+    shell.text("target: 5\n" + SHORT.replace("output_uri: out.jsonl\n", "").replace("to: output", "to: out.jsonl"))
+    told = command("run", "p.yaml", "--id", "c", code=2).stderr
+    assert "p.yaml, line 1: target: it is for the rows of the pipeline's output, and no node has to: output" in told
+
+
 def test_a_changed_rule_is_named_by_a_resume(shell: Shell, command: Command) -> None:
     """M6: a rule is a part of its node: what it sent where is not mixed with what it would send now."""
     rule = "{use: ops.RouteWhen, with: {conditions: {odd: n % 2 == 1}, otherwise: even}}"
@@ -404,6 +452,33 @@ def test_a_changed_rule_is_named_by_a_resume(shell: Shell, command: Command) -> 
     assert "nothing is wrong" in command("verify", "a").stdout
 
 
+def test_nodes_that_are_added_to_a_file_do_their_rows_and_what_is_before_them_stays(
+    shell: Shell, command: Command
+) -> None:
+    """M6: also the streams of new nodes lie in the folder of the run; `diff` says it before."""
+    text = "input_uri: in.jsonl\noutput_uri: out.jsonl\nnodes:\n  a: {use: 'ops:odd', from: input}\n"
+    shell.text(text + "  b: {use: 'ops:twice', from: a, to: output}\n")
+    command("run", "p.yaml", "--id", "a")
+    before = (shell.folder / "tmp/a/a.jsonl").stat().st_mtime_ns
+    added = "  mid: {use: 'ops:odd_or_even', from: a}\n  b: {use: 'ops:twice', from: mid, to: output}\n"
+    shell.text(text + added + "  c: {use: 'ops:odd', from: mid, to: c.jsonl}\n")
+    told = command("resume", "a", code=1).stderr
+    assert "Changed: mid (odd_or_even): it was added; b (twice): it reads something else (25 rows are done)" in told
+    assert "* mid: it was added" in command("diff", "a").stdout
+    command("resume", "a", "--rerun")
+    assert (shell.folder / "tmp/a/a.jsonl").stat().st_mtime_ns == before
+    counts = [len(lines(shell.folder / name)) for name in ("tmp/a/mid.jsonl", "out.jsonl", "c.jsonl")]
+    assert counts == [25, 50, 25]
+    assert "nothing is wrong" in command("verify", "a").stdout
+
+
+def test_a_loop_is_an_operator_of_a_node(shell: Shell, command: Command) -> None:
+    loop = {"body": [{"use": "ops:add", "with": {"much": 2}}], "until": "n > 50", "max_rounds": 30}
+    shell.text(f"nodes: {{a: {{use: ops.Loop, from: in.jsonl, to: out.jsonl, with: {json.dumps(loop)}}}}}\n")
+    command("run", "p.yaml", "--id", "a")
+    assert sorted({row["n"] for row in lines(shell.output)}) == [51, 52]
+
+
 def test_the_keys_are_the_settings_of_nodes_and_of_their_pipeline() -> None:
     of_node = {*settings_in(NodeAloneSettings)} - {"hooks", "log_file"}
     assert set(NODE.model_fields) == of_node | {"use", "with_", "name", "batch", "from_", "to", "route", "ids"}
@@ -417,28 +492,15 @@ def test_the_keys_are_the_settings_of_nodes_and_of_their_pipeline() -> None:
 @pytest.mark.process
 def test_a_graph_that_is_killed_again_and_again_gives_each_row_once(shell: Shell, command: Command) -> None:
     """M21, S4: `resume ID` needs no file; the output is that of an uninterrupted run."""
-    write_jsonl(shell.folder / "in.jsonl", numbered(1500))
-    text = GRAPH_FILE.replace("ops:picky", "ops:slow").replace("ops:counted", "ops:slow")
-    (shell.folder / "g.yaml").write_text(text)
-    watched = [shell.folder / "tmp/a" / name for name in ("sort.odd.jsonl.routed", "left.jsonl")]
-    watched.append(shell.output)
-    ended = []
-
-    def size_of(path: Path) -> int:
-        return path.stat().st_size if path.exists() else 0
-
-    def has_grown(process: Program, path: Path, size: int) -> bool:
-        return process.poll() is not None or size_of(path) > size
-
-    for number, grows in enumerate([*watched, *watched]):
-        size = size_of(grows)
-        with shell.started(*(["run", "g.yaml", "--id", "a"] if number == 0 else ["resume", "a"])) as process:
-            eventually(partial(has_grown, process, grows, size))
-            time.sleep(0.02 * number)
-            process.send_signal(signal.SIGKILL)
-            ended.append(process.wait())
-    assert ended == [-signal.SIGKILL] * 6
-    assert shell.run("resume", "a").returncode == 0
+    write_jsonl(shell.folder / "in.jsonl", numbered(600))
+    text = GRAPH_FILE.replace("ops:odd_or_even", "ops:mortal_sort").replace("ops:picky", "ops:mortal")
+    (shell.folder / "g.yaml").write_text(text.replace("ops:counted", "ops:mortal"))
+    ended = [shell.run("run", "g.yaml", "--id", "a").returncode]
+    while ended[-1] and len(ended) < 9:
+        ended.append(shell.run("resume", "a").returncode)
+    deaths = len(list(shell.folder.glob("died-*")))
+    assert ended == [-signal.SIGKILL] * deaths + [0]
+    assert deaths >= 3
     assert "nothing is wrong" in command("verify", "a").stdout
-    wanted = [str(n) for n in range(1, 1500, 2)] + [f"{n}_{k}" for n in range(0, 1500, 2) for k in range(2)]
+    wanted = [str(n) for n in range(1, 600, 2)] + [f"{n}_{k}" for n in range(0, 600, 2) for k in range(2)]
     assert sorted(str(row["_i"]) for row in lines(shell.output)) == sorted(wanted)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from llm_datagen import ConfigError, RowDataError, ops
@@ -83,7 +86,7 @@ open({str(sleeper)!r}, "w").write(str(child.pid))
     assert run_of(code) == ended("exit", "", 0)
     pid = int(sleeper.read_text())
     deadline = time.monotonic() + ALWAYS
-    while Path(f"/proc/{pid}").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
+    while is_running(pid):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -108,3 +111,30 @@ def test_what_is_no_program_is_refused() -> None:
         ops.RunPython(timeout=0)
     with pytest.raises(ConfigError, match="memory_mb must be a whole number from 64"):
         ops.RunPython(memory_mb=1)
+
+
+@pytest.mark.slow
+def test_a_program_ends_when_the_process_that_waits_for_it_is_killed(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    code = f"import os, time\nopen({str(pid_file)!r}, 'w').write(str(os.getpid()))\ntime.sleep(99)"
+    program = (
+        f"from llm_datagen import ops\nops.RunPython(timeout=1.0).process_item({{'code': {code!r}, '_i': 0}}, None)"
+    )
+    waiting = subprocess.Popen([sys.executable, "-c", program])
+    deadline = time.monotonic() + ALWAYS
+    while not pid_file.exists() or not pid_file.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    waiting.kill()
+    waiting.wait()
+    while is_running(int(pid_file.read_text())):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    """Return whether there is such a process, and it has not ended."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -15,6 +15,7 @@ import pytest
 from llm_datagen.errors import ConfigError, DatagenError, StreamChangedError, StreamMissingError
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams import StreamFactory
+from llm_datagen.streams.inputs.object_set import ObjectFileSet
 from llm_datagen.streams.storage.bucket import Bucket
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 
@@ -96,6 +97,16 @@ def test_an_object_that_is_gone_or_was_changed_is_named(
     change(s3)
     with pytest.raises(StreamChangedError, match=says):
         bench.pipeline([Stopping()], input_uri=s3.uri("in/")).resume("a").run()
+
+
+def test_an_object_that_is_replaced_between_a_look_and_the_read_is_not_read(s3: S3Bucket) -> None:
+    s3.put("in/a.jsonl", b'{"n":1}\n')
+    source = StreamFactory.source(s3.uri("in/*.jsonl"))
+    assert isinstance(source, ObjectFileSet)
+    source.fingerprint(follow=False)  # a run has begun
+    s3.put("in/a.jsonl", b'{"n":2}\n')
+    with pytest.raises(StreamChangedError, match="was replaced since the run began to read"):
+        source.streams[0].open_data()
 
 
 def test_of_parquet_only_the_wanted_columns_and_rows_are_downloaded(

@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 
-from .kit import Kitchen
+from .kit import Kitchen, tasks_of
 
 
 def test_preference_pairs_are_the_best_and_the_worst_answer(kitchen: Kitchen) -> None:
@@ -235,3 +235,14 @@ def test_code_is_kept_when_it_passes_its_tests(kitchen: Kitchen) -> None:
     assert row["run"] == {"passed": True, "ended": "exit", "exit_code": 0, "output": ""}
     assert row["task"] == "double(n)"
     assert kitchen.calls == {"Invent": 2, "Write this": 2, "Write eight": 2}
+
+
+def test_self_instruct_ends_at_exactly_so_many_new_tasks(kitchen: Kitchen) -> None:
+    kitchen.answers({"Write four new tasks": tasks_of, "": "Done."})
+    rows = kitchen.run("self_instruct", target=30)
+    assert len(rows) == len({row["task"] for row in rows}) == 30
+    assert {row["answer"] for row in rows} == {"Done."}
+    assert sum(row["task"] == "Count to ten." for row in rows) == 1
+    assert not kitchen.report.is_short
+    assert 30 <= kitchen.calls[""] <= 30 + kitchen.report.nodes[-1].beyond_target + 8
+    assert kitchen.calls["Write four new tasks"] < 400, "no more are invented than are needed"

@@ -39,7 +39,8 @@ def made_small(name: str) -> dict[str, Any]:
             settings["params"] = {**settings["params"], "max_tokens": 200, "frequency_penalty": 0.5, "seed": 1}
             if isinstance(settings.get("output", ""), str):
                 settings["params"]["stop"] = ["."]
-    return {**recipe, "input": recipe["input"][:1]}
+    given = recipe["input"]
+    return {**recipe, "input": given[:1] if isinstance(given, list) else {**given, "n": 1}}
 
 
 @pytest.mark.model

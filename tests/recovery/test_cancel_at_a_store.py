@@ -11,13 +11,13 @@ import pytest
 
 from llm_datagen import INodeContext, Status, UnifiedPipeline
 from llm_datagen.streams.storage import hub as hub_storage
-from llm_datagen.streams.storage import object_clients
+from llm_datagen.streams.storage import object_clients, object_reading
 
 from ..kit.hub import FakeHub
 from ..kit.s3 import Fault, S3Bucket, hanging, status
 from ..kit.support import PATIENCE_SECONDS, Bench, eventually, lines, until_cancelled
 
-ROWS = [{"n": n, "text": "x" * 1000} for n in range(1500)]
+ROWS = [{"n": n, "text": "x" * 1000} for n in range(3000)]
 """More than is read at once."""
 
 
@@ -25,6 +25,7 @@ ROWS = [{"n": n, "text": "x" * 1000} for n in range(1500)]
 def is_mended(s3: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """What makes a store that hangs go on; it does so at the end of the test."""
     monkeypatch.setattr(object_clients, "_clients", {})
+    monkeypatch.setattr(object_reading, "MOST_BYTES", object_reading.FIRST_BYTES)  # so that much is left to be read
     event = threading.Event()
     yield event
     event.set()

@@ -22,12 +22,13 @@ from llm_datagen import (
     UnifiedPipeline,
 )
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.export_run import export
 from llm_datagen.runs.verify import verify
 from llm_datagen.runs.versions import find_run
 from llm_datagen.streams.storage.local import LocalStorage
 
 from ..kit import programs
-from ..kit.s3 import S3Bucket
+from ..kit.s3 import S3Bucket, at_write
 from ..kit.support import Bench, lines, numbered, stored
 from .edited_steps import CALLS, Step, line, steps
 
@@ -254,14 +255,62 @@ def test_a_program_that_knows_no_versions_does_not_finish_one(bench: Bench, monk
         RunFolder(bench.results, "a").load()
 
 
-def test_an_output_on_a_store_is_replaced_only_when_that_is_said(bench: Bench, s3: S3Bucket) -> None:
+def test_an_output_on_a_store_is_kept_as_a_copy(bench: Bench, s3: S3Bucket) -> None:
+    """With the data between on the store as well; the copies go nowhere when the run grows, or is deleted."""
     bench.give(numbered(3))
-    output = f"s3://{s3.name}/out.jsonl"
+    settings = {"output_uri": s3.uri("out.jsonl.zst"), "base_path": s3.uri("between"), "on_error": "dead_letter"}
+    line(bench, [Step("A", fail_at=1), Step("B")], **settings).create("a").run()
+    line(bench, steps("Ab"), **settings).resume("a", on_change="rerun").run()
+    with bench.input.open("a") as file:
+        file.write('{"n": 3}\n')
+    line(bench, steps("Ab"), **settings).replay("a").run()
+    assert marks_of(bench, "a") == ["Ab"] * 4
+    assert marks_of(bench, "a@1") == ["AB"] * 2
+    assert bench.run_state("a@1")["nodes"][0]["output_uri"] == s3.uri("between/a@1/node_0.jsonl")
+    assert bench.run_state("a@1")["nodes"][1]["output_uri"] == s3.uri("a@1/out.jsonl.zst")
+    assert findings(bench, "a", "a@1") == []
+    line(bench, steps("X"), **settings).create("a", if_exists="overwrite").run()
+    assert marks_of(bench, "a@1") == ["AB"] * 2
+
+
+class Death(BaseException):
+    """The process dies here."""
+
+
+def die() -> None:
+    raise Death
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", range(1, 7))
+def test_a_version_on_a_store_is_whole_wherever_it_was_cut_short(bench: Bench, s3: S3Bucket, at: int) -> None:
+    """At a write of the resume, before it or behind it; the next resume finishes it."""
+    bench.give(numbered(2))
+    output = s3.uri("out.jsonl")
     line(bench, steps("AB"), output_uri=output).create("a").run()
-    before = stored(output)
-    with pytest.raises(StreamError, match=r"cannot be kept .*; say on_change='replace'"):
+    with pytest.MonkeyPatch.context() as patch:
+        at_write(patch.setattr, at, die, is_late=at % 2 == 0)
+        with pytest.raises(Death):
+            line(bench, steps("Ab"), output_uri=output).resume("a", on_change="rerun")
+    line(bench, steps("Ab"), output_uri=output).resume("a", on_change="rerun").run()
+    assert [marks_of(bench, version) for version in ("a", "a@1")] == [["Ab"] * 2, ["AB"] * 2]
+    assert findings(bench, "a", "a@1") == []
+
+
+@pytest.mark.slow
+def test_an_output_on_a_store_that_has_not_ended_is_replaced_only_when_that_is_said(bench: Bench, s3: S3Bucket) -> None:
+    bench.give(numbered(3))
+    output = s3.uri("out.jsonl")
+    with pytest.raises(NodeFailedError):
+        line(bench, [Step("A"), Step("B", fail_at=2)], output_uri=output).create("a").run()
+    before = s3.all_keys()
+    with pytest.raises(
+        StreamError, match=r"cannot be kept .*; resume the run as it was first, or say on_change='replace'"
+    ):
         line(bench, steps("Ab"), output_uri=output).resume("a", on_change="rerun")
-    assert stored(output) == before
+    (note,) = line(bench, steps("Ab"), output_uri=output).diff("a").notes
+    assert note.startswith("a rerun is refused: ")
+    assert s3.all_keys() == before
     line(bench, steps("Ab"), output_uri=output).resume("a", on_change="replace").run()
     assert ["".join(row["by"]) for row in stored(output)] == ["Ab"] * 3
 
@@ -285,6 +334,7 @@ def test_an_output_behind_a_link_stays_behind_it(bench: Bench) -> None:
     assert findings(bench, "a", "a@1") == []
 
 
+@pytest.mark.slow
 def test_a_run_on_a_store_keeps_versions_of_streams_on_this_machine(
     bench: Bench, s3: S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,3 +380,17 @@ def test_an_edit_new_rows_and_replayed_rows_survive_kills_together(bench: Bench)
             break
         killed += 1
     assert killed > 5
+
+
+def test_exports_are_made_anew_and_those_of_before_can_be_made_again(bench: Bench) -> None:
+    bench.give(numbered(2))
+    made = bench.folder / "out.csv"
+    settings = {"also": [str(made)], "keep_ids": False}
+    line(bench, steps("AB"), **settings).create("a").run()
+    before = made.read_text()
+    line(bench, steps("Ab"), **settings).resume("a", on_change="rerun").run()
+    assert made.read_text() == before.replace("B", "b") != before
+    export("a@1", bench.folder / "old.csv", results_dir=bench.results, keep_ids=False)
+    assert (bench.folder / "old.csv").read_text() == before
+    assert "_i" not in bench.output.read_text() + (bench.folder / "a@1" / "out.jsonl").read_text()
+    assert findings(bench, "a", "a@1") == []

@@ -25,6 +25,7 @@ from .table import between, claims_of, contradictions, measured, render
 from .tally import Tally
 from .tampering import tampering
 from .tampering_llm import tampering_llm
+from .targets import targets
 from .torture import torture
 
 
@@ -39,6 +40,7 @@ def main() -> int:
             "kills",
             "graphs",
             "state",
+            "targets",
             "llm",
             "stores",
             "full",
@@ -51,6 +53,7 @@ def main() -> int:
         ],
         help="kills (the default), with losses of power and full disks; graphs: random topologies, killed; "
         "state: the same, of operators that keep state; "
+        "targets: runs that end with exactly so many rows, killed; "
         "llm: LLM operators at endpoints that fail, killed, --seeds cases; "
         "stores: inputs, outputs and run states in an object store, killed, with a --storm; "
         "full: full and broken disks, at every step; "
@@ -94,8 +97,11 @@ def main() -> int:
             "full": lambda: full_and_broken(folder, share=given.share, seed=given.seed),
             "graphs": lambda: graphs(folder, seed=given.seed, kills=given.kills),
             "state": lambda: graphs(folder, seed=given.seed, kills=given.kills, make=StateGraph.of, rows=600),
+            "targets": lambda: targets(folder, seed=given.seed, kills=given.kills),
             "llm": lambda: llm(folder, seed=given.seed, cases=given.seeds, seconds=given.seconds),
-            "stores": lambda: stores(folder, seed=given.seed, kills=given.kills, storm=given.storm),
+            "stores": lambda: stores(
+                folder, seed=given.seed, kills=given.kills, storm=given.storm, seconds=given.seconds
+            ),
             "frozen": lambda: frozen(folder, share=given.share, seed=given.seed),
             "folders": lambda: folders(folder, share=given.share, seed=given.seed),
             "changes": lambda: changed_files(folder, share=given.share, seed=given.seed),

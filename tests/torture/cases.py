@@ -84,8 +84,8 @@ class Case:
     """A pipeline, its input and its settings. The same seed gives the same case.
 
     `bad_lines`: about one line of so many of the input cannot be parsed; 0 is none. `source`: one of `inputs.SOURCES`.
-    `exports`: some of `exports.EXPORTS`; with `is_exported`, the first is the output. The rest is as in
-    UnifiedPipeline.
+    `target`: that of the last node; 0 is none. `exports`: some of `exports.EXPORTS`; with `is_exported`, the first is
+    the output. The rest is as in UnifiedPipeline.
     """
 
     seed: int
@@ -102,6 +102,7 @@ class Case:
     id_scheme: str
     wide: bool
     bad_lines: int = 0
+    target: int = 0
     executor: ExecutorKind = "auto"
     mischief: bool = False
     compression: str = ""
@@ -119,6 +120,7 @@ class Case:
             f"fsync {self.fsync}, {self.between} {self.output}{self.compression}, ids {self.id_scheme}, "
             f"exports {'as output ' * self.is_exported}{' '.join(self.exports) or 'none'}: "
             + " → ".join(map(str, self.nodes))
+            + (f" → {self.target}" if self.target else "")
         )
 
     @property
@@ -250,4 +252,5 @@ class Case:
     ) -> UnifiedPipeline:
         """Return the pipeline, created, or loaded to be resumed when it is there already."""
         configs = [node.config() for node in self.nodes]
+        configs[-1] |= {"target": self.target} if self.target else {}
         return self.pipeline(folder, log=log, fail=fail).create(PIPELINE_ID, node_configs=configs, if_exists=if_exists)

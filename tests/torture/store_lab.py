@@ -259,7 +259,7 @@ class StoreLab(Lab):
 
     def _by_a_child(self, look: Callable[[], list[str]]) -> list[str]:
         self._answer.unlink(missing_ok=True)
-        death = fork(lambda: _write(self._answer, look()), self.scratch)
+        death = fork(lambda: _write(self._answer, look()), self.scratch, hangs_after=self.hangs_after)
         if death.how != "done":
             return [f"looking: {death.how}: {death.text}"]
         found: list[str] = json.loads(self._answer.read_text())

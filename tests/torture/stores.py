@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -98,7 +99,7 @@ class _StoreTorture(Judge):
         super().finish()
 
 
-def stores(folder: Path, *, seed: int, kills: int, storm: float) -> Tally:
+def stores(folder: Path, *, seed: int, kills: int, storm: float, seconds: float) -> Tally:
     """Run random cases in a store, each killed about `A_SEED` times, until so many kills are done.
 
     Args:
@@ -106,11 +107,13 @@ def stores(folder: Path, *, seed: int, kills: int, storm: float) -> Tally:
         seed: the first seed.
         kills: how many kills.
         storm: the share of requests to the store that fail.
+        seconds: after which no case is begun.
     """
+    end = time.monotonic() + seconds
     store = StoreProcess.start(storm)
     tally = Tally()
     try:
-        while tally.kills < kills and not tally.findings:
+        while tally.kills < kills and not tally.findings and time.monotonic() < end:
             work = _StoreTorture(seed, folder / f"store-{seed}", store, of_seed := Tally())
             work.run(min(A_SEED, kills - tally.kills))
             if not of_seed.findings:

@@ -110,6 +110,13 @@ def test_operators_that_keep_state_make_in_random_graphs_what_they_make_in_one_g
 
 
 @pytest.mark.slow
+def test_runs_with_targets_end_with_exactly_so_many_rows() -> None:
+    """S2, R2: whenever they die; and with more of them when the target is raised."""
+    tally = torture("targets", "--seed", "5", "--kills", "18")
+    assert tally["runs"] >= 4
+
+
+@pytest.mark.slow
 def test_llm_operators_at_endpoints_that_fail_lose_no_row_and_pay_for_nothing_twice() -> None:
     """M21: kills, cancels, outages, faults, full journals and budgets, against the accounts of the endpoints."""
     assert torture("llm", "--seed", "11", "--seeds", "2")["runs"] == 2
@@ -136,6 +143,13 @@ def test_long_graphs() -> None:
 def test_long_state() -> None:
     """M21: operators that keep state, a thousand kills."""
     assert torture("state", "--seed", "1000", "--kills", "1000", timeout=3500)["kills"] >= 1000
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
+def test_long_targets() -> None:
+    """S2, R2: runs with targets, a thousand kills."""
+    assert torture("targets", "--seed", "1000", "--kills", "1000", timeout=3500)["kills"] >= 1000
 
 
 @pytest.mark.torture

@@ -24,6 +24,7 @@ from llm_datagen.errors import FailureRecord, StopRun, StreamChangedError
 from llm_datagen.messages import (
     Batch,
     Cancel,
+    Committed,
     Demand,
     Dropped,
     EndOfSource,
@@ -37,6 +38,7 @@ from llm_datagen.messages import (
     PauseCalls,
     Resize,
     RowsFailed,
+    Sealed,
     StageOutcome,
     Starving,
     StopRequested,
@@ -94,6 +96,7 @@ class NodeActor(Stage):
             log,
             folder=opened.folder,
             state=None if opened.sink is None else opened.sink.state,
+            feedback=opened.feedback,
         )
         self._delivery = make_delivery(opened, writer, self.actor_ref, self._ctx)
         position = opened.position
@@ -169,6 +172,11 @@ class NodeActor(Stage):
                 self._pause_gate.answer()
             case Resize():
                 self._resize()
+            case Committed(limit=limit):
+                if self._opened.feedback is not None:
+                    self._opened.feedback.extend(limit)
+            case Sealed():
+                pass  # what it draws from has ended, and so will its source
             case LimitLead():
                 self._dispatcher.lead_limit.add(message)
             case LeadMoved():
@@ -201,8 +209,11 @@ class NodeActor(Stage):
         except BaseException as error:  # noqa: BLE001 - the rows are done: a failing teardown does not undo them
             self._log.error(events.TEARDOWN_FAILED, error=str(FailureRecord.of(error)))
         self._starting.stop(wait=not self._is_given_up)
-        if not self._is_given_up and (dropped := self._delivery.close()):
-            tell(self._writer, Dropped(dropped))
+        if not self._is_given_up:
+            if dropped := self._delivery.close():
+                tell(self._writer, Dropped(dropped))
+            if self._opened.feedback is not None:
+                self._opened.feedback.close()
 
     def _advance(self) -> None:
         """Do what can be done now: hand out work, ask for more, end."""

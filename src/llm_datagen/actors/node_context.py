@@ -9,7 +9,7 @@ from typing import Any
 from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.errors import FatalError
 from llm_datagen.messages import OperatorLogged, UsageReported
-from llm_datagen.operators.protocols import IState
+from llm_datagen.operators.protocols import IFeedback, IState
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 
@@ -52,6 +52,7 @@ class NodeContext:
         log: the platform log.
         folder: where the operator may keep files of its own.
         state: what the operator keeps from row to row; None unless it says that it does.
+        feedback: the rows of the node that the operator draws from; None: none.
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class NodeContext:
         *,
         folder: Path | None = None,
         state: IState | None = None,
+        feedback: IFeedback | None = None,
     ) -> None:
+        self._feedback: IFeedback = () if feedback is None else feedback
         self._pipeline_id = pipeline_id
         self._node_id = node_id
         self._supervisor = supervisor
@@ -92,6 +95,11 @@ class NodeContext:
     def state(self) -> IState:
         """What the operator keeps from row to row; to use it, it says that it does: ``keeps_state = True``."""
         return self._state
+
+    @property
+    def feedback(self) -> IFeedback:
+        """The rows of the node that the operator draws from."""
+        return self._feedback
 
     def report_usage(self, usage: Mapping[str, Any]) -> None:
         """Report what a call used: numbers are summed per `provider` and `model`."""

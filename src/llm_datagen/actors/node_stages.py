@@ -99,6 +99,10 @@ class NodeStages:
         tell(self.node, TellStarving(source.node, counts=len(self.opened.source.places) == 1))
         tell(source.writer, TellLead(source.node, "", lambda coverage: coverage.rows))
 
+    def draw_from(self, source: NodeStages) -> None:
+        """Have the node hear what another one commits, whose rows its operator draws."""
+        tell(source.writer, Attach(self.node))
+
     def cancel(self) -> None:
         """Have it begin nothing new, and end. Its writer is then told to `Drain`."""
         tell(self.node, Cancel())

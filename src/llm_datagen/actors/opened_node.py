@@ -10,6 +10,7 @@ from typing import Any
 from llm_datagen.config import BatchBy, DeliveryMode, FailurePolicy, IdScheme, WriterConfig
 from llm_datagen.operators import Call
 from llm_datagen.streams import Coverage, Segment, Sink, Source
+from llm_datagen.streams.committed_rows import CommittedRows
 from llm_datagen.streams.dispatch_log import DispatchLog
 from llm_datagen.streams.ids import END_NAME, RootNames
 from llm_datagen.streams.position import END, Position
@@ -48,6 +49,7 @@ class OpenedNode:
         max_lead: rows that it may be ahead of those that read from it; None for any number.
         packed: the operator as it is sent to worker processes; None when it is called on threads or an event loop.
         folder: where the operator may keep files of its own; None for a node that runs without a folder.
+        feedback: the rows of another node that the operator draws from; None: none.
         end_name: what ids of rows begin with that the operator gives at the end of its source.
         seal: whether the writer seals when the node has finished.
         config: the same as plain data, for the run state and for hooks.
@@ -80,6 +82,7 @@ class OpenedNode:
     max_lead: int | None = None
     packed: bytes | None = field(default=None, repr=False)
     folder: Path | None = None
+    feedback: CommittedRows | None = None
     end_name: str = END_NAME
     seal: bool = True
     config: dict[str, Any] = field(default_factory=dict)
@@ -90,10 +93,20 @@ class OpenedNode:
             self.sink.close()
         if self.dispatched is not None:
             self.dispatched.close()
+        if self.feedback is not None:
+            self.feedback.close()
 
     def reads(self, other: OpenedNode) -> bool:
         """Return whether it reads what another node writes in this run."""
         return other.sink is not None and other.sink.stream.place in self.source.places
+
+    def draws_from(self, other: OpenedNode) -> bool:
+        """Return whether its operator draws from the rows that another node writes in this run."""
+        return (
+            self.feedback is not None
+            and other.sink is not None
+            and other.sink.stream.place == self.feedback.stream.place
+        )
 
     def rows_read_of(self, other: OpenedNode) -> Callable[[Coverage], int]:
         """Return what says how many rows of another node's output are covered, of what is covered of the source."""

@@ -212,6 +212,10 @@ class SupervisorActor(Stage):
         for other in self._stages.values():
             if other.opened.reads(opened):
                 other.read_from(stages)
+            if other.opened.draws_from(opened):
+                other.draw_from(stages)
+            elif opened.draws_from(other.opened):
+                stages.draw_from(other)
         self._control.begin(stages.node, stages.reader)
         tell(stages.node, Feed(stages.reader))
         self._run_state.node_started(opened)

@@ -136,7 +136,7 @@ def _notes(
         if sample.unreadable:
             yield f"{number(len(sample.unreadable))} of them could not be read; the figures count on all rows"
     for (stage, calls), node in zip(previews, nodes, strict=True):
-        for note in (*_notes_of_rows(stage), *_notes_of_calls(calls, node)):
+        for note in (*_notes_of_rows(stage), *_notes_of_calls(calls, node), *_notes_of_target(stage, node)):
             yield f"{node.node_id}: {note}"
     yield from _notes_of_budgets(previews, nodes)
     left_out = "tries that fail, pauses after them, and limits that nobody gave, are left out"
@@ -176,6 +176,20 @@ def _notes_of_calls(calls: Sequence[ObservedCall], node: NodeUse) -> Iterator[st
     unpriced = [use.model for use in node.models if use.cost is None]
     if unpriced:
         yield f"no price is known of {', '.join(unpriced)}: give prices, if it costs anything"
+
+
+def _notes_of_target(stage: NodePreview, node: NodeUse) -> Iterator[str]:
+    """Say what a target changes: these figures are those of the whole input."""
+    target, rows = stage.entry.get("target"), node.rows_out.value
+    if target is None or not stage.made:
+        return
+    if rows < target:
+        yield f"about {_short(rows)} rows come out, fewer than its target of {number(target)}"
+    else:
+        yield (
+            f"its target of {rows_in_words(target)} ends the run when about {target / rows:.0%} of its rows are done; "
+            "the figures are those of all rows"
+        )
 
 
 def _notes_of_budgets(

@@ -35,20 +35,27 @@ def schema_of_type(hint: Any) -> Schema:
     return _simple(schema)
 
 
-def schema_of_class(cls: type, text: str) -> Schema:
-    """Return the schema of a dataclass that is given as a mapping; it has no other keys than its fields."""
-    schema = schema_of_type(cls)
-    kept = {key: value for key, value in schema.items() if key != "title"}
-    return {**kept, "description": text, "additionalProperties": False}
+_ANY_MAPPING = {"additionalProperties": True, "type": "object"}
 
 
 def _simple(schema: Schema) -> Schema:
-    """Return a schema in which a path is a text."""
-    options = schema.get("anyOf")
-    if options is None:
+    """Return a schema in which a path is a text, and an object of a class is a mapping of its fields and no others."""
+    classes = schema.pop("$defs", {})
+    if "properties" in schema:
+        return _closed(schema)
+    if "anyOf" not in schema:
         return schema
-    without_paths = [option for option in options if option.get("format") != "path"]
-    return without_paths[0] if len(without_paths) == 1 else {**schema, "anyOf": without_paths}
+    options = [option for option in schema["anyOf"] if option.get("format") != "path"]
+    if classes:
+        options = [option for option in options if option != _ANY_MAPPING]
+    options = [_closed(classes[option["$ref"].split("/")[-1]]) if "$ref" in option else option for option in options]
+    return options[0] if len(options) == 1 else {**schema, "anyOf": options}
+
+
+def _closed(schema: Schema) -> Schema:
+    fields = {name: _simple(dict(each)) for name, each in schema["properties"].items()}
+    kept = {key: value for key, value in schema.items() if key not in ("title", "description")}
+    return {**kept, "properties": fields, "additionalProperties": False}
 
 
 def schema_of(name: str, setting: Setting, hint: Any) -> Schema:

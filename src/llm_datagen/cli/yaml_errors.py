@@ -73,7 +73,7 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel], hints: Hints) -> st
     keys = problem["loc"]
     if problem["type"] == "invalid_key" or keys[-1] == "[key]":  # the key itself is wrong, not what it holds
         holder = keys[:-1] if problem["type"] == "invalid_key" else keys[:-2]
-        return f"{key_path(holder)}: keys must be text, not {problem['input']!r}"
+        return f"{key_path(holder)}: keys must be text, not {problem['input']!r}: quote it"
     return f"{key_path(keys)}: {_what(problem, model, hints)}"
 
 

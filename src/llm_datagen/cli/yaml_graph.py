@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.cli.yaml_errors import SpecError
-from llm_datagen.cli.yaml_nodes import NODE, GraphPart
+from llm_datagen.cli.yaml_nodes import NODE, OUTPUT, GraphPart
 from llm_datagen.cli.yaml_wires import Wires
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators.references import build_callable, build_operator
@@ -38,6 +38,7 @@ class Graph:
             for name, node in spec.nodes.items()
             if node.route is not None
         }
+        self._between, self._of_nodes = spec.between(), spec.of_nodes()
         self._wires = Wires(spec)  # the modules of operators may register the protocols of streams
         if self._wires.problems:
             raise SpecError(self._wires.problems)
@@ -81,12 +82,14 @@ class Graph:
 
     def _settings(self, name: str) -> dict[str, Any]:
         """Return the settings of a node: those of all, and its own before these."""
-        of_all, own = self._spec.of_nodes(), self._spec.nodes[name].settings()
+        of_all, own = self._of_nodes, self._spec.nodes[name].settings()
         reads_a_file = self._wires.reads_a_file(name)
         if not reads_a_file:
             if "follow_input" in own:
                 raise ConfigError("follow_input is of nodes that read a file, and this one reads nodes: take it out")
             of_all = {key: value for key, value in of_all.items() if key not in _OF_INPUT}
+        if self._spec.nodes[name].to != OUTPUT:  # the target of a pipeline is for the rows of its output
+            of_all = {key: value for key, value in of_all.items() if key != "target"}
         settings = {"follow_input": not reads_a_file, **of_all, **own}
         writers = [given["writer_config"] for given in (of_all, own) if isinstance(given.get("writer_config"), Mapping)]
         if writers:
@@ -106,7 +109,7 @@ class Graph:
     def _written(self, name: str, output: str, pipeline_id: str) -> str:
         """Return the stream of an output: the one that the file names, or one of the run."""
         uri = self._wires.outputs[name][output]
-        return uri or stream_between(self._spec.between(), pipeline_id, f"{name}.{output}" if output else name)
+        return uri or stream_between(self._between, pipeline_id, f"{name}.{output}" if output else name)
 
 
 _OF_NODE = re.compile(r"node ([\w-]+)(:?) ")

@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, create_model
 
+from llm_datagen.cli.setting_schema import schema_of_type
 from llm_datagen.cli.yaml_parts import FilePart, OperatorPart, Text, UsePart, checking, keys_of, or_use
-from llm_datagen.config import MergeIds, choice_of, settings_in
+from llm_datagen.config import MergeIds, checked, choice_of, settings_in
 from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.settings import BetweenOptions, FollowOptions, NodeAloneSettings, NodePipelineOptions
 
@@ -63,7 +64,7 @@ def _check_names(name: str, names: Iterable[Any]) -> None:
 _FROM = checking(
     "from",
     _check_from,
-    {
+    lambda: {
         "description": "what the node reads: a node, NODE.OUTPUT, `input` (which is `input_uri`), or a path or URI; "
         "several as a list, or with a name each",
         "anyOf": [
@@ -76,7 +77,7 @@ _FROM = checking(
 _TO = checking(
     "to",
     _check_to,
-    {
+    lambda: {
         "description": "where the node's rows go: `output` (which is `output_uri`), or a path or URI; nothing, if only "
         "nodes read them; several outputs as a list of names, or as names with a path or URI, or null, each",
         "anyOf": [
@@ -90,7 +91,7 @@ _TO = checking(
         ],
     },
 )
-_IDS = checking("ids", choice_of(MergeIds), {"enum": ["keep", "rename"]})
+_IDS = checking("ids", choice_of(MergeIds), lambda: schema_of_type(MergeIds))
 
 
 class NodePart(OperatorPart):
@@ -98,12 +99,16 @@ class NodePart(OperatorPart):
 
     from_: _FROM = Field(alias="from")  # type: ignore[valid-type]
     to: _TO = None  # type: ignore[valid-type]
-    route: or_use(UsePart) | None = None  # type: ignore[valid-type]
-    """of several outputs: a function that is given a row and returns the name of its output, or null to drop the row;
-    such as `ops.RouteBy`, `ops.RouteWhen`. Without it, the operator returns a `Route` for each row"""
-    ids: _IDS = None  # type: ignore[valid-type]
-    """of several inputs: whether rows keep their ids, or are named after their input; where rows of two may have the
-    same id, they are"""
+    route: or_use(UsePart) | None = Field(  # type: ignore[valid-type]
+        default=None,
+        description="of several outputs: a function of a row that returns the name of its output, or null to drop the "
+        "row, such as `ops.RouteBy`, `ops.RouteWhen`. Without it, the operator returns a `Route` for each row",
+    )
+    ids: _IDS = Field(  # type: ignore[valid-type]
+        default=None,
+        description="of several inputs: whether rows keep their ids, or are named after their input; where rows of two "
+        "may have the same id, they are",
+    )
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of the node that the file says here."""
@@ -124,25 +129,31 @@ class GraphPart(FilePart):
     """A graph; `GRAPH` has the settings of all nodes and of the pipeline, too."""
 
     nodes: Mapping[str, NodePart]
-    """what is done to the rows, and by which ways they go: nodes by their names"""
-    input_uri: Text = ""
-    """where the rows come from that nodes read as `input`: a path or a URI"""
-    output_uri: Text = ""
-    """where the rows go that a node writes to `output`: a path or a URI"""
+    input_uri: Text = Field(
+        default="", description="where the rows come from that nodes read as `input`: a path or a URI"
+    )
+    output_uri: Text = Field(
+        default="", description="where the rows go that a node writes to `output`: a path or a URI"
+    )
 
     def of_nodes(self) -> dict[str, Any]:
         """Return the settings of all nodes that the file says."""
-        return {key: value for key, value in self.given().items() if key in OF_NODE}
+        return {key: value for key, value in self.given("nodes").items() if key in OF_NODE}
 
     def of_pipeline(self) -> dict[str, Any]:
         """Return the arguments of `UnifiedNodePipeline` without the nodes."""
-        return {key: value for key, value in self.run_settings().items() if key in settings_in(NodePipelineOptions)}
+        return {
+            key: value for key, value in self.run_settings("nodes").items() if key in settings_in(NodePipelineOptions)
+        }
 
     def between(self) -> BetweenOptions:
-        """Return where the streams between nodes lie."""
-        given = self.given()
-        found: Any = {name: given.get(name, each.default) for name, each in settings_in(BetweenOptions).items()}
-        return found  # type: ignore[no-any-return]
+        """Return where the streams between nodes lie.
+
+        Raises:
+            ConfigError: when their protocol is none.
+        """
+        given = {key: value for key, value in self.given("nodes").items() if key in settings_in(BetweenOptions)}
+        return checked(BetweenOptions, given, "a graph")
 
     def uses(self) -> list[str]:
         """Return what the nodes are made of: ``module:name`` of their operators and rules."""

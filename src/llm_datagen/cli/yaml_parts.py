@@ -16,12 +16,11 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     PlainValidator,
-    WithJsonSchema,
     create_model,
 )
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from llm_datagen.cli.setting_schema import Schema, schema_of, schema_of_class
+from llm_datagen.cli.setting_schema import Schema, schema_of, schema_of_type
 from llm_datagen.config import DataConfig, NodeConfigOptions, Setting, WriterConfig, object_of, settings_in
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators.references import OperatorRef, spelled_out
@@ -32,13 +31,23 @@ Text = Annotated[str, Field(min_length=1)]
 Check = Callable[[str, Any], Any]
 
 
-def checking(name: str, check: Check, schema: Schema) -> Any:
+class _Says:
+    """Says what the JSON Schema says of a type; made only when it is asked for."""
+
+    def __init__(self, schema: Callable[[], Schema]) -> None:
+        self._schema = schema
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, __: GetJsonSchemaHandler) -> Schema:
+        return self._schema()
+
+
+def checking(name: str, check: Check, schema: Callable[[], Schema]) -> Any:
     """Return a type for pydantic whose values are checked by a function, which is given the name and the value.
 
     Args:
         name: that of the key.
         check: raises a ConfigError when a value is wrong.
-        schema: what the JSON Schema says of the values.
+        schema: returns what the JSON Schema says of the values.
     """
 
     def validate(value: Any) -> Any:
@@ -48,17 +57,17 @@ def checking(name: str, check: Check, schema: Schema) -> Any:
             raise PydanticCustomError("setting", "{text}", {"text": str(error).removeprefix(f"{name} ")}) from None
         return value
 
-    return Annotated[Any, PlainValidator(validate), WithJsonSchema(schema)]
+    return Annotated[Any, PlainValidator(validate), _Says(schema)]
 
 
 class Part(BaseModel):
     """A part of a file. What it leaves out is left to the engine."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     def given(self, *without: str) -> dict[str, Any]:
         """Return what the file says, and nothing that it does not say."""
-        return {key: value for key, value in self.model_dump(exclude_unset=True).items() if key not in without}
+        return self.model_dump(exclude_unset=True, exclude=set(without))
 
 
 def keys_of(*tables: type, without: Collection[str] = ()) -> dict[str, Any]:
@@ -78,7 +87,7 @@ def keys_of(*tables: type, without: Collection[str] = ()) -> dict[str, Any]:
 def _key(name: str, each: Setting, hint: Any) -> tuple[Any, Any]:
     if name in _GROUPS:
         return _GROUPS[name], Field(default=None, description=each.text)
-    return checking(name, each.check, schema_of(name, each, hint)), None
+    return checking(name, each.check, lambda: schema_of(name, each, hint)), None
 
 
 _GROUPS: dict[str, Any] = {}
@@ -90,10 +99,14 @@ for _group in (WriterConfig, DataConfig):
 class UsePart(Part):
     """Something that Python makes."""
 
-    use: Annotated[Text, AfterValidator(spelled_out)]
-    """`module:Class`, `module:function` or `module:object`; or a short name: `ops.Dedupe`, `llm.LLMOperator`"""
-    with_: dict[str, Any] = Field(default_factory=dict, alias="with")
-    """the arguments of the class, or further arguments of the function"""
+    use: Annotated[Text, AfterValidator(spelled_out)] = Field(
+        description="`module:Class`, `module:function` or `module:object`; or a short name: `ops.Dedupe`"
+    )
+    with_: dict[str, Any] = Field(
+        default_factory=dict,
+        alias="with",
+        description="the arguments of the class, or further arguments of the function",
+    )
 
     def ref(self) -> OperatorRef:
         """Return how it is made."""
@@ -103,10 +116,8 @@ class UsePart(Part):
 class OperatorPart(UsePart):
     """An operator; `OPERATOR` has the settings of its node, too."""
 
-    name: Text = ""
-    """the operator's identity"""
-    batch: bool = False
-    """whether the function takes a list of rows"""
+    name: Text = Field(default="", description="the operator's identity")
+    batch: bool = Field(default=False, description="whether the function takes a list of rows")
 
     def ref(self) -> OperatorRef:
         """Return how the operator is made."""
@@ -145,11 +156,11 @@ def _check_log_file(name: str, value: Any) -> None:
 _LOG_FILE = checking(
     "log_file",
     _check_log_file,
-    {
+    lambda: {
         "description": "the platform log, relative to the working directory when the run starts; null: no log",
         "anyOf": [
             {"type": "string", "minLength": 1},
-            schema_of_class(LogFile, "a log that is rotated by its size"),
+            schema_of_type(LogFile),
             {"type": "null"},
         ],
         "default": DEFAULT_LOG,
@@ -160,8 +171,9 @@ _LOG_FILE = checking(
 class FilePart(Part):
     """What both forms of a file say of the run."""
 
-    pipeline_id: Text = ""
-    """the id of the run, unless the command line gives one; made up without either"""
+    pipeline_id: Text = Field(
+        default="", description="the id of the run, unless the command line gives one; made up without either"
+    )
     log_file: _LOG_FILE = None  # type: ignore[valid-type]
 
     def run_settings(self, *without: str) -> dict[str, Any]:

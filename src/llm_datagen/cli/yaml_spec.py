@@ -24,11 +24,10 @@ class PipelinePart(FilePart):
     """A line of operators; `PIPELINE` has the settings of the pipeline, too."""
 
     operators: Sequence[OperatorPart]
-    """what is done to the rows, in this order"""
-    input_uri: Text
-    """where the rows come from, a path or a URI; `-`: standard input"""
-    output_uri: Text
-    """where the results go, a path or a URI; `-`: standard output, when the run is completed"""
+    input_uri: Text = Field(description="where the rows come from, a path or a URI; `-`: standard input")
+    output_uri: Text = Field(
+        description="where the results go, a path or a URI; `-`: standard output, when the run is completed"
+    )
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments of `UnifiedPipeline` without the operators."""
@@ -76,6 +75,7 @@ _OF_LINES = {
     for key in PIPELINE.model_fields
     if key not in GRAPH.model_fields
 }
+_OF_LINES["input"] = "a graph reads streams: input_uri, or from: PATH, cycle://PATH?times=3, generate://SPEC.json"
 SETTINGS = {*PIPELINE.model_fields, *GRAPH.model_fields} - {"operators", "nodes", "pipeline_id"}
 """The keys of files that are settings."""
 

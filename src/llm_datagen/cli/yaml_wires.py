@@ -17,6 +17,9 @@ from llm_datagen.streams import Place, StreamFactory
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
+_MOST_PROBLEMS = 20
+"""After so many, no more are looked for."""
+
 Outputs = Mapping[str, str | None]
 """The outputs of a node by their names, the name of a single one is empty: the URI, or None, where the run has it."""
 
@@ -60,6 +63,8 @@ class Wires:
             self._check_node(f"nodes.{name}", node)
             for path, text in self.texts_of(name):
                 self._look_up(path, text)
+            if len(self.problems) >= _MOST_PROBLEMS:
+                break
         if not self.problems:
             self._check_ends()
             self._check_circles()
@@ -209,6 +214,11 @@ class Wires:
         ends = [each for node in self._spec.nodes.values() for each in _targets_in(node.to)]
         if self._spec.output_uri and OUTPUT not in ends:
             self._say("output_uri", "no node writes it: give one of them to: output")
+
+        if "target" in self._spec.of_nodes() and all(node.to != OUTPUT for node in self._spec.nodes.values()):
+            self._say(
+                "target", "it is for the rows of the pipeline's output, and no node has to: output; say it of a node"
+            )
 
     def _check_circles(self) -> None:
         nodes = list(self._spec.nodes)

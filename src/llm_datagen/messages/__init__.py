@@ -160,6 +160,8 @@ NodeMessage = (
     | TaskDone
     | LimitLead
     | LeadMoved
+    | Committed
+    | Sealed
     | TellStarving
     | Starving
     | PauseCalls

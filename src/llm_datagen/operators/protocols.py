@@ -90,6 +90,24 @@ class INodeContext(Protocol):
         """
 
 
+class IFeedback(Protocol):
+    """The rows that a node has committed so far, by their numbers."""
+
+    def __len__(self) -> int:
+        """Return how many there are now. There are never fewer later."""
+
+    def __getitem__(self, number: int) -> Any:
+        """Return a row, with its id."""
+
+
+class IFeedbackContext(INodeContext, Protocol):
+    """The context of an operator that draws from the rows of another node; see `llm_datagen.ops.Feedback`."""
+
+    @property
+    def feedback(self) -> IFeedback:
+        """The rows that this node has committed."""
+
+
 @runtime_checkable
 class IOperator(Protocol):
     """Anything with a `name` and one of `process_item` and `process_batch`."""

@@ -8,6 +8,7 @@ Layout:
     rows.py        Keep, Select, Drop, Rename
     expression.py  the conditions of Keep
     fan.py         Explode, Cross
+    feedback.py    Feedback
     choice.py      Choose, Split
     chunk.py       Chunk
     chat.py        ToChat, AddTurn, ToPreference
@@ -43,6 +44,7 @@ from llm_datagen.ops.chunk import Chunk
 from llm_datagen.ops.count import Count
 from llm_datagen.ops.dedupe import Dedupe
 from llm_datagen.ops.fan import Cross, Explode
+from llm_datagen.ops.feedback import Feedback
 from llm_datagen.ops.group import GroupBy
 from llm_datagen.ops.join import Join
 from llm_datagen.ops.language import DetectLanguage
@@ -70,6 +72,7 @@ __all__ = [
     "DetectLanguage",
     "Drop",
     "Explode",
+    "Feedback",
     "GroupBy",
     "Join",
     "Keep",

@@ -21,19 +21,21 @@ from llm_datagen.ops.base import DataOperator, new_column, refuse_value, value_o
 _PROGRAM = "program.py"
 _BEGIN = f"""
 def _begin():
-    import resource, sys
+    import resource, signal, sys
     seconds, memory = map(int, sys.argv[1:])
     for which, most in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory), (resource.RLIMIT_CORE, 0)):
         try:
             resource.setrlimit(which, (most, most))
         except (ValueError, OSError):
             pass  # this system has no such limit, or a lower one
+    signal.alarm(seconds)
     sys.argv = [{_PROGRAM!r}]
     with open({_PROGRAM!r}, encoding="utf-8") as file:
         return compile(file.read(), {_PROGRAM!r}, "exec")
 exec(globals().pop("_begin")())
 """
-"""What the new interpreter does first: it limits itself, which the program cannot undo."""
+"""What the new interpreter does first: it limits itself, which the program cannot undo. The alarm is for the case that
+nobody is left to kill it."""
 
 
 class RunPython(DataOperator):

@@ -1,6 +1,7 @@
 """What a run was before some of it is done again: kept as an earlier version, whose files are nobody else's.
 
-Streams that are replaced are moved, those that both have are shared. `rerun.finish` does so, also after a crash.
+Streams that are replaced are moved, those that both have are shared. Objects of a store cannot be moved: they are
+copied, and those that are replaced are deleted then. `rerun.finish` does so, also after a crash.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class KeptVersion:
 
     Attributes:
         run_state: its run state.
-        moves: streams that only it has from now on: from, to.
-        shared: streams that the run has as well: from, to.
+        moves: streams that get another place: from, to.
+        shared: streams that stay where they are as well: from, to.
     """
 
     run_state: Entry
@@ -67,7 +68,7 @@ def keep_version(before: Entry, reset: Reset, folder: RunFolder) -> KeptVersion 
         folder: the run's, locked.
 
     Raises:
-        StreamError: when a stream cannot be kept: it lies on a store.
+        StreamError: when a stream cannot be kept: it lies on a store, and has not ended.
         PipelineExistsError: when something is where it would be kept.
     """
     outputs = {stream.place: stream for stream in map(_output_of, before["nodes"])}
@@ -93,8 +94,8 @@ def keep_version(before: Entry, reset: Reset, folder: RunFolder) -> KeptVersion 
     pairs = [(stream, target) for stream, target in pairs if _is_anything(stream)]
     return KeptVersion(
         run_state=_run_state_of(before, {place: target.uri for place, target in targets.items()}),
-        moves=[pair for pair in pairs if pair[0].place in replaced],
-        shared=[pair for pair in pairs if pair[0].place not in replaced],
+        moves=[pair for pair in pairs if _is_moved(*pair, replaced)],
+        shared=[pair for pair in pairs if not _is_moved(*pair, replaced)],
     )
 
 
@@ -124,13 +125,17 @@ def _is_anything(stream: Stream) -> bool:
     return any(stream.storage.size(path) is not None for path in stream.files)
 
 
+def _is_moved(stream: Stream, target: Stream, replaced: set[Place]) -> bool:
+    return stream.place in replaced and isinstance(stream, FileStream) and stream.can_move_to(target)
+
+
 def _check_can_be_kept(stream: Stream, target: Stream) -> None:
     if stream.is_in_memory or not _is_anything(stream):
         return
-    if not isinstance(stream, FileStream) or not stream.can_move_to(target) or target.place == stream.place:
+    if not isinstance(stream, FileStream) or not stream.can_share_with(target) or target.place == stream.place:
         raise StreamError(
-            f"{stream.path} cannot be kept as a part of an earlier version: only files of this machine can; "
-            f"{_or_replace()}"
+            f"{stream.path} cannot be kept as a part of an earlier version: only files of this machine can, and "
+            f"objects of a store once they have ended; resume the run as it was first, or {_or_replace()}"
         )
     if _is_anything(target):
         raise PipelineExistsError(f"{target.path} is there already, where {stream.path} would be kept; move it away")

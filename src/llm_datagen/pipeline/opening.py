@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.operators import Call
 from llm_datagen.pipeline.early_ends import are_over, unneeded_ids
+from llm_datagen.pipeline.feedback import feedback_of
 from llm_datagen.pipeline.operator_changes import compare
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.resume_checks import check_nodes
@@ -14,6 +15,7 @@ from llm_datagen.pipeline.run_files import side_files
 from llm_datagen.pipeline.stored import StoredRun
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.status import Status
+from llm_datagen.streams.committed_rows import CommittedRows
 from llm_datagen.streams.ids import END_NAME
 from llm_datagen.streams.storage.looked_at import each_looked_at_once
 
@@ -46,4 +48,9 @@ def open_nodes(stored: StoredRun, log_file: LogTarget, undo: ExitStack) -> list[
             entry["input_fingerprint"] = node.input.fingerprint(follow=node.follow_input)
         opened.append(node.plan(folder=stored.folder.files_path, is_needed=is_needed))
         undo.callback(opened[-1].close)
+    drawn = feedback_of(nodes, streaming=run_state["config"]["streaming"])
+    for each in opened:
+        if each.node_id in drawn:  # all of them are recovered now
+            each.feedback = CommittedRows(drawn[each.node_id].output)
+            each.feedback.look()
     return opened

@@ -24,6 +24,7 @@ from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
 from llm_datagen.pipeline.checked_resume import check_resume
 from llm_datagen.pipeline.early_ends import are_over
+from llm_datagen.pipeline.feedback import feedback_of
 from llm_datagen.pipeline.input_warnings import clash_of_ids, missing_inputs, other_separators, replaced_inputs
 from llm_datagen.pipeline.kept_version import keep_version, mark_of
 from llm_datagen.pipeline.node import UnifiedNode
@@ -111,6 +112,7 @@ class RunLifecycle:
         nodes = nodes_of(self.blueprint, run_state)
         check_topology(nodes)
         check_possible(nodes)
+        feedback_of(nodes, streaming=run_state["config"]["streaming"])
         for entry, node in zip(run_state["nodes"], nodes, strict=True):
             entry["fingerprint"] = fingerprint_of(node.operator)
         node_files = [node.node_files for node in nodes]

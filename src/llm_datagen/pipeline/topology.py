@@ -19,9 +19,11 @@ def check_topology(nodes: Sequence[UnifiedNode]) -> None:
     if not nodes:
         raise ConfigError("a pipeline needs at least one node")
     writers: dict[Place, str] = {}
+    ids: set[str] = set()
     for node in nodes:
-        if [other.node_id for other in nodes].count(node.node_id) > 1:
+        if node.node_id in ids:
             raise ConfigError(f"two nodes have the id {node.node_id!r}")
+        ids.add(node.node_id)
         key = node.output.place
         if key in writers:
             raise ConfigError(f"{node.node_id} and {writers[key]} would both write {node.output.uri!r}")

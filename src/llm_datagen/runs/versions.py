@@ -111,5 +111,6 @@ def uri_in_version(uri: str, pipeline_id: str, version: int) -> str:
     protocol, separator, path = uri.rpartition("://")
     folder, name = Path(path).parent, Path(path).name
     kept = version_id(pipeline_id, version)
-    folder = folder.with_name(kept) if folder.name == pipeline_id else folder / kept
+    is_of_run = folder.name == pipeline_id and len(folder.parts) > 1  # the first part may be a bucket
+    folder = folder.with_name(kept) if is_of_run else folder / kept
     return f"{protocol}{separator}{folder / name}"

@@ -17,6 +17,7 @@ from pathlib import PurePath
 from typing import Any, ClassVar
 
 from llm_datagen.errors import StreamChangedError
+from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.cursor import READ_BYTES, Cursor
 from llm_datagen.streams.file_streams import FileStream
@@ -187,7 +188,9 @@ class CompressedCursor(Cursor):
             self._limit = self._file.available(READ_BYTES)
             self._decode = self._read_preamble()
         self._file.read_at(self._offset, 0)  # nothing before it is wanted again
-        self._limit = self._file.available(max(before, self._offset) + READ_BYTES)
+        # Of a long record, which is read from its beginning each time, twice as much each time.
+        ahead = max(READ_BYTES, before - self._offset)
+        self._limit = self._file.available(max(before, self._offset) + ahead)
         if self._limit > before:
             return True
         if state.ended and self._file.is_at_end():
@@ -195,6 +198,12 @@ class CompressedCursor(Cursor):
                 raise self._shorter(self._limit, max(self._offset, self._known))
             self._ended = True
         return self._ended
+
+    def _read_long(self, end: int | None, *, is_final: bool) -> Block | None:
+        """Pass over a line that is too long at once, unpacked piece by piece: it may hold gigabytes."""
+        block = super()._read_long(None if self._knows_raw_limit else end, is_final=is_final)
+        self._limit = max(self._limit, self._offset)
+        return block
 
     def _check_place(self, at: int) -> None:
         """Do nothing: the fingerprint tells whether the file was changed."""

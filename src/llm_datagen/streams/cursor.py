@@ -219,14 +219,21 @@ class Cursor:
         except ValueError as error:
             raise RowFormatError(f"{self.stream.line_place(self._offset)}: {error}") from error
 
-    def _read_long(self, end: int, *, is_final: bool) -> Block | None:
-        """Pass over a line that is longer than a record may be; return its beginning, which no decoder takes."""
+    def _read_long(self, end: int | None, *, is_final: bool) -> Block | None:
+        """Pass over a line that is longer than a record may be; return its beginning, which no decoder takes.
+
+        Args:
+            end: how far may be read; None: as far as there is anything.
+            is_final: whether the last line may lack its newline.
+        """
         assert self._file is not None
         assert self._decode is not None
         begin = at = self._offset
         head = b""
-        while at < end:
-            piece = self._file.read_at(at, min(READ_BYTES, end - at))
+        while end is None or at < end:
+            piece = self._file.read_at(at, READ_BYTES if end is None else min(READ_BYTES, end - at))
+            if end is None and not piece:
+                break
             if not head:  # there may be blank lines before it
                 head = piece.lstrip(b"\r\n")
                 begin = at + len(piece) - len(head)

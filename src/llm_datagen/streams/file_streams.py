@@ -96,6 +96,10 @@ class FileStream(Stream):
             if storage.size(path) is not None:
                 storage.move(path, new)
 
+    def can_share_with(self, target: Stream) -> bool:
+        """Return whether `share_with` can have the stream at the place of `target`, too."""
+        return self.can_move_to(target)
+
     def share_with(self, target: Stream) -> None:
         """Have the stream, with all that belongs to it, at another place, too. When cut short, do it again.
 

@@ -71,6 +71,23 @@ class InObjectStore(FileStream):
         """Return False: objects have no other names."""
         return False
 
+    def can_share_with(self, target: Stream) -> bool:
+        """Return whether `share_with` can copy the stream: it is sealed, so that its objects do not change."""
+        same = isinstance(target, InObjectStore) and type(self.codec) is type(target.codec)
+        return same and self.compression == target.compression and self.is_sealed()
+
+    def share_with(self, target: Stream) -> None:
+        """Have a copy of the stream, with all that belongs to it, at another place. When cut short, do it again.
+
+        Raises:
+            DiskError: when the store refuses, or cannot be reached.
+        """
+        storage = self.storage
+        assert isinstance(storage, ObjectStorage)
+        for path, new in zip(self.files, target.files, strict=True):
+            if storage.size(path) is not None and storage.size(new) is None:
+                storage.copy(path, new)
+
     def check_path(self) -> None:
         """Check that the key can be written.
 

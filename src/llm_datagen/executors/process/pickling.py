@@ -8,7 +8,7 @@ import pickle
 from typing import Any
 
 from llm_datagen.errors import ConfigError, FailureRecord, RemoteError
-from llm_datagen.operators import Call, operator_name
+from llm_datagen.operators import Call, operator_name, operators_within
 
 
 def check_operator(operator: Any, node_id: str) -> None:
@@ -23,6 +23,11 @@ def check_operator(operator: Any, node_id: str) -> None:
         raise ConfigError(
             f"{node_id}: executor='process' is for operators whose calls are independent, and "
             f"{operator_name(operator)} {what}; leave executor out for this node (node_configs)"
+        )
+    if any(getattr(each, "feedback_of", None) is not None for each in operators_within(operator)):
+        raise ConfigError(
+            f"{node_id}: executor='process' has no access to rows of other nodes, from which {operator_name(operator)} "
+            "draws (Feedback); leave executor out for this node (node_configs)"
         )
     if call.is_async:
         raise ConfigError(

@@ -321,7 +321,8 @@ class FileSet(Stream):
     def _changed(self, names: list[str], what: str) -> StreamChangedError:
         return StreamChangedError(
             f"{self.path}: {shown_names(names)} {'is' if len(names) == 1 else 'are'} {what}, and the run has begun to "
-            "read these files; restore what was there, or start afresh with if_exists='overwrite'"
+            "read these files, whose rows are kept, and could be others now; restore what was there, or, if it was "
+            "damaged and is mended, start afresh with if_exists='overwrite', which does all rows again"
         )
 
 

@@ -118,7 +118,11 @@ class ObjectFileSet(RemoteFileSet):
         return key.startswith(self._key) and not any(part.startswith((".", "_")) for part in inner.split("/"))
 
     def _stream(self, path: str) -> Stream:
-        return self._made(f"{path}{''.join(self._columns)}")
+        stream = self._made(f"{path}{''.join(self._columns)}")
+        found = self._listed.get(path)
+        if found is not None:
+            stream.storage = OBJECT_STORAGE.meaning(path, found)
+        return stream
 
     def _name(self, path: str) -> str:
         return path.removeprefix(f"{self._place}/{fixed_part(self._key)}")

@@ -316,8 +316,9 @@ class TableCursor:
             raise  # of the store that the file is in: the file is not at fault
         except (ValueError, OSError) as error:
             raise StreamError(
-                f"{self.stream.path} cannot be read behind row {self._at}: {error}; the file is damaged: replace it "
-                "with a whole one, and resume"
+                f"{self.stream.path} cannot be read behind row {self._at}: {error}; the file is damaged, and "
+                "what is done is kept. Replace it with a whole one, and resume; where it differs in what a resume "
+                "compares, start afresh with if_exists='overwrite'"
             ) from error
         records, self._rest = self._rest[:rows], self._rest[rows:]
         return records

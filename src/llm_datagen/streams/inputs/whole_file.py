@@ -63,7 +63,8 @@ def check_fingerprint_of(stream: StreamFiles, known: list[int]) -> None:
     if (what := difference(stream.storage, stream.path, known)) is not None:
         raise StreamChangedError(
             f"{stream.path} {what}: rows were read from it before the run was interrupted, and the file must stay as "
-            "it was; restore it, or start afresh with if_exists='overwrite'"
+            "it was, as those rows, which are kept, could be others now. Restore it; or, if it was damaged and is "
+            "mended, start afresh with if_exists='overwrite', which does all rows again"
         )
 
 

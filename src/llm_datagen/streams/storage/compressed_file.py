@@ -151,9 +151,12 @@ class CompressedReadFile:
         try:
             self._buffer += self._member.decompress(given, _PIECE_BYTES)
         except self._compression.errors as error:
+            begin = self._members.before(self._base + len(self._buffer))[1]
             raise StreamError(
-                f"{self._path}, before byte {self._raw_at}: the {self._compression.name} data is damaged ({error}); "
-                "replace the file with a whole one, and resume"
+                f"{self._path}, before byte {self._raw_at}: the {self._compression.name} data is damaged ({error}), "
+                f"perhaps from byte {begin} on, where the part begins that its checksum is of: rows from there may be "
+                "wrong, though they could be read. Replace the file with a whole one, and start afresh with "
+                "if_exists='overwrite'; if none of its rows were done, resume"
             ) from error
         if self._member.eof:
             self._given, self._member = self._member.unused_data, None

@@ -21,6 +21,7 @@ from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.object_writing import ObjectAppendFile, ObjectLog, new_writer
 
 _CHAINS = 32
+_COPY_BYTES = 8 << 20
 
 
 def connect(uri: ObjectUri) -> Bucket:
@@ -144,6 +145,21 @@ class ObjectStorage:
         bucket, key = self.bucket_and_key(path)
         return bucket.put_if(key, data, None) is not None
 
+    def copy(self, path: str, target: str) -> None:
+        """Put a copy of a file, as one object. It is read and put again: stores copy small objects only.
+
+        Raises:
+            FileNotFoundError: when there is none.
+        """
+        file = self.open_read(path)
+        try:
+            size = file.size()
+            pieces = (file.read_at(at, min(_COPY_BYTES, size - at)) for at in range(0, max(size, 1), _COPY_BYTES))
+            bucket, key = self.bucket_and_key(target)
+            bucket.put_pieces(key, pieces)
+        finally:
+            file.close()
+
     def remove(self, path: str) -> None:
         """Remove the file if it is there, with its pieces."""
         bucket, key = self.bucket_and_key(path)
@@ -173,8 +189,10 @@ class ObjectStorage:
         uri = ObjectUri.parse(path)
         if uri.place in self._able:
             return
-        probe = f"{folder_of(uri.key)}/probe-{new_writer()}"  # no other thread has it, so none has to wait
-        if not _refuses(self._connect(uri), probe):
+        # Among the pieces, so that what a killed process leaves goes with them. That may be when another one ends the
+        # stream: so it is tried twice. No other thread has the probe, so none has to wait.
+        folder = folder_of(uri.key.removesuffix(COMMITS))
+        if not any(_refuses(self._connect(uri), f"{folder}/probe-{new_writer()}") for _ in range(2)):
             raise StreamError(
                 f"{uri.place}: the store puts objects also when the condition of the put does not hold (If-None-"
                 "Match, If-Match), so two writers could both write; use it for inputs, or write to this machine "

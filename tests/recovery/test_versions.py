@@ -22,6 +22,7 @@ from llm_datagen import (
     UnifiedPipeline,
 )
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.export_run import export
 from llm_datagen.runs.verify import verify
 from llm_datagen.runs.versions import find_run
 from llm_datagen.streams.storage.local import LocalStorage
@@ -379,3 +380,17 @@ def test_an_edit_new_rows_and_replayed_rows_survive_kills_together(bench: Bench)
             break
         killed += 1
     assert killed > 5
+
+
+def test_exports_are_made_anew_and_those_of_before_can_be_made_again(bench: Bench) -> None:
+    bench.give(numbered(2))
+    made = bench.folder / "out.csv"
+    settings = {"also": [str(made)], "keep_ids": False}
+    line(bench, steps("AB"), **settings).create("a").run()
+    before = made.read_text()
+    line(bench, steps("Ab"), **settings).resume("a", on_change="rerun").run()
+    assert made.read_text() == before.replace("B", "b") != before
+    export("a@1", bench.folder / "old.csv", results_dir=bench.results, keep_ids=False)
+    assert (bench.folder / "old.csv").read_text() == before
+    assert "_i" not in bench.output.read_text() + (bench.folder / "a@1" / "out.jsonl").read_text()
+    assert findings(bench, "a", "a@1") == []

@@ -85,7 +85,10 @@ def test_the_target_of_a_graph_is_that_of_the_node_that_writes_its_output(shell:
     (shell.folder / "g.yaml").write_text(
         GRAPH.replace("to: output", "to: one.jsonl").replace("output_uri: out.jsonl\n", "")
     )
-    assert "it is of the node whose rows all go to 'output'" in command("run", "g.yaml", code=2).stderr
+    assert (
+        "target: it is for the rows of the pipeline's output, and no node has to: output"
+        in command("run", "g.yaml", code=2).stderr
+    )
 
 
 def test_a_plan_says_that_a_target_ends_the_run_early(shell: Shell, command: Command) -> None:

@@ -337,6 +337,20 @@ def test_dead_letters_that_were_never_committed_are_gone_when_the_stream_has_end
     assert storage.read_all(f"{PATH}.errors.jsonl") == (kept or None)
 
 
+def test_the_probe_of_a_killed_process_goes_when_the_stream_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = MemoryStore()
+    with monkeypatch.context() as patch:
+        Wire(3, is_sent=True).install(patch)
+        with pytest.raises(CutOffError):
+            storage_of(client).open_log(f"{PATH}.commits")
+    [probe] = keys(client)
+    assert probe.startswith("out.jsonl.parts/probe-")
+    sink = stream_of(storage_of(client)).sink(source="jsonl://in.jsonl")
+    sink.append(FLUSHES[0], rows=1)
+    sink.seal()
+    assert keys(client) == ["out.jsonl", "out.jsonl.done"]
+
+
 def test_two_that_begin_at_once_do_not_both_go_on() -> None:
     storage = storage_of(MemoryStore())
     logs = [storage.open_log(f"{PATH}.commits") for _ in range(2)]

@@ -40,17 +40,8 @@ class Graph:
         }
         self._between, self._of_nodes = spec.between(), spec.of_nodes()
         self._wires = Wires(spec)  # the modules of operators may register the protocols of streams
-        problems = self._wires.problems or self._problems_of_target()
-        if problems:
-            raise SpecError(problems)
-
-    def _problems_of_target(self) -> list[str]:
-        """Return why no node has the target at the top of the file; none if there is none."""
-        if self._of_nodes.get("target") is None or OUTPUT in [node.to for node in self._spec.nodes.values()]:
-            return []
-        return [
-            "target: at the top, it is of the node whose rows all go to 'output', and there is none; say it of a node"
-        ]
+        if self._wires.problems:
+            raise SpecError(self._wires.problems)
 
     def pipeline(self, **settings: Any) -> UnifiedNodePipeline:
         """Return the pipeline; what it is given is for a file that does not say it.

@@ -189,8 +189,10 @@ class ObjectStorage:
         uri = ObjectUri.parse(path)
         if uri.place in self._able:
             return
-        probe = f"{folder_of(uri.key)}/probe-{new_writer()}"  # no other thread has it, so none has to wait
-        if not _refuses(self._connect(uri), probe):
+        # Among the pieces, so that what a killed process leaves goes with them. That may be when another one ends the
+        # stream: so it is tried twice. No other thread has the probe, so none has to wait.
+        folder = folder_of(uri.key.removesuffix(COMMITS))
+        if not any(_refuses(self._connect(uri), f"{folder}/probe-{new_writer()}") for _ in range(2)):
             raise StreamError(
                 f"{uri.place}: the store puts objects also when the condition of the put does not hold (If-None-"
                 "Match, If-Match), so two writers could both write; use it for inputs, or write to this machine "

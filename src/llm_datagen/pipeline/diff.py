@@ -12,8 +12,9 @@ from llm_datagen.pipeline.checked_resume import CheckedResume, check_resume
 from llm_datagen.pipeline.diff_report import NodeDiff, RunDiff, Use, What
 from llm_datagen.pipeline.kept_version import keep_version
 from llm_datagen.pipeline.node import UnifiedNode
-from llm_datagen.pipeline.operator_changes import ROWS_AGAIN, Edit, Entry
+from llm_datagen.pipeline.operator_changes import ROWS_AGAIN, Edit
 from llm_datagen.pipeline.resume_checks import added_since, edited_since
+from llm_datagen.pipeline.stream_reset import Entry
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.logs.writer import LogTarget

@@ -476,6 +476,24 @@ def test_a_run_that_died_behind_its_last_row_is_sealed_without_a_call(bench: Ben
     check(bench, pipeline)
 
 
+def test_a_diff_counts_what_is_left_until_the_target_is_met(bench: Bench) -> None:
+    bench.give(numbered(1000))
+
+    class Accepting(BaseOperator):
+        def __init__(self, version: str) -> None:
+            self.version = version
+
+        def process_item(self, item: Any, ctx: INodeContext) -> Any:
+            return even(item)
+
+    pipeline = bench.pipeline([same_slowly, Accepting("1")], streaming=True, ordered=True, target=10)
+    report = pipeline.run()
+    assert [each.rows_to_do for each in pipeline.diff(report.pipeline_id).nodes] == [0, 0]
+    edited = bench.pipeline([same_slowly, Accepting("2")], target=10).diff(report.pipeline_id).nodes[1]
+    assert (edited.what, edited.is_estimate) == ("redone", True)
+    assert edited.rows_to_do in (19, 20)  # ten rows had come of the first 19
+
+
 # Replay.
 
 

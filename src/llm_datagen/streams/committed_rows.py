@@ -50,6 +50,7 @@ class CommittedRows:
     def __getitem__(self, number: int) -> Any:
         """Return a row, or value, by its number; a row has its id."""
         with self._lock:
+            self._index()
             begin, length = self._starts[number], self._lengths[number]
             if self._file is None:
                 self._file = self.stream.open_data()

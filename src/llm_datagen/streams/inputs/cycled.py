@@ -20,7 +20,7 @@ from llm_datagen.streams.formats.base import Decoder
 from llm_datagen.streams.ids import ID_FIELD
 from llm_datagen.streams.inputs.computed import ComputedStream
 from llm_datagen.streams.inputs.generated import check_count
-from llm_datagen.streams.inputs.table import ENDLESS
+from llm_datagen.streams.inputs.table_cursor import ENDLESS
 from llm_datagen.streams.scan import blocks_of
 from llm_datagen.streams.source_column import Origin, name_of
 from llm_datagen.streams.source_cursor import SourceCursor

@@ -94,6 +94,7 @@ class CycledStream(ComputedStream):
         """Return the input as it is read by other settings than the defaults."""
         changed = copy(self)
         changed.base = self.base.with_data(data)
+        changed._counted = None  # by other settings, a file may have other rows
         return changed
 
     @property

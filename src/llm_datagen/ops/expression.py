@@ -37,6 +37,7 @@ _ORDER: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 _FUNCTIONS = ("len", "lower", "abs", "min", "max", "round")
 _JSON_WORDS = {"true": "True", "false": "False", "null": "None"}
 _MOST_CHARACTERS = 10_000
+_MOST_DIGITS = 400
 
 
 def compile_condition(text: str) -> Callable[[dict[str, Any]], bool]:
@@ -306,5 +307,11 @@ def _called(name: str, values: list[Any]) -> Any:
             raise RowDataError(f"{name} is of numbers, or of texts, and is given {_short(among)}")
         return (min if name == "min" else max)(among)
     if name == "round":
-        return round(*map(_number, values))
+        return _rounded(*map(_number, values))
     return abs(_number(value))
+
+
+def _rounded(value: Any, digits: Any = None) -> Any:
+    if digits is not None and abs(digits) > _MOST_DIGITS:  # Python would write out a power of ten with so many
+        raise RowDataError(f"round is to {_MOST_DIGITS} digits at most, and is given {_short(digits)}")
+    return round(value, digits)

@@ -29,6 +29,7 @@ CASES = {
     "zst": ("in.jsonl.zst", "out.jsonl.zst"),
 }
 FIRST = {"large": "large.parquet", "many": "many/*.jsonl"}
+PEER_CASES = {"datatrove": ("parquet", "zst"), "ray": ("parquet",)}
 GROUP_ROWS = 65_536
 LARGE_BYTES = 10_000_000_000
 FILES = 10_000
@@ -198,6 +199,16 @@ def _sample(side: str, case: str, folder: Path) -> dict[str, float]:
     return found
 
 
+def _peer(python: str, peer: str, case: str, folder: Path) -> float:
+    """Return the processor seconds of another system for the same work."""
+    target = folder / "peer"
+    shutil.rmtree(target, ignore_errors=True)
+    source = folder / CASES[case][0]
+    command = [python, "-m", f"{__package__}.format_peers", peer, case, str(source), str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout.splitlines()[-1])["cpu"])
+
+
 def _median(samples: list[dict[str, float]], key: str) -> float:
     return statistics.median(sample[key] for sample in samples)
 
@@ -208,6 +219,7 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", metavar="CASE", default=[*CASES, *FIRST])
     parser.add_argument("--rows", type=int, default=500_000)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--peer-python", metavar="PYTHON", help="where datatrove and Ray are installed")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
@@ -227,6 +239,10 @@ def main() -> None:
                 shown = f"first {_median(one, 'first'):.2f} (cpu {_median(one, 'first_cpu'):.2f})"
                 shown += f"  resume {_median(two, 'first'):.2f} (cpu {_median(two, 'first_cpu'):.2f})"
                 shown += f"  peak {_median(two, 'peak'):.0f}"
+            for peer, cases in PEER_CASES.items() if given.peer_python else ():
+                if case in cases:
+                    took = statistics.median(_peer(given.peer_python, peer, case, folder) for _ in turns)
+                    shown += f"  {peer} takes {took / _median(two, 'cpu'):.1f} times as long"
             print(f"{case:16}{shown}  (libraries alone {_median(two, 'before'):.0f} MB)", flush=True)
 
 

@@ -41,6 +41,12 @@ class Context:
     def __init__(self) -> None:
         self.state = State()
 
+    def is_cancelled(self) -> bool:
+        return False
+
+    def is_paused(self) -> bool:
+        return False
+
 
 def with_ids(rows: Iterable[Any]) -> list[Any]:
     """Return rows with ids: their own, else from 0 on."""

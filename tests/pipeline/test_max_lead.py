@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -190,6 +191,23 @@ def test_an_input_without_an_end_does_not_fill_the_disk(bench: Bench) -> None:
     assert 400 <= len(lines(bench.between("a"))) <= 400 + 2 * 10 + 2
 
 
+def test_a_reader_that_has_ended_early_holds_nobody_back(bench: Bench) -> None:
+    bench.give(numbered(300))
+    StreamFactory.create(str(bench.input)).seal()
+    at = {name: str(bench.folder / f"{name}.jsonl") for name in ("a", "few", "all", "many", "last")}
+    nodes = [
+        UnifiedNode("a", max_lead=40, parallel_size=4).bind_io(str(bench.input), at["a"]).set_operator(Counting()),
+        UnifiedNode("few", target=5).bind_io(at["a"], at["few"]).set_operator(same),
+        UnifiedNode("many").bind_io(at["a"], at["many"]).set_operator(same),
+        UnifiedNode("last", target=5).bind_io(at["many"], at["last"]).set_operator(same),
+        UnifiedNode("all").bind_io(at["a"], at["all"]).set_operator(same),
+    ]
+    report = UnifiedNodePipeline(nodes, results_dir=bench.results, log_file=None).create("a").run()
+    assert report.status == "completed"
+    assert report.nodes[2].status in ("unneeded", "completed")
+    assert [len(lines(bench.folder / f"{name}.jsonl")) for name in ("few", "all")] == [5, 300]
+
+
 def test_it_needs_nodes_that_run_at_once(bench: Bench) -> None:
     bench.give(numbered(3))
     with pytest.raises(ConfigError, match="node_0: max_lead bounds how far a node is ahead of its readers"):
@@ -241,6 +259,17 @@ def test_a_reader_that_starves_gets_a_call_at_a_time() -> None:
     assert lead.rows() == 0
     lead.starves(Starving("b", None))
     assert lead.rows() == 1
+
+
+def test_a_reader_that_reads_no_more_does_not_count() -> None:
+    lead = limit()
+    lead.add(LimitLead("c", 1, 0))
+    lead.spend(4)
+    lead.moved(LeadMoved("", 4, 4))
+    lead.moved(LeadMoved("c", sys.maxsize, 0))
+    assert lead.rows() == 0
+    lead.moved(LeadMoved("b", sys.maxsize, 0))
+    assert lead.rows() > 4
 
 
 def test_the_slowest_of_several_readers_counts() -> None:

@@ -17,6 +17,7 @@ import pytest
 from llm_datagen import (
     BaseOperator,
     ConfigError,
+    Generate,
     INodeContext,
     JsonlStream,
     NodeConfig,
@@ -37,6 +38,7 @@ from llm_datagen.runs.status import Status
 from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
 
+from ..kit.s3 import S3Bucket
 from ..kit.support import Bench, Stopping, eventually, lines, numbered, pairwise, stored, until_cancelled, write_jsonl
 
 
@@ -474,6 +476,24 @@ def test_a_run_that_died_behind_its_last_row_is_sealed_without_a_call(bench: Ben
     check(bench, pipeline)
 
 
+def test_a_diff_counts_what_is_left_until_the_target_is_met(bench: Bench) -> None:
+    bench.give(numbered(1000))
+
+    class Accepting(BaseOperator):
+        def __init__(self, version: str) -> None:
+            self.version = version
+
+        def process_item(self, item: Any, ctx: INodeContext) -> Any:
+            return even(item)
+
+    pipeline = bench.pipeline([same_slowly, Accepting("1")], streaming=True, ordered=True, target=10)
+    report = pipeline.run()
+    assert [each.rows_to_do for each in pipeline.diff(report.pipeline_id).nodes] == [0, 0]
+    edited = bench.pipeline([same_slowly, Accepting("2")], target=10).diff(report.pipeline_id).nodes[1]
+    assert (edited.what, edited.is_estimate) == ("redone", True)
+    assert edited.rows_to_do in (19, 20)  # ten rows had come of the first 19
+
+
 # Replay.
 
 
@@ -708,6 +728,30 @@ def test_routes_of_an_operator_count_as_rows(bench: Bench) -> None:
     check(bench, pipeline)
 
 
+def test_a_node_that_may_not_get_far_ahead_waits_for_no_reader_whose_target_is_met(bench: Bench) -> None:
+    bench.give(numbered(500))
+    pipeline = nodes_of(
+        bench,
+        node(bench, "a", "in", "a", same, max_lead=5),
+        node(bench, "b", "a", "b", same, target=3),
+        node(bench, "c", "a", "c", same),
+    )
+    report = pipeline.run()
+    assert [each.rows_out for each in sorted(report.nodes, key=lambda each: each.node_id)] == [500, 3, 500]
+    check(bench, pipeline)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_target_ends_an_input_without_end(bench: Bench, streaming: bool) -> None:
+    rows = Generate({"n": list(range(100))}, seed=3)
+    operators: list[Any] = [same, even] if streaming else [even]
+    pipeline = bench.pipeline(operators, streaming=streaming, input_uri=None, input=rows, target=120)
+    assert pipeline.run().status == "completed"
+    pipeline.resume(pipeline.pipeline_id, target=150).run()
+    assert len(lines(bench.output)) == 150
+    check(bench, pipeline)
+
+
 # A node by itself, outputs, settings.
 
 
@@ -738,6 +782,22 @@ def test_exports_are_made_of_the_rows_of_the_target(bench: Bench) -> None:
     assert len(other.read_text().splitlines()) == 10
     pipeline.resume(pipeline.pipeline_id, target=12).run()
     assert len(other.read_text().splitlines()) == 13
+    check(bench, pipeline)
+
+
+@pytest.mark.slow
+def test_an_output_in_a_store_has_a_target(bench: Bench, s3: S3Bucket) -> None:
+    bench.give(numbered(100))
+    pipeline = bench.pipeline(
+        [same, thirds], output_uri=s3.uri("out.jsonl"), ordered=True, target=31, writer_config={"flush_interval": 0.02}
+    )
+    pipeline.run()
+    wanted = [f"{n}_{k}" for n in range(100) for k in range(3)]
+    assert [row["_i"] for row in stored(s3.uri("out.jsonl"))] == wanted[:31]
+    pipeline.resume(pipeline.pipeline_id, target=61).run()
+    # Rows 1 and 2 of row 10 were beyond the first target, and do not come back.
+    kept = [name for name in wanted if name not in ("10_1", "10_2")]
+    assert [row["_i"] for row in stored(s3.uri("out.jsonl"))] == kept[:61]
     check(bench, pipeline)
 
 

@@ -246,3 +246,20 @@ def test_self_instruct_ends_at_exactly_so_many_new_tasks(kitchen: Kitchen) -> No
     assert not kitchen.report.is_short
     assert 30 <= kitchen.calls[""] <= 30 + kitchen.report.nodes[-1].beyond_target + 8
     assert kitchen.calls["Write four new tasks"] < 400, "no more are invented than are needed"
+
+
+def test_an_answer_is_written_again_until_the_judge_has_nothing_to_mend(kitchen: Kitchen) -> None:
+    def writes(asked: str) -> str:
+        last: str = re.findall("last answer: (.*)", f"{asked}\nlast answer: so")[0]
+        return f"better, {last}" if "What is wrong" in asked else last
+
+    def judges(asked: str) -> dict[str, object]:
+        better = asked.count("better") * ("Mars" not in asked)
+        return {"problems": [] if better == 2 else [f"{2 - better} things"], "score": 2 + better}
+
+    kitchen.answers({"Name up to three": judges, "Answer in three": writes})
+    questions = [{"question": f"What is {name}?"} for name in ("Venus", "Mars")]
+    assert kitchen.run("critique_until_good", input=questions) == [
+        {"question": "What is Venus?", "answer": "better, better, so", "problems": [], "score": 4, "_round": 3}
+    ]
+    assert kitchen.calls == {"Answer in three": 6, "Name up to three": 6}

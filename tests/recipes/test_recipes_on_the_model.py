@@ -31,16 +31,23 @@ def made_small(name: str) -> dict[str, Any]:
     """Return a recipe with its first row, two of everything that it multiplies, and short answers."""
     recipe: dict[str, Any] = yaml.safe_load(recipe_text(name))
     for operator in recipe["operators"]:
-        settings = operator.get("with", {})
         if operator["use"] == "ops.Cross":
-            settings |= {column: values[:2] for column, values in settings.items()}
-        if operator["use"] == "llm.LLMOperator":
+            operator["with"] |= {column: values[:2] for column, values in operator["with"].items()}
+        if operator["use"] == "ops.Loop":
+            operator["with"] |= {"unmet": "keep", "max_rounds": 2}
+        for settings in asking(operator):
             settings["n"] = min(2, settings.get("n", 1))
             settings["params"] = {**settings["params"], "max_tokens": 200, "frequency_penalty": 0.5, "seed": 1}
             if isinstance(settings.get("output", ""), str):
                 settings["params"]["stop"] = ["."]
     given = recipe["input"]
     return {**recipe, "input": given[:1] if isinstance(given, list) else {**given, "n": 1}}
+
+
+def asking(operator: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the settings of the operators in a node that ask a model."""
+    within = operator["with"]["body"] if operator["use"] == "ops.Loop" else [operator]
+    return [each["with"] for each in within if each["use"] == "llm.LLMOperator"]
 
 
 @pytest.mark.model
@@ -61,15 +68,12 @@ def test_answers_keep_to_their_schemas_and_every_row_is_accounted_for(
     assert [finding for account in accounts for finding in account.findings] == []
     asked = 0
     for number, operator in enumerate(recipe["operators"]):
-        rows = lines(
-            Path(f"{name}.jsonl" if operator is recipe["operators"][-1] else f"tmp/{name}/node_{number}.jsonl")
-        )
-        schema = operator.get("with", {}).get("output")
-        if operator["use"] == "llm.LLMOperator":
+        is_last = operator is recipe["operators"][-1]
+        rows = lines(Path(f"{name}.jsonl" if is_last else f"tmp/{name}/node_{number}.jsonl"))
+        for settings in asking(operator):
             asked += len(rows)
-            schema = (
-                schema.get("items", schema) if isinstance(schema, dict) else {"properties": {schema or "answer": {}}}
-            )
+            output = settings.get("output", "answer")
+            schema = output.get("items", output) if isinstance(output, dict) else {"properties": {output: {}}}
             for row in rows:
                 jsonschema.validate({column: row[column] for column in schema["properties"]}, schema)
     assert asked or name == "clean_dataset", "it asks nothing"

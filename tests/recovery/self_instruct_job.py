@@ -1,6 +1,7 @@
 """Self-instruct to be killed: ``self_instruct_job.py '{…}'``.
 
-The job is a JSON object: `folder`, `base_url` (of a fake model that answers by `answer_to`), `rows`.
+The job is a JSON object: `folder`, `base_url` (of a fake model that answers by `answer_to`), `rows` of the input (null:
+no end), and `target`: how many are to be accepted; null: no matter how many.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from llm_datagen.llm import LLMOperator
 TOPICS = ["birds", "trees", "stars", "rivers"]
 SEEDS = [{"task": "name a color"}, {"task": "name a number"}]
 TASKS = 150
-"""So many different tasks the model can think of."""
+"""So many different tasks the model can think of, about each topic."""
+
+BUDGET = 100_000
+"""Tokens that a run may use."""
 
 
 def prompt_of(topic: str, examples: Sequence[dict[str, Any]]) -> str:
@@ -36,7 +40,7 @@ def answer(messages: Sequence[Any]) -> str:
     return answer_to(str(messages[-1]["content"]))
 
 
-def seeds(rows: int) -> Generate:
+def seeds(rows: int | None) -> Generate:
     """Return the input."""
     return Generate({"topic": TOPICS}, n=rows, seed=4)
 
@@ -52,6 +56,8 @@ def main() -> None:
         api_key="k",
         output="task",
         cache=str(folder / "answers.sqlite"),
+        params={"max_tokens": 20},
+        budget={"tokens": BUDGET},
         name="invent",
     )
     accept = ops.Keep("'task 1' not in task")
@@ -60,6 +66,7 @@ def main() -> None:
         [ops.Feedback("accept", k=2, columns="task", seeds=SEEDS, seed=1), invent, ops.Dedupe("task"), accept],
         input=seeds(job["rows"]),
         output_uri=f"jsonl://{folder}/out.jsonl",
+        target=job["target"],
         streaming=True,
         max_lead=8,
         parallel_size=4,

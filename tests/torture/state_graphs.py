@@ -90,7 +90,7 @@ def _is_good(row: dict[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class StateGraph:
-    """A graph half of whose nodes keep state, and some have a target."""
+    """A graph half of whose nodes keep state; some have a target, or a bounded lead."""
 
     seed: int
     folder: Path
@@ -103,6 +103,7 @@ class StateGraph:
         """Return a random graph: each node reads the input, or a stream that was made before, or two."""
         chance = random.Random(seed)
         streams, vertices = ["in"], []
+        streaming = chance.random() < 0.7
         for number in range(chance.randint(3, 6)):
             step = chance.choice([*PLAIN, *STEPS]) if number else "map"
             settings = {
@@ -111,6 +112,7 @@ class StateGraph:
                 "writer_config": WriterConfig(
                     flush_batch_size=chance.choice([1, 7, 1000]), async_mode=chance.random() < 0.7, fsync="never"
                 ),
+                "max_lead": chance.choice([None, 1, 5, 50]) if streaming else None,
                 "target": chance.choice([1, 20, 80, 400]) if number and chance.random() < 0.25 else None,
             }
             there = streams[1:] or streams
@@ -118,7 +120,7 @@ class StateGraph:
             vertices.append(_Vertex(f"n{number}", step, tuple(sources), settings))
             if step not in LAST:
                 streams.append(f"n{number}")
-        return cls(seed, folder, chance.random() < 0.7, chance.choice([200, 4 << 20]), vertices)
+        return cls(seed, folder, streaming, chance.choice([200, 4 << 20]), vertices)
 
     def uri(self, stream: str) -> str:
         """Return where a stream lies."""

@@ -157,6 +157,7 @@ class WriterActor(Stage):
         for write in self._waiting:
             self.drop(write)
         self._sink.close()
+        self._tell_lead(has_ended=True)
         self._report_progress()
 
     def _take(self, write: Write) -> None:
@@ -220,11 +221,10 @@ class WriterActor(Stage):
         self._tell_lead()
         self._progressed()
 
-    def _tell_lead(self) -> None:
+    def _tell_lead(self, *, has_ended: bool = False) -> None:
         position = self._sink.position
-        is_over = self._gate.is_met()  # nobody is ahead of a reader that reads no more
-        for each in self._lead_told.values():
-            done = sys.maxsize if is_over and each.reader else each.rows(position.coverage)
+        for each in self._lead_told.values():  # nobody is ahead of a reader that reads no more
+            done = sys.maxsize if has_ended and each.reader else each.rows(position.coverage)
             tell(each.to, LeadMoved(each.reader, done, position.rows))
 
     def _marks_with(self, whole: BlockResult) -> dict[str, Any]:

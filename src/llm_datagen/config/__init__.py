@@ -39,11 +39,10 @@ from llm_datagen.config.choices import (
     Verify,
 )
 from llm_datagen.config.constructor import refuses_unknown
+from llm_datagen.config.failure_policy import SHARE_ROWS, FailurePolicy
 from llm_datagen.config.groups import OLDER, UNBOUNDED, DataConfig, WriterConfig
 from llm_datagen.config.node import (
-    SHARE_ROWS,
     BatchOptions,
-    FailurePolicy,
     NodeConfig,
     NodeConfigOptions,
     NodeOptions,

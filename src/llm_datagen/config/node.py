@@ -5,7 +5,7 @@ are filled from it.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, make_dataclass
+from dataclasses import make_dataclass
 from typing import Annotated, Any, Self, TypedDict, Unpack
 
 from llm_datagen.config.checks import (
@@ -259,47 +259,3 @@ def settings_of_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a node of a run state, which may be of a version that did not have all of them."""
     table = settings_in(NodeSettings)
     return {name: entry[name] if name in entry else each.of_older_run(name) for name, each in table.items()}
-
-
-_OF_NODE = settings_in(NodeSettings)
-
-SHARE_ROWS = 100
-"""A share of rows that fail (`max_errors` as a fraction) counts when so many rows are done."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailurePolicy:
-    """What becomes of a row whose operator raises, or that cannot be parsed (M24): four of a node's settings.
-
-    Attributes:
-        on_error: "fail", "skip" or "dead_letter".
-        max_errors: how many rows may be skipped or dead-lettered: a number, a share of the rows done, or any number.
-        retries: how often a call that raised is made again first. Rows that cannot be parsed are not tried again.
-        retry_wait: seconds before the first retry, about.
-    """
-
-    on_error: OnError = _OF_NODE["on_error"].default
-    max_errors: int | float | None = _OF_NODE["max_errors"].default
-    retries: int = _OF_NODE["retries"].default
-    retry_wait: float = _OF_NODE["retry_wait"].default
-
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            _OF_NODE[each.name].check(each.name, getattr(self, each.name))
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> Self:
-        """Return the policy that a node's settings say."""
-        return cls(**{each.name: settings[each.name] for each in fields(cls)})
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the settings as plain data."""
-        return asdict(self)
-
-    def is_exceeded(self, errors: int, rows: int) -> bool:
-        """Return whether `errors` among `rows` that are done are too many."""
-        if self.max_errors is None:
-            return False
-        if isinstance(self.max_errors, float):
-            return rows >= SHARE_ROWS and errors > self.max_errors * rows
-        return errors > self.max_errors

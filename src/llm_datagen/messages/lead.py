@@ -41,7 +41,7 @@ class LeadMoved:
     reader: str
     """As in `TellLead`."""
     done: int
-    """Rows of the source that are done."""
+    """Rows of the source that are done; as good as all when the node reads no more."""
     rows_out: int
     """Rows that were written."""
 

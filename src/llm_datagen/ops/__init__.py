@@ -6,7 +6,7 @@ They are steps like any other, in Python (``ops.Dedupe(by="text")``) and in YAML
 Layout:
     base.py        settings that a resume compares; access to columns
     rows.py        Keep, Select, Drop, Rename
-    expression.py  the conditions of Keep
+    expression.py  the conditions of Keep; `expression_values`: what is done with values in them
     fan.py         Explode, Cross
     feedback.py    Feedback
     choice.py      Choose, Split

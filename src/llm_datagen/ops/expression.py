@@ -1,7 +1,7 @@
 """Conditions over the columns of a row: parsed, checked and compiled without running any Python of theirs.
 
-Values are compared as JSON has them: text with text, numbers with numbers. Another kind, or a column that is not there,
-is an error and never just false. Each node of the tree becomes a function of the row.
+Each node of the tree becomes a function of the row; `expression_values` says what is done with values. A column that is
+not there is an error and never just false.
 """
 
 from __future__ import annotations
@@ -12,8 +12,19 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from llm_datagen.errors import ConfigError, RowDataError
-from llm_datagen.errors.advice import a_kind, did_you_mean
+from llm_datagen.errors.advice import did_you_mean
 from llm_datagen.ops.base import refuse_missing
+from llm_datagen.ops.expression_values import (
+    FUNCTIONS,
+    are_equal,
+    as_number,
+    as_truth,
+    called,
+    element_of,
+    in_order,
+    is_within,
+    sliced,
+)
 
 Part = Callable[[dict[str, Any]], Any]
 
@@ -34,10 +45,8 @@ _ORDER: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
-_FUNCTIONS = ("len", "lower", "abs", "min", "max", "round")
 _JSON_WORDS = {"true": "True", "false": "False", "null": "None"}
 _MOST_CHARACTERS = 10_000
-_MOST_DIGITS = 400
 
 
 def compile_condition(text: str) -> Callable[[dict[str, Any]], bool]:
@@ -69,7 +78,7 @@ def compile_condition(text: str) -> Callable[[dict[str, Any]], bool]:
 
     def condition(row: dict[str, Any]) -> bool:
         try:
-            return _truth(part(row))
+            return as_truth(part(row))
         except RowDataError as error:
             raise RowDataError(f"{error} (in {text!r})") from None
         except (TypeError, ArithmeticError, LookupError, ValueError) as error:
@@ -94,7 +103,7 @@ class _Compiler:
             self._refuse(
                 node,
                 "is not allowed; allowed are columns, constants, comparisons, and, or, not, in, + - * / // %, "
-                f"[…], and {', '.join(_FUNCTIONS)}",
+                f"[…], and {', '.join(FUNCTIONS)}",
             )
         part: Part = method(node)
         return part
@@ -135,22 +144,22 @@ class _Compiler:
             bounds = [None if bound is None else self.part(bound) for bound in (node.slice.lower, node.slice.upper)]
             if node.slice.step is not None:
                 self._refuse(node, "has a step")
-            return lambda row: _sliced(value(row), *(None if bound is None else bound(row) for bound in bounds))
+            return lambda row: sliced(value(row), *(None if bound is None else bound(row) for bound in bounds))
         key = self.part(node.slice)
-        return lambda row: _item(value(row), key(row))
+        return lambda row: element_of(value(row), key(row))
 
     def _boolop(self, node: ast.BoolOp) -> Part:
         parts = [self.part(each) for each in node.values]
         if isinstance(node.op, ast.And):
-            return lambda row: all(_truth(part(row)) for part in parts)
-        return lambda row: any(_truth(part(row)) for part in parts)
+            return lambda row: all(as_truth(part(row)) for part in parts)
+        return lambda row: any(as_truth(part(row)) for part in parts)
 
     def _unaryop(self, node: ast.UnaryOp) -> Part:
         part = self.part(node.operand)
         if isinstance(node.op, ast.Not):
-            return lambda row: not _truth(part(row))
+            return lambda row: not as_truth(part(row))
         if isinstance(node.op, ast.USub):
-            return lambda row: -_number(part(row))
+            return lambda row: -as_number(part(row))
         return self._refuse(node, "is not allowed")
 
     def _binop(self, node: ast.BinOp) -> Part:
@@ -158,7 +167,7 @@ class _Compiler:
         if function is None:
             self._refuse(node, "is not allowed; arithmetic is + - * / // %")
         left, right = self.part(node.left), self.part(node.right)
-        return lambda row: function(_number(left(row)), _number(right(row)))
+        return lambda row: function(as_number(left(row)), as_number(right(row)))
 
     def _compare(self, node: ast.Compare) -> Part:
         first = self.part(node.left)
@@ -186,24 +195,24 @@ class _Compiler:
                 self._refuse(node, "compares with something other than None; write ==")
             return operator.is_ if isinstance(op, ast.Is) else operator.is_not
         if isinstance(op, ast.Eq):
-            return _equal
+            return are_equal
         if isinstance(op, ast.NotEq):
-            return lambda left, right: not _equal(left, right)
+            return lambda left, right: not are_equal(left, right)
         if isinstance(op, ast.In):
-            return _within
+            return is_within
         if isinstance(op, ast.NotIn):
-            return lambda left, right: not _within(left, right)
-        return _ordered(_ORDER[type(op)])
+            return lambda left, right: not is_within(left, right)
+        return in_order(_ORDER[type(op)])
 
     def _call(self, node: ast.Call) -> Part:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
-        if name not in _FUNCTIONS:
-            self._refuse(node, f"calls what is no function here; {did_you_mean(name, _FUNCTIONS)}")
+        if name not in FUNCTIONS:
+            self._refuse(node, f"calls what is no function here; {did_you_mean(name, FUNCTIONS)}")
         most = {"min": 100, "max": 100, "round": 2}.get(name, 1)
         if node.keywords or not 1 <= len(node.args) <= most:
             self._refuse(node, f"has the wrong arguments: {name} takes {'1' if most == 1 else f'1 to {most}'}")
         parts = [self.part(each) for each in node.args]
-        return lambda row: _called(name, [part(row) for part in parts])
+        return lambda row: called(name, [part(row) for part in parts])
 
 
 def _always(value: Any) -> Part:
@@ -211,107 +220,3 @@ def _always(value: Any) -> Part:
         return value
 
     return constant
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "a truth value"
-    if isinstance(value, int | float):
-        return "a number"
-    kinds: dict[type, str] = {str: "text", list: "a list", dict: "an object", type(None): "null"}
-    return kinds.get(type(value)) or a_kind(type(value))
-
-
-def _truth(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise RowDataError(f"true or false is needed, and {_short(value)} is {_kind(value)}; compare it with something")
-    return value
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RowDataError(f"a number is needed, and {_short(value)} is {_kind(value)}")
-    return value
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}…"
-
-
-def _refuse_kinds(left: Any, right: Any) -> NoReturn:
-    raise RowDataError(f"{_short(left)} is {_kind(left)}, and cannot be compared with {_short(right)}, {_kind(right)}")
-
-
-def _equal(left: Any, right: Any) -> bool:
-    if left is None or right is None:
-        return left is right
-    if left.__class__ is not right.__class__ and _kind(left) != _kind(right):
-        _refuse_kinds(left, right)
-    return bool(left == right)
-
-
-def _ordered(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], bool]:
-    def ordered(left: Any, right: Any) -> bool:
-        kind = _kind(left)
-        if kind != _kind(right) or kind not in ("a number", "text"):
-            _refuse_kinds(left, right)
-        return bool(compare(left, right))
-
-    return ordered
-
-
-def _within(left: Any, right: Any) -> bool:
-    if isinstance(right, str | dict):
-        if not isinstance(left, str):
-            raise RowDataError(f"only text can be in {_kind(right)}, and {_short(left)} is {_kind(left)}")
-        return left in right
-    if not isinstance(right, list):
-        raise RowDataError(f"something can be in a list, an object or text, and {_short(right)} is {_kind(right)}")
-    if left is not None and right and all(_kind(each) != _kind(left) for each in right):
-        _refuse_kinds(left, right)
-    return any(_kind(each) == _kind(left) and each == left for each in right)
-
-
-def _item(value: Any, key: Any) -> Any:
-    if isinstance(value, dict) and isinstance(key, str):
-        if key not in value:
-            refuse_missing(value, key)
-        return value[key]
-    if isinstance(value, list | str) and isinstance(key, int) and not isinstance(key, bool):
-        if not -len(value) <= key < len(value):
-            raise RowDataError(f"there is no [{key}] in {_kind(value)} of {len(value)}")
-        return value[key]
-    raise RowDataError(f"{_short(value)} is {_kind(value)}, and has no [{key!r}]")
-
-
-def _sliced(value: Any, begin: Any, end: Any) -> Any:
-    if not isinstance(value, list | str):
-        raise RowDataError(f"[{begin}:{end}] is of text and lists, and {_short(value)} is {_kind(value)}")
-    return value[begin:end]
-
-
-def _called(name: str, values: list[Any]) -> Any:
-    value = values[0]
-    if name == "len":
-        if not isinstance(value, str | list | dict):
-            raise RowDataError(f"len is of text, lists and objects, and {_short(value)} is {_kind(value)}")
-        return len(value)
-    if name == "lower":
-        if not isinstance(value, str):
-            raise RowDataError(f"lower is of text, and {_short(value)} is {_kind(value)}")
-        return value.lower()
-    if name in ("min", "max"):
-        among = value if len(values) == 1 and isinstance(value, list) else values
-        if len({_kind(each) for each in among}) > 1 or not among or _kind(among[0]) not in ("a number", "text"):
-            raise RowDataError(f"{name} is of numbers, or of texts, and is given {_short(among)}")
-        return (min if name == "min" else max)(among)
-    if name == "round":
-        return _rounded(*map(_number, values))
-    return abs(_number(value))
-
-
-def _rounded(value: Any, digits: Any = None) -> Any:
-    if digits is not None and abs(digits) > _MOST_DIGITS:  # Python would write out a power of ten with so many
-        raise RowDataError(f"round is to {_MOST_DIGITS} digits at most, and is given {_short(digits)}")
-    return round(value, digits)

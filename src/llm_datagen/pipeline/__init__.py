@@ -7,7 +7,8 @@
 * `binding`, `topology`, `disjoint_ids`, `fan_in`, `fan_out`: how nodes and streams are joined
 * `run`, `runners`, `progress`: a run that goes on
 * `checked_resume`, `resume_checks`, `ignored`, `operator_changes`, `changed_steps`: what must hold before a run goes on
-* `rerun`, `kept_version`: nodes that are done again, and what they had made; `diff`: what that would be, and cost
+* `stream_reset`, `rerun`, `kept_version`: nodes that are done again, and what they had made
+* `diff`: what a resume would do, and what that costs
 """
 
 from llm_datagen.pipeline.node import UnifiedNode

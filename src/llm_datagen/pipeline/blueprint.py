@@ -20,10 +20,10 @@ from llm_datagen.pipeline.ignored import (
 from llm_datagen.pipeline.line_settings import as_plain, pipeline_settings
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.node_entries import node_of_entry, run_state_of_line, run_state_of_nodes
-from llm_datagen.pipeline.operator_changes import Entry
 from llm_datagen.pipeline.run import Run, StartNotice
 from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.pipeline.spool import copy_input, is_copied
+from llm_datagen.pipeline.stream_reset import Entry
 from llm_datagen.runs.id_stripper import id_strippers_of
 
 

@@ -10,10 +10,11 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
 from llm_datagen.pipeline.change_refusal import edits_unread
 from llm_datagen.pipeline.node import UnifiedNode
-from llm_datagen.pipeline.operator_changes import Edit, Reset, compare
+from llm_datagen.pipeline.operator_changes import Edit, compare
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.rerun import check_reset
 from llm_datagen.pipeline.resume_checks import check_nodes
+from llm_datagen.pipeline.stream_reset import Reset
 from llm_datagen.pipeline.topology import check_topology
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs.writer import LogTarget

@@ -10,10 +10,12 @@ from llm_datagen.errors import ConfigError, PipelineBusyError, PipelineExistsErr
 from llm_datagen.pipeline.blueprint import Blueprint
 from llm_datagen.pipeline.checked_resume import CheckedResume, check_resume
 from llm_datagen.pipeline.diff_report import NodeDiff, RunDiff, Use, What
+from llm_datagen.pipeline.early_ends import unneeded_ids
 from llm_datagen.pipeline.kept_version import keep_version
 from llm_datagen.pipeline.node import UnifiedNode
-from llm_datagen.pipeline.operator_changes import ROWS_AGAIN, Edit, Entry
+from llm_datagen.pipeline.operator_changes import ROWS_AGAIN, Edit
 from llm_datagen.pipeline.resume_checks import added_since, edited_since
+from llm_datagen.pipeline.stream_reset import Entry
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.logs.writer import LogTarget
@@ -88,6 +90,7 @@ class _Nodes:
         self._edit: Edit = checked.edit
         self._again: frozenset[str] = frozenset() if checked.reset is None else checked.reset.again
         self._nodes = {node.node_id: node for node in checked.nodes}
+        self._left_out = unneeded_ids(checked.remaining)
         self._is_replay = is_replay
         self._made: dict[Place, float | None] = {}
         """How many rows each node will have made, by the place of its output; None when nobody knows."""
@@ -109,11 +112,15 @@ class _Nodes:
         old = _position(before) if before is not None else Position()
         done = old.coverage if is_kept else Coverage()
         dead = old.dead if is_kept else 0
-        left, is_guess = self._left(node, done)
-        replayed = dead if self._is_replay else 0
+        rate = _rows_per_row(old) if is_same else None
+        has_ended = is_kept and (node_id in self._left_out or node.has_met_target())
+        left, is_guess = (0.0, False) if has_ended else self._left(node, done)
+        replayed = dead if self._is_replay and not has_ended else 0
         rows_kept = done.rows - replayed
         rows_to_do = None if left is None else left + replayed
-        rate = _rows_per_row(old) if is_same else None
+        most = _up_to_target(node, old if is_kept else Position(), rate)
+        if most is not None and (rows_to_do is None or most < rows_to_do):
+            rows_to_do, is_guess = most, True
         place = node.output.place
         self._note_made(place, old if is_kept else Position(), rows_to_do, rate, is_guess=is_guess)
         what: What = "kept" if is_kept else "new" if before is None else "redone"
@@ -177,6 +184,12 @@ class _Nodes:
 def _position(entry: Entry) -> Position:
     found = position_of(StreamFactory.create(entry["output_uri"]))
     return Position() if found is None else found[1]
+
+
+def _up_to_target(node: UnifiedNode, had: Position, rate: float | None) -> float | None:
+    """Return how many rows of its source a node has to do until its target is met; None when nobody can say."""
+    target: Any = node.settings["target"]
+    return None if target is None or not rate else max(0, target - had.rows) / rate
 
 
 def _rows_per_row(position: Position) -> float | None:

@@ -14,8 +14,8 @@ from typing import Any
 
 from llm_datagen.errors import PipelineExistsError, StreamError
 from llm_datagen.errors.advice import advice
-from llm_datagen.pipeline.operator_changes import Entry, Reset
 from llm_datagen.pipeline.stream_checks import counts_of
+from llm_datagen.pipeline.stream_reset import Entry, Reset
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.exports import KEY as EXPORTS
 from llm_datagen.runs.state_file import KEEP

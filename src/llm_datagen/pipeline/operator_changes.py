@@ -20,10 +20,11 @@ from llm_datagen.errors.warned import warn
 from llm_datagen.operators.fingerprint import Parts, changed_parts, fingerprint_of, shown_change, unread_parts
 from llm_datagen.pipeline.change_refusal import refusal
 from llm_datagen.pipeline.run import StartNotice
+from llm_datagen.pipeline.stream_reset import Entry, Reset, reset_of
 from llm_datagen.runs.earlier_versions import Older, older_rows
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.status import NodeReport, Status
-from llm_datagen.streams import FileStream, Place, Stream, StreamFactory
+from llm_datagen.streams import FileStream, Place, StreamFactory
 from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.storage.owner import now_text
 
@@ -40,9 +41,6 @@ AGAIN: tuple[OnChange, ...] = ("rerun", "replace")
 
 ROWS_AGAIN = "rows_again"
 """The key of a node for how many of its rows were done and then done again: its `usage` has their calls, too."""
-
-Entry = dict[str, Any]
-"""A node, as the run state has it."""
 
 _stream = StreamFactory.create
 
@@ -98,7 +96,7 @@ class Edit:
             text = refusal(self.run_state, self.entries, told, on_change, is_replay=self.is_replay)
             raise OperatorChangedError(text, self.changes)
         again = self.done_again() if on_change in AGAIN else set()
-        reset = self._reset(again) if again or self.is_redrawn else None
+        reset = reset_of(self.run_state, self.entries, again) if again or self.is_redrawn else None
         moved = {node_id for node_id, _, _ in reset.moves} if reset is not None else set()
         known = {entry["node_id"]: entry for entry in self.run_state["nodes"]}
         for entry, fingerprint in zip(self.entries, self.fingerprints, strict=True):
@@ -144,20 +142,6 @@ class Edit:
                 again.add(entry["node_id"])
                 places.add(_stream(entry["output_uri"]).place)
         return again
-
-    def _reset(self, again: set[str]) -> Reset:
-        before = {entry["node_id"]: _stream(entry["output_uri"]) for entry in self.run_state["nodes"]}
-        now = {entry["node_id"]: _stream(entry["output_uri"]) for entry in self.entries}
-        kept = {node_id: stream for node_id, stream in before.items() if node_id in now and node_id not in again}
-        moves = [(node_id, old, now[node_id]) for node_id, old in kept.items() if old.place != now[node_id].place]
-        stays = {stream.place for stream in kept.values()}
-        stays |= {place for entry in self.entries for place in StreamFactory.source(entry["input_uri"]).places} - {
-            stream.place for stream in now.values()
-        }
-        deleted = {stream.place: stream for stream in [*before.values(), *now.values()] if stream.place not in stays}
-        known_places = {stream.place for stream in before.values()}
-        new = [(node_id, stream) for node_id, stream in now.items() if stream.place not in known_places]
-        return Reset(delete=list(deleted.values()), moves=moves, new=new, again=frozenset(again))
 
     def notes(self, on_change: OnChange, kept_as: str = "") -> list[StartNotice]:
         """Return what is to be told of the changes when they were settled; what was there may be kept as a version."""
@@ -207,28 +191,6 @@ class Edit:
         """Warn as Python does of rows that may be of several operators, and nobody has said that they may."""
         for note in self.unchecked_notes():
             warn(f"{note.node_id}: {note.text}", OperatorWarning)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reset:
-    """What has to be done to the streams of a run before it goes on.
-
-    Attributes:
-        delete: streams to be deleted.
-        moves: streams that get another place: the node's id, from, to.
-        new: outputs that no node of the run state has written, by the node's id.
-        again: the nodes that are done again.
-    """
-
-    delete: list[Stream]
-    moves: list[tuple[str, Stream, Stream]]
-    new: list[tuple[str, Stream]]
-    again: frozenset[str]
-
-    def mark(self) -> dict[str, Any]:
-        """Return it as plain data, for the run state: `rerun.finish` does what it says, also after a crash."""
-        moves = [[old.uri, new.uri] for _, old, new in self.moves]
-        return {"delete": [stream.uri for stream in self.delete], "move": moves}
 
 
 def compare(run_state: Entry, entries: list[Entry], operators: Sequence[Any], *, is_replay: bool = False) -> Edit:

@@ -15,8 +15,8 @@ import orjson
 
 from llm_datagen.errors import PipelineExistsError, StreamMissingError
 from llm_datagen.pipeline.node import UnifiedNode
-from llm_datagen.pipeline.operator_changes import Reset
 from llm_datagen.pipeline.overwrite import check_deletable, why_refused
+from llm_datagen.pipeline.stream_reset import Reset
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.file_names import ORIGIN
 from llm_datagen.runs.state_file import KEEP, OPTIONS

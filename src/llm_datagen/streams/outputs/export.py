@@ -16,7 +16,8 @@ from typing import Any
 from llm_datagen.errors import ConfigError, StreamChangedError, StreamExistsError
 from llm_datagen.streams.arrow_library import arrow
 from llm_datagen.streams.block import Block
-from llm_datagen.streams.outputs.arrow import WrongGuessError, schema_given
+from llm_datagen.streams.outputs.arrow import WrongGuessError
+from llm_datagen.streams.outputs.arrow_types import schema_given
 from llm_datagen.streams.outputs.columns import GUESS, TABLES, columns_of, guessed
 from llm_datagen.streams.outputs.folder_files import write_folder_files
 from llm_datagen.streams.outputs.lines import Lines

@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_datagen.streams.arrow_library import arrow
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD
-from llm_datagen.streams.outputs.arrow import arrow_schema
+from llm_datagen.streams.outputs.arrow_types import arrow_schema
 from llm_datagen.streams.outputs.column_types import ColumnType
 from llm_datagen.streams.outputs.lines import Lines
 

@@ -12,11 +12,11 @@ from llm_datagen.streams.outputs.column_types import ColumnType
 from llm_datagen.streams.outputs.part_file import PartFile
 
 _GROUP_ROWS = 65_536
-_GROUP_BYTES = 16 << 20
+_GROUP_BYTES = 8 << 20
 
 
 class ParquetPart:
-    """Writes rows as a Parquet file. A row group has 65,536 rows, or 16 MiB: memory holds one.
+    """Writes rows as a Parquet file. A row group has 65,536 rows, or 8 MiB: memory holds one.
 
     Args:
         part: the file.

@@ -242,6 +242,27 @@ def test_yaml_without_a_bottom_is_refused(tmp_path: Path, text: str, says: str) 
         Document.read(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("2024-02-30", "2024-02-30 cannot be read as timestamp"),
+        ("2024-13-01 10:00:00", "2024-13-01 10:00:00 cannot be read as timestamp"),
+        ("!!int ten", "ten cannot be read as int"),
+        ("!!int ''", " cannot be read as int"),
+        ("!!int [1]", "this cannot be read as int"),
+        ("!!float x", "x cannot be read as float"),
+        ("!!timestamp soon", "soon cannot be read as timestamp"),
+        ("!!bool maybe", "maybe cannot be read as bool"),
+    ],
+)
+def test_a_value_that_its_type_cannot_be_is_refused_with_its_line(tmp_path: Path, text: str, says: str) -> None:
+    """13.20: PyYAML raises what Python does, such as ValueError, without a place."""
+    path = tmp_path / "p.yaml"
+    path.write_text(f"input_uri: a.jsonl\ninput:\n  - {{day: {text}}}\n")
+    with pytest.raises(ConfigError, match=f"p.yaml, line 3, column 11: .*{re.escape(says)}: quote it"):
+        Document.read(path)
+
+
 def test_aliases_serve_as_before(tmp_path: Path) -> None:
     """13.20: what is written once may be used often, and merged."""
     path = tmp_path / "p.yaml"

@@ -28,6 +28,7 @@ from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.storage import object_parts, object_writing
 from llm_datagen.streams.storage.bucket import Bucket
 from llm_datagen.streams.storage.object_clients import client_of
+from llm_datagen.streams.storage.object_requests import Requests
 from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.objects import ObjectStorage
 
@@ -39,7 +40,7 @@ DEAD = b'{"dead":1}\n'
 
 
 def storage_of(client: Any) -> ObjectStorage:
-    return ObjectStorage(lambda uri: Bucket(client, uri.place))
+    return ObjectStorage(lambda uri: Bucket(Requests(client, uri.place)))
 
 
 def stream_of(storage: ObjectStorage, path: str = PATH) -> ObjectStream:

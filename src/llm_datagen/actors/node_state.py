@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any
 
 from llm_datagen.actors.clock import Clock
-from llm_datagen.messages import RowsCommitted, SourceSized, TimeSpent, UsageReported
+from llm_datagen.messages import NodeProgressed, RowsCommitted, SourceSized, TimeSpent, UsageReported
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.runs.usage import UsageSums
 from llm_datagen.streams.position import Position
@@ -144,6 +144,24 @@ class NodeState:
             stalled=self.stalled,
             error=self.error,
         )
+
+    def progress(self, pipeline_id: str) -> NodeProgressed:
+        """Return how far the node is, for subscribers."""
+        report = self.report()
+        meta = {
+            "rows_out": report.rows_out,
+            "filtered": report.filtered,
+            "failed": report.failed,
+            "skipped": report.skipped,
+            "dead_letters": report.dead_letters,
+            "rows_per_second": report.rows_per_second,
+            "target_rows": report.target_rows,
+            "beyond_target": report.beyond_target,
+            "cut_rows": report.cut_rows,
+            "total_is_exact": report.total_is_exact,
+            "status": report.status,
+        }
+        return NodeProgressed(pipeline_id, report.node_id, report.rows_in, report.total, meta)
 
     def checkpoint(self, input_uri: str, output_uri: str) -> dict[str, Any]:
         """Return the node's position for checkpoint.json."""

@@ -11,13 +11,13 @@ from llm_datagen.actors.control import PauseControl
 from llm_datagen.actors.failure_log import FailureLog, failed_row, ids_shown
 from llm_datagen.actors.node_state import NodeState
 from llm_datagen.actors.opened_node import OpenedNode
+from llm_datagen.actors.source_totals import SourceTotals
 from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.errors import DatagenError, FailureRecord
 from llm_datagen.messages import (
     CheckpointSaved,
     NodeFailed,
     NodeFinished,
-    NodeProgressed,
     NodeStarted,
     OperatorFailed,
     OperatorFailure,
@@ -25,7 +25,6 @@ from llm_datagen.messages import (
     RowsCommitted,
     RowsFailed,
     Settled,
-    SourceSized,
     Stalled,
     StatusChanged,
 )
@@ -82,6 +81,7 @@ class RunState:
             opened.node_id: NodeState(opened.node_id, known.get(opened.node_id, {}), clock, opened.target)
             for opened in opened_nodes
         }
+        self._totals = SourceTotals(self.node_states)
         self.status = Status.RUNNING
         self.reason = ""
         self._end = Status.CANCELED
@@ -89,13 +89,12 @@ class RunState:
         self._failed_row: str | None = None
         self._ended_by: OperatorFailure | None = None
         self._failures = FailureLog(log)
-        self._told_totals: dict[str, tuple[int | None, bool]] = {}
         self._last_save = float("-inf")
 
     def begin(self) -> None:
         """Report what is known of the nodes before they run."""
         for opened in self._opened_nodes:
-            self.size(opened)
+            self._totals.look_at_seal(opened)
             if not opened.is_needed:
                 self.left_out(opened)
             elif opened.sink is None:
@@ -133,7 +132,7 @@ class RunState:
         if success:
             for other in self._opened_nodes:
                 if other.reads(opened):
-                    self.size(other)
+                    self._totals.look_at_seal(other)
         report = state.report()
         fields = report.as_dict()
         self._log.info(events.NODE_ENDED, **{key: fields[key] for key in fields if key not in {"usage", "error"}})
@@ -236,33 +235,14 @@ class RunState:
 
     def tell_progress(self, state: NodeState) -> None:
         """Tell subscribers how far a node is."""
-        report = state.report()
-        self._told_totals[report.node_id] = (state.source_total, state.source_is_exact)
-        meta = {
-            "rows_out": report.rows_out,
-            "filtered": report.filtered,
-            "failed": report.failed,
-            "skipped": report.skipped,
-            "dead_letters": report.dead_letters,
-            "rows_per_second": report.rows_per_second,
-            "target_rows": report.target_rows,
-            "beyond_target": report.beyond_target,
-            "cut_rows": report.cut_rows,
-            "total_is_exact": report.total_is_exact,
-            "status": report.status,
-        }
-        tell(
-            self._pipeline,
-            NodeProgressed(self._pipeline_id, report.node_id, report.rows_in, report.total, meta),
-        )
+        self._totals.was_told(state)
+        tell(self._pipeline, state.progress(self._pipeline_id))
 
     def tick(self, running: Sequence[OpenedNode]) -> None:
         """Tell how things are, and save that if the last time is long enough ago."""
-        self._estimate_totals(running)
-        for opened in running:  # a total that becomes known is reported long before a slow first row is committed
-            state = self.node_states[opened.node_id]
-            if self._told_totals.get(opened.node_id, (None, False)) != (state.source_total, state.source_is_exact):
-                self.tell_progress(state)
+        self._totals.estimate(running)
+        for state in self._totals.not_told(running):  # long before a slow first row is committed
+            self.tell_progress(state)
         tell(self._pipeline, StatusChanged(self.now()))
         if self._folder is not None:
             self._folder.check()
@@ -273,24 +253,6 @@ class RunState:
         """Tell and save at once how things are."""
         tell(self._pipeline, StatusChanged(self.now()))
         self.save()
-
-    def _estimate_totals(self, running: Sequence[OpenedNode]) -> None:
-        """A node that reads what another one is still writing will get what that one is expected to write."""
-        expected: dict[tuple[str, str], float | None] = {}
-        for opened in running:
-            if opened.sink is not None:
-                expected[opened.sink.stream.place] = self.node_states[opened.node_id].expected_rows_out()
-        for opened in running:
-            found = [rows for place in opened.source.places if (rows := expected.get(place)) is not None]
-            if len(found) == len(opened.source.places):
-                self.node_states[opened.node_id].sized(SourceSized(opened.node_id, round(sum(found)), is_exact=False))
-
-    def size(self, opened: OpenedNode) -> None:
-        """Take the number of the source's rows from its seal, if it has one: then it need not be read to be counted."""
-        with contextlib.suppress(OSError, Interrupted):  # who reads it will say so
-            seal = opened.source.read_seal()
-            if seal is not None and seal.complete and seal.rows is not None:
-                self.node_states[opened.node_id].sized(SourceSized(opened.node_id, seal.rows, is_exact=True))
 
     def now(self) -> PipelineStatus:
         """Return how things are."""

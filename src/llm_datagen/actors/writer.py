@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sys
 from dataclasses import dataclass
 from typing import Any
 
 import pykka
 
 from llm_datagen.actors.backpressure_meter import BackpressureMeter
+from llm_datagen.actors.lead_reports import LeadReports
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.actors.target_gate import TargetGate
 from llm_datagen.config import WriterConfig
@@ -22,7 +22,6 @@ from llm_datagen.messages import (
     Drain,
     Dropped,
     Finish,
-    LeadMoved,
     Load,
     RowsCommitted,
     Sealed,
@@ -94,7 +93,7 @@ class WriterActor(Stage):
         self._seal = seal
         self._gate = TargetGate(target, sink)
         self._readers: list[Recipient] = []
-        self._lead_told: dict[tuple[Any, str], TellLead] = {}
+        self._lead_reports = LeadReports(sink)
         self._waiting: list[Write] = []
         self._waiting_rows = 0
         self._waiting_load = Load(0, 0)
@@ -122,8 +121,7 @@ class WriterActor(Stage):
                 self._readers.append(reader)
                 tell(reader, Committed(self._sink.position.bytes, self._sink.stream.place))
             case TellLead():
-                self._lead_told[message.to, message.reader] = message
-                self._tell_lead()
+                self._lead_reports.add(message)
             case Finish(total=total, size=size):
                 self._finish(total, size)
             case Dropped(rows=rows):
@@ -157,7 +155,7 @@ class WriterActor(Stage):
         for write in self._waiting:
             self.drop(write)
         self._sink.close()
-        self._tell_lead(has_ended=True)
+        self._lead_reports.tell(has_ended=True)
         self._report_progress()
 
     def _take(self, write: Write) -> None:
@@ -218,14 +216,8 @@ class WriterActor(Stage):
         self._waiting_rows, self._waiting_load = 0, Load(0, 0)
         for reader in self._readers:
             tell(reader, Committed(self._sink.position.bytes, self._sink.stream.place))
-        self._tell_lead()
+        self._lead_reports.tell()
         self._progressed()
-
-    def _tell_lead(self, *, has_ended: bool = False) -> None:
-        position = self._sink.position
-        for each in self._lead_told.values():  # nobody is ahead of a reader that reads no more
-            done = sys.maxsize if has_ended and each.reader else each.rows(position.coverage)
-            tell(each.to, LeadMoved(each.reader, done, position.rows))
 
     def _marks_with(self, whole: BlockResult) -> dict[str, Any]:
         marks = self._sink.position.marks

@@ -20,6 +20,16 @@ _MOST_VALUES = 100_000
 class _Loader(yaml.SafeLoader):
     """Reads what all versions of YAML read alike."""
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Return what a node says; refuse what only looks like a date, or is not of the type that it names."""
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, LookupError, AttributeError):  # PyYAML does not look first
+            shown = node.value if isinstance(node, yaml.ScalarNode) else "this"
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{shown} cannot be read as {kind}: quote it, if it is a text"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
+
 
 def _number(loader: _Loader, node: yaml.ScalarNode) -> Any:
     """Refuse what YAML 1.1 and 1.2 read as two: `010` (8, or 10), `1:30` (90, or a text), `1e3` (a text, or 1000)."""

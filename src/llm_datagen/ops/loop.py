@@ -42,7 +42,8 @@ class Loop(DataOperator):
         max_rounds: how many rounds there are, at most.
         unmet: "keep": a row for which `until` does not hold after the last round goes on all the same; "drop": it is
             filtered; "fail": it fails.
-        keep_rounds: gives the row of each round, as children (``7_0``, ``7_1``, …), and not only that of the last.
+        keep_rounds: gives the row of each round, as children (``7_0``, ``7_1``, …), and not only that of the last. When
+            a round returns None, those of the rounds before it.
         column: has the number of the round, from 1: in the body, and in what comes out.
 
     Raises:

@@ -24,7 +24,7 @@ from llm_datagen.runs.versions import find_run, refuse_earlier, version_of
 from llm_datagen.streams import Place, Stream, StreamFactory
 from llm_datagen.streams.coverage import Coverage, Segment
 from llm_datagen.streams.position import Position
-from llm_datagen.streams.recovery import position_of
+from llm_datagen.streams.recovery import last_position
 
 _BLOCK_ROWS = 4096
 
@@ -109,7 +109,7 @@ class _Nodes:
         node = self._nodes[node_id]
         is_kept = node_id not in self._again and before is not None
         is_same = before is not None and before["operator"] == entry["operator"]
-        old = _position(before) if before is not None else Position()
+        old = last_position(StreamFactory.create(before["output_uri"])) if before is not None else Position()
         done = old.coverage if is_kept else Coverage()
         dead = old.dead if is_kept else 0
         rate = _rows_per_row(old) if is_same else None
@@ -179,11 +179,6 @@ class _Nodes:
         self._made[place] = had.rows + rows_to_do * (1.0 if rate is None else rate)
         if is_guess or rows_to_do:
             self._guessed.add(place)
-
-
-def _position(entry: Entry) -> Position:
-    found = position_of(StreamFactory.create(entry["output_uri"]))
-    return Position() if found is None else found[1]
 
 
 def _up_to_target(node: UnifiedNode, had: Position, rate: float | None) -> float | None:

@@ -17,8 +17,7 @@ from llm_datagen.pipeline.unique_ids import check_ids
 from llm_datagen.streams import Sink
 from llm_datagen.streams.dead_letters import dead_letter_abandoned
 from llm_datagen.streams.dispatch_log import DispatchLog, abandoned
-from llm_datagen.streams.position import Position
-from llm_datagen.streams.recovery import check_recoverable, position_of
+from llm_datagen.streams.recovery import check_recoverable, last_position
 from llm_datagen.streams.tails import Tails
 
 _OF_STAGES = [each.name for each in fields(OpenedNode) if each.name in settings_in(NodeAloneSettings)]
@@ -84,8 +83,7 @@ def open_node(
     sink: Sink | None = None
     dispatched: DispatchLog | None = None
     if not is_needed:
-        found = position_of(output)
-        position = found[1] if found else Position()
+        position = last_position(output)
     elif old_seal is not None and node.is_finished():
         output.remove_leftovers()
         position = old_seal.position()

@@ -14,7 +14,7 @@ from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.state_file import change_settings
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.position import END, Position
-from llm_datagen.streams.recovery import position_of
+from llm_datagen.streams.recovery import last_position
 from llm_datagen.streams.target_mark import TargetMark
 
 _AFRESH = "start afresh (if_exists='overwrite'), or create another run with this target"
@@ -96,8 +96,7 @@ def _behind(run_state: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[
 
 
 def _position(entry: Mapping[str, Any]) -> Position:
-    found = position_of(StreamFactory.create(entry["output_uri"]))
-    return found[1] if found else Position()
+    return last_position(StreamFactory.create(entry["output_uri"]))
 
 
 def kept_dead_letters(failed: Sequence[UnifiedNode], nodes: Sequence[UnifiedNode]) -> list[StartNotice]:

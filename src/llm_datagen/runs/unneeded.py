@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from llm_datagen.runs.status import Status
+from llm_datagen.streams import StreamFactory
+from llm_datagen.streams.recovery import last_position
 
 N = TypeVar("N")
 
@@ -33,3 +38,23 @@ def unneeded(
         if readers and is_over and not has_target(node):
             found.append(node)
     return found
+
+
+def unneeded_nodes(run_state: dict[str, Any]) -> set[str]:
+    """Return the ids of the nodes of a run that were left out, and are not needed, as their streams say."""
+    entries = [entry for entry in run_state["nodes"] if entry.get("status") == Status.UNNEEDED]
+    if not entries:
+        return set()
+    sources = {entry["node_id"]: StreamFactory.input_of(entry).places for entry in run_state["nodes"]}
+    outputs = {entry["node_id"]: StreamFactory.create(entry["output_uri"]) for entry in run_state["nodes"]}
+
+    def has_met_target(entry: dict[str, Any]) -> bool:
+        return last_position(outputs[entry["node_id"]]).rows >= (entry.get("target") or math.inf)
+
+    found = unneeded(
+        run_state["nodes"],
+        reads=lambda entry, other: outputs[other["node_id"]].place in sources[entry["node_id"]],
+        has_target=lambda entry: entry.get("target") is not None,
+        has_met_target=has_met_target,
+    )
+    return {entry["node_id"] for entry in found}

@@ -9,16 +9,14 @@ It only reads. A running run can be verified, too: up to where it was when that 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from typing import Any
 
-from llm_datagen.errors import StreamError
 from llm_datagen.runs.account import NodeAccount
 from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.id_stripper import is_id_stripper
+from llm_datagen.runs.moving_output import check_state_of, rows_until
 from llm_datagen.runs.status import Status
-from llm_datagen.runs.unneeded import unneeded
+from llm_datagen.runs.unneeded import unneeded_nodes
 from llm_datagen.runs.versions import MADE_FROM, VERSION_OF
 from llm_datagen.streams import Place, StreamFactory
 from llm_datagen.streams.commit_log import flaws_of
@@ -29,12 +27,8 @@ from llm_datagen.streams.position import END, STATE, Position
 from llm_datagen.streams.recovery import done_of, position_of
 from llm_datagen.streams.scan import rows_of
 from llm_datagen.streams.source import size_of, streams_of
-from llm_datagen.streams.state.store import check_state
 from llm_datagen.streams.tails import Tails
 from llm_datagen.streams.target_mark import TargetMark
-
-_TRIES = 5
-"""How often a state is looked at that changes meanwhile."""
 
 _COUNTED = {
     "rows_in": "covered",
@@ -58,7 +52,7 @@ def verify(run_state: dict[str, Any]) -> list[NodeAccount]:
     written = {StreamFactory.create(entry["output_uri"]).place for entry in run_state["nodes"]}
     is_over = run_state["status"] == Status.COMPLETED
     left_out = unsettled(run_state)
-    unneeded_ids = _unneeded(run_state)
+    unneeded_ids = unneeded_nodes(run_state)
     return [
         NodeAccount(node_id=entry["node_id"], unsettled=True)
         if entry["node_id"] in left_out
@@ -71,27 +65,6 @@ def verify(run_state: dict[str, Any]) -> list[NodeAccount]:
         ).account
         for entry in run_state["nodes"]
     ]
-
-
-def _unneeded(run_state: dict[str, Any]) -> set[str]:
-    """Return the ids of the nodes of which nobody needs what they have not done."""
-    entries = [entry for entry in run_state["nodes"] if entry.get("status") == Status.UNNEEDED]
-    if not entries:
-        return set()
-    sources = {entry["node_id"]: StreamFactory.input_of(entry).places for entry in run_state["nodes"]}
-    outputs = {entry["node_id"]: StreamFactory.create(entry["output_uri"]) for entry in run_state["nodes"]}
-
-    def has_met_target(entry: dict[str, Any]) -> bool:
-        found = position_of(outputs[entry["node_id"]])
-        return found is not None and found[1].rows >= (entry.get("target") or math.inf)
-
-    found = unneeded(
-        run_state["nodes"],
-        reads=lambda entry, other: outputs[other["node_id"]].place in sources[entry["node_id"]],
-        has_target=lambda entry: entry.get("target") is not None,
-        has_met_target=has_met_target,
-    )
-    return {entry["node_id"] for entry in found}
 
 
 class _Check:
@@ -174,7 +147,7 @@ class _Check:
             abandoned(output, position)
         with account.finding_errors():
             if STATE in position.marks:
-                self._check_state(position)
+                check_state_of(output, position)
         with account.finding_errors():
             output.verify()
         if made_from != self._entry.get(MADE_FROM, self._source.uri):
@@ -203,32 +176,6 @@ class _Check:
         account.target_rows, account.beyond_target, account.cut_rows = mark.rows, mark.beyond, mark.cut
         if (mark.rows is not None and position.rows != mark.rows) or (wanted and position.rows > wanted):
             account.find(f"{self._output.path} has {position.rows} rows, and its target is {mark.rows or wanted}")
-
-    def _check_state(self, position: Position) -> None:
-        """Check the state that a commit speaks of; of a run that goes on meanwhile, that of a later one."""
-        for left in reversed(range(_TRIES)):
-            try:
-                check_state(self._output, position.marks[STATE])
-            except StreamError:
-                now = self._later_than(position)
-                if now is None or not left:
-                    raise
-                position = now
-            else:
-                return
-
-    def _later_than(self, position: Position) -> Position | None:
-        """Return where the output stands when more was committed since; None when nothing was."""
-        now = position_of(self._output)
-        has_moved = now is not None and (now[1].rows, now[1].coverage.rows) != (position.rows, position.coverage.rows)
-        return now[1] if now is not None and has_moved else None
-
-    def _rows(self, position: Position, *, decode: bool = True) -> Iterator[tuple[Id, Any, int]]:
-        """Yield the rows of the output; of a run that goes on meanwhile, those that were counted."""
-        for row in rows_of(self._output, decode=decode):
-            if row[2] >= position.rows and self._later_than(position) is not None:
-                return
-            yield row
 
     def _check_papers(self) -> None:
         """Check that the seal, or else the commit log, is as it was written."""
@@ -263,7 +210,7 @@ class _Check:
     def _recount(self, position: Position, dead_letters: set[Id]) -> None:
         account, output, ids = self.account, self._output, self._ids
         if is_id_stripper(self._entry):  # no row has an id, and each comes from one row of the source
-            count = sum(1 for _ in self._rows(position, decode=False))
+            count = sum(1 for _ in rows_until(output, position, decode=False))
             if count != account.rows_out:
                 account.find(f"{output.path} holds {count} rows, and {account.rows_out} were counted")
             account.kept = None if ids is None else count
@@ -274,7 +221,7 @@ class _Check:
         seen: set[Id] = set()
         kept: set[Id] = set()
         is_shared = False
-        for row_id, _, number in self._rows(position):
+        for row_id, _, number in rows_until(output, position):
             if row_id in seen:
                 account.find(f"{output.path}, row {number}: the id {row_id!r} is there twice")
             seen.add(row_id)

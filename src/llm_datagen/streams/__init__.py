@@ -14,7 +14,8 @@ from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.formats.base import Codec, Decoder, Encoder, Split
 from llm_datagen.streams.inputs.cycled import Cycle
 from llm_datagen.streams.inputs.generated import Generate
-from llm_datagen.streams.inputs.table import Table, TableStream
+from llm_datagen.streams.inputs.table import TableStream
+from llm_datagen.streams.inputs.table_cursor import Table
 from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.merge_inputs import MergeInput
 from llm_datagen.streams.merged import MergedStream, inputs_of

@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any
 
 from llm_datagen.streams.formats.base import Decoder
-from llm_datagen.streams.recovery import position_of
+from llm_datagen.streams.recovery import last_position
 from llm_datagen.streams.rows import item_of
 from llm_datagen.streams.source_cursor import SourceCursor
 from llm_datagen.streams.storage.base import ReadFile
@@ -35,8 +35,7 @@ class CommittedRows:
 
     def look(self) -> None:
         """Take what is committed now, by what lies beside the stream."""
-        found = position_of(self.stream)
-        self.extend(found[1].bytes if found else 0)
+        self.extend(last_position(self.stream).bytes)
 
     def extend(self, limit: int) -> None:
         """Take the writer's word that the first `limit` bytes are committed. One thread at a time calls it."""
@@ -51,6 +50,7 @@ class CommittedRows:
     def __getitem__(self, number: int) -> Any:
         """Return a row, or value, by its number; a row has its id."""
         with self._lock:
+            self._index()
             begin, length = self._starts[number], self._lengths[number]
             if self._file is None:
                 self._file = self.stream.open_data()

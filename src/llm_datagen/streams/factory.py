@@ -24,7 +24,8 @@ from llm_datagen.streams.file_streams import (
 )
 from llm_datagen.streams.inputs.arrow_file import ArrowStream
 from llm_datagen.streams.inputs.cycled import CycledStream
-from llm_datagen.streams.inputs.file_set import FileSet, is_file_set
+from llm_datagen.streams.inputs.file_set import FileSet
+from llm_datagen.streams.inputs.found_files import is_file_set
 from llm_datagen.streams.inputs.generated import GeneratedStream
 from llm_datagen.streams.inputs.hub import HubFileSet
 from llm_datagen.streams.inputs.object_set import ObjectFileSet, is_object_set

@@ -24,10 +24,15 @@ def position_of(stream: StreamFiles) -> tuple[str, Position] | None:
     return read_log(stream.storage, stream.commits_path)
 
 
+def last_position(stream: StreamFiles) -> Position:
+    """Return how far a stream was written, by its seal or its commit log; not at all, when there is neither."""
+    found = position_of(stream)
+    return Position() if found is None else found[1]
+
+
 def done_of(stream: StreamFiles) -> int:
     """Return the number of the source row behind the last one that is done with, as the stream says."""
-    found = position_of(stream)
-    return found[1].coverage.end()[0] if found else 0
+    return last_position(stream).coverage.end()[0]
 
 
 def check_recoverable(stream: StreamFiles, source: str) -> Position:

@@ -13,7 +13,7 @@ from llm_datagen.errors import RowFormatError, StreamError
 from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.formats.base import Decoder
 from llm_datagen.streams.formats.jsonl import JsonlCodec
-from llm_datagen.streams.inputs.table import ENDLESS, Table, TableCursor
+from llm_datagen.streams.inputs.table_cursor import ENDLESS, Table, TableCursor
 from llm_datagen.streams.read_limit import ReadLimit
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.storage.base import Place

@@ -20,7 +20,7 @@ from llm_datagen.streams.formats.base import Decoder
 from llm_datagen.streams.ids import ID_FIELD
 from llm_datagen.streams.inputs.computed import ComputedStream
 from llm_datagen.streams.inputs.generated import check_count
-from llm_datagen.streams.inputs.table import ENDLESS
+from llm_datagen.streams.inputs.table_cursor import ENDLESS
 from llm_datagen.streams.scan import blocks_of
 from llm_datagen.streams.source_column import Origin, name_of
 from llm_datagen.streams.source_cursor import SourceCursor
@@ -94,6 +94,7 @@ class CycledStream(ComputedStream):
         """Return the input as it is read by other settings than the defaults."""
         changed = copy(self)
         changed.base = self.base.with_data(data)
+        changed._counted = None  # by other settings, a file may have other rows
         return changed
 
     @property

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -23,13 +21,11 @@ from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.inputs.file_set_cursor import FILE_STRIDE, FileSetCursor
+from llm_datagen.streams.inputs.found_files import found_files, may_find, name_in
 from llm_datagen.streams.inputs.lazy_streams import LazyStreams
-from llm_datagen.streams.inputs.link_circles import without_circles
-from llm_datagen.streams.inputs.saved_dataset import saved_files
 from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.inputs.whole_file import difference, fingerprint_at
 from llm_datagen.streams.read_limit import ReadLimit
-from llm_datagen.streams.sidecars import WHAT_LIES_BESIDE
 from llm_datagen.streams.source_column import Origin
 from llm_datagen.streams.storage.base import Place, Storage
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
@@ -38,19 +34,6 @@ from llm_datagen.streams.stream import Stream
 _PARTS = 2
 _PART_BYTES = 4096
 _NAMED = 5
-
-_UNUSUAL = re.compile(r"//|/\.\.?(?:/|$)")
-"""In a path: what `relpath` takes out of it."""
-
-BESIDE = (*WHAT_LIES_BESIDE, ".state.sqlite-wal", ".state.sqlite-shm", ".tmp")
-"""What the names of files end with that this package puts beside its outputs."""
-
-
-def is_file_set(path: str) -> bool:
-    """Return whether a path means many files: a folder, or a pattern with a ``*`` that is no name of something."""
-    if path.endswith(os.sep) or os.path.isdir(path):  # noqa: PTH112 - of a name that is too long, this is False
-        return True
-    return "*" in path and not os.path.lexists(path)
 
 
 def shown_names(names: Sequence[str]) -> str:
@@ -145,10 +128,7 @@ class FileSet(Stream):
 
     def reads(self, path: str) -> bool:
         """Return whether a file at this path, once it is there, would be one of the files."""
-        path = os.path.realpath(path)
-        if not glob.has_magic(self._pattern):
-            return Path(path).is_relative_to(os.path.realpath(self._pattern))
-        return Path(path).match(os.path.join(os.path.realpath(_fixed(self._pattern)), _magic(self._pattern)))  # noqa: PTH118
+        return may_find(self._pattern, path)
 
     @property
     def sizes(self) -> list[int]:
@@ -285,19 +265,7 @@ class FileSet(Stream):
 
     def _found(self) -> list[str]:
         """Return the paths of the files that are there now, in order."""
-        if glob.has_magic(self._pattern):
-            paths = glob.glob(self._pattern, recursive=True)  # noqa: PTH207 - a Path each costs a second for 100,000
-            paths = [path for path in paths if not os.path.isdir(path)]  # noqa: PTH112
-            if "**" in self._pattern:
-                paths = without_circles(paths)
-        elif (saved := saved_files(self._pattern)) is not None:
-            return saved
-        else:
-            paths = []
-            for folder, folders, names in os.walk(self._pattern):
-                folders[:] = [name for name in folders if not name.startswith((".", "_"))]
-                paths += [f"{folder.rstrip(os.sep)}{os.sep}{name}" for name in names if not name.startswith((".", "_"))]
-        return sorted(path for path in paths if not path.endswith(BESIDE))
+        return found_files(self._pattern)
 
     def _stream(self, path: str) -> Stream:
         return self._made(f"{self._protocol}{path}{''.join(self._columns)}")
@@ -313,10 +281,7 @@ class FileSet(Stream):
 
     def _name(self, path: str) -> str:
         """Return the path of a file as the list has it: from the folder that the pattern begins with."""
-        folder = _fixed(self._pattern)
-        if path.startswith(f"{folder}/") and not _UNUSUAL.search(path):
-            return path[len(folder) + 1 :]  # `relpath` of 10,000 files takes a quarter of a second
-        return os.path.relpath(path, folder)
+        return name_in(self._pattern, path)
 
     def _changed(self, names: list[str], what: str) -> StreamChangedError:
         return StreamChangedError(
@@ -324,16 +289,3 @@ class FileSet(Stream):
             "read these files, whose rows are kept, and could be others now; restore what was there, or, if it was "
             "damaged and is mended, start afresh with if_exists='overwrite', which does all rows again"
         )
-
-
-@lru_cache(maxsize=64)
-def _fixed(pattern: str) -> str:
-    """Return the folder that a pattern begins with, before anything that may be several things."""
-    if not glob.has_magic(pattern):
-        return pattern
-    parts = Path(pattern).parts
-    return str(Path(*parts[: next(number for number, part in enumerate(parts) if glob.has_magic(part))]))
-
-
-def _magic(pattern: str) -> str:
-    return os.path.relpath(pattern, _fixed(pattern))

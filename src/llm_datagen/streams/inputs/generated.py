@@ -19,7 +19,7 @@ from llm_datagen.streams.coverage import Span
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD
 from llm_datagen.streams.inputs.computed import ComputedStream
-from llm_datagen.streams.inputs.table import ENDLESS
+from llm_datagen.streams.inputs.table_cursor import ENDLESS
 from llm_datagen.streams.inputs.whole_file import check_fingerprint_of, fingerprint_of
 from llm_datagen.streams.stream import Stream
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_datagen.errors import StreamMissingError
 from llm_datagen.streams.formats.patterns import fixed_part, has_magic, matches
-from llm_datagen.streams.inputs.file_set import BESIDE
+from llm_datagen.streams.inputs.found_files import BESIDE
 from llm_datagen.streams.inputs.remote_set import RemoteFileSet
 from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.storage.base import Place, Storage

@@ -27,7 +27,7 @@ from llm_datagen.streams.outputs.places import place_of
 from llm_datagen.streams.outputs.source_rows import SourceRows
 from llm_datagen.streams.outputs.target import Target
 from llm_datagen.streams.outputs.window import Window
-from llm_datagen.streams.outputs.work import Work
+from llm_datagen.streams.outputs.work import REMOVING, Work
 from llm_datagen.streams.storage.compression import compression_of
 from llm_datagen.streams.stream import Stream
 
@@ -257,7 +257,7 @@ def check_fit(target: Target, options: ExportOptions) -> None:
 def _is_same(made: dict[str, Any], request: dict[str, Any]) -> bool:
     defaults = ExportOptions().as_plain()  # of an older version that lacked some
     known = {**made, "options": {**defaults, **made.get("options", {})}}
-    return all(known.get(name) == value for name, value in request.items())
+    return REMOVING not in made and all(known.get(name) == value for name, value in request.items())
 
 
 def _of(made: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """What is kept of an export: a hidden folder while it is under way, a manifest when it is done.
 
-    .out.parquet.export/plan.json   what is exported, from what, with which columns
+    .out.parquet.export/plan.json   what is exported, from what, with which columns; or what is being removed
     .out.parquet.export/00003.json  window 3 is done: its parts are in place
     .out.parquet.export/00003.paths the partitions of window 3, whose parts are about to be put in place
     .out.parquet.export/lock        who exports; in a store, lease.json
@@ -28,6 +28,9 @@ from llm_datagen.streams.outputs.target import Target
 
 FORMAT = 1
 """The version of a manifest, and of what lies in the hidden folder."""
+
+REMOVING = "removing"
+"""In a plan: the parts of an export that is being removed."""
 
 _PIECE = 1 << 20
 
@@ -181,10 +184,15 @@ class Work:
                 yield made
 
     def remove_outputs(self) -> None:
-        """Remove what an export has made, the word that it is whole first. The target is locked."""
-        windows = list(self.windows())
-        known = [part["path"] for made in (self.manifest(), *windows) if made for part in made["parts"]]
-        known += self._perhaps_in_place(len(windows))
+        """Remove what an export has made, the word that it is whole first. The target is locked.
+
+        What is to go is noted before: who is killed meanwhile leaves a plan that says so, and is called again.
+        """
+        windows, manifest, plan = list(self.windows()), self.manifest(), self.plan()
+        known = [part["path"] for made in (manifest, *windows) if made for part in made["parts"]]
+        known += [*self._perhaps_in_place(len(windows)), *(plan or {}).get(REMOVING, ())]
+        made = {name: value for name, value in (manifest or plan or {}).items() if name not in {"parts", REMOVING}}
+        self.begin({**made, REMOVING: known})
         for path in (self.target.success_path, self.target.manifest_path, self.target.errors_path):
             if path is not None:
                 self.place.remove(path)

@@ -8,14 +8,11 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from llm_datagen.errors import StreamChangedError
 from llm_datagen.streams.storage import waiting
-from llm_datagen.streams.storage.object_requests import Patience, Requests, ShortReadError, is_of_client
-
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+from llm_datagen.streams.storage.object_requests import Requests, ShortReadError, is_of_client
 
 Version = dict[str, str]
 """What tells two contents of an object apart: its ETag and, where the store has one, its version."""
@@ -60,31 +57,26 @@ class Bucket:
     """One bucket. Any thread may use it.
 
     Args:
-        client: obstore's client of it.
+        requests: what makes the requests to it.
+
+    Attributes:
+        requests: the same.
         name: its address, such as ``s3://bucket``, for messages.
-        patience: how long requests are repeated.
-        renewed: returns a client in place of one whose credentials have expired.
     """
 
-    def __init__(
-        self,
-        client: ObjectStore,
-        name: str,
-        patience: Patience | None = None,
-        renewed: Callable[[ObjectStore], ObjectStore] | None = None,
-    ) -> None:
-        self.name = name
-        self._requests = Requests(client, name, patience, renewed)
+    def __init__(self, requests: Requests) -> None:
+        self.requests = requests
+        self.name = requests.name
 
     def find(self, key: str) -> Found | None:
         """Return size and version of an object; None when there is none."""
 
         def head() -> Found:
-            meta = self._requests.ask("head", key)
+            meta = self.requests.ask("head", key)
             return Found(meta["size"], _version(meta))
 
         try:
-            return self._requests.repeated(key, head)
+            return self.requests.repeated(key, head)
         except FileNotFoundError:
             return None
 
@@ -108,12 +100,12 @@ class Bucket:
             return again, version
 
         try:
-            return self._requests.repeated(key, get)
+            return self.requests.repeated(key, get)
         except FileNotFoundError:
             return None
 
     def _get_once(self, key: str) -> tuple[bytes, Version]:
-        data, meta = self._requests.body(key, {})
+        data, meta = self.requests.body(key, {})
         if len(data) != meta["size"]:
             raise ShortReadError
         return data, _version(meta)
@@ -138,7 +130,7 @@ class Bucket:
             options["if_match"] = version["e_tag"]
 
         def get() -> bytes:
-            data, meta = self._requests.body(key, options)
+            data, meta = self.requests.body(key, options)
             if version and not is_same(version, _version(meta)):
                 raise _OtherVersionError  # where a store heeds no condition of a GET
             if len(data) != end - begin:
@@ -146,7 +138,7 @@ class Bucket:
             return data
 
         try:
-            return self._requests.repeated(key, get)
+            return self.requests.repeated(key, get)
         except (PreconditionError, _OtherVersionError):
             raise StreamChangedError(
                 f"{self.name}/{key} was replaced while it was read; restore the object, or start afresh with "
@@ -174,7 +166,7 @@ class Bucket:
 
     def put(self, key: str, data: bytes) -> None:
         """Put an object, in place of the one that is there."""
-        self._requests.repeated(key, lambda: self._requests.ask("put", key, data, use_multipart=False))
+        self.requests.repeated(key, lambda: self.requests.ask("put", key, data, use_multipart=False))
 
     def put_if(self, key: str, data: bytes, version: Version | None) -> Version | None:
         """Put an object if the one that is there is as expected. Return its version; None when it was not.
@@ -193,12 +185,12 @@ class Bucket:
 
         def put() -> Version | None:
             try:
-                return _version(self._requests.ask("put", key, data, mode=mode, use_multipart=False))
+                return _version(self.requests.ask("put", key, data, mode=mode, use_multipart=False))
             except (AlreadyExistsError, PreconditionError, FileNotFoundError):
                 found = self.get(key)
                 return found[1] if found is not None and found[0] == data else None
 
-        return self._requests.repeated(key, put)
+        return self.requests.repeated(key, put)
 
     def put_pieces(self, key: str, pieces: Iterable[bytes]) -> None:
         """Put an object that comes piece by piece; there is nothing of it before it is whole.
@@ -225,27 +217,27 @@ class Bucket:
 
         with ThreadPoolExecutor(1, thread_name_prefix="object-store") as pool:
             try:
-                self._requests.ask("put", key, passed_on(), chunk_size=_CHUNK_BYTES, max_concurrency=_CHUNKS)
+                self.requests.ask("put", key, passed_on(), chunk_size=_CHUNK_BYTES, max_concurrency=_CHUNKS)
             except Exception as error:
                 if failed:
                     raise failed[0] from None
                 if not is_of_client(error):
                     raise
-                raise self._requests.error(key, error) from None
+                raise self.requests.error(key, error) from None
 
     def delete(self, keys: list[str]) -> None:
         """Remove objects, as far as they are there, in no order."""
         for at in range(0, len(keys), _TOGETHER):
             some = keys[at : at + _TOGETHER]
             try:
-                self._requests.repeated(some[0], lambda some=some: self._requests.ask("delete", some))  # type: ignore[misc]
+                self.requests.repeated(some[0], lambda some=some: self.requests.ask("delete", some))  # type: ignore[misc]
             except FileNotFoundError:
                 for key in some:
                     self._delete_one(key)
 
     def _delete_one(self, key: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self._requests.repeated(key, lambda: self._requests.ask("delete", key))
+            self.requests.repeated(key, lambda: self.requests.ask("delete", key))
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[tuple[str, Found]]:
         """Yield the objects below `prefix/`, in the order of their keys; with `after`, those behind that key."""
@@ -254,21 +246,21 @@ class Bucket:
         def next_page() -> Any:
             nonlocal following
             if following is None:
-                following = self._requests.pages(prefix, after)
+                following = self.requests.pages(prefix, after)
             try:
                 return following()
             except BaseException:
                 following = None  # the next try goes on behind what was yielded
                 raise
 
-        while page := self._requests.repeated(prefix, next_page):
+        while page := self.requests.repeated(prefix, next_page):
             for meta in sorted(page, key=lambda meta: meta["path"].encode()):
                 after = meta["path"]
                 yield meta["path"], Found(meta["size"], _version(meta))
 
     def folders(self, prefix: str) -> Sequence[str]:
         """Return the names of the folders right below `prefix/`, in order."""
-        found = self._requests.repeated(prefix, lambda: self._requests.ask("list_with_delimiter", prefix))
+        found = self.requests.repeated(prefix, lambda: self.requests.ask("list_with_delimiter", prefix))
         return sorted(path.rpartition("/")[2] for path in found["common_prefixes"])
 
 

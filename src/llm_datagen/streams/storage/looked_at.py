@@ -46,8 +46,7 @@ class LookedAt(Bucket):
     """
 
     def __init__(self, bucket: Bucket) -> None:
-        self.name = bucket.name
-        self._requests = bucket._requests
+        super().__init__(bucket.requests)
 
     def find(self, key: str) -> Found | None:
         """Return size and version of an object; None when there is none."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from llm_datagen.streams.storage.bucket import Bucket, Version
 from llm_datagen.streams.storage.object_clients import client_of, renewed_client
-from llm_datagen.streams.storage.object_requests import Patience
+from llm_datagen.streams.storage.object_requests import Patience, Requests
 from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 
@@ -31,7 +31,7 @@ class ObjectFolder:
         self.uri = uri
         self._where = ObjectUri.parse(uri)
         of = self._where.scheme, self._where.bucket, _SECONDS
-        self._bucket = Bucket(client_of(*of), self._where.place, _ONCE, lambda old: renewed_client(old, *of))
+        self._bucket = Bucket(Requests(client_of(*of), self._where.place, _ONCE, lambda old: renewed_client(old, *of)))
 
     def read(self, name: str) -> tuple[bytes, Version] | None:
         """Return what an object holds, and its version; None when there is none.

@@ -45,6 +45,10 @@ class Requests:
         name: its address, such as ``s3://bucket``, for messages.
         patience: how long requests are repeated.
         renewed: returns a client in place of one whose credentials have expired.
+
+    Attributes:
+        client: the client; another one when credentials have expired.
+        name: the address of the bucket.
     """
 
     def __init__(
@@ -55,7 +59,7 @@ class Requests:
         renewed: Callable[[ObjectStore], ObjectStore] | None = None,
     ) -> None:
         self.client = client
-        self._name = name
+        self.name = name
         self._patience = patience or PATIENCE
         self._renewed = renewed
 
@@ -102,7 +106,7 @@ class Requests:
                 tries -= 1
                 if not tries:
                     problem = f"the store gave less than what was asked for, {self._patience.tries} times; resume later"
-                    raise DiskError(errno.EIO, problem, f"{self._name}/{key}") from None
+                    raise DiskError(errno.EIO, problem, f"{self.name}/{key}") from None
             except FileNotFoundError as error:
                 if is_no_bucket(error):
                     raise self.error(key, error) from None
@@ -124,7 +128,7 @@ class Requests:
         """Return what an error of the client says, in our words."""
         problem = problem_of(error)
         number = errno.EIO if problem.passes else errno.EINVAL if problem.key else errno.EACCES
-        return DiskError(number, problem.what, f"{self._name}/{problem.key or key}")
+        return DiskError(number, problem.what, f"{self.name}/{problem.key or key}")
 
 
 class ShortReadError(Exception):

@@ -17,6 +17,7 @@ from llm_datagen.streams.storage.looked_at import LookedAt, look_again
 from llm_datagen.streams.storage.object_clients import client_of, renewed_client
 from llm_datagen.streams.storage.object_parts import COMMITS, PUT_WHOLE, Chain, Head, folder_of, head_of
 from llm_datagen.streams.storage.object_reading import ObjectReadFile
+from llm_datagen.streams.storage.object_requests import Requests
 from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.object_writing import ObjectAppendFile, ObjectLog, new_writer
 
@@ -27,7 +28,7 @@ _COPY_BYTES = 8 << 20
 def connect(uri: ObjectUri) -> Bucket:
     """Return the bucket of a URI, as the environment says how to reach it."""
     client = client_of(uri.scheme, uri.bucket)
-    return Bucket(client, uri.place, renewed=lambda old: renewed_client(old, uri.scheme, uri.bucket))
+    return Bucket(Requests(client, uri.place, renewed=lambda old: renewed_client(old, uri.scheme, uri.bucket)))
 
 
 class ObjectStorage:

@@ -1,0 +1,69 @@
+"""Which files of this machine a pattern (``data/*.jsonl.gz``), or a folder, means; and what they are called in it."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from llm_datagen.streams.inputs.link_circles import without_circles
+from llm_datagen.streams.inputs.saved_dataset import saved_files
+from llm_datagen.streams.sidecars import WHAT_LIES_BESIDE
+
+_UNUSUAL = re.compile(r"//|/\.\.?(?:/|$)")
+"""In a path: what `relpath` takes out of it."""
+
+BESIDE = (*WHAT_LIES_BESIDE, ".state.sqlite-wal", ".state.sqlite-shm", ".tmp")
+"""What the names of files end with that this package puts beside its outputs."""
+
+
+def is_file_set(path: str) -> bool:
+    """Return whether a path means many files: a folder, or a pattern with a ``*`` that is no name of something."""
+    if path.endswith(os.sep) or os.path.isdir(path):  # noqa: PTH112 - of a name that is too long, this is False
+        return True
+    return "*" in path and not os.path.lexists(path)
+
+
+def found_files(pattern: str) -> list[str]:
+    """Return the paths of the files that are there now, in order."""
+    if glob.has_magic(pattern):
+        paths = glob.glob(pattern, recursive=True)  # noqa: PTH207 - a Path each costs a second for 100,000
+        paths = [path for path in paths if not os.path.isdir(path)]  # noqa: PTH112
+        if "**" in pattern:
+            paths = without_circles(paths)
+    elif (saved := saved_files(pattern)) is not None:
+        return saved
+    else:
+        paths = []
+        for folder, folders, names in os.walk(pattern):
+            folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+            paths += [f"{folder.rstrip(os.sep)}{os.sep}{name}" for name in names if not name.startswith((".", "_"))]
+    return sorted(path for path in paths if not path.endswith(BESIDE))
+
+
+def may_find(pattern: str, path: str) -> bool:
+    """Return whether a file at a path, once it is there, would be one of the files."""
+    path = os.path.realpath(path)
+    if not glob.has_magic(pattern):
+        return Path(path).is_relative_to(os.path.realpath(pattern))
+    folder = _fixed(pattern)
+    return Path(path).match(os.path.join(os.path.realpath(folder), os.path.relpath(pattern, folder)))  # noqa: PTH118
+
+
+def name_in(pattern: str, path: str) -> str:
+    """Return the path of one of the files from the folder that the pattern begins with."""
+    folder = _fixed(pattern)
+    if path.startswith(f"{folder}/") and not _UNUSUAL.search(path):
+        return path[len(folder) + 1 :]  # `relpath` of 10,000 files takes a quarter of a second
+    return os.path.relpath(path, folder)
+
+
+@lru_cache(maxsize=64)
+def _fixed(pattern: str) -> str:
+    """Return the folder that a pattern begins with, before anything that may be several things."""
+    if not glob.has_magic(pattern):
+        return pattern
+    parts = Path(pattern).parts
+    return str(Path(*parts[: next(number for number, part in enumerate(parts) if glob.has_magic(part))]))

@@ -90,6 +90,7 @@ def test_a_condition_says_true_or_false(text: str, expected: bool) -> None:
         ("meta['nothing'] == 1", "no column 'nothing'"),
         ("tags[5] == 'a'", r"there is no \[5\] in a list of 2"),
         ("score[0] == 1", "has no"),
+        ("round(score, -1000000000) == 0", "round is to 400 digits at most"),
         ("score[:1] == 1", "is of text and lists"),
     ],
 )

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from llm_datagen import (
     ConfigError,
     Derived,
+    FatalError,
     NodeFailedError,
     Route,
     RowDataError,
@@ -108,6 +109,36 @@ def test_input_that_is_not_sorted_ends_the_run(bench: Bench, keys: list[Any]) ->
         bench.pipeline([ops.GroupBy("k", sorted=True)], on_error="skip").run()
 
 
+def test_sorted_groups_are_told_apart_as_others_are() -> None:
+    """1 and 1.0 are one key; 1 and true are two, and neither comes before the other."""
+    given_rows = [{"k": 1, "n": 0}, {"k": 1.0, "n": 1}, {"k": 2, "n": 2}]
+    expected = [{"k": 1, "n": [0, 1]}, {"k": 2, "n": [2]}]
+    for is_sorted in (False, True):
+        assert bare(outcome(ops.GroupBy("k", collect="n", sorted=is_sorted), given_rows)) == expected
+    mixed = [{"k": 1, "n": 0}, {"k": True, "n": 1}]
+    assert bare(outcome(ops.GroupBy("k", collect="n"), mixed)) == [{"k": 1, "n": [0]}, {"k": True, "n": [1]}]
+    with pytest.raises(FatalError, match="True comes after 1"):
+        outcome(ops.GroupBy("k", collect="n", sorted=True), mixed)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: ops.Count("count"), "two columns 'count'"),
+        (lambda: ops.Count(["a", "n"], into="n"), "two columns 'n'"),
+        (lambda: ops.GroupBy("rows"), "two columns 'rows'"),
+        (lambda: ops.GroupBy(key=parity, into="key"), "two columns 'key'"),
+        (lambda: ops.Count("_i"), "'_i' of their own"),
+        (lambda: ops.GroupBy(["a", "_sources"]), "'_sources' of their own"),
+        (lambda: ops.GroupBy("a", into="_sources"), "'_sources' of their own"),
+        (lambda: ops.GroupBy("a", collect=["_i"]), "'_i' of their own"),
+    ],
+)
+def test_a_column_that_another_one_would_replace_is_refused(make: Any, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        make()
+
+
 def test_sorted_groups_hold_one_group() -> None:
     operator = ops.GroupBy("k", sorted=True)
     from .calls import Context
@@ -179,6 +210,21 @@ def test_a_profile_says_what_is_in_the_columns() -> None:
     assert profile["mixed"]["kinds"] == {"null": 1, "number": 1, "text": 1, "list": 1, "boolean": 1, "object": 1}
     assert profile["mixed"]["distinct"] == 5
     assert [row["column"] for row in outcome(ops.Stats(["text", "no"]), given_rows)] == ["text", "no"]
+
+
+@pytest.mark.parametrize(
+    ("values", "least", "most", "mean"),
+    [
+        ([10**400, 1], 1, 10**400, None),
+        ([10**400, 2 - 10**400], 2 - 10**400, 10**400, 1.0),
+        ([0.5, 10**400], 0.5, 10**400, None),
+        ([10**400, 0.5, 2], 0.5, 10**400, None),
+        ([1.7e308, 1.7e308, -1.7e308], -1.7e308, 1.7e308, None),
+    ],
+)
+def test_a_profile_of_numbers_that_no_float_holds(values: list[Any], least: Any, most: Any, mean: Any) -> None:
+    [profile] = bare(outcome(ops.Stats(), [{"n": value} for value in values]))
+    assert [profile[name] for name in ("rows", "min", "max", "mean")] == [len(values), least, most, mean]
 
 
 def test_many_different_values_are_estimated() -> None:

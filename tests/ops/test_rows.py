@@ -129,6 +129,13 @@ def test_a_split_has_its_shares_and_keeps_what_is_equal_together() -> None:
     assert 650 < sum(parts == {"train"} for parts in by_user.values()) < 790
 
 
+def test_equal_numbers_are_in_one_part() -> None:
+    parts = {"a": 0.25, "b": 0.25, "c": 0.25, "d": 0.25}
+    rows = outcome(ops.Split(parts, by="n"), [{"n": kind(n)} for n in range(20) for kind in (int, float)])
+    assert [row["split"] for row in rows[::2]] == [row["split"] for row in rows[1::2]]
+    assert {row["split"] for row in rows} == set(parts)
+
+
 def test_a_share_and_a_split_of_one_seed_do_not_go_together() -> None:
     kept = outcome(ops.Sample(share=0.5), [{}] * 4000)
     assert 1850 < len(kept) < 2150

@@ -14,7 +14,7 @@ from llm_datagen import OperatorChangedError, RowDataError, UnifiedPipeline, ops
 from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.operators.references import operators_of
 
-from ..kit.support import Bench, Stopping, numbered
+from ..kit.support import Bench, Stopping, lines, numbered
 from .calls import bare, outcome
 
 values = st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab ", max_size=3) | st.lists(st.integers(0, 1))
@@ -74,6 +74,14 @@ def test_equal_numbers_are_equal() -> None:
     assert [row["_i"] for row in outcome(ops.Dedupe(), given_rows)] == [0, 2, 3]
     assert len(outcome(ops.GroupBy("a"), [{"a": 1}, {"a": 1.0}])) == 1
     assert len(outcome(ops.GroupBy("a", sorted=True), [{"a": 1}, {"a": 1.0}])) == 1
+
+
+@pytest.mark.parametrize("operator", [ops.Dedupe(), ops.Limit(9)])
+def test_a_bare_list_or_null_is_refused_and_not_taken_for_several_rows_or_none(bench: Bench, operator: Any) -> None:
+    bench.input.write_text("[1, 2]\n5\nnull\n[]\n")
+    report = bench.pipeline([operator], on_error="dead_letter").run()
+    assert [row["data"] for row in lines(bench.output)] == [5]
+    assert (report.rows_out, report.failed) == (1, 3)
 
 
 def test_where_a_row_comes_from_makes_no_difference() -> None:

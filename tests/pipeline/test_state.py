@@ -103,6 +103,21 @@ class Flaky(BaseOperator):
             yield {"seen": key[1]}
 
 
+def keeps_what_it_gets(item: Any, ctx: INodeContext) -> Any:
+    ctx.state["value"] = [item["n"], float("nan") if item["n"] == 1 else float("-inf") if item["n"] == 2 else None]
+    return {"n": ctx.state["value"]}
+
+
+keeps_what_it_gets.keeps_state = True  # type: ignore[attr-defined]
+
+
+def test_a_state_refuses_what_json_has_no_number_for_and_does_not_take_it_for_null(bench: Bench) -> None:
+    bench.give(numbered(4))
+    report = bench.pipeline([keeps_what_it_gets], on_error="dead_letter").run()
+    assert [row["n"] for row in lines(bench.output)] == [[0, None], [3, None]]
+    assert report.failed == 2
+
+
 def test_what_a_call_changes_that_fails_was_never_there(bench: Bench) -> None:
     bench.give(numbered(50))
     report = bench.pipeline([Flaky()], on_error="dead_letter", retries=1, retry_wait=0.001).run()

@@ -114,6 +114,17 @@ def row_of(item: Any) -> dict[str, Any]:
     return item
 
 
+def one_row(item: Any) -> Any:
+    """Return an item that an operator can give as it is.
+
+    Raises:
+        RowDataError: when it is a bare list or null, which would be several rows, or none.
+    """
+    if item is None or isinstance(item, list):
+        raise RowDataError(f"the row is {'null' if item is None else 'a list'}, and has no columns")
+    return item
+
+
 def id_of(item: Any) -> Id:
     """Return the id of a row.
 

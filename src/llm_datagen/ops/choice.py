@@ -8,6 +8,7 @@ from typing import Any
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import INodeContext
 from llm_datagen.ops.base import DataOperator, id_of, new_column, value_of, with_columns
+from llm_datagen.ops.keys import with_whole_numbers
 from llm_datagen.ops.weighted import Weighted
 from llm_datagen.streams.chance import fraction_of
 
@@ -71,5 +72,5 @@ class Split(DataOperator):
         Raises:
             RowDataError: when the row has it already, or lacks the column `by`.
         """
-        value = id_of(item) if self.by is None else value_of(item, self.by)
+        value = id_of(item) if self.by is None else with_whole_numbers(value_of(item, self.by))
         return with_columns(item, {self.column: self._weighted.at(fraction_of("split", self.seed, value))})

@@ -7,7 +7,7 @@ from typing import Any
 
 from llm_datagen.operators import INodeContext
 from llm_datagen.ops.base import StateOperator, new_column
-from llm_datagen.ops.keys import RowKey
+from llm_datagen.ops.keys import RowKey, refuse_lost_columns
 
 
 class Count(StateOperator):
@@ -25,6 +25,7 @@ class Count(StateOperator):
         self._key = None if by is None else RowKey(by)
         self.by = None if self._key is None else self._key.columns
         self.into = new_column("into", into)
+        refuse_lost_columns([*(self.by or ()), self.into])
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         """Count the row.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llm_datagen.operators import INodeContext
-from llm_datagen.ops.base import StateOperator, id_of, new_column, with_columns
+from llm_datagen.ops.base import StateOperator, id_of, new_column, one_row, with_columns
 from llm_datagen.ops.keys import RowKey
 from llm_datagen.streams.ids import ID_FIELD
 
@@ -41,9 +41,9 @@ class Dedupe(StateOperator):
         """Return the row, if it is the first of its key.
 
         Raises:
-            RowDataError: when a column is missing.
+            RowDataError: when a column is missing, or the row is a bare list or null.
         """
-        digest, state = self._key.digest(item), ctx.state
+        digest, state = self._key.digest(one_row(item)), ctx.state
         if self.mark is None:
             if digest in state:
                 return None

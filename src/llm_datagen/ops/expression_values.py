@@ -15,6 +15,9 @@ from llm_datagen.ops.base import refuse_missing
 FUNCTIONS = ("len", "lower", "abs", "min", "max", "round")
 """The functions that a condition may call."""
 
+_MOST_DIGITS = 400
+"""Of `round`."""
+
 
 def _kind(value: Any) -> str:
     if isinstance(value, bool):
@@ -147,5 +150,11 @@ def called(name: str, values: list[Any]) -> Any:
             raise RowDataError(f"{name} is of numbers, or of texts, and is given {_short(among)}")
         return (min if name == "min" else max)(among)
     if name == "round":
-        return round(*map(as_number, values))
+        return _rounded(*map(as_number, values))
     return abs(as_number(value))
+
+
+def _rounded(value: Any, digits: Any = None) -> Any:
+    if digits is not None and abs(digits) > _MOST_DIGITS:  # Python would write out a power of ten with so many
+        raise RowDataError(f"round is to {_MOST_DIGITS} digits at most, and is given {_short(digits)}")
+    return round(value, digits)

@@ -9,7 +9,7 @@ from typing import Any
 from llm_datagen.errors import ConfigError, FatalError
 from llm_datagen.operators import INodeContext
 from llm_datagen.ops.base import StateOperator, as_columns, as_function, new_column, row_of, value_of, without_id
-from llm_datagen.ops.keys import RowKey, digest_of
+from llm_datagen.ops.keys import RowKey, digest_of, refuse_lost_columns
 from llm_datagen.streams.ids import ID_FIELD
 from llm_datagen.streams.rows import Derived
 
@@ -51,8 +51,10 @@ class GroupBy(StateOperator):
         self.collect = as_columns("collect", collect) if collect else []
         if self.collect and self.reduce is not None:
             raise ConfigError("give a function (reduce=), or columns that become lists (collect=), not both")
-        if twice := ", ".join(each for each in self.collect if each in (self.by or ["key"])):
+        if twice := ", ".join(each for each in self.collect if each in self._key.names()):
             raise ConfigError(f"collect names what rows are grouped by, which has one value: {twice}")
+        if self.reduce is None:
+            refuse_lost_columns([*self._key.names(), *(self.collect or [self.into])])
         self.sorted = bool(sorted)
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
@@ -76,7 +78,7 @@ class GroupBy(StateOperator):
             return None
         last, rows = state.get("last", (None, 0))
         made: list[Derived] = []
-        if rows and last != value:
+        if rows and digest_of(last) != digest_of(value):
             _check_order(last, value)
             made = self._rows_of([state[("row", number)] for number in range(rows)])
             for number in range(1, rows):
@@ -121,7 +123,7 @@ def _check_order(last: Any, value: Any) -> None:
         FatalError: when it is smaller, or they cannot be compared.
     """
     try:
-        if not value < last:
+        if last < value:
             return
         why = f"{value!r} comes after {last!r}"
     except TypeError:

@@ -13,6 +13,7 @@ from llm_datagen.config import check_choice
 from llm_datagen.errors import ConfigError, RowDataError
 from llm_datagen.ops.base import BOOKKEEPING, as_columns, as_function, value_of
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
+from llm_datagen.streams.ids import ID_FIELD, SOURCES_FIELD
 
 Normalize = Literal["lower", "whitespace"]
 """How texts are made equal first: small letters; white space as one blank, and none at the ends."""
@@ -83,6 +84,10 @@ class RowKey:
             return {column: value_of(item, column) for column in self.columns}
         return {"key": self.value(item)}
 
+    def names(self) -> list[str]:
+        """Return the names of the columns that `columns_of` gives."""
+        return ["key"] if self.columns is None else self.columns
+
     def _normalized(self, value: Any) -> Any:
         if isinstance(value, str):
             if "lower" in self._normalize:
@@ -109,14 +114,31 @@ def _plain(value: Any) -> Any:
         raise RowDataError(f"the function key= must return plain data: {error}") from None
 
 
-def _with_whole_numbers(value: Any) -> Any:
+def refuse_lost_columns(columns: Sequence[str]) -> None:
+    """Refuse columns of a row that is made of a key, if another one would take the place of one of them.
+
+    Args:
+        columns: all that the row is to have.
+
+    Raises:
+        ConfigError: when one is there twice, or has a name that the engine gives such rows.
+    """
+    twice = next((column for number, column in enumerate(columns) if column in columns[:number]), None)
+    if twice is not None:
+        raise ConfigError(f"the rows would have two columns {twice!r}, one of the key; give the other one a new name")
+    made = [column for column in columns if column in (ID_FIELD, SOURCES_FIELD)]
+    if made:
+        raise ConfigError(f"the rows that are made get a {made[0]!r} of their own; copy or rename it in a step before")
+
+
+def with_whole_numbers(value: Any) -> Any:
     """Return data in which numbers that are whole are so in type."""
     kind = value.__class__
     if kind is float:
         return int(value) if value.is_integer() else value
     if kind is dict:
-        return {name: _with_whole_numbers(each) for name, each in value.items()}
-    return [_with_whole_numbers(each) for each in value] if kind is list else value
+        return {name: with_whole_numbers(each) for name, each in value.items()}
+    return [with_whole_numbers(each) for each in value] if kind is list else value
 
 
 def digest_of(value: Any) -> str:
@@ -128,7 +150,7 @@ def digest_of(value: Any) -> str:
         RowDataError: when it is no plain data.
     """
     try:
-        data = dumps(value if value.__class__ is str else _with_whole_numbers(value), option=orjson.OPT_SORT_KEYS)
+        data = dumps(value if value.__class__ is str else with_whole_numbers(value), option=orjson.OPT_SORT_KEYS)
     except TypeError as error:
         raise RowDataError(f"what rows are compared by must be plain data: {error}") from None
     return b64encode(blake2b(data, digest_size=_DIGEST_BYTES).digest()).decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llm_datagen.operators import INodeContext
-from llm_datagen.ops.base import StateOperator, whole_number
+from llm_datagen.ops.base import StateOperator, one_row, whole_number
 
 
 class Limit(StateOperator):
@@ -21,7 +21,12 @@ class Limit(StateOperator):
         self.n = whole_number("n", n)
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
-        """Return the row, if it is one of them."""
+        """Return the row, if it is one of them.
+
+        Raises:
+            RowDataError: when it is a bare list or null.
+        """
+        one_row(item)
         kept = ctx.state.get("kept", 0)
         if kept >= self.n:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -27,8 +28,9 @@ class Stats(StateOperator):
     """Gives, at the end of the input, a row per column with what is in it: a profile. The rows themselves are filtered.
 
     A row of it has ``column``, ``rows``, ``missing``, ``kinds`` (such as ``{"text": 9, "null": 1}``), ``distinct`` and
-    ``distinct_is_exact``; of numbers ``min``, ``max``, ``mean``; of texts and lists ``length_min``, ``length_max``,
-    ``length_mean`` (characters, elements); and ``most_frequent``: values with their counts.
+    ``distinct_is_exact``; of numbers ``min``, ``max``, ``mean`` (null when no float can hold the sum); of texts and
+    lists ``length_min``, ``length_max``, ``length_mean`` (characters, elements); and ``most_frequent``: values with
+    their counts.
 
     State: a summary per column, and up to `exact_distinct` values of each with their counts, on disk. Beyond so many,
     `distinct` is an estimate within a few percent, and `most_frequent` is of the values that came first.
@@ -109,7 +111,7 @@ class Stats(StateOperator):
             for what, prefix in (("number", ""), ("length", "length_")):
                 if what in known:
                     least, most, total, count = known[what]
-                    profile |= {f"{prefix}min": least, f"{prefix}max": most, f"{prefix}mean": total / count}
+                    profile |= {f"{prefix}min": least, f"{prefix}max": most, f"{prefix}mean": _mean(total, count)}
             yield {**profile, "most_frequent": self._most_frequent(state, name)}
 
     def _most_frequent(self, state: IState, name: str) -> list[dict[str, Any]]:
@@ -119,7 +121,25 @@ class Stats(StateOperator):
 
 def _measure(known: dict[str, Any], what: str, number: float) -> None:
     least, most, total, count = known.get(what) or (number, number, 0, 0)
-    known[what] = [min(least, number), max(most, number), total + number, count + 1]
+    known[what] = [min(least, number), max(most, number), _sum(total, number), count + 1]
+
+
+def _sum(total: float | None, number: float) -> float | None:
+    """Return a sum; None when a float cannot hold it."""
+    if total is None:
+        return None
+    try:
+        found = total + number
+    except OverflowError:
+        return None
+    return None if isinstance(found, float) and math.isinf(found) else found
+
+
+def _mean(total: float | None, count: int) -> float | None:
+    try:
+        return None if total is None else total / count
+    except OverflowError:
+        return None
 
 
 def _number(digest: str) -> int:

@@ -23,6 +23,7 @@ from typing import Any
 
 from llm_datagen.errors import StreamChangedError, StreamCorruptError
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
+from llm_datagen.streams.formats.json_values import has_non_finite
 from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.state.changes import Changes, StateChanges
 from llm_datagen.streams.state.keys import Key, decode_key, encode_key
@@ -158,7 +159,10 @@ class StateStore:
         Raises:
             TypeError, ValueError: when it cannot be a key, or a value.
         """
-        self._call[encode_key(key)] = (bytes(memoryview(dumps(value))),)  # a copy: orjson's buffer is kilobytes
+        data = bytes(memoryview(dumps(value)))  # a copy: orjson's buffer is kilobytes
+        if b"null" in data and has_non_finite(value):
+            raise ValueError(f"the value of {key!r} holds NaN or an infinity, which JSON has no number for; take None")
+        self._call[encode_key(key)] = (data,)
 
     def __delitem__(self, key: Key) -> None:
         """Delete a key.

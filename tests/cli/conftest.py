@@ -19,9 +19,10 @@ Command = Callable[..., Result]
 
 @pytest.fixture(autouse=True)
 def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each test in a folder of its own, whose modules are forgotten in the end."""
+    """Each test in a folder of its own, whose modules are forgotten in the end. No width or colors come from outside."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LLM_DATAGEN_RESULTS", raising=False)
+    for name in ("LLM_DATAGEN_RESULTS", "COLUMNS", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)  # tests tell what commands print, wherever they run
     monkeypatch.setattr(sys, "path", list(sys.path))
     known = set(sys.modules)
     with nothing_left():

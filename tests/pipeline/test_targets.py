@@ -489,9 +489,86 @@ def test_a_diff_counts_what_is_left_until_the_target_is_met(bench: Bench) -> Non
     pipeline = bench.pipeline([same_slowly, Accepting("1")], streaming=True, ordered=True, target=10)
     report = pipeline.run()
     assert [each.rows_to_do for each in pipeline.diff(report.pipeline_id).nodes] == [0, 0]
-    edited = bench.pipeline([same_slowly, Accepting("2")], target=10).diff(report.pipeline_id).nodes[1]
-    assert (edited.what, edited.is_estimate) == ("redone", True)
-    assert edited.rows_to_do in (19, 20)  # ten rows had come of the first 19
+    edited = bench.pipeline([same_slowly, Accepting("2")], target=10).diff(report.pipeline_id)
+    assert [(each.what, each.is_estimate, each.is_at_most) for each in edited.nodes] == [
+        ("kept", True, False),
+        ("redone", True, False),
+    ]
+    # Ten rows had come of the first 19, and node_0 has done these.
+    assert [each.rows_to_do for each in edited.nodes] == [0, 19]
+    assert edited.notes[-1].startswith("node_0: a target behind ends it")
+
+
+class Versioned(BaseOperator):
+    """Keeps even rows, or all.
+
+    Args:
+        version: the operator's.
+    """
+
+    def __init__(self, version: str, *, is_even: bool = False) -> None:
+        self.version, self._is_even = version, is_even
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        return even(item) if self._is_even else item
+
+
+def versioned(bench: Bench, *versions: str, streaming: bool = True, target: int = 10) -> UnifiedPipeline:
+    """Return a line: the second step keeps even rows, and the last one is to write `target` rows."""
+    steps = [Versioned(version, is_even=number == 1) for number, version in enumerate(versions)]
+    lead = {"max_lead": 50} if streaming else {}
+    return bench.pipeline(steps, streaming=streaming, ordered=True, target=target, **lead)
+
+
+def to_do(pipeline: UnifiedPipeline) -> list[tuple[int | None, str]]:
+    return [(each.rows_to_do, each.mark) for each in pipeline.diff("a").nodes]
+
+
+def test_a_diff_counts_rows_back_from_a_target_through_all_that_is_done_again(bench: Bench) -> None:
+    bench.give(numbered(5000))
+    versioned(bench, "1", "1", "1").create("a").run()
+    assert to_do(versioned(bench, "1", "1", "1")) == [(0, "")] * 3
+    redone = to_do(versioned(bench, "2", "1", "1"))
+    # About half of the rows pass the second step, by those that it has done: 19 or more rows are needed for ten.
+    assert [mark for _, mark in redone] == ["~"] * 3
+    assert redone[2] == (10, "~")
+    assert redone[0] == redone[1]
+    assert redone[0][0] in range(19, 22)
+    pipeline = versioned(bench, "2", "1", "1", streaming=False)
+    pipeline.create("b", output_uri=f"jsonl://{bench.folder}/b/out.jsonl").run()
+    # One after the other, the steps before the target do all of their input.
+    edited = versioned(bench, "3", "1", "1", streaming=False).diff("b")
+    assert [(each.rows_to_do, each.is_at_most) for each in edited.nodes] == [(5000, False), (5000, False), (10, False)]
+
+
+def test_a_diff_says_at_most_where_nobody_knows_when_the_target_is_met(bench: Bench) -> None:
+    bench.give(numbered(500))
+    versioned(bench, "1", "1", "1").create("a").run()
+    pipeline = bench.pipeline(
+        [Versioned("2"), Versioned("1", is_even=True), even, Versioned("1")], streaming=True, ordered=True, target=10
+    )
+    diff = pipeline.diff("a")
+    assert [(each.rows_to_do, each.mark) for each in diff.nodes[:2]] == [(500, "≤"), (500, "≤")]
+    assert diff.notes[-2].startswith("node_0, node_1, node_2, node_3: at most; a target ends the run earlier")
+
+
+def test_an_earlier_version_keeps_which_nodes_were_unneeded(bench: Bench) -> None:
+    bench.give(numbered(5000))
+    versioned(bench, "1", "1", "1").create("a").run()
+    assert [entry["status"] for entry in bench.run_state("a")["nodes"]] == ["unneeded", "unneeded", "completed"]
+    # The target that is raised with the edit is that of the new version.
+    versioned(bench, "1", "1", "2", target=20).resume("a", on_change="rerun", target=20).run()
+    for run, target in (("a@1", 10), ("a", 20)):
+        run_state = bench.run_state(run)
+        assert [entry["status"] for entry in run_state["nodes"]] == ["unneeded", "unneeded", "completed"]
+        accounts = verify(run_state)
+        assert [account.findings for account in accounts] == [[], [], []]
+        assert [account.unneeded for account in accounts] == [True, True, False]
+        assert (accounts[2].target_rows, run_state["nodes"][2]["target"]) == (target, target)
+    # Versions that were kept before said that these nodes are pending.
+    run_state = bench.run_state("a@1")
+    run_state["nodes"][0]["status"] = run_state["nodes"][1]["status"] = "pending"
+    assert [account.findings for account in verify(run_state)] == [[], [], []]
 
 
 # Replay.

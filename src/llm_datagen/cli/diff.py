@@ -73,7 +73,7 @@ def _table(diff: RunDiff) -> Table:
 def _to_do(node: NodeDiff) -> str:
     if node.rows_to_do is None:
         return "?"
-    return f"{'~' if node.is_estimate else ''}{number(node.rows_to_do)}"
+    return f"{node.mark}{number(node.rows_to_do)}"
 
 
 def _use(use: Use | None) -> tuple[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence, Set
 from copy import deepcopy
 from typing import Any
 
@@ -16,6 +17,7 @@ from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.operator_changes import ROWS_AGAIN, Edit
 from llm_datagen.pipeline.resume_checks import added_since, edited_since
 from llm_datagen.pipeline.stream_reset import Entry
+from llm_datagen.pipeline.target_needs import UNKNOWN, Standing, rows_needed
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.logs.writer import LogTarget
@@ -56,7 +58,9 @@ def diff_run(
     told = [*checked.edit.unchecked_notes(), *blueprint.ignored(run_state)]
     told += edited_since(checked.remaining, run_state) + added_since(checked.remaining)
     notes += [f"{note.node_id}: {note.text}" for note in told]
-    nodes = _Nodes(before, run_state, checked, is_replay=is_replay).all()
+    compared = _Nodes(before, run_state, checked, is_replay=is_replay)
+    nodes = compared.all()
+    notes += compared.target_notes(nodes)
     return RunDiff(
         pipeline_id=folder.pipeline_id, version=version_of(before), kept_as=kept_as, nodes=nodes, notes=tuple(notes)
     )
@@ -89,7 +93,9 @@ class _Nodes:
         self._edit: Edit = checked.edit
         self._again: frozenset[str] = frozenset() if checked.reset is None else checked.reset.again
         self._nodes = {node.node_id: node for node in checked.nodes}
-        self._left_out = unneeded_ids(checked.remaining)
+        left_out = unneeded_ids(checked.remaining)
+        self._standings = {entry["node_id"]: self._standing(entry, left_out) for entry in run_state["nodes"]}
+        self._needed = rows_needed([*self._standings.values()], streaming=run_state["config"]["streaming"])
         self._is_replay = is_replay
         self._made: dict[Place, float | None] = {}
         """How many rows each node will have made, by the place of its output; None when nobody knows."""
@@ -102,37 +108,59 @@ class _Nodes:
         known = {node.node_id for node in there}
         return (*there, *(self._removed(entry) for entry in self._before.values() if entry["node_id"] not in known))
 
+    def target_notes(self, nodes: Sequence[NodeDiff]) -> Iterable[str]:
+        """Yield what is to be told of nodes that a target ends before they have done their input."""
+        most = [node.node_id for node in nodes if node.is_at_most]
+        if most:
+            yield f"{', '.join(most)}: at most; a target ends the run earlier, and it is not known after how many rows"
+        ended = [
+            node_id
+            for node_id, each in self._standings.items()
+            if self._needed[node_id] != math.inf and not each.has_ended and each.target is None
+        ]
+        if ended:
+            yield f"{', '.join(ended)}: a target behind ends it; until then it may do more rows, and make more calls"
+
+    def _is_kept(self, node_id: str) -> bool:
+        return node_id not in self._again and node_id in self._before
+
+    def _standing(self, entry: Entry, left_out: Set[str]) -> Standing:
+        node_id = entry["node_id"]
+        node, before = self._nodes[node_id], self._before.get(node_id)
+        old = last_position(StreamFactory.create(before["output_uri"])) if before is not None else Position()
+        is_kept = self._is_kept(node_id)
+        return Standing(
+            node=node,
+            kept=old if is_kept else Position(),
+            rate=_rows_per_row(old) if _is_same(before, entry) else None,
+            has_ended=is_kept and (node_id in left_out or node.has_met_target()),
+        )
+
     def _of(self, entry: Entry) -> NodeDiff:
         node_id = entry["node_id"]
         before = self._before.get(node_id)
-        node = self._nodes[node_id]
-        is_kept = node_id not in self._again and before is not None
-        is_same = before is not None and before["operator"] == entry["operator"]
-        old = last_position(StreamFactory.create(before["output_uri"])) if before is not None else Position()
-        done = old.coverage if is_kept else Coverage()
-        dead = old.dead if is_kept else 0
-        rate = _rows_per_row(old) if is_same else None
-        has_ended = is_kept and (node_id in self._left_out or node.has_met_target())
-        left, is_guess = (0.0, False) if has_ended else self._left(node, done)
-        replayed = dead if self._is_replay and not has_ended else 0
-        rows_kept = done.rows - replayed
+        standing = self._standings[node_id]
+        node, kept = standing.node, standing.kept
+        is_kept = self._is_kept(node_id)
+        left, is_guess = (0.0, False) if standing.has_ended else self._left(node, kept.coverage)
+        replayed = kept.dead if self._is_replay and not standing.has_ended else 0
         rows_to_do = None if left is None else left + replayed
-        most = _up_to_target(node, old if is_kept else Position(), rate)
-        if most is not None and (rows_to_do is None or most < rows_to_do):
-            rows_to_do, is_guess = most, True
-        place = node.output.place
-        self._note_made(place, old if is_kept else Position(), rows_to_do, rate, is_guess=is_guess)
+        needed = self._needed[node_id]
+        if needed is not UNKNOWN and needed < (math.inf if rows_to_do is None else rows_to_do):
+            rows_to_do, is_guess = needed, True
+        self._note_made(standing, rows_to_do, is_guess=is_guess)
         what: What = "kept" if is_kept else "new" if before is None else "redone"
         return NodeDiff(
             node_id=node_id,
             operator=entry["operator"],
             what=what,
             reasons=tuple(self._reasons(node_id)) if not is_kept else (),
-            rows_kept=rows_kept,
+            rows_kept=kept.coverage.rows - replayed,
             rows_to_do=None if rows_to_do is None else round(rows_to_do),
             is_estimate=is_guess,
-            dead_letters=dead - replayed,
-            use=_use(before if is_same else None, entry, rows_to_do),
+            is_at_most=needed is UNKNOWN and bool(rows_to_do),
+            dead_letters=kept.dead - replayed,
+            use=_use(before if _is_same(before, entry) else None, entry, rows_to_do),
         )
 
     def _removed(self, entry: Entry) -> NodeDiff:
@@ -144,6 +172,7 @@ class _Nodes:
             rows_kept=0,
             rows_to_do=0,
             is_estimate=False,
+            is_at_most=False,
             dead_letters=0,
             use=Use(),
         )
@@ -169,21 +198,20 @@ class _Nodes:
             is_guess = is_guess or stream.place in self._guessed
         return left, is_guess
 
-    def _note_made(
-        self, place: Place, had: Position, rows_to_do: float | None, rate: float | None, *, is_guess: bool
-    ) -> None:
+    def _note_made(self, standing: Standing, rows_to_do: float | None, *, is_guess: bool) -> None:
+        place = standing.node.output.place
         if rows_to_do is None:
-            self._made[place] = None
-            return
-        self._made[place] = had.rows + rows_to_do * (1.0 if rate is None else rate)
-        if is_guess or rows_to_do:
+            self._made[place] = standing.target
+        else:
+            made = standing.kept.rows + rows_to_do * (1.0 if standing.rate is None else standing.rate)
+            self._made[place] = made if standing.target is None else min(made, standing.target)
+        if is_guess or rows_to_do != 0:
             self._guessed.add(place)
 
 
-def _up_to_target(node: UnifiedNode, had: Position, rate: float | None) -> float | None:
-    """Return how many rows of its source a node has to do until its target is met; None when nobody can say."""
-    target: Any = node.settings["target"]
-    return None if target is None or not rate else max(0, target - had.rows) / rate
+def _is_same(before: Entry | None, entry: Entry) -> bool:
+    """Return whether a node has an operator of the same name as before."""
+    return before is not None and before["operator"] == entry["operator"]
 
 
 def _rows_per_row(position: Position) -> float | None:

@@ -77,6 +77,8 @@ class NodeDiff:
         rows_kept: source rows that are done, and stay so.
         rows_to_do: source rows that will be done; None when nobody can say: the input has no end.
         is_estimate: whether that is an estimate, by how many rows have come of one before.
+        is_at_most: whether a target ends the node earlier, and nobody can say how much: `rows_to_do` and `use` are the
+            most that it may come to.
         dead_letters: of the rows that are kept, those that failed, and are not done again.
         use: what the calls for `rows_to_do` will use, by what the rows that are done have used; None when the operator
             has done none.
@@ -89,8 +91,14 @@ class NodeDiff:
     rows_kept: int
     rows_to_do: int | None
     is_estimate: bool
+    is_at_most: bool
     dead_letters: int
     use: Use | None
+
+    @property
+    def mark(self) -> str:
+        """What stands before `rows_to_do`: at most, or about so many."""
+        return "≤" if self.is_at_most else "~" if self.is_estimate else ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -102,12 +110,13 @@ class NodeDiff:
             "rows_kept": self.rows_kept,
             "rows_to_do": self.rows_to_do,
             "is_estimate": self.is_estimate,
+            "is_at_most": self.is_at_most,
             "dead_letters": self.dead_letters,
             "use": None if self.use is None else self.use.as_dict(),
         }
 
     def __str__(self) -> str:
-        to_do = "?" if self.rows_to_do is None else f"{'~' if self.is_estimate else ''}{self.rows_to_do:,}"
+        to_do = "?" if self.rows_to_do is None else f"{self.mark}{self.rows_to_do:,}"
         why = f" ({', '.join(self.reasons)})" if self.reasons else ""
         return f"{self.node_id} {self.operator}: {self.what}{why}, {self.rows_kept:,} rows kept, {to_do} to do"
 

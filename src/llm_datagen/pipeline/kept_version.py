@@ -20,6 +20,7 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.exports import KEY as EXPORTS
 from llm_datagen.runs.state_file import KEEP
 from llm_datagen.runs.status import LIVE, Status
+from llm_datagen.runs.unneeded import unneeded_nodes
 from llm_datagen.runs.versions import MADE_FROM, VERSION, VERSION_OF, uri_in_version, version_id, version_of
 from llm_datagen.streams import FileStream, MergedStream, Place, Stream, StreamFactory
 
@@ -150,12 +151,14 @@ def _run_state_of(before: Entry, uris: Mapping[Place, str]) -> Entry:
     run_state.update({"pipeline_id": version_id(pipeline_id, version), VERSION: version, VERSION_OF: pipeline_id})
     if run_state["status"] in LIVE:
         run_state.update(status=str(Status.CANCELED), reason="it had not ended when it was done again")
+    left_out = unneeded_nodes(before)
     for entry in run_state["nodes"]:
         output = _output_of(entry)
         seal = output.read_seal()
         if output.exists():
             counts = counts_of(output, is_finished=seal is not None and seal.complete)
-            entry.update({**counts, "status": str(counts["status"])})
+            status = Status.UNNEEDED if entry["node_id"] in left_out else counts["status"]
+            entry.update({**counts, "status": str(status)})
         source = _source_uri(entry["input_uri"], uris)
         if source != entry["input_uri"]:
             entry.setdefault(MADE_FROM, entry["input_uri"])

@@ -188,18 +188,19 @@ class RunLifecycle:
     ) -> StoredRun:
         """Make a run ready to go on where it stopped; see `BasePipeline.resume`."""
         with self._locked(pipeline_id) as (folder, run_state):
+            before = deepcopy(run_state)
             if target is not None:
                 change_target(run_state, target)
             change_policy(run_state, on_error, max_errors)
             change_limits(run_state, parallel_size, rate)
-            return self._resume(folder, run_state, verify=verify, on_change=on_change)
+            return self._resume(folder, run_state, before, verify=verify, on_change=on_change)
 
     def replay(self, pipeline_id: str, *, on_change: OnChange) -> StoredRun:
         """Make a run ready to do its dead letters again; see `BasePipeline.replay`."""
         with self._locked(pipeline_id) as (folder, run_state):
             for entry in run_state["nodes"]:
                 check_dead_letters(StreamFactory.create(entry["output_uri"]))
-            return self._resume(folder, run_state, on_change=on_change, is_replay=True)
+            return self._resume(folder, run_state, deepcopy(run_state), on_change=on_change, is_replay=True)
 
     @contextlib.contextmanager
     def _locked(self, pipeline_id: str) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
@@ -218,20 +219,23 @@ class RunLifecycle:
         self,
         folder: RunFolder,
         run_state: dict[str, Any],
+        before: dict[str, Any],
         *,
         verify: Verify = "tail",
         is_replay: bool = False,
         on_change: OnChange,
     ) -> StoredRun:
-        """Check everything, then change what is on the disk: a refusal changes nothing (M22)."""
+        """Check everything, then change what is on the disk: a refusal changes nothing (M22).
+
+        `before` is the run state as it was, without the settings that this resume gives.
+        """
         if run_state["status"] in {Status.RUNNING, Status.CANCELING}:  # killed: the usage since its last save is lost
             run_state["usage_is_partial"] = True
-        before = deepcopy(run_state) if on_change == "rerun" else None
         checked = check_resume(
             self.blueprint, folder, run_state, self.log_file, verify=verify, on_change=on_change, is_replay=is_replay
         )
         edit, reset, nodes, remaining = checked.edit, checked.reset, checked.nodes, checked.remaining
-        kept = keep_version(before, reset, folder) if before is not None and reset is not None else None
+        kept = keep_version(before, reset, folder) if on_change == "rerun" and reset is not None else None
         run_state["files"] = side_files([node.node_files for node in nodes], self.log_file)
         edit.warn()
         ignored = self.blueprint.ignored(run_state)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from llm_datagen.runs.status import Status
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.recovery import last_position
 
@@ -41,9 +40,8 @@ def unneeded(
 
 
 def unneeded_nodes(run_state: dict[str, Any]) -> set[str]:
-    """Return the ids of the nodes of a run that were left out, and are not needed, as their streams say."""
-    entries = [entry for entry in run_state["nodes"] if entry.get("status") == Status.UNNEEDED]
-    if not entries:
+    """Return the ids of the nodes of a run that are not finished, and need not go on, as the streams say."""
+    if all(entry.get("target") is None for entry in run_state["nodes"]):
         return set()
     sources = {entry["node_id"]: StreamFactory.input_of(entry).places for entry in run_state["nodes"]}
     outputs = {entry["node_id"]: StreamFactory.create(entry["output_uri"]) for entry in run_state["nodes"]}
@@ -57,4 +55,4 @@ def unneeded_nodes(run_state: dict[str, Any]) -> set[str]:
         has_target=lambda entry: entry.get("target") is not None,
         has_met_target=has_met_target,
     )
-    return {entry["node_id"] for entry in found}
+    return {entry["node_id"] for entry in found if not outputs[entry["node_id"]].is_sealed()}

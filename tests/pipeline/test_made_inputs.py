@@ -249,6 +249,7 @@ def test_rows_with_ids_are_no_cycle_for_a_node_that_keeps_them(bench: Bench) -> 
         (lambda: Generate({"a": 1}, n=0), "n must be a whole number from 1 on"),
         (lambda: Generate({"a": 1}, seed=cast(int, 1.5)), "seed must be"),
         (lambda: Cycle("s.jsonl", times=0), "times must be a whole number from 1 on"),
+        (lambda: Cycle("s?times=3.jsonl", times=2), "would be read as a file with bounds"),
         (lambda: Cycle(""), "Cycle needs the URI of an input"),
     ],
 )
@@ -273,9 +274,12 @@ def test_an_error_of_yaml_names_the_key(value: Any, error: str) -> None:
         check_input_rows("input", value)
 
 
-@pytest.mark.parametrize("uri", ["cycle://s.jsonl?times=x", "cycle://s.jsonl?n=0", "cycle://cycle://s.jsonl"])
+@pytest.mark.parametrize(
+    "uri",
+    ["cycle://s.jsonl?times=x", "cycle://s.jsonl?n=0", "cycle://s.jsonl?times=2&times=3", "cycle://cycle://s.jsonl"],
+)
 def test_a_wrong_uri_is_refused(uri: str, bench: Bench) -> None:
-    with pytest.raises(ConfigError, match=r"whole number|cannot be read again"):
+    with pytest.raises(ConfigError, match=r"whole number|given twice|cannot be read again"):
         bench.pipeline([same], input_uri=uri)
 
 

@@ -25,8 +25,7 @@ from llm_datagen.streams import Place, Stream, StreamFactory
 from llm_datagen.streams.coverage import Coverage, Segment
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import last_position
-
-_BLOCK_ROWS = 4096
+from llm_datagen.streams.scan import blocks_of
 
 
 def diff_run(
@@ -202,13 +201,11 @@ def _count(stream: Stream, segments: Sequence[Segment]) -> int | None:
         return 0
     if stream.is_endless:
         return None
-    count, cursor = 0, stream.cursor(segments, follow=False)
+    cursor = stream.cursor(segments, follow=False)
     try:
-        while (block := cursor.read(_BLOCK_ROWS)) is not None:
-            count += len(block.records)
+        return sum(len(block.records) for block in blocks_of(cursor))
     finally:
         cursor.close()
-    return count
 
 
 def _use(before: Entry | None, entry: Mapping[str, Any], rows: float | None) -> Use | None:

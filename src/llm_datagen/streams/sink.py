@@ -15,13 +15,14 @@ from llm_datagen.errors import (
 )
 from llm_datagen.streams.commit_log import CommitLog
 from llm_datagen.streams.coverage import Coverage, Span
+from llm_datagen.streams.dead_letter_file import DeadLetterFile
 from llm_datagen.streams.formats.base import Encoder
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.position import STATE, Position
 from llm_datagen.streams.recovery import check_recoverable
 from llm_datagen.streams.seal import Seal
-from llm_datagen.streams.sidecars import check_beside, check_neighbours
+from llm_datagen.streams.sidecars import check_neighbours
 from llm_datagen.streams.spill import Spill
 from llm_datagen.streams.storage.base import AppendFile, GrowingFile
 from llm_datagen.streams.storage.local import LocalStorage
@@ -80,7 +81,6 @@ class Sink:
         self._fsync = fsync
         self._broken = False
         self._begun = 0  # bytes that are on the medium, or on their way to it
-        self._dead_letters: AppendFile | None = None
         self.state: StateStore | None = None
         self.tails: CommitMarks | None = None
         """What adds the tails of the source to each commit; set by whoever reads a source as it is."""
@@ -90,6 +90,7 @@ class Sink:
             stream.storage.own(stream.path)  # an earlier version of the run may have it, too
         # The log is opened first: where it lies in a storage that keeps nobody out, it notices who begins after that.
         self._log = CommitLog(stream.storage, stream.commits_path, source, sync=fsync == "flush")
+        self._dead_letters = DeadLetterFile(stream, self._log)
         self._file: AppendFile | None = stream.storage.open_append(stream.path)
         try:
             self._refuse_sealed()  # again, now that nobody else can seal it
@@ -119,30 +120,12 @@ class Sink:
         """Cut the data and the dead letters to what was committed: the rest is the torn tail of a flush."""
         stream, length = self.stream, self.position.bytes
         assert self._file is not None
-        if isinstance(self._file, GrowingFile):
+        if isinstance(self._file, GrowingFile):  # there, nothing is removed yet: see `DeadLetterFile`
             self._file.take(length, self._log.confirm)
-        elif (stream.storage.size(stream.path) or 0) > length:
-            self._file.truncate(length)
-        self._cut_dead_letters(self.position.errors_bytes)
-
-    def _cut_dead_letters(self, length: int) -> None:
-        """Cut the dead letters to what was committed.
-
-        Where nobody is kept out, nothing is removed: whoever succeeds this writer meanwhile may have committed some.
-        There, the first append cuts, as it does with the data, and the seal removes what was never committed.
-        """
-        if isinstance(self._file, GrowingFile):
             return
-        storage, path = self.stream.storage, self.stream.errors_path
-        size = storage.size(path)
-        if size is not None and not length:
-            storage.remove(path)
-        elif size is not None and size > length:
-            dead_letters = storage.open_append(path)
-            try:
-                dead_letters.truncate(length)
-            finally:
-                dead_letters.close()
+        if (stream.storage.size(stream.path) or 0) > length:
+            self._file.truncate(length)
+        self._dead_letters.cut(self.position.errors_bytes)
 
     def _head(self) -> bytes:
         if not self.position.bytes:
@@ -218,7 +201,9 @@ class Sink:
             if self._fsync == "flush":
                 self._file.sync()
         if dead_letters:
-            self._append_dead_letters(dead_letters)
+            self._dead_letters.append(dead_letters, before.errors_bytes)
+            if self._fsync == "flush":
+                self._dead_letters.sync(position.errors_bytes)
         if self.state is not None:
             if state is not None:
                 self.state.append(state, sync=self._fsync == "flush")
@@ -259,14 +244,6 @@ class Sink:
             self._file.begin_sync(self._begun, size - self._begun)
             self._begun = size
 
-    def _append_dead_letters(self, dead_letters: bytes) -> None:
-        if self._dead_letters is None:
-            check_beside(self.stream, self.stream.errors_path, "dead letters")
-        file = self._open_dead_letters()
-        file.append(dead_letters)
-        if self._fsync == "flush":
-            file.sync()
-
     def seal(
         self, *, complete: bool = True, source_size: int | None = None, marks: dict[str, Any] | None = None
     ) -> Seal:
@@ -290,10 +267,12 @@ class Sink:
             self._write_packed(self.stream.pack(b""), self.position)  # no rows, packed, may be some bytes
         if self._fsync != "never":
             self._file.sync()
-            self._sync_dead_letters()
+            self._dead_letters.sync(self.position.errors_bytes)
             if self.state is not None:
                 self.state.sync()
-        self._finish_files()
+        if isinstance(self._file, GrowingFile):
+            self._file.finish(self.position.crc)
+        self._dead_letters.finish(self.position.errors_bytes)
         self._log.confirm()
         if isinstance(self._file, GrowingFile) and not self.position.errors_bytes:
             self.stream.storage.remove(self.stream.errors_path)  # what is there was never committed
@@ -304,27 +283,6 @@ class Sink:
         self.close()  # last: no other writer may have the stream before it is sealed
         return seal
 
-    def _finish_files(self) -> None:
-        """Have the files in their last form, where a storage has another one for those that grow."""
-        if isinstance(self._file, GrowingFile):
-            self._file.finish(self.position.crc)
-        if self.position.errors_bytes:
-            dead_letters = self._open_dead_letters()
-            if isinstance(dead_letters, GrowingFile):
-                dead_letters.finish(None)
-
-    def _open_dead_letters(self) -> AppendFile:
-        if self._dead_letters is None:
-            file = self._dead_letters = self.stream.storage.open_append(self.stream.errors_path)
-            if isinstance(file, GrowingFile):
-                file.take(self.position.errors_bytes, self._log.confirm)
-        return self._dead_letters
-
-    def _sync_dead_letters(self) -> None:
-        """Put the dead letters on the medium, also those of a process before this one."""
-        if self.position.errors_bytes:
-            self._open_dead_letters().sync()
-
     def close(self) -> None:
         """Close the files, without a seal. May be called more than once."""
         self._log.close()
@@ -332,9 +290,7 @@ class Sink:
             self.state.close()
         if self.tails is not None:
             self.tails.close()
-        if self._dead_letters is not None:
-            self._dead_letters.close()
-            self._dead_letters = None
+        self._dead_letters.close()
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -51,6 +51,10 @@ class Cycle:
         check_count("n", self.n)
         if not isinstance(self.uri, str) or not self.uri:
             raise ConfigError(f"Cycle needs the URI of an input, not {self.uri!r}")
+        if _parts_of(f"cycle://{self.uri}")[1]:
+            raise ConfigError(
+                f"{self.uri} would be read as a file with bounds (times=, n=); give the file another name"
+            )
 
     @property
     def as_uri(self) -> str:
@@ -63,15 +67,17 @@ class Cycle:
         """Return what a URI says.
 
         Raises:
-            ConfigError: when a bound is no number.
+            ConfigError: when a bound is no number, or given twice.
         """
-        found = _URI.fullmatch(uri)
-        assert found is not None
-        bounds = dict(part.split("=", 1) for part in re.split("[?&]", found["bounds"])[1:])
-        for name, value in bounds.items():
+        base, given = _parts_of(uri)
+        bounds: dict[str, int] = {}
+        for name, value in given:
             if not value.isdecimal():
                 raise ConfigError(f"{uri}: {name} must be a whole number, not {value!r}")
-        return cls(found["base"], **{name: int(value) for name, value in bounds.items()})
+            if name in bounds:
+                raise ConfigError(f"{uri}: {name} is given twice")
+            bounds[name] = int(value)
+        return cls(base, **bounds)
 
 
 class CycledStream(ComputedStream):
@@ -238,3 +244,11 @@ def _has_id(decode: Decoder, record: bytes) -> bool:
     except ValueError:  # it fails when it is its turn
         return False
     return isinstance(row, dict) and ID_FIELD in row
+
+
+def _parts_of(uri: str) -> tuple[str, list[tuple[str, str]]]:
+    """Return the URI of what is read, and the bounds with their values."""
+    found = _URI.fullmatch(uri)
+    assert found is not None
+    bounds = (part.partition("=") for part in re.split("[?&]", found["bounds"])[1:])
+    return found["base"], [(name, value) for name, _, value in bounds]

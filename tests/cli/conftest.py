@@ -19,7 +19,7 @@ Command = Callable[..., Result]
 
 @pytest.fixture(autouse=True)
 def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each test in a folder of its own, whose modules are forgotten in the end. No width or colors come from outside."""
+    """Each test in a folder of its own, whose modules are forgotten in the end. No width or color is set outside."""
     monkeypatch.chdir(tmp_path)
     for name in ("LLM_DATAGEN_RESULTS", "COLUMNS", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)  # tests tell what commands print, wherever they run

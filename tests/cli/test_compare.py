@@ -84,6 +84,28 @@ def test_long_values_are_cut_unless_all_of_them_is_wanted(shell: Shell, command:
     assert "x" * 400 in command("compare", "a", "b", "--full").output
 
 
+def test_a_text_that_looks_like_a_number_is_told_from_it(shell: Shell, command: Command) -> None:
+    for run, values in (
+        ("a", '{"n": 1, "m": null, "t": "x", "u": 0}\n'),
+        ("b", '{"n": "1", "m": "null", "t": "x", "u": 0}\n'),
+    ):
+        (shell.folder / "in.jsonl").write_text(values)
+        command(
+            "run",
+            shell.yaml([{"use": "llm_datagen.ops:Drop", "with": {"columns": "u"}}]),
+            "--id",
+            run,
+            "--output",
+            f"{run}.jsonl",
+        )
+    shown = command("compare", "a", "b").output.splitlines()
+    assert [line.split() for line in shown[2:]] == [
+        ["0", "≠", "n", "1", '"1"'],
+        ["≠", "m", "null", '"null"'],
+        ["=", "t"],
+    ]
+
+
 def test_what_cannot_be_compared_is_refused(versions: Shell, command: Command) -> None:
     assert "there is no run 'c'" in command("compare", "a", "c", code=2).output
     assert "has no such node" in command("compare", "a", "a@1", "--node", "7", code=2).output

@@ -233,6 +233,22 @@ def test_what_lies_where_a_version_would_be_is_not_touched(bench: Bench) -> None
     assert marks_of(bench, "a") == ["Ab"] * 3
 
 
+def test_two_streams_that_would_be_kept_in_one_place_are_refused_and_stay(bench: Bench) -> None:
+    """`between/node_0.jsonl` and `between/a/node_0.jsonl`: the rows of one took the place of the other's."""
+    bench.give(numbered(ROWS))
+    output = f"jsonl://{bench.folder / 'between' / 'node_0.jsonl'}"
+    line(bench, steps("AB"), output_uri=output).create("a").run()
+    for _ in range(2):
+        edited = line(bench, steps("aB"), output_uri=output)
+        with pytest.raises(StreamError, match=r"would both be kept as .*a@1/node_0.jsonl; say on_change='replace'"):
+            edited.resume("a", on_change="rerun")
+    assert marks_of(bench, "a") == ["AB"] * ROWS
+    assert findings(bench, "a") == []
+    assert not (bench.folder / "between" / "a@1").exists()
+    line(bench, steps("aB"), output_uri=output).resume("a", on_change="replace").run()
+    assert marks_of(bench, "a") == ["aB"] * ROWS
+
+
 def test_a_program_that_knows_no_versions_does_not_finish_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """While streams are taken away, the run state has a format that an older version of the package refuses."""
     bench.give(numbered(3))

@@ -115,7 +115,7 @@ def test_a_partition_column_that_no_row_has_is_refused(tmp_path: Path, target: s
     stream = stream_of(tmp_path, ROWS)
     before = files(tmp_path)
     said = (
-        r"parts the rows by the column 'lnag', and no row has it; did you mean \{lang\}\?; the columns are "
+        r"parts the rows by the column 'lnag', and no row has it \(did you mean \{lang\}\?\); the columns are "
         r"_i, text, n, lang, l, o; export to a path that names one of them"
     )
     with pytest.raises(ConfigError, match=said):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +181,11 @@ def damaged(node: Node, how: str) -> None:
         log.write_bytes(b"x" + log.read_bytes())
     elif how == "table gone":
         table.unlink()
+    elif how == "table with nulls":
+        with contextlib.closing(sqlite3.connect(table)) as database, database:
+            database.executescript(
+                "DROP TABLE log; CREATE TABLE log (applied, times); INSERT INTO log VALUES (NULL, 0)"
+            )
     elif how == "table no table":
         table.write_bytes(b"x" * 5000)
     else:
@@ -195,6 +202,7 @@ def damaged(node: Node, how: str) -> None:
         ("header changed", StreamCorruptError),
         ("table gone", StreamChangedError),
         ("table no table", StreamCorruptError),
+        ("table with nulls", StreamCorruptError),
         ("commit log older", StreamError),
     ],
 )

@@ -155,15 +155,18 @@ def _lines_of(pair: Pair, length: int | None) -> Iterator[tuple[str, str, str, s
     mark = {"changed": "≠", "same": "=", "a": "<", "b": ">"}[pair.kind]
     names = pair.columns if pair.kind == "changed" else tuple(dict.fromkeys([*a, *b]))
     for name in names:
-        yield mark, name, _value(a, name, length), _value(b, name, length) if pair.kind != "same" else ""
+        left, right = _value(a, name, length), _value(b, name, length)
+        if pair.kind == "changed" and name in a and name in b and left == right:  # a text looks like what it is not
+            left, right = _value(a, name, length, quoted=True), _value(b, name, length, quoted=True)
+        yield mark, name, left, right if pair.kind != "same" else ""
     equal = [name for name in a if name in b and name not in names]
     if equal:
         yield "=", ", ".join(equal), "", ""
 
 
-def _value(columns: dict[str, Any], name: str, length: int | None) -> str:
+def _value(columns: dict[str, Any], name: str, length: int | None, *, quoted: bool = False) -> str:
     if name not in columns:
         return ""
     value = columns[name]
-    text = value if isinstance(value, str) else shown(value)
+    text = value if isinstance(value, str) and not quoted else shown(value)
     return text if length is None or len(text) <= length else f"{text[:length]}… ({number(len(text))} characters)"

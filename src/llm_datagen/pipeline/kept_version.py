@@ -6,7 +6,7 @@ copied, and those that are replaced are deleted then. `rerun.finish` does so, al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +88,7 @@ def keep_version(before: Entry, reset: Reset, folder: RunFolder) -> KeptVersion 
         place: StreamFactory.create(uri_in_version(stream.uri, pipeline_id, version))
         for place, stream in streams.items()
     }
+    _check_apart([(stream, targets[place]) for place, stream in streams.items() if not stream.is_in_memory])
     for place, stream in streams.items():
         _check_can_be_kept(stream, targets[place])
     pairs = [(stream, targets[place]) for place, stream in streams.items() if not stream.is_in_memory]
@@ -127,6 +128,22 @@ def _is_anything(stream: Stream) -> bool:
 
 def _is_moved(stream: Stream, target: Stream, replaced: set[Place]) -> bool:
     return stream.place in replaced and isinstance(stream, FileStream) and stream.can_move_to(target)
+
+
+def _check_apart(pairs: Sequence[tuple[Stream, Stream]]) -> None:
+    """Check that no two streams would be kept in one place, as `x/out.jsonl` and `x/id/out.jsonl` would.
+
+    Raises:
+        StreamError: naming both.
+    """
+    kept: dict[Place, Stream] = {}
+    for stream, target in pairs:
+        other = kept.setdefault(target.place, stream)
+        if other is not stream:
+            raise StreamError(
+                f"{other.path} and {stream.path} would both be kept as {target.path}; {_or_replace()}, or let one of "
+                "the two have another name in a new run"
+            )
 
 
 def _check_can_be_kept(stream: Stream, target: Stream) -> None:

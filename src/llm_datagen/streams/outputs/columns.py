@@ -94,7 +94,7 @@ def check_partitions(source: SourceRows, target: Target, options: ExportOptions)
     if count:
         name = next(name for name in target.columns if name in missing)
         near = nearest(name, [*known, SHARD])
-        hint = "" if near is None else f"; did you mean {{{near}}}?"
+        hint = "" if near is None else f" (did you mean {{{near}}}?)"
         more = ", …" if len(known) > _MOST_NAMED else ""
         raise ConfigError(
             f"{target.path} parts the rows by the column {name!r}, and no row has it{hint}; the columns are "

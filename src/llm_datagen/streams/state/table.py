@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from llm_datagen.errors import DiskError, StreamCorruptError
 from llm_datagen.streams.state.key_filter import KeyFilter
@@ -51,6 +52,7 @@ class StateTable:
             self._run(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             self._db.executescript(_SCHEMA)
             row = self._run("SELECT applied FROM log").fetchone()
+            applied = _applied_in(row, path)
             if row is None:
                 self._run("INSERT INTO log VALUES (0, 0)")
         except BaseException as error:
@@ -58,7 +60,7 @@ class StateTable:
             if isinstance(error, sqlite3.Error):
                 raise _named(error, path) from error
             raise
-        self.applied: int = row[0] if row else 0
+        self.applied = applied
         """The byte of the state log up to which it holds the changes. Any thread may read it."""
         self._misses = 0
         self._filter = KeyFilter() if row is None else None
@@ -152,6 +154,19 @@ def _named(error: sqlite3.Error, path: str | None) -> Exception:
     return StreamCorruptError(f"{where}: {error}; restore the file, or start afresh with if_exists='overwrite'")
 
 
+def _applied_in(row: tuple[Any, ...] | None, path: str | None) -> int:
+    """Return what the row of the table `log` says; a file that was cut may have nulls where none can be.
+
+    Raises:
+        StreamCorruptError: when it is no number.
+    """
+    if row is None:
+        return 0
+    if not isinstance(row[0], int):
+        raise _named(sqlite3.DatabaseError("a value is missing: the file was cut"), path)
+    return row[0]
+
+
 def applied_of(path: str) -> int | None:
     """Return up to which byte of the state log the table at `path` goes; None when there is no such file. Only reads.
 
@@ -165,6 +180,6 @@ def applied_of(path: str) -> int | None:
             if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'log'").fetchone():
                 return 0  # its process died before there was anything in it
             row = db.execute("SELECT applied FROM log").fetchone()
-            return int(row[0]) if row else 0
+            return _applied_in(row, path)
     except sqlite3.Error as error:
         raise _named(error, path) from error

@@ -67,6 +67,7 @@ def test_the_command_exports_and_says_which_rows_do_not_fit(tmp_path: Path, resu
     assert "does not say a format" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_exports_to_a_store(results: Path, command: Command, s3: S3Bucket) -> None:
     asked = ["--card", "--results-dir", str(results)]
     to = s3.uri("train/{shard:02}.csv")

@@ -491,7 +491,7 @@ LATER: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("later", LATER)
 def test_columns_that_are_guessed_by_the_first_rows_are_those_of_all(tmp_path: Path, later: str) -> None:
     """A guess spares a pass; what is made is the same, byte for byte, as of a look at all rows first."""

@@ -186,7 +186,7 @@ def test_an_error_with_a_text_that_no_file_can_hold_fails_the_run_as_itself(benc
 # --- threads that cannot be started ----------------------------------------------------------------------------------
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "role",
     ["pipeline", "hooks", "supervisor", "writer-node_0", "node-node_0", "reader-node_0", "worker-node_0", "loop"],
@@ -461,6 +461,7 @@ def test_the_thread_that_waits_may_be_another_one(bench: Bench) -> None:
     assert error_of(aside(pipeline.run)) is not None
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("executor", "is_async"), [("thread", False), ("thread", True), ("process", False)]

@@ -97,6 +97,7 @@ def test_the_socket_that_a_killed_process_has_left_is_replaced(shell: Shell, com
     assert not Path(owner.control).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_idle_connections_keep_nobody_waiting_and_forked_children_hold_no_socket(
     shell: Shell, command: Command

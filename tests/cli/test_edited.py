@@ -29,7 +29,7 @@ def _file(shell: Shell, much: int) -> str:
     return shell.yaml([{"use": "ops:add", "with": {"much": much}}, "ops:picky"], streaming=False)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("verb", ["run", "resume"])
 @pytest.mark.parametrize("choice", ["", "--accept-changes", "--rerun"])
 def test_an_edited_file_goes_on_only_as_it_is_told(
@@ -194,7 +194,7 @@ pipeline = UnifiedPipeline([odd], "jsonl://in.jsonl", "jsonl://out.jsonl")
 """
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("verb", ["preview", "plan", "run", "describe", "resume"])
 @pytest.mark.parametrize(
     ("name", "code", "called"),
@@ -234,6 +234,7 @@ def test_a_resume_takes_other_limits(shell: Shell, command: Command) -> None:
     assert "parallel_size must be" in command("resume", "a", "--parallel-size", "0", code=2).output
 
 
+@pytest.mark.slow
 def test_each_command_takes_the_id_of_a_version(shell: Shell, command: Command, begun: str) -> None:
     """The run is the latest one, by its number as well; an earlier one is looked at, and does not go on."""
     command("resume", "a", "--accept-changes")

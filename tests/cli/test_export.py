@@ -67,6 +67,7 @@ def test_the_command_exports_and_says_which_rows_do_not_fit(tmp_path: Path, resu
     assert "does not say a format" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_exports_to_a_store(results: Path, command: Command, s3: S3Bucket) -> None:
     asked = ["--card", "--results-dir", str(results)]
     to = s3.uri("train/{shard:02}.csv")
@@ -133,6 +134,30 @@ def test_the_summary_of_a_run_names_what_was_exported(shell: Shell) -> None:
     assert "  output  out.jsonl" in shown
     assert f"  export {shell.folder}/set/{{shard:05}}.parquet (parquet): 25 rows in 2 files" in shown
     assert f"  export {shell.folder}/a b.csv (csv): 25 rows" in shown
+
+
+def test_a_run_exits_with_1_when_rows_do_not_fit_an_export(shell: Shell) -> None:
+    also = [{"to": "out.parquet", "schema": {"n": "string"}}]
+    file = shell.yaml(["ops:odd"], also=also)
+    for arguments in (
+        ["run", file, "--id", "a"],
+        ["resume", "a"],
+        ["run", file, "--id", "a", "--if-exists", "overwrite", "--target", "99"],
+    ):
+        done = shell.run(*arguments)
+        assert done.returncode == 1, done.stderr
+        assert "completed" in done.stdout
+        assert "25 rows did not fit" in done.stdout
+
+
+def test_a_run_whose_export_alone_failed_is_exported_elsewhere(shell: Shell) -> None:
+    failed = shell.run("run", shell.yaml(["ops:odd"], also=["set/{m}/{shard:02}.jsonl"]), "--id", "a")
+    assert failed.returncode == 1
+    assert "parts the rows by the column 'm', and no row has it" in failed.stderr
+    assert not (shell.folder / "set").exists()
+    done = shell.run("export", "a", "--to", "set/{n}.jsonl")
+    assert (done.returncode, done.stdout) == (0, "set/{n}.jsonl: 25 rows in 25 files\n")
+    assert lines(shell.folder / "set" / "49.jsonl") == [{"_i": 49, "n": 49}]
 
 
 def test_the_summary_of_a_run_that_failed_says_that_nothing_is_exported_yet(shell: Shell) -> None:

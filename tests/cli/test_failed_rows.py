@@ -110,6 +110,7 @@ def test_without_dead_letters_it_says_so_and_how_to_get_them(shell: Shell, comma
     assert json.loads(command("errors", "a", "--json").stdout) == {"pipeline_id": "a", "rows": 0, "groups": []}
 
 
+@pytest.mark.slow
 def test_dead_letters_are_found_from_elsewhere_and_missed_when_they_are_gone(
     shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -172,6 +172,7 @@ def test_output_that_nobody_takes_fails_no_run(shell: Shell, end: str) -> None:
     assert len(shell.rows()) == 25
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_run_without_standard_output_does_not_fail(shell: Shell) -> None:
     """An interpreter of its own: without the file, it has no `sys.stdout`."""

@@ -86,6 +86,7 @@ def test_a_run_that_was_killed_is_shown_as_interrupted_and_resumed_from_anywhere
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_failed_run_goes_on_when_the_cause_is_mended(shell: Shell, command: Command) -> None:
     command("run", shell.yaml(["ops:no_seven"]), "--id", "a", code=1)

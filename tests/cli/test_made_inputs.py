@@ -13,6 +13,7 @@ from ..kit.support import lines, write_jsonl
 from .conftest import Command
 
 
+@pytest.mark.slow
 def test_yaml_and_the_commands_know_them(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_jsonl(tmp_path / "s.jsonl", [{"n": 1}, {"n": 2}])

@@ -68,6 +68,7 @@ ENTRIES: list[tuple[Any, str]] = [
 ]
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize(("entry", "message"), ENTRIES, ids=[message[:60] for _, message in ENTRIES])
 def test_what_is_wrong_with_an_operator_is_said_with_its_key(
     shell: Shell, command: Command, entry: Any, message: str
@@ -116,6 +117,7 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(("settings", "message"), SETTINGS, ids=[message[:60] for _, message in SETTINGS])
 def test_what_is_wrong_with_a_setting_is_said_with_its_key(
     shell: Shell, command: Command, settings: dict[str, Any], message: str
@@ -154,6 +156,7 @@ TEXTS = [
 ]
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(("text", "message"), TEXTS)
 def test_a_file_that_is_no_pipeline_is_refused_with_its_line(
     shell: Shell, command: Command, text: str, message: str
@@ -226,6 +229,7 @@ def test_aliases_of_aliases_end_with_an_error_at_once(tmp_path: Path) -> None:
         Document.read(path)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -332,7 +332,7 @@ WRONG: list[tuple[str, str, int, str]] = [
 ]
 
 
-@pytest.mark.sampled(16)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(("old", "new", "line", "message"), WRONG, ids=[each[3][:50] for each in WRONG])
 def test_what_is_wrong_with_a_graph_is_said_with_its_line_and_its_key(
     shell: Shell, command: Command, old: str, new: str, line: int, message: str

@@ -91,6 +91,7 @@ def changed(start: dict[str, Any], path: list[Any], key: str, value: Any) -> dic
     return content
 
 
+@pytest.mark.sampled(40)
 @pytest.mark.parametrize(("start", "path", "key"), _places())
 def test_a_misspelt_key_is_refused_by_both_and_a_value_that_is_read_is_valid(
     start: dict[str, Any], path: list[Any], key: str

@@ -324,6 +324,7 @@ def test_a_death_is_the_failure_of_its_row(die: Callable[[], None]) -> None:
     assert b'"kind":"WorkerDiedError"' in failure.dead_letters
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_of_many_rows_in_one_task_those_that_kill_their_process_are_found_and_all_others_come_out() -> None:
     """M24: nothing else is lost."""
@@ -358,7 +359,7 @@ def test_a_row_that_kills_its_process_is_tried_again_as_often_as_one_that_raises
     assert b'"attempts":2' in failure.dead_letters
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("bisect", [True, False])
 def test_a_batch_that_kills_its_process_is_halved_if_it_may_be(tmp_path: Path, bisect: bool) -> None:

@@ -95,6 +95,7 @@ def port_of(base_url: str) -> int:
     return int(base_url.rsplit(":", 1)[1].split("/", maxsplit=1)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_total_outage_stops_the_run_without_a_row_lost_and_a_resume_finishes(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
@@ -210,6 +211,7 @@ def test_tries_that_failed_in_an_outage_do_not_count(server: ChatServer) -> None
     assert asyncio.run(ask()) == [{"_i": 0, "q": "x", "answer": "yes"}]
 
 
+@pytest.mark.slow
 def test_what_waits_for_a_limit_is_not_sent_to_an_endpoint_that_is_down(
     server: ChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,6 +94,7 @@ def test_a_try_that_fails_goes_to_another_endpoint_at_once() -> None:
     assert a.answered.total() + b.answered.total() >= ROWS
 
 
+@pytest.mark.slow
 def test_the_ordered_pool_falls_back_while_the_first_endpoint_is_down_and_returns_to_it(tmp_path: Path) -> None:
     given = write_jsonl(tmp_path / "in.jsonl", rows(60))
 

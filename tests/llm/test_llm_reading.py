@@ -97,6 +97,7 @@ def test_what_stands_around_an_answer_is_taken_off_and_no_call_is_made_for_it(se
     assert len(server.seen) == 1
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("text", WRAPPED.values(), ids=WRAPPED)
 def test_a_strict_operator_takes_nothing_off(server: ChatServer, text: str) -> None:
     server.always(completion(text))

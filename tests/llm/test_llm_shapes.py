@@ -132,6 +132,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(("output", "text", "row"), OBJECTS.values(), ids=OBJECTS)
 def test_an_object_becomes_columns_whatever_form_its_schema_has(
     server: ChatServer, output: Any, text: str, row: Any

@@ -48,7 +48,7 @@ def files_of(path: Path) -> list[Path]:
     return [*sorted(rotated, key=lambda found: -int(found.suffix[1:])), path]
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("size", [MAX_BYTES, 0])
 def test_processes_that_write_and_rotate_at_once_lose_and_tear_no_line(tmp_path: Path, size: int) -> None:

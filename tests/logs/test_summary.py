@@ -105,6 +105,7 @@ def test_a_slow_operator_limits(bench: Bench, streaming: bool) -> None:
     assert first.own_s < second.own_s
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "settings",
     [

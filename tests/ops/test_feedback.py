@@ -28,6 +28,7 @@ def third(row: Any) -> Any:
 STREAMING: dict[str, Any] = {"streaming": True, "max_lead": 1}
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("uri", ["out.jsonl", "out.csv", "out.jsonl.gz", "memory://feedback"])
 def test_rows_that_the_last_node_has_committed_are_drawn(bench: Bench, uri: str) -> None:
     bench.give(numbered(90))

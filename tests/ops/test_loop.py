@@ -44,6 +44,7 @@ def run(bench: Bench, loop: ops.Loop, rows: list[dict[str, Any]], **settings: An
     return lines(bench.output)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("body", [add_one, add_one_later, [add_one, add_one_later], [ops.Rename({"n": "n"}), add_one]])
 @pytest.mark.parametrize("until", ["n >= 10", "tests.ops.test_loop:is_ten", is_ten])
 def test_a_row_goes_round_until_the_condition_holds(bench: Bench, body: Any, until: Any) -> None:

@@ -26,7 +26,7 @@ STEPS: list[Any] = [
 ]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("operator", STEPS, ids=lambda each: each.name)
 def test_an_operator_goes_on_where_a_run_was_stopped(bench: Bench, operator: Any) -> None:
     given_rows = [{"n": n, "key": n * 7 % 60, "half": n // 50} for n in range(400)]

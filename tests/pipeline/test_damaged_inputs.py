@@ -112,8 +112,8 @@ print(report.rows_in, report.rows_out, report.failed, peak)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.process
-@pytest.mark.sampled(1)
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "txt"])
 def test_a_bomb_of_one_line_of_gzip_is_one_failed_row_and_takes_no_memory(tmp_path: Path, ending: str) -> None:
     """A line of 256 MiB of zeros, in 256 KiB of gzip: it is unpacked once, and only its beginning is kept."""

@@ -82,6 +82,7 @@ def test_the_old_value_and_the_new_one_are_told(bench: Bench) -> None:
     assert line(bench, [limited(4)]).diff("a").nodes[0].reasons == ("attribute limit 3 → 4",)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("after", "expected"),
     [

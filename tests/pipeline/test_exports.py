@@ -76,6 +76,34 @@ def same(row: Any) -> Any:
     return row
 
 
+@pytest.mark.parametrize(
+    ("output", "schema", "said"),
+    [
+        ("out.parquet", "raw/nosuch.parquet", "schema: .*/raw/nosuch.parquet does not exist; give the path of"),
+        ("out.parquet", "in.jsonl", "schema: .*/in.jsonl cannot be read as Parquet or Arrow"),
+        ("out.csv", "raw/nosuch.parquet", "schema: .*/raw/nosuch.parquet does not exist"),
+        ("out.parquet", {"n": "timestmap[us]"}, r"schema: column 'n': 'timestmap\[us\]' is no type"),
+        ("out-{shrad:05}.parquet", None, r"only \{shard\} has a number of digits; write \{shard:05\}, or \{shrad\}"),
+        ("out-{shrad:05}.jsonl", None, r"only \{shard\} has a number of digits"),
+    ],
+)
+def test_what_would_fail_when_all_rows_are_done_is_refused_by_create(
+    tmp_path: Path, output: str, schema: Any, said: str
+) -> None:
+    (tmp_path / "raw").mkdir()
+    given = str(tmp_path / schema) if isinstance(schema, str) else schema
+    options = {"export_options": {"schema": given}} if schema else {}
+    ways: list[tuple[str, dict[str, Any]]] = [(f"{tmp_path}/rows.jsonl", {"also": [f"{tmp_path}/{output}"]})]
+    if not output.endswith(".csv"):
+        ways.append((f"{tmp_path}/{output}", {}))
+    for uri, also in ways:
+        with pytest.raises(ConfigError, match=said):
+            pipeline(tmp_path, uri, **also, **options).create("job")
+        with pytest.raises(ConfigError, match=said):
+            pipeline(tmp_path, uri, **also, **options).to_try(tmp_path / "tried")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "results") == ["in.jsonl", "raw"]
+
+
 def test_further_outputs_are_made_beside_a_usual_one(tmp_path: Path) -> None:
     csv = {"to": f"{tmp_path}/out.csv.gz", "keep_ids": False}
     also = [f"parquet:{tmp_path}/p/out-{{shard}}.parquet", csv]

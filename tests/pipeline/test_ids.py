@@ -153,6 +153,7 @@ class SpanOperator(BaseOperator):
         return spans(items, ctx)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("operators", "count"),
     [
@@ -244,6 +245,7 @@ class Batched(BaseOperator):
         return self.func(list(items))
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("func", "expected"),
     [

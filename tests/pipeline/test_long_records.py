@@ -25,6 +25,7 @@ def wrong(bench: Bench, run: str) -> list[str]:
     return [finding for account in verify(bench.run_state(run)) for finding in account.findings]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("on_error", ["fail", "dead_letter"])
 @pytest.mark.parametrize("output", ["csv", "jsonl"])
 def test_a_row_that_a_node_made_is_the_next_nodes_row_however_long_it_is(

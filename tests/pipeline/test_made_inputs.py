@@ -69,6 +69,7 @@ def test_one_of_several_rows_is_drawn(bench: Bench) -> None:
     assert {"b": 10**30} in [spec.row(n) for n in range(50)]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("stop", [0, 1, 511, 700])
 def test_a_run_without_an_end_is_stopped_and_goes_on(bench: Bench, stop: int) -> None:
     settings = {"input": SPEC, "input_uri": None, "streaming": True}

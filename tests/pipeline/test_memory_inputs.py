@@ -213,6 +213,7 @@ def spec(bench: Bench) -> str:
     return "p.yaml"
 
 
+@pytest.mark.slow
 def test_standard_input_and_output_are_a_filter(bench: Bench, spec: str) -> None:
     done = shell(bench, "run", spec, "--id", "a", text='{"n": 1}\n{"n": 2}\n')
     assert (done.returncode, done.stdout) == (0, b'{"n":1,"_i":0}\n{"n":2,"_i":1}\n'), done.stderr
@@ -256,6 +257,7 @@ def test_a_closed_standard_input_is_told(
     assert capfdbinary.readouterr().out == b'{"n":1,"_i":0}\n{"n":2,"_i":1}\n'
 
 
+@pytest.mark.slow
 def test_rows_may_stand_in_a_yaml_file(bench: Bench, spec: str) -> None:
     text = "operators: [ops:passed]\ninput: [{n: 1}, {n: 2}]\noutput_uri: out.jsonl\nresults_dir: results\n"
     (bench.folder / spec).write_text(text)

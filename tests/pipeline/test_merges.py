@@ -79,6 +79,7 @@ def no_findings(bench: Bench) -> None:
     assert [account.findings for account in accounts] == [[]] * len(accounts)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("streaming", [True, False])
 def test_branches_of_a_router_come_together_under_the_ids_that_they_have(bench: Bench, streaming: bool) -> None:
     """M14, M31: formats may differ; the order of an input is kept; a resume of it all finds nothing to do."""
@@ -375,6 +376,7 @@ KILLED = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_diamond_loses_and_repeats_nothing_though_it_is_killed(bench: Bench) -> None:
     """S4, M21: three times; a merge that keeps ids, and, behind it, one of a file and a node."""

@@ -116,7 +116,7 @@ def _kinds() -> list[Any]:
     ]
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize(("kind", "streaming"), _kinds())
 def test_no_call_begins_after_the_answer_until_it_goes_on(bench: Bench, kind: str, streaming: bool) -> None:

@@ -156,7 +156,7 @@ def die_at(*numbers: int) -> Any:
     return FunctionOperator(work, name="work")
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("on_error", ["skip", "dead_letter"])
 def test_rows_that_kill_their_process_are_left_out_and_the_run_goes_on(bench: Bench, on_error: str) -> None:

@@ -32,6 +32,7 @@ def create(folder: Path, pipeline_id: str, *also: Any, **settings: Any) -> Unifi
     return pipeline(folder, str(folder / f"{pipeline_id}.jsonl"), also=list(also), **settings).create(pipeline_id)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("one", "other", "why"),
     [

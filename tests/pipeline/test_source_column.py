@@ -66,7 +66,7 @@ def found(path: Path) -> dict[int, Any]:
 SETTINGS: dict[str, Any] = {"source_column": "_source", "data_config": {"dtypes": {"n": "int"}}}
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("stop", [0, 1, 11, 12, 17, 25, 31, 38, 47, 63, 70, 83])
 def test_each_row_says_where_it_comes_from_also_after_a_resume(bench: Bench, stop: int) -> None:
     places = fill(bench.folder / "in")

@@ -78,7 +78,7 @@ def check(bench: Bench, pipeline: UnifiedPipeline | UnifiedNodePipeline) -> None
     ]
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("operator", "executor", "parallel_size", "batch_size", "streaming", "ordered", "target"),
     [
@@ -670,6 +670,7 @@ def test_a_budget_that_ends_when_the_target_is_met_stops_nothing(bench: Bench, w
     check(bench, pipeline)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("command", ["cancel", "pause"])
 def test_a_cancel_or_a_pause_at_the_same_moment_leaves_the_target_exact(bench: Bench, command: str) -> None:
     bench.give(numbered(3000))
@@ -818,6 +819,7 @@ def test_a_node_that_may_not_get_far_ahead_waits_for_no_reader_whose_target_is_m
     check(bench, pipeline)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("streaming", [True, False])
 def test_a_target_ends_an_input_without_end(bench: Bench, streaming: bool) -> None:
     rows = Generate({"n": list(range(100))}, seed=3)

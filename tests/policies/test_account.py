@@ -212,6 +212,7 @@ LIES: dict[str, tuple[Callable[[Bench], None], str]] = {
 }
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("lie", LIES)
 def test_every_lie_is_found_and_named(bench: Bench, lie: str) -> None:
     """C1, S3: whatever was done to a finished run."""
@@ -262,6 +263,7 @@ DEAD_LETTER_LIES: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = 
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("lie", DEAD_LETTER_LIES)
 def test_a_letter_that_is_not_what_it_was_is_named(bench: Bench, lie: str) -> None:
     """C1, S3: dead letters are accounted for like rows."""

@@ -139,6 +139,7 @@ def test_every_alteration_of_any_file_is_named_with_its_place(draw: st.DataObjec
             assert any(PLACE.search(finding) for finding in named), findings
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_every_changed_byte_of_an_input_that_was_read_is_named(draw: st.DataObject) -> None:

@@ -41,7 +41,7 @@ def chained(text: str) -> bytes:
     return b"".join(chain.line(line) for line in whole) + torn
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: f"{job['kind']} {job['settings']}")
 def test_no_row_is_handed_out_twice_whatever_kills_the_process(tmp_path: Path, jobs: Jobs, job: dict[str, Any]) -> None:
@@ -107,7 +107,7 @@ def test_abandoned_rows_can_be_replayed(tmp_path: Path, jobs: Jobs) -> None:
     work.check(mended=True)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("style", ["plain", "async", "batch"])
 def test_a_cancel_abandons_nothing(bench: Bench, style: str, streaming: bool) -> None:

@@ -46,7 +46,7 @@ def test_rows_and_dead_letters_are_there_once_after_kills_at_random_moments(
     )
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("keep", [0, 1, 700])
 @pytest.mark.parametrize("hit", [1, 2, 5])

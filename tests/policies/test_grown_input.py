@@ -30,7 +30,7 @@ def children_of(count: int) -> list[dict[str, Any]]:
     return [{"n": 2 * n + k, "_i": f"{n}_{k}"} for n in range(count) for k in range(2 * n % 4)]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("style", ["item", "batch", "async item"])
 def test_a_finished_run_goes_on_with_the_rows_that_were_added(bench: Bench, style: str, streaming: bool) -> None:

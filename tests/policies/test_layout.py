@@ -105,6 +105,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("case", SETTINGS)
 def test_two_paths_of_a_run_that_are_one_file_are_refused_and_nothing_is_touched(bench: Bench, case: str) -> None:
     bench.give(numbered(3))

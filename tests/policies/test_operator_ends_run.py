@@ -37,7 +37,7 @@ def ending(path: Path, error: DatagenError, at: int = 20) -> Callable[[Any], Any
     return act
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("style", "policy"), CASES)
 def test_fatal(bench: Bench, style: str, policy: dict[str, Any]) -> None:
     """Whatever the policy says: the run fails at once, of that error, and a resume loses nothing."""
@@ -65,7 +65,7 @@ def test_fatal(bench: Bench, style: str, policy: dict[str, Any]) -> None:
     assert report.nodes[0].failed == 0
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("style", "policy"), CASES)
 def test_stop(bench: Bench, style: str, policy: dict[str, Any]) -> None:
     """The run is cancelled with the operator's reason, in all nodes; nothing has failed, and a resume goes on."""
@@ -113,7 +113,7 @@ class ReluctantAsync(Reluctant):
         return {"n": item["n"]}
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("kind", "executor", "willing"),
     [

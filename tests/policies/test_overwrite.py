@@ -212,7 +212,7 @@ def test_without_overwrite_nothing_is_deleted(bench: Bench) -> None:
     assert contents(bench.folder) == before
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("is_finished", [True, False])
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
 def test_what_another_run_made_is_not_deleted_by_overwriting_this_one(

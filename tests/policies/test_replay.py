@@ -27,7 +27,7 @@ from .helpers import (
 from .kills import Work
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("style", "protocol", "streaming", "ordered"),
     pairwise(["item", "batch", "async item"], ["jsonl", "csv"], [True, False], [True, False]),
@@ -258,7 +258,7 @@ def test_a_replay_of_a_run_that_is_running_is_refused(bench: Bench) -> None:
     assert len(lines(bench.output)) == 5
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("kind", ["item", "batch"])
@@ -279,7 +279,7 @@ def test_a_replay_that_is_killed_is_resumed(tmp_path: Path, jobs: Jobs, kind: st
     work.check(mended=True)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", ["*out.jsonl.commits", "*node_0.jsonl.commits", "*.done", "*/runtime.json"])

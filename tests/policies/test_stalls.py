@@ -88,7 +88,7 @@ def no_thread_left() -> None:
 STYLES = ["plain", "waiting", "stubborn", "blocking", "threaded"]
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("style", STYLES)
 def test_a_cancelled_run_does_not_wait_longer_than_its_grace(
@@ -443,6 +443,7 @@ def test_at_most_ten_rows_in_flight_are_named(bench: Bench, hours: Hours) -> Non
     watch.end()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "settings",
     [

@@ -94,7 +94,7 @@ def copy(item: Any) -> Any:
     return item
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("kind", "streaming", "async_mode", "parallel_size", "ordered"),
     [

@@ -45,7 +45,7 @@ def fault_of(kind: str, is_mended: threading.Event) -> Fault:
     return hanging(is_mended) if kind == "hangs" else status(503, "SlowDown")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["hangs", "fails"])
 @pytest.mark.parametrize(
     ("method", "key"), [("GET", "/in.jsonl"), ("PUT", ".parts/0"), ("PUT", ".commits")], ids=["read", "piece", "commit"]
@@ -83,6 +83,7 @@ def test_a_cancel_does_not_wait_for_a_store(
     assert sorted(json.loads(line)["n"] for line in found.splitlines()) == [row["n"] for row in ROWS]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["hangs", "fails"])
 def test_a_cancel_does_not_wait_for_the_store_that_keeps_the_run_state(
     s3: S3Bucket, bench: Bench, is_mended: threading.Event, kind: str

@@ -200,7 +200,7 @@ def test_a_finished_run_with_an_edited_operator_is_not_silently_completed(bench:
     assert len(bench.run_state("a")["nodes"][1]["changes"]) == 1
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("before", "after", "kept"),
     [
@@ -259,7 +259,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, method: str, at: int) -> None:
     monkeypatch.setattr(LocalStorage, method, step)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("on_change", "method"), [("replace", "unlink"), ("replace", "rename"), ("rerun", "rename"), ("rerun", "link")]
 )

@@ -392,6 +392,7 @@ def test_several_failures_at_once_are_one(bench: Bench) -> None:
     assert str(caught.value.__cause__) in bench.run_state("a")["error"]
 
 
+@pytest.mark.slow
 def test_the_caller_can_fail_again_and_again_and_get_there_in_the_end(bench: Bench) -> None:
     """M6, R2: twenty runs, each of which fails at another row, and the same object resumes itself."""
     bench.give(numbered(100))
@@ -415,7 +416,7 @@ def test_the_caller_can_fail_again_and_again_and_get_there_in_the_end(bench: Ben
     assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(100))
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("async_mode", [True, False])
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("which", ["output", "commit log"])

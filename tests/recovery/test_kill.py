@@ -96,7 +96,7 @@ def test_a_run_that_is_killed_three_times_gives_the_rows_of_a_run_in_peace(
         assert again <= bound(job, 3)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [{"kind": "item", "ordered": True}, {"kind": "batch", "protocol": "csv"}])
 def test_worker_processes_die_with_the_run_that_is_killed(tmp_path: Path, jobs: Jobs, config: dict[str, Any]) -> None:
     """M21, R2, F2: with operators in processes of their own the promises are the same, and none of these is left."""

@@ -99,7 +99,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("damage", "sealed_by_hand"), list(zip(DAMAGE, itertools.cycle([False, True]), strict=False)))
 def test_a_resume_that_is_refused_changes_no_file(bench: Bench, damage: str, sealed_by_hand: bool) -> None:
     """M22: neither the torn tails of the nodes before, nor the run state, nor a seal."""
@@ -117,7 +117,7 @@ def test_a_resume_that_is_refused_changes_no_file(bench: Bench, damage: str, sea
     assert contents(bench.folder) == before
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_run_that_is_refused_changes_no_file(bench: Bench, damage: str) -> None:
     """M22: also when the files were changed after `resume()`."""
@@ -131,6 +131,7 @@ def test_a_run_that_is_refused_changes_no_file(bench: Bench, damage: str) -> Non
     assert contents(bench.folder) == before
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("change", [edit, cut, Path.unlink], ids=["edited", "cut", "gone"])
 def test_an_input_that_was_changed_changes_no_file(bench: Bench, change: Callable[[Path], None]) -> None:
     """M22: nor is it taken for the new one: restored, the run goes on."""

@@ -92,7 +92,7 @@ def pipeline_of(bench: Bench, **settings: Any) -> UnifiedPipeline:
     ).create("a")
 
 
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("step", STEPS)
 def test_whichever_step_of_a_start_fails_nothing_is_left_and_the_run_can_begin(bench: Bench, step: str) -> None:
     """F2: locks, files, threads, handlers; the fixture looks at them, too."""

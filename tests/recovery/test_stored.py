@@ -40,7 +40,7 @@ PROGRAM = ["job.py"]
 COMMAND = ["-m", "llm_datagen.cli", "resume", "--results-dir", "runs"]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("by", "name"),
     [(PROGRAM, "line"), (PROGRAM, "graph"), (COMMAND, "line")],

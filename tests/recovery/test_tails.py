@@ -112,7 +112,7 @@ class Killed:
         return lines(self.output) == [{"n": n, "_i": n} for n in range(ROWS)]
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_an_edit_of_what_was_done_last_before_a_kill_is_refused(tmp_path: Path, form: str) -> None:
@@ -149,6 +149,7 @@ def test_of_a_torn_commit_the_one_before_it_tells_what_was_read(tmp_path: Path) 
     assert killed.ends_well()
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_run_of_an_older_version_whose_commits_have_no_checksums_of_the_input_goes_on(tmp_path: Path) -> None:
     killed = Killed(tmp_path, "jsonl")

@@ -271,6 +271,7 @@ def test_a_program_that_knows_no_versions_does_not_finish_one(bench: Bench, monk
         RunFolder(bench.results, "a").load()
 
 
+@pytest.mark.slow
 def test_an_output_on_a_store_is_kept_as_a_copy(bench: Bench, s3: S3Bucket) -> None:
     """With the data between on the store as well; the copies go nowhere when the run grows, or is deleted."""
     bench.give(numbered(3))

@@ -18,6 +18,7 @@ print(arrow().default_memory_pool().backend_name == {pool}, os.environ.get("ARRO
 _OWN = "import pyarrow; own = pyarrow.default_memory_pool().backend_name"
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("first", "pool", "chosen"), [("", "'system'", None), (_OWN, "own", None), (_OWN, "'system'", "system")]
 )

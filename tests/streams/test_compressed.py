@@ -53,6 +53,7 @@ def number_of(stream: Any) -> int:
         return sum(len(block.records) for block in iter(lambda: cursor.read(1), None))
 
 
+@pytest.mark.sampled(2)
 @endings
 @pytest.mark.parametrize("count", [1, 7])
 def test_rows_come_out_from_any_row_on(tmp_path: Path, ending: str, count: int) -> None:
@@ -165,6 +166,7 @@ def test_padding_and_empty_files_and_empty_members_are_no_rows(tmp_path: Path, e
         assert read_now(given(tmp_path, ending, data)) == rows
 
 
+@pytest.mark.sampled(1)
 @endings
 def test_an_edited_file_is_refused_when_rows_of_it_were_read(tmp_path: Path, ending: str) -> None:
     stream = given(tmp_path, ending, PACK[ending](TEXT))

@@ -62,6 +62,7 @@ def test_csv_is_written_as_it_is_asked_for(tmp_path: Path, options: Any, text: s
     assert (made.rows, made.failed) == (4, 0)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-8-sig", "latin-1"])
 def test_a_mark_of_an_encoding_comes_once_and_a_row_it_cannot_hold_fails_by_its_column(
     tmp_path: Path, encoding: str

@@ -110,6 +110,49 @@ def test_rows_are_parted_by_a_column(tmp_path: Path) -> None:
     assert [(error["_i"], error["column"]) for error in errors(made)] == [(27, "lang")]
 
 
+@pytest.mark.parametrize("target", ["u/{lnag}/out.parquet", "u/{lnag}/{shard}.jsonl", "chatml!u/{lnag}.jsonl"])
+def test_a_partition_column_that_no_row_has_is_refused(tmp_path: Path, target: str) -> None:
+    stream = stream_of(tmp_path, ROWS)
+    before = files(tmp_path)
+    said = (
+        r"parts the rows by the column 'lnag', and no row has it \(did you mean \{lang\}\?\); the columns are "
+        r"_i, text, n, lang, l, o; export to a path that names one of them"
+    )
+    with pytest.raises(ConfigError, match=said):
+        export(tmp_path, stream, target, prompt="text", answer="text")
+    assert files(tmp_path) == before
+    assert not (tmp_path / "u").exists()
+    assert export(tmp_path, stream_of(tmp_path / "empty", []), "e/{lnag}/out.jsonl").parts == []
+
+
+def test_an_export_with_a_misspelt_partition_column_removes_none_that_it_was_to_replace(tmp_path: Path) -> None:
+    export(tmp_path, stream_of(tmp_path / "old", [{"lnag": "en"}]), "set/{lnag}.jsonl")
+    stream = stream_of(tmp_path, ROWS)
+    before = files(tmp_path)
+    with pytest.raises(ConfigError, match="'lnag', and no row has it"):
+        export(tmp_path, stream, "set/{lnag}.jsonl", overwrite=True)
+    assert files(tmp_path) == before
+
+
+def test_rows_may_be_parted_by_their_ids_and_by_a_column_that_only_the_last_row_has(tmp_path: Path) -> None:
+    stream = stream_of(tmp_path, [{"a": 1}, {"a": 2, "late": None}])
+    assert [part["path"] for part in export(tmp_path, stream, "ids/{_i}.jsonl").parts] == ["0.jsonl", "1.jsonl"]
+    (part,) = export(tmp_path, stream, "late/{late}.jsonl").parts
+    assert (part["path"], part["rows"]) == ("__HIVE_DEFAULT_PARTITION__.jsonl", 2)
+    with pytest.raises(ConfigError, match="'_i', and no row has it; the columns are a, late"):
+        export(tmp_path, stream, "none/{_i}.jsonl", keep_ids=False)
+
+
+def test_messages_are_parted_by_a_column_of_their_rows(tmp_path: Path) -> None:
+    rows = [{"q": "why", "a": "so", "split": name} for name in ("train", "test")]
+    made = export(
+        tmp_path, stream_of(tmp_path, rows), "chatml!set/{split}.jsonl", prompt="q", answer="a", keep_ids=False
+    )
+    assert [part["path"] for part in made.parts] == ["test.jsonl", "train.jsonl"]
+    message = b'{"messages":[{"role":"user","content":"why"},{"role":"assistant","content":"so"}]}\n'
+    assert [Path(path).read_bytes() for path in made.paths] == [message, message]
+
+
 def test_csv_and_messages_are_written_too(tmp_path: Path) -> None:
     rows = [{"q": "why", "a": "so"}, {"messages": [{"role": "user", "content": "x"}], "q": None}, {"q": "alone"}]
     stream = stream_of(tmp_path, rows)
@@ -448,7 +491,7 @@ LATER: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("later", LATER)
 def test_columns_that_are_guessed_by_the_first_rows_are_those_of_all(tmp_path: Path, later: str) -> None:
     """A guess spares a pass; what is made is the same, byte for byte, as of a look at all rows first."""

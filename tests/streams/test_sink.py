@@ -196,6 +196,7 @@ def test_both_files_cut_give_a_commit_or_an_error(data_length: int, log_length: 
         assert state == known[-1]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("flip", [0x01, 0x20, 0x80])
 def test_a_commit_log_with_a_changed_byte_gives_a_commit_or_an_error(flip: int) -> None:
     """S1, S3: never a state that the stream was not in."""

@@ -193,6 +193,7 @@ def damaged(node: Node, how: str) -> None:
         node.mark = [node.mark[0] - 10_000, node.mark[1]]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("how", "error"),
     [

@@ -195,7 +195,7 @@ def test_credentials_that_have_expired_are_read_again(
     check_output(s3)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "parquet"])
 def test_an_object_that_is_replaced_in_mid_run_ends_it_and_nothing_is_mixed(
     s3: S3Bucket, bench: Bench, ending: str, monkeypatch: pytest.MonkeyPatch

@@ -17,6 +17,7 @@ from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.live import LiveTable
 from llm_datagen.runs.display.plain import PlainLines
 from llm_datagen.runs.display.tables import failed_rows, number, rows_in_words
+from llm_datagen.runs.exports import unfit_rows
 from llm_datagen.runs.hooks import CompositePipelineHooks
 from llm_datagen.runs.status import RunReport, Status, why_short
 from llm_datagen.runs.typed_commands import command_line
@@ -43,7 +44,8 @@ def run_watched(pipeline: BasePipeline) -> int:
             for line in summary(pipeline, time.monotonic() - started, reason):
                 write(line)
     is_short = any(why_short(node) for node in pipeline.progress)
-    return exit_code_of(pipeline.status, is_short=is_short)
+    has_unfit = unfit_rows(RunFolder(pipeline.results_dir, pipeline.pipeline_id).load()) > 0
+    return exit_code_of(pipeline.status, is_short=is_short, has_unfit=has_unfit)
 
 
 def _display(pipeline: BasePipeline) -> Display:

@@ -37,8 +37,16 @@ _OURS = str(Path(llm_datagen.__file__).parent)
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 
 
-def exit_code_of(status: Status, *, is_short: bool = False) -> int:
-    """Return the exit code for the status of a run; of one that is completed, and its target was not met, another."""
+def exit_code_of(status: Status, *, is_short: bool = False, has_unfit: bool = False) -> int:
+    """Return the exit code for how a run ended.
+
+    Args:
+        status: its status.
+        is_short: whether its input ended before its target was met.
+        has_unfit: whether rows did not fit into one of its exports, so that a file lacks them.
+    """
+    if has_unfit and status is Status.COMPLETED:
+        return FAILED
     if status is Status.COMPLETED and is_short:
         return SHORT
     return {Status.COMPLETED: 0, Status.STOPPED: STOPPED}.get(status, FAILED)

@@ -51,10 +51,16 @@ def did_you_mean(name: str, known: Iterable[str], elsewhere: Mapping[str, str] |
     if elsewhere and name in elsewhere:
         return elsewhere[name]
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]!r}?"
+    near = nearest(name, names)
+    if near is not None:
+        return f"did you mean {near!r}?"
     return f"known are {', '.join(names)}" if names else "there are none"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like one that is not known; None when none is like it."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return near[0] if near else None
 
 
 def a_kind(cls: type) -> str:

@@ -16,6 +16,7 @@ from llm_datagen.pipeline.node_entries import UNKNOWN_ID
 from llm_datagen.pipeline.settings import PipelineOptions, PipelineOverrides, PipelineSettings
 from llm_datagen.pipeline.settings_elsewhere import IN_NODE_CONFIGS
 from llm_datagen.runs.diagram import DiagramFormat, draw
+from llm_datagen.runs.exports import check_schema_files
 from llm_datagen.runs.hooks import IPipelineHooks
 
 
@@ -148,6 +149,7 @@ class UnifiedPipeline(BasePipeline):
         """
         line = self._overridden({**overrides, "results_dir": folder}, None, "blueprint()")
         run_state = line.run_state(UNKNOWN_ID)
+        check_schema_files(run_state)
         line.copy_input(run_state, most=most)
         return run_state, line.operators(run_state)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.runs.card import card_of
 from llm_datagen.runs.exports import rows_stream
 from llm_datagen.runs.hub import HubTarget, push
-from llm_datagen.runs.status import Status
+from llm_datagen.runs.status import ENDED, SETTLED, Status
 from llm_datagen.runs.versions import find_run
 from llm_datagen.streams.outputs import Exported, ExportOptions, Target, export_rows, place_of
 from llm_datagen.streams.outputs.paths import joined, name_of
@@ -30,7 +31,7 @@ def export(
     """Make files of another format of the results of a run; when cut short, call it again.
 
     Args:
-        pipeline_id: the run, which is completed.
+        pipeline_id: the run, which is completed, or has ended with all rows done and an export of its own not made.
         to: where to, and in which format: ``out.parquet``, ``out-{shard:05}.jsonl.zst``, ``parquet:PATH``,
             ``csv:PATH``, ``chatml:PATH``, ``hf-folder:DIR``, where paths may be addresses in an object store, such as
             ``s3://bucket/out.parquet``; or ``hf://org/name``, a data set of the Hugging Face hub.
@@ -54,7 +55,7 @@ def export(
     """
     folder = find_run(results_dir, pipeline_id)
     run_state = folder.load()
-    if run_state["status"] != Status.COMPLETED:
+    if not _has_all_rows(run_state):
         raise ConfigError(
             f"run {pipeline_id!r} is {run_state['status']}, and only completed runs are exported; resume it first"
         )
@@ -74,3 +75,10 @@ def export(
             text = card_of(run_state, made, license=license, title=Path(name_of(made.target.base)).stem)
             place.replace(path, text.encode())
     return made
+
+
+def _has_all_rows(run_state: Mapping[str, Any]) -> bool:
+    """Return whether no rows will come: the run is completed, or all it lacked at its end was an export of its own."""
+    if run_state["status"] == Status.COMPLETED:
+        return True
+    return run_state["status"] in ENDED and all(entry.get("status") in SETTLED for entry in run_state["nodes"])

@@ -26,6 +26,7 @@ from llm_datagen.streams.outputs import (
     export_rows,
     place_of,
 )
+from llm_datagen.streams.outputs.arrow_types import schema_given
 from llm_datagen.streams.outputs.options import CSV_OPTIONS
 from llm_datagen.streams.outputs.side_by_side import may_be_part, names, real, why_not_both
 
@@ -38,7 +39,9 @@ TO = "to"
 _MADE = ("rows", "failed", "parts")
 """What a run state says of an export once it is there."""
 
-_SHARD = re.compile(r"\{shard(:0?\d+d?)?\}")
+_SHARD = re.compile(r"\{(shard|[^{}:/]*:0?\d+d?)\}")
+"""A shard, also when its name is misspelt, which is refused: no other field has a number of digits."""
+
 _KINDS = ("parquet:", "hf-folder:", "chatml:")
 
 
@@ -56,7 +59,7 @@ def export_of(given: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
         defaults: the options that it does not say, as far as they are about such a target.
 
     Raises:
-        ConfigError: when the target or an option is none.
+        ConfigError: when the target or an option is none, or a type of the schema.
     """
     said = dict(given) if isinstance(given, Mapping) else {TO: given}
     if TO not in said:
@@ -68,6 +71,7 @@ def export_of(given: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
     options = {**{name: value for name, value in defaults.items() if name not in of_others}, **said}
     if isinstance(options.get("schema"), Mapping):
         options["schema"] = dict(options["schema"])
+        schema_given(options["schema"])
     elif isinstance(options.get("schema"), str | os.PathLike):
         options["schema"] = str(Path(options["schema"]).absolute())
     elif options.get("schema") is not None:
@@ -96,10 +100,11 @@ def check_exports(
         old: the run state of that run.
 
     Raises:
-        ConfigError: when two of them are one file, or are to put the same `_SUCCESS`.
+        ConfigError: when two of them are one file, or are to put the same `_SUCCESS`; or as `check_schema_files`.
         StreamExistsError: when something is there already.
         StreamError: when one is to be in a store without conditional puts.
     """
+    check_schema_files(run_state)
     streams, targets = list(paths), targets_of(run_state)
     replaced = {target.path for target in targets_of(old or {})} if overwrite else set()
     for number, target in enumerate(targets):
@@ -126,6 +131,17 @@ def check_exports(
                 "afresh"
             )
         work.refuse_taken(whose="no export made it", replaced=replaced)
+
+
+def check_schema_files(run_state: Mapping[str, Any]) -> None:
+    """Check that the tables can be read whose columns say the types of exports.
+
+    Raises:
+        ConfigError: when one is not there, is no table, or has a type that JSON values cannot be.
+    """
+    for entry in run_state.get(KEY, ()):
+        if isinstance(path := entry["options"].get("schema"), str):
+            schema_given(path)
 
 
 def remove_exports(run_state: Mapping[str, Any] | None) -> None:
@@ -196,6 +212,11 @@ def make_exports(run_state: dict[str, Any], stopped: Callable[[], bool]) -> list
         if done.failed:
             notes.append(why_failed(done))
     return notes
+
+
+def unfit_rows(run_state: Mapping[str, Any]) -> int:
+    """Return how many rows did not fit into the exports that a run has made."""
+    return sum(entry.get("failed", 0) for entry in run_state.get(KEY, ()))
 
 
 def why_failed(made: Exported) -> str:

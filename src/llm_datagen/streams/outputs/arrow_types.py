@@ -52,6 +52,8 @@ def _schema_of_file(path: str) -> Any:
             is_file = file.read(6) == b"ARROW1"
             file.seek(0)
             return (pa.ipc.open_file if is_file else pa.ipc.open_stream)(file).schema
+    except FileNotFoundError:
+        raise ConfigError(f"schema: {path} does not exist; give the path of a Parquet or Arrow file") from None
     except (OSError, pa.ArrowException) as error:
         raise ConfigError(f"schema: {path} cannot be read as Parquet or Arrow: {error}") from error
 

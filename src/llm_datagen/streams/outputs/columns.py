@@ -7,16 +7,19 @@ import os
 from collections.abc import Generator
 from typing import Any
 
+from llm_datagen.errors import ConfigError
+from llm_datagen.errors.advice import nearest
 from llm_datagen.streams.block import Block
 from llm_datagen.streams.outputs.arrow import types_in, types_looked_at
 from llm_datagen.streams.outputs.column_types import holds_json, settled, wider_fields
 from llm_datagen.streams.outputs.options import ExportOptions
 from llm_datagen.streams.outputs.source_rows import BATCH_ROWS, Batcher, SourceRows
-from llm_datagen.streams.outputs.target import Target
+from llm_datagen.streams.outputs.target import SHARD, Target
 
 TABLES = {"parquet", "hf-folder"}
 """The formats whose columns have types."""
 
+_MOST_NAMED = 30
 
 GUESS = "guess"
 """In the plan of an export: the columns of the first rows, while nobody knows whether all rows have them."""
@@ -67,6 +70,36 @@ def columns_of(source: SourceRows, target: Target, options: ExportOptions, given
         of_file = {name: type for name, type in given.items() if name != options.ids}
         columns = {name: of_file.get(name, type) for name, type in columns.items()} if first else of_file
     return {"columns": {**ids, **columns}, "dictionaries": _repeated(first, columns)}
+
+
+def check_partitions(source: SourceRows, target: Target, options: ExportOptions) -> None:
+    """Check that each column that a target parts rows by is in a row. Reads until it is found, mostly one batch.
+
+    Raises:
+        ConfigError: when there are rows, and none has the column: all of them would lie in one partition.
+    """
+    missing = {name for name in target.columns if name != options.ids}
+    known: dict[str, None] = {} if options.ids is None else {options.ids: None}
+    if not missing:
+        return
+    count = 0
+    with contextlib.closing(source.read()) as blocks:
+        for block in blocks:
+            for _, item in source.items(block):
+                count += 1
+                known.update(dict.fromkeys(item))
+            missing -= known.keys()
+            if not missing:
+                return
+    if count:
+        name = next(name for name in target.columns if name in missing)
+        near = nearest(name, [*known, SHARD])
+        hint = "" if near is None else f" (did you mean {{{near}}}?)"
+        more = ", …" if len(known) > _MOST_NAMED else ""
+        raise ConfigError(
+            f"{target.path} parts the rows by the column {name!r}, and no row has it{hint}; the columns are "
+            f"{', '.join(list(known)[:_MOST_NAMED]) or 'none'}{more}; export to a path that names one of them"
+        )
 
 
 def _batches(source: SourceRows, most: int | None) -> Generator[Block, None, None]:

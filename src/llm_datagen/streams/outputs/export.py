@@ -18,7 +18,7 @@ from llm_datagen.streams.arrow_library import arrow
 from llm_datagen.streams.block import Block
 from llm_datagen.streams.outputs.arrow import WrongGuessError
 from llm_datagen.streams.outputs.arrow_types import schema_given
-from llm_datagen.streams.outputs.columns import GUESS, TABLES, columns_of, guessed
+from llm_datagen.streams.outputs.columns import GUESS, TABLES, check_partitions, columns_of, guessed
 from llm_datagen.streams.outputs.folder_files import write_folder_files
 from llm_datagen.streams.outputs.lines import Lines
 from llm_datagen.streams.outputs.options import CSV_OPTIONS, DEFAULT_SHARD_BYTES, ExportOptions
@@ -86,7 +86,8 @@ def export_rows(
         What was made; at once, when it was made before.
 
     Raises:
-        ConfigError: when options do not go together with the target, or a library is missing.
+        ConfigError: when options do not go together with the target, or a library is missing; or no row has a column
+            that the target parts the rows by.
         StreamMissingError, StreamError: when the stream is not there, or not finished.
         StreamExistsError: when the target is there already, and was made from something else.
         StreamBusyError: when another process exports there.
@@ -105,6 +106,8 @@ def export_rows(
         "options": options.as_plain(),
         "schema": {"of a file": given} if isinstance(options.schema, str | os.PathLike) else given,
     }
+    if (begun := work.manifest() or work.plan()) is None or not _is_same(begun, request):
+        check_partitions(source, target, options)  # before anything is made, or removed
     with work.locked():
         if overwrite and (made := work.manifest() or work.plan()) is not None and not _is_same(made, request):
             work.remove_outputs()

@@ -88,6 +88,12 @@ class Target:
             compression_of(self.compression)
         if any(not name for name in self.fields):
             raise ConfigError(f"{self.path}: {{}} names nothing; write {{shard}} or {{column}}")
+        for name, digits in _FIELD.findall(self.path):
+            if digits and name != SHARD:
+                raise ConfigError(
+                    f"{self.path}: only {{shard}} has a number of digits; write {{shard:{digits}}}, or {{{name}}} for "
+                    f"the values of a column {name!r}"
+                )
         if self.is_remote and "{" in ObjectUri.parse(self.path).bucket:
             raise ConfigError(f"{self.path}: all parts go into one bucket; leave {{…}} out of its name")
 

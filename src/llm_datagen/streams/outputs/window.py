@@ -115,8 +115,10 @@ class Window:
         groups: dict[str, tuple[list[tuple[int, Any]], list[dict[str, Any]]]] = {}
         for number, (row_id, item) in enumerate(self._source.items(batch), batch.start):
             try:
-                shaped = self._shaped(row_id, item)
+                shaped = self._with_id(row_id, item)
                 path = only or self._path(shaped)
+                if self._target.kind == "chatml":
+                    shaped = as_messages(shaped, self._options)
             except MisfitError as misfit:
                 if GUESS in self._plan:
                     raise WrongGuessError from None
@@ -145,7 +147,7 @@ class Window:
         table.add(made)
         part.rows += made.num_rows
 
-    def _shaped(self, row_id: Any, item: dict[str, Any]) -> dict[str, Any]:
+    def _with_id(self, row_id: Any, item: dict[str, Any]) -> dict[str, Any]:
         column = self._ids
         if column is not None:
             if column in item:
@@ -154,7 +156,7 @@ class Window:
                 item[column] = str(row_id)  # columns have their order already
             else:
                 item = {column: row_id, **item}
-        return as_messages(item, self._options) if self._target.kind == "chatml" else item
+        return item
 
     def _path(self, row: dict[str, Any]) -> str:
         columns = self._columns

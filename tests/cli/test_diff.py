@@ -48,7 +48,7 @@ def test_the_diff_of_a_file_says_what_the_resume_then_does(edited: Shell, comman
     assert [row["n"] for row in edited.rows()] == [n + 2 for n in range(50)]
     shown = command("diff", "a").output.splitlines()
     assert [line.split()[2] for line in shown[1:3]] == ["kept", "kept"]
-    assert shown[-1] == "to do it: llm-datagen resume a"
+    assert shown[-1] == "there is nothing to do"
 
 
 def test_another_file_may_be_compared_and_settings_that_are_not_used_are_told(edited: Shell, command: Command) -> None:

@@ -14,6 +14,7 @@ from llm_datagen.pipeline.diff_report import NodeDiff, RunDiff, Use
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.tables import LABEL_WIDTH, id_width, number, rows_in_words
+from llm_datagen.runs.status import Status
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.usage import dollars
 
@@ -99,6 +100,10 @@ def _lines(diff: RunDiff, folder: RunFolder, *, is_replay: bool) -> Iterator[str
         yield ("calls and cost are those that the rows done so far took, per row; what a cache answers is not paid for")
     for note in diff.notes:
         yield f"* {note}"
+    has_rows = any(node.rows_to_do != 0 or node.is_estimate for node in diff.nodes)
+    if not diff.is_edited and not has_rows and folder.load()["status"] == Status.COMPLETED:
+        yield "there is nothing to do"
+        return
     verb = "replay" if is_replay else "resume"
     typed = command_line(verb, folder.pipeline_id, folder.results_dir, options=["--rerun"] if diff.is_edited else [])
     kept = f"; what is there now is kept as {diff.kept_as}" if diff.kept_as else ""

@@ -496,7 +496,7 @@ def test_a_diff_counts_what_is_left_until_the_target_is_met(bench: Bench) -> Non
     ]
     # Ten rows had come of the first 19, and node_0 has done these.
     assert [each.rows_to_do for each in edited.nodes] == [0, 19]
-    assert edited.notes[-1].startswith("node_0: ended by a target behind; until that is met, more rows may be done")
+    assert edited.notes[-1].startswith("node_0: ended by a target behind; until it is met, more rows")
 
 
 class Versioned(BaseOperator):

@@ -119,7 +119,7 @@ class _Nodes:
             if self._needed[node_id] != math.inf and not each.has_ended and each.target is None
         ]
         if ended:
-            yield f"{', '.join(ended)}: ended by a target behind; until that is met, more rows may be done, with more calls"
+            yield f"{', '.join(ended)}: ended by a target behind; until it is met, more rows and calls may come"
 
     def _is_kept(self, node_id: str) -> bool:
         return node_id not in self._again and node_id in self._before

@@ -214,11 +214,12 @@ def _handlers() -> Mapping[int, Any]:
 
 
 def worker_processes(pid: int | str = "self") -> list[int]:
-    """Return the ids of the worker processes of a process, this one unless said."""
+    """Return the ids of the worker processes of a process, this one unless said; none of one that has ended."""
     children: list[int] = []
-    for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - Path looks at each, and threads may end meanwhile
-        with contextlib.suppress(OSError):
-            children += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+    with contextlib.suppress(FileNotFoundError):
+        for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - Path looks at each, and threads may end meanwhile
+            with contextlib.suppress(OSError):
+                children += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
     return [child for child in children if is_worker(child)]
 
 

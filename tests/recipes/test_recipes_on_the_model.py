@@ -51,8 +51,13 @@ def asking(operator: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.model
-@pytest.mark.slow
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.torture if number % 2 else pytest.mark.slow)
+        for number, name in enumerate(recipe_names())
+    ],
+)
 def test_answers_keep_to_their_schemas_and_every_row_is_accounted_for(
     name: str, model: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

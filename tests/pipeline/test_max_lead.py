@@ -221,7 +221,7 @@ def test_it_needs_nodes_that_run_at_once(bench: Bench) -> None:
 
 def limit(lead: int | None = 4, step: int = 1) -> LeadLimit:
     found = LeadLimit(SystemClock(), lead, done=0, rows_out=0)
-    found.add(LimitLead("b", step, 0))
+    found.hear(LimitLead("b", step, 0))
     return found
 
 
@@ -230,14 +230,14 @@ def test_rows_in_flight_and_rows_that_were_written_count() -> None:
     assert lead.rows() == 4
     lead.spend(3)
     assert lead.rows() == 1
-    lead.moved(LeadMoved("", 3, 3))
+    lead.hear(LeadMoved("", 3, 3))
     assert lead.rows() == 1
-    lead.moved(LeadMoved("b", 2, 0))
+    lead.hear(LeadMoved("b", 2, 0))
     assert lead.rows() == 3
-    lead.moved(LeadMoved("b", 3, 0))
+    lead.hear(LeadMoved("b", 3, 0))
     lead.spend(4)
     assert lead.rows() == 0
-    lead.moved(LeadMoved("", 7, 3))  # they were filtered
+    lead.hear(LeadMoved("", 7, 3))  # they were filtered
     assert lead.rows() == 4
     lead.give_back(0)
     assert limit(step=20).rows() == 20
@@ -247,39 +247,39 @@ def test_rows_in_flight_and_rows_that_were_written_count() -> None:
 def test_a_reader_that_starves_gets_a_call_at_a_time() -> None:
     lead = limit(2)
     lead.spend(2)
-    lead.moved(LeadMoved("", 2, 9))
+    lead.hear(LeadMoved("", 2, 9))
     assert lead.rows() == 0
-    lead.starves(Starving("b", 5))  # it has not seen all of them
+    lead.hear(Starving("b", 5))  # it has not seen all of them
     assert lead.rows() == 0
-    lead.starves(Starving("b", 9))
+    lead.hear(Starving("b", 9))
     assert lead.rows() == 1
     lead.spend(1)
     assert lead.rows() == 0
-    lead.moved(LeadMoved("", 3, 9))  # nothing came of it
+    lead.hear(LeadMoved("", 3, 9))  # nothing came of it
     assert lead.rows() == 1
-    lead.moved(LeadMoved("", 3, 10))
+    lead.hear(LeadMoved("", 3, 10))
     assert lead.rows() == 0
-    lead.starves(Starving("b", None))
+    lead.hear(Starving("b", None))
     assert lead.rows() == 1
 
 
 def test_a_reader_that_reads_no_more_does_not_count() -> None:
     lead = limit()
-    lead.add(LimitLead("c", 1, 0))
+    lead.hear(LimitLead("c", 1, 0))
     lead.spend(4)
-    lead.moved(LeadMoved("", 4, 4))
-    lead.moved(LeadMoved("c", sys.maxsize, 0))
+    lead.hear(LeadMoved("", 4, 4))
+    lead.hear(LeadMoved("c", sys.maxsize, 0))
     assert lead.rows() == 0
-    lead.moved(LeadMoved("b", sys.maxsize, 0))
+    lead.hear(LeadMoved("b", sys.maxsize, 0))
     assert lead.rows() > 4
 
 
 def test_the_slowest_of_several_readers_counts() -> None:
     lead = limit()
-    lead.add(LimitLead("c", 1, 0))
+    lead.hear(LimitLead("c", 1, 0))
     lead.spend(4)
-    lead.moved(LeadMoved("", 4, 4))
-    lead.moved(LeadMoved("b", 4, 0))
+    lead.hear(LeadMoved("", 4, 4))
+    lead.hear(LeadMoved("b", 4, 0))
     assert lead.rows() == 0
-    lead.moved(LeadMoved("c", 1, 0))
+    lead.hear(LeadMoved("c", 1, 0))
     assert lead.rows() == 1

@@ -7,25 +7,24 @@ begins any more.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llm_datagen.actors.deferred_reply import when_all
+from llm_datagen.actors.mailbox import Mailbox
+from llm_datagen.actors.node_stages import NodeStages
 from llm_datagen.actors.opened_node import OpenedNode
-from llm_datagen.actors.stage import Recipient, tell
+from llm_datagen.actors.running_nodes import RunningNodes
+from llm_datagen.actors.stage import tell
 from llm_datagen.config import check_count, check_rate
 from llm_datagen.errors import ConfigError, NotRunningError
-from llm_datagen.messages import PauseCalls, Reconfigure, Reconfigured, Resize, UnpauseCalls
+from llm_datagen.messages import Pause, PauseCalls, Reconfigure, Reconfigured, Resize, Unpause, UnpauseCalls
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.runs.state_file import change_settings
 from llm_datagen.runs.status import PipelineStatus
-
-Stages = Iterable[tuple[Recipient, Recipient]]
-"""The node and the reader of each node that has begun."""
-
 
 ANSWER_SECONDS = 0.75
 """When a pause is answered at the latest: a node that has not answered by then is in its operator's `setup`, and
@@ -50,50 +49,90 @@ class PauseControl:
 
     Args:
         opened_nodes: all nodes.
+        nodes: those of them that have begun.
         saved_state: the saved run state; changes are written into it, and saved by the supervisor.
+        mailbox: the supervisor's, for timers.
         log: the platform log.
     """
 
-    def __init__(self, opened_nodes: list[OpenedNode], saved_state: dict[str, Any], log: PlatformLog) -> None:
+    def __init__(
+        self,
+        opened_nodes: list[OpenedNode],
+        nodes: RunningNodes,
+        saved_state: dict[str, Any],
+        mailbox: Mailbox,
+        log: PlatformLog,
+    ) -> None:
+        self._nodes = nodes
+        self._mailbox = mailbox
         self._opened_nodes = {opened.node_id: opened for opened in opened_nodes}
         self._entries = {entry["node_id"]: entry for entry in saved_state.get("nodes", [])}
         self._log = log
         self.is_paused = False
 
-    def begin(self, node: Recipient, reader: Recipient) -> None:
+    def begin(self, stages: NodeStages) -> None:
         """Pause a node that begins while the run is paused."""
         if self.is_paused:
-            tell(node, PauseCalls())
-            tell(reader, PauseCalls())
+            tell(stages.node, PauseCalls())
+            tell(stages.reader, PauseCalls())
 
-    def pause(self, stages: Stages, status: PipelineStatus, answer: Future[Any]) -> None:
+    def do(
+        self,
+        command: Pause | Unpause | Reconfigure,
+        answer: Future[Any],
+        *,
+        is_running: bool,
+        now: Callable[[], PipelineStatus],
+    ) -> None:
+        """Carry out a command, and resolve its answer: at once, or when all nodes are paused.
+
+        Args:
+            command: the command.
+            answer: gets the status, or what was changed.
+            is_running: whether the run goes on; else it ends, and no call begins.
+            now: returns the status.
+
+        Raises:
+            ConfigError: when a node cannot be changed so; nothing is changed then.
+        """
+        match command:
+            case Pause() if is_running:
+                self._pause(replace(now(), paused=True), answer)
+            case Unpause() if is_running:
+                self._unpause()
+                answer.set_result(now())
+            case Reconfigure():
+                answer.set_result(self._reconfigure(command, is_running=is_running))
+            case _:
+                answer.set_result(now())
+
+    def _pause(self, status: PipelineStatus, answer: Future[Any]) -> None:
         """Let no call begin; answer with `status` when that is so."""
+        self._mailbox.wake_after(ANSWER_SECONDS, PauseAnswer(answer, status), key=f"answer {id(answer)}")
         if not self.is_paused:
             self._log.info(events.PAUSED)
         self.is_paused = True
         paused: list[Future[None]] = []
-        for node, reader in stages:
-            tell(reader, PauseCalls())
+        for stages in self._nodes:
+            tell(stages.reader, PauseCalls())
             command = PauseCalls()
-            if tell(node, command):
+            if tell(stages.node, command):
                 paused.append(command.paused)
         when_all(paused, PauseAnswer(answer, status).give)
 
-    def unpause(self, stages: Stages) -> None:
+    def _unpause(self) -> None:
         """Let calls begin again."""
         if self.is_paused:
             self._log.info(events.UNPAUSED)
         self.is_paused = False
-        for node, reader in stages:
-            tell(node, UnpauseCalls())
-            tell(reader, UnpauseCalls())
+        for stages in self._nodes:
+            tell(stages.node, UnpauseCalls())
+            tell(stages.reader, UnpauseCalls())
 
-    def reconfigure(self, command: Reconfigure, node: Recipient | None, *, is_over: bool) -> Reconfigured:
-        """Change a node, and tell it if it has begun.
-
-        Raises:
-            ConfigError: when that cannot be; nothing is changed then.
-        """
+    def _reconfigure(self, command: Reconfigure, *, is_running: bool) -> Reconfigured:
+        """Change a node, and tell it if it has begun."""
+        stages = self._nodes.get(command.node_id)
+        is_over = not is_running or (stages is not None and "node" in stages.ended)
         try:
             opened = self._checked(command, is_over=is_over)
         except ConfigError as error:
@@ -108,7 +147,8 @@ class PauseControl:
         if command.node_id in self._entries:
             change_settings(self._entries[command.node_id], changed)
         self._log.info(events.RECONFIGURED, node_id=command.node_id, **changed)
-        tell(node, Resize())
+        if stages is not None:
+            tell(stages.node, Resize())
         return Reconfigured(command.node_id, opened.parallel_size, opened.batch_size, opened.rate)
 
     def _checked(self, command: Reconfigure, *, is_over: bool) -> OpenedNode:

@@ -146,6 +146,13 @@ class Dispatcher:
         is_enough = backlog.bytes >= BYTES_AHEAD and backlog.rows > self._opened.step
         return 0 if is_enough or backlog.rows > ahead // 2 else ahead - backlog.rows
 
+    def waits_on(self) -> str:
+        """Return whom tasks that do not come back wait for, "writer" or "operator"; "" when there are none."""
+        if not self.in_flight:
+            return ""
+        is_writer = self._delivery.waiting >= min(len(self.in_flight), self._opened.concurrency)
+        return "writer" if is_writer else "operator"
+
     def ended(self, task: TaskDone) -> None:
         """Count a task that has ended, and learn from it how fast the operator is."""
         self.in_flight.take(task.task)

@@ -24,7 +24,7 @@ class EarlyEnds:
         self.unneeded = {opened.node_id for opened in opened_nodes if not opened.is_needed}
         self._look()
 
-    def __contains__(self, node_id: str) -> bool:
+    def __contains__(self, node_id: object) -> bool:
         """Return whether a node ends early."""
         return node_id in self._met or node_id in self.unneeded
 

@@ -36,22 +36,18 @@ class LeadLimit:
         """Seconds in which rows could have begun, and it did not let them."""
         return self._clock.waited
 
-    def add(self, message: LimitLead) -> None:
-        """Take a reader into account."""
-        if self._max_lead is not None:
-            self._max_lead = max(self._max_lead, message.step)
-            self._readers[message.reader] = message.done
-
-    def moved(self, message: LeadMoved) -> None:
-        """Take what was committed."""
-        if message.reader:
-            self._readers[message.reader] = message.done
-        else:
-            self._done, self._rows_out = message.done, message.rows_out
-
-    def starves(self, message: Starving) -> None:
-        """Take that a reader has nothing to do."""
-        self._starving[message.reader] = self._rows_out if message.rows is None else message.rows
+    def hear(self, message: LimitLead | LeadMoved | Starving) -> None:
+        """Take into account that there is a reader, what was committed, or that a reader has nothing to do."""
+        match message:
+            case LimitLead() if self._max_lead is not None:
+                self._max_lead = max(self._max_lead, message.step)
+                self._readers[message.reader] = message.done
+            case LeadMoved(reader=""):  # the node's own writer
+                self._done, self._rows_out = message.done, message.rows_out
+            case LeadMoved():
+                self._readers[message.reader] = message.done
+            case Starving():
+                self._starving[message.reader] = self._rows_out if message.rows is None else message.rows
 
     def rows(self) -> int:
         """Return how many rows may be handed out; 0 for none. A whole batch may be, when one row may."""

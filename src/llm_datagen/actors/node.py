@@ -1,4 +1,4 @@
-"""The node: its source, its workers, its failures, and how it ends. It sees blocks of rows, never a single row."""
+"""The node: its source, its workers, and how it ends. It sees blocks of rows, never a single row."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pykka
 
 from llm_datagen.actors.dispatcher import Dispatcher, DispatchTimer
+from llm_datagen.actors.ended_tasks import EndedTasks
 from llm_datagen.actors.error_budget import ErrorBudget
 from llm_datagen.actors.executor_factory import make_delivery, make_executor, make_processing
 from llm_datagen.actors.executor_start import ExecutorStart
@@ -20,6 +21,7 @@ from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.pause import PAUSE_SECONDS, PauseGate
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
 from llm_datagen.actors.watchdog import StallWatchdog
+from llm_datagen.actors.wind_down import GraceOver, WindDown
 from llm_datagen.errors import FailureRecord, StopRun, StreamChangedError
 from llm_datagen.messages import (
     Batch,
@@ -33,22 +35,17 @@ from llm_datagen.messages import (
     LeadMoved,
     LimitLead,
     NodeMessage,
-    OperatorFailed,
-    OperatorFailure,
     PauseCalls,
     Resize,
-    RowsFailed,
     Sealed,
     StageOutcome,
     Starving,
-    StopRequested,
     TaskDone,
     TellStarving,
     UnpauseCalls,
 )
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
-from llm_datagen.streams import Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +62,6 @@ class _Timer(Enum):
     """Time to check whether anything has moved."""
     PAUSE_OVER = auto()
     """Tasks of a node that is paused were waited for long enough."""
-    GRACE_OVER = auto()
-    """Calls in flight of a node that was cancelled were waited for long enough."""
 
 
 class NodeActor(Stage):
@@ -100,23 +95,28 @@ class NodeActor(Stage):
         )
         self._delivery = make_delivery(opened, writer, self.actor_ref, self._ctx)
         position = opened.position
-        self._error_budget = ErrorBudget(
-            opened.policy, done=position.coverage.rows, failed=position.skipped + position.dead
-        )
-        processing = make_processing(opened, self._ctx, self._error_budget.allowance)
+        error_budget = ErrorBudget(opened.policy, done=position.coverage.rows, failed=position.skipped + position.dead)
+        processing = make_processing(opened, self._ctx, error_budget.allowance)
         self._pause_gate = PauseGate(processing.gate, self._ctx)
         self._executor = make_executor(opened, processing, self._delivery)
         self._starting = ExecutorStart(self._executor, opened.node_id)
         self._dispatcher = Dispatcher(opened, self._executor, self._delivery, self.mailbox, processing.parent_batches)
         self._backlog, self._in_flight = self._dispatcher.backlog, self._dispatcher.in_flight
+        self._wind_down = WindDown(
+            self._dispatcher,
+            self._ctx,
+            self.mailbox,
+            grace=opened.grace,
+            log=self._log,
+            is_on=opened.has_met_target,
+        )
+        self._ended = EndedTasks(self.node_id, supervisor, self._dispatcher, error_budget, self._wind_down)
         self._hunger = Hunger(opened)
         self._watchdog = StallWatchdog(self.clock, opened.stall_after, pipeline_id, opened.node_id)
-        self._is_given_up = False
         self._metrics = WorkerMetrics(opened.node_id, opened.concurrency, supervisor)
         self._total: int | None = None
         self._source_size = 0
         self._is_demanding = False
-        self._is_stopping = opened.has_met_target
         self._has_given_end = opened.call.finish is None or opened.has_ended
 
     def begin(self) -> None:
@@ -133,13 +133,13 @@ class NodeActor(Stage):
         self._starting.is_on = False
         self._watchdog.moved()
         if isinstance(error, StopRun):
-            self._stop_run(FailureRecord.of(error))
+            self._ended.stop_run(FailureRecord.of(error))
         elif error is not None:
             raise error
         elif self._starting.is_resized:
             self._resize()
 
-    def handle(self, message: NodeMessage | _Started | _Timer | DispatchTimer) -> None:
+    def handle(self, message: NodeMessage | _Started | _Timer | DispatchTimer | GraceOver) -> None:
         """Handle a message."""
         match message:
             case Feed(reader=reader):
@@ -162,8 +162,8 @@ class NodeActor(Stage):
                 self._dispatcher.on_timer(message)
             case _Timer.STALL:
                 self._check_stall()
-            case _Timer.GRACE_OVER:
-                self._give_up_calls()
+            case GraceOver():
+                self._wind_down.give_up()
             case PauseCalls(paused=paused):
                 self._pause(paused)
             case UnpauseCalls():
@@ -177,16 +177,12 @@ class NodeActor(Stage):
                     self._opened.feedback.extend(limit)
             case Sealed():
                 pass  # what it draws from has ended, and so will its source
-            case LimitLead():
-                self._dispatcher.lead_limit.add(message)
-            case LeadMoved():
-                self._dispatcher.lead_limit.moved(message)
-            case Starving():
-                self._dispatcher.lead_limit.starves(message)
+            case LimitLead() | LeadMoved() | Starving():
+                self._dispatcher.lead_limit.hear(message)
             case TellStarving():
                 self._hunger.add(message)
             case Cancel():
-                self._wind_down()
+                self._wind_down.begin()
             case _:
                 refuse_unknown(message)
         self._advance()
@@ -205,11 +201,11 @@ class NodeActor(Stage):
         if self._opened.dispatched is not None:
             self._opened.dispatched.close()
         try:
-            self._executor.stop(wait=not self._is_given_up)
+            self._executor.stop(wait=not self._wind_down.is_given_up)
         except BaseException as error:  # noqa: BLE001 - the rows are done: a failing teardown does not undo them
             self._log.error(events.TEARDOWN_FAILED, error=str(FailureRecord.of(error)))
-        self._starting.stop(wait=not self._is_given_up)
-        if not self._is_given_up:
+        self._starting.stop(wait=not self._wind_down.is_given_up)
+        if not self._wind_down.is_given_up:
             if dropped := self._delivery.close():
                 tell(self._writer, Dropped(dropped))
             if self._opened.feedback is not None:
@@ -219,11 +215,11 @@ class NodeActor(Stage):
         """Do what can be done now: hand out work, ask for more, end."""
         if not self._in_flight:
             self._pause_gate.answer()
-        if self._starting.is_on and not self._is_given_up:
+        if self._starting.is_on and not self._wind_down.is_given_up:
             return
-        if not self._is_stopping and not self._pause_gate.is_on:
+        if not self._wind_down.is_on and not self._pause_gate.is_on:
             self._dispatcher.hand_out()
-        if self._is_stopping:
+        if self._wind_down.is_on:
             if not self._in_flight:
                 self.end(StageOutcome.STOPPED)
         elif self._total is not None and not self._in_flight and not self._backlog.rows:
@@ -266,71 +262,19 @@ class NodeActor(Stage):
         self._dispatcher.resize()
         self._metrics.workers = self._opened.concurrency
 
-    # Tasks that have ended.
+    # What has happened meanwhile.
 
     def _take(self, ended: TaskDone) -> None:
         self._dispatcher.ended(ended)
         self._watchdog.moved()
         self._note_limits()
         self._metrics.add(ended, self.clock.monotonic())
-        result = ended.result
-        self._has_given_end |= result.is_end
-        if result.survived:
-            self._error_budget.count_survived(result.survived)
-            tell(self._supervisor, RowsFailed(self.node_id, result.survived, self._error_budget.is_dead_lettered))
-        if result.calls or result.survived:  # else these are rows that failed, and were counted then
-            self._error_budget.count_done(result.source_rows)
-        rest, failure = result.rest, result.failure
-        if ended.lost:  # the writer has failed, and says why itself
-            self._wind_down()
-        elif failure is not None and not self._is_stopping:
-            if failure.is_stop:
-                self._stop_run(failure.record)
-            elif rest is None:  # of the end of the source: no row's
-                self._give_up(failure)
-            else:
-                rest = self._without_failed(rest, failure)
-        if rest is not None and rest.records:
-            self._dispatcher.put_back(rest, is_unknown=failure is not None and failure.is_unknown)
+        self._has_given_end |= ended.result.is_end
+        self._ended.take(ended)
 
     def _note_limits(self) -> None:
         self._metrics.rate_limited_s = self._dispatcher.rate_limited_s
         self._metrics.lead_limited_s = self._dispatcher.lead_limit.waited
-
-    def _without_failed(self, rest: Block, failure: OperatorFailure) -> Block:
-        """Do with the rows that failed, the first of `rest`, what the policy says; return the others."""
-        fatal = self._error_budget.end_by(failure)
-        if fatal is not None:
-            self._give_up(fatal)
-            return rest
-        tell(self._supervisor, RowsFailed(self.node_id, (failure,), self._error_budget.is_dead_lettered))
-        failed, rest = rest.split_at(failure.rows)
-        self._in_flight.deliver(failed, self._error_budget.outcome(failed, failure))
-        return rest
-
-    def _give_up(self, failure: OperatorFailure) -> None:
-        tell(self._supervisor, OperatorFailed(self.node_id, failure))
-        self._wind_down()
-
-    def _stop_run(self, reason: FailureRecord) -> None:
-        """End the whole run in good order, as the operator asks."""
-        tell(self._supervisor, StopRequested(self.node_id, reason.text))
-        self._wind_down()
-
-    def _wind_down(self) -> None:
-        if not self._is_stopping:
-            self.mailbox.wake_after(self._opened.grace, _Timer.GRACE_OVER, key="grace")
-        self._is_stopping = True
-        self._ctx.cancel()
-        self._dispatcher.take_back()
-
-    def _give_up_calls(self) -> None:
-        """End without the calls that are still in flight: their rows are not done."""
-        self._log.warning(
-            events.GRACE_OVER, grace_s=self._opened.grace, ids=[str(i) for i in self._in_flight.ids_begun()]
-        )
-        self._is_given_up = True
-        self._in_flight.give_up()
 
     def _check_stall_later(self) -> None:
         self.mailbox.wake_after(self._opened.stall_after / 4, _Timer.STALL, key="stall")
@@ -346,7 +290,4 @@ class NodeActor(Stage):
 
     def _waits_on(self) -> str:
         """Return what a node in which nothing moves waits for; "" when there is nothing to be done."""
-        if self._in_flight:
-            is_writer = self._delivery.waiting >= min(len(self._in_flight), self._opened.concurrency)
-            return "writer" if is_writer else "operator"
-        return "upstream" if self._is_demanding else ""
+        return self._dispatcher.waits_on() or ("upstream" if self._is_demanding else "")

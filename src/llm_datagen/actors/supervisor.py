@@ -8,18 +8,19 @@ is the cause; what follows from it never replaces it (F1).
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pykka
 
-from llm_datagen.actors.control import ANSWER_SECONDS, PauseAnswer, PauseControl
+from llm_datagen.actors.control import PauseAnswer, PauseControl
 from llm_datagen.actors.early_ends import EarlyEnds
 from llm_datagen.actors.end_work import AtEnd, EndWork, EndWorkDone
 from llm_datagen.actors.node_stages import NodeStages
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.refs import ActorEndedError
 from llm_datagen.actors.run_state import RunState
+from llm_datagen.actors.running_nodes import RunningNodes
 from llm_datagen.actors.stage import Recipient, Refusal, Stage, refuse_unknown, tell
 from llm_datagen.errors import ConfigError, DatagenError, FailureRecord, StopRun, UnknownMessageError
 from llm_datagen.messages import (
@@ -91,14 +92,17 @@ class SupervisorActor(Stage):
         self._at_end = EndWork(at_end)
         self._opened_nodes = opened_nodes
         self._pipeline_id = pipeline_id
-        self._streaming = streaming
         self._pipeline = pipeline
-        self._refs = refs
-        self._log = log
-        self._stages: dict[str, NodeStages] = {}
-        self._waiting = [opened for opened in opened_nodes if opened.sink is not None]
+        self._nodes = RunningNodes(
+            opened_nodes,
+            pipeline_id=pipeline_id,
+            streaming=streaming,
+            supervisor=self.actor_ref,
+            refs=refs,
+            log=log,
+        )
         self._early_ends = EarlyEnds(opened_nodes)
-        self._control = PauseControl(opened_nodes, saved_state, log)
+        self._control = PauseControl(opened_nodes, self._nodes, saved_state, self.mailbox, log)
         self._run_state = RunState(
             opened_nodes,
             pipeline_id=pipeline_id,
@@ -153,8 +157,7 @@ class SupervisorActor(Stage):
                 self._control_request(command, answer)
             case Cancel(reason=reason):
                 self._cancel(reason)
-                for stages in self._stages.values():
-                    stages.hurry()
+                self._nodes.hurry()
             case StopRequested(node_id=node_id, reason=reason):
                 if node_id not in self._early_ends:
                     self._cancel(reason, end=Status.STOPPED)
@@ -177,21 +180,18 @@ class SupervisorActor(Stage):
     def release(self) -> None:
         """End all stages: none outlives the supervisor, whatever ended it."""
         self._at_end.stop()
-        for stages in self._stages.values():
-            stages.cancel()
-            tell(stages.writer, Drain())
+        self._nodes.end()
 
     # Starting.
 
     def _advance(self) -> None:
         """Start what is to run now; settle when nothing runs and nothing is left to run."""
-        is_idle = all(stages.is_over for stages in self._stages.values())
-        if self._run_state.status is Status.RUNNING and self._waiting and (self._streaming or is_idle):
-            # The last first: a writer must know who reads from it.
-            for opened in reversed(self._waiting if self._streaming else self._waiting[:1]):
-                self._start(opened)
-                self._waiting.remove(opened)
-        elif is_idle:
+        if self._run_state.status is Status.RUNNING and self._nodes.is_any_due:
+            for stages in self._nodes.start_due():
+                self._control.begin(stages)
+                tell(stages.node, Feed(stages.reader))
+                self._run_state.node_started(stages.opened)
+        elif self._nodes.is_idle:
             if self._run_state.are_nodes_completed():
                 self._at_end.begin(lambda ended: tell(self.actor_ref, ended))
             if not self._at_end.is_under_way:
@@ -206,25 +206,12 @@ class SupervisorActor(Stage):
         elif ended.error is not None:
             self._failed(self._opened_nodes[-1].node_id, FailureRecord.of(ended.error), ended.error)
 
-    def _start(self, opened: OpenedNode) -> None:
-        stages = NodeStages.start(opened, self._pipeline_id, self.actor_ref, self._refs, self._log)
-        self._stages[opened.node_id] = stages
-        for other in self._stages.values():
-            if other.opened.reads(opened):
-                other.read_from(stages)
-            if other.opened.draws_from(opened):
-                other.draw_from(stages)
-            elif opened.draws_from(other.opened):
-                stages.draw_from(other)
-        self._control.begin(stages.node, stages.reader)
-        tell(stages.node, Feed(stages.reader))
-        self._run_state.node_started(opened)
-
     # Control.
 
     def _control_request(self, command: Pause | Unpause | Reconfigure, answer: Future[Any]) -> None:
         try:
-            self._do(command, answer)
+            is_running = self._run_state.status is Status.RUNNING
+            self._control.do(command, answer, is_running=is_running, now=self._run_state.now)
         except BaseException as error:  # of a bug, too: the caller gets it
             if not answer.done():
                 answer.set_exception(error)
@@ -232,29 +219,11 @@ class SupervisorActor(Stage):
                 raise
         self._changed()
 
-    def _do(self, command: Pause | Unpause | Reconfigure, answer: Future[Any]) -> None:
-        running = [(stages.node, stages.reader) for stages in self._stages.values()]
-        is_running = self._run_state.status is Status.RUNNING
-        match command:
-            case Pause() if is_running:
-                status = replace(self._run_state.now(), paused=True)
-                self.mailbox.wake_after(ANSWER_SECONDS, PauseAnswer(answer, status), key=f"answer {id(answer)}")
-                self._control.pause(running, status, answer)
-            case Unpause() if is_running:
-                self._control.unpause(running)
-                answer.set_result(self._run_state.now())
-            case Reconfigure(node_id=node_id):
-                stages = self._stages.get(node_id)
-                is_over = not is_running or (stages is not None and "node" in stages.ended)
-                node = stages.node if stages else None
-                answer.set_result(self._control.reconfigure(command, node, is_over=is_over))
-            case _:  # it ends: no call begins
-                answer.set_result(self._run_state.now())
-
     # Ending.
 
     def _stage_ended(self, ended: StageEnded) -> None:
-        stages = self._stages[ended.node_id]
+        stages = self._nodes.get(ended.node_id)
+        assert stages is not None
         stages.ended[ended.role] = ended.outcome
         if ended.outcome is StageOutcome.FAILED:
             assert ended.failure is not None
@@ -285,15 +254,12 @@ class SupervisorActor(Stage):
         """Let the node end, and those that nobody needs any more."""
         self._run_state.target_met(node_id)
         self._early_ends.add(node_id)
-        for opened in reversed(self._opened_nodes):
-            if opened.node_id in self._stages and opened.node_id in self._early_ends:
-                self._stages[opened.node_id].cancel()
+        self._nodes.cancel(self._early_ends)
         self._leave_out()
 
     def _leave_out(self) -> None:
         """Do not start the nodes that nobody needs."""
-        for opened in [opened for opened in self._waiting if opened.node_id in self._early_ends.unneeded]:
-            self._waiting.remove(opened)
+        for opened in self._nodes.leave_out(self._early_ends.unneeded):
             self._run_state.left_out(opened)
 
     def _operator_failed(self, message: OperatorFailed) -> None:
@@ -309,9 +275,7 @@ class SupervisorActor(Stage):
     def _cancel(self, reason: str, *, end: Status = Status.CANCELED) -> None:
         """Stop everything, sink first."""
         self._at_end.stop()
-        for opened in reversed(self._opened_nodes):
-            if opened.node_id in self._stages:
-                self._stages[opened.node_id].cancel()
+        self._nodes.cancel()
         if self._run_state.status is Status.RUNNING:
             self._run_state.canceling(reason, end=end)
             self._changed()
@@ -323,7 +287,7 @@ class SupervisorActor(Stage):
 
     def _tick(self) -> None:
         if not self.actor_stopped.is_set():
-            self._run_state.tick([stages.opened for stages in self._stages.values()])
+            self._run_state.tick([stages.opened for stages in self._nodes])
             self.mailbox.wake_after(TICK_SECONDS, _Tick())
 
     def _changed(self) -> None:

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
-from llm_datagen.errors import RowFormatError, StreamError
-from llm_datagen.streams.coverage import START, Coverage, Segment, Span
-from llm_datagen.streams.formats.base import Decoder
-from llm_datagen.streams.formats.jsonl import JsonlCodec
-from llm_datagen.streams.inputs.table_cursor import ENDLESS, Table, TableCursor
-from llm_datagen.streams.read_limit import ReadLimit
+from llm_datagen.errors import StreamError
+from llm_datagen.streams.coverage import Coverage, Span
+from llm_datagen.streams.inputs.numbered_rows import NumberedRows
+from llm_datagen.streams.inputs.table_cursor import ENDLESS
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.storage.base import Place
 from llm_datagen.streams.stream import Stream
 
 
-class ComputedStream(Stream):
+class ComputedStream(NumberedRows):
     """Rows that are computed from their numbers, by what a file says.
 
     Args:
@@ -31,22 +29,10 @@ class ComputedStream(Stream):
         base: the file, or the files.
     """
 
-    codec = JsonlCodec()
-    has_tails: ClassVar[bool] = False
-
     def __init__(self, uri: str, base: Stream) -> None:
         super().__init__(uri)
         self.base = base
         self.storage = base.storage
-
-    @property
-    def row_decoder(self) -> Decoder | None:
-        """How records are decoded; None: as lines of JSON."""
-        return None
-
-    @abstractmethod
-    def open_table(self) -> Table:
-        """Return the rows."""
 
     @abstractmethod
     def total(self) -> int:
@@ -113,19 +99,6 @@ class ComputedStream(Stream):
         """
         raise StreamError(f"{self.uri} is only read: its rows are computed; write to jsonl://")
 
-    def read_as_is(self, *, follow: bool) -> list[Stream]:
-        """Return the stream: it does not grow."""
-        return [self]
-
-    def readable(self, *, follow: bool = True) -> ReadLimit | None:
-        """Return that all of it may be read; None when there is no file."""
-        size = self.size()
-        return None if size is None else ReadLimit(size, ended=True)
-
-    def size_after(self, done: Coverage) -> int:
-        """Return the bytes of the file."""
-        return self.size() or 0
-
     @abstractmethod
     def fingerprint(self, *, follow: bool) -> Any:
         """Return what the rows depend on, as plain data."""
@@ -140,19 +113,3 @@ class ComputedStream(Stream):
 
     def check_resumable(self, done: Coverage) -> None:
         """Do nothing: the fingerprint tells whether the rows are others."""
-
-    def open_cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> TableCursor:
-        """Return a cursor over some segments."""
-        return TableCursor(self, segments, self.row_decoder)
-
-    def rows_before(self, offset: int) -> int:
-        """Return how many rows lie before `offset`, which is that number."""
-        return offset
-
-    def line_place(self, offset: int) -> str:
-        """Return the path and the number of the row, from 0, for messages."""
-        return f"{self.shown}, row {offset}"
-
-    def row_error(self, error: ValueError, offset: int) -> RowFormatError:
-        """Return the error that says which row cannot be read, and why."""
-        return RowFormatError(f"{self.line_place(offset)}: this row cannot be read: {error}")

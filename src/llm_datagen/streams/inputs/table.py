@@ -6,32 +6,25 @@ Everything else is here (going on after a kill, fingerprints, messages), and in 
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 from urllib.parse import unquote
 
 from llm_datagen.config import DataConfig
-from llm_datagen.errors import RowFormatError, StreamChangedError, StreamError
-from llm_datagen.streams.coverage import START, Coverage, Segment, Span
+from llm_datagen.errors import StreamChangedError, StreamError
+from llm_datagen.streams.coverage import Coverage, Span
 from llm_datagen.streams.file_streams import FileStream
-from llm_datagen.streams.formats.jsonl import JsonlCodec
-from llm_datagen.streams.inputs.table_cursor import Table, TableCursor
+from llm_datagen.streams.inputs.numbered_rows import NumberedRows
 from llm_datagen.streams.inputs.whole_file import check_fingerprint_of, fingerprint_of
-from llm_datagen.streams.read_limit import ReadLimit
 from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.stored_file import StoredFile
-from llm_datagen.streams.stream import Stream
 
 _COLUMNS = "?columns="
 
 
-class TableStream(FileStream):
-    """A table in a file, which is only read. Its rows are those of JSON lines, by the settings of the data."""
-
-    codec = JsonlCodec()
-    has_tails: ClassVar[bool] = False
+class TableStream(NumberedRows, FileStream):
+    """A table in a file, which is only read."""
 
     @property
     def shown(self) -> str:
@@ -57,15 +50,6 @@ class TableStream(FileStream):
         """Return the table with other settings; its own text is UTF-8, whatever they say of other files."""
         return super().with_data(replace(data, encoding="utf-8"))
 
-    @abstractmethod
-    def open_table(self) -> Table:
-        """Open the file.
-
-        Raises:
-            StreamError: when it is no such table, is damaged, or has columns that rows cannot hold.
-            ConfigError: when the library that reads it is not installed.
-        """
-
     def check_source(self) -> None:
         """Check that what is there is such a table.
 
@@ -86,19 +70,6 @@ class TableStream(FileStream):
             f"{self.uri}: rows are not appended to a table, since a crash would leave half of one; write JSON "
             "lines, and export them"
         )
-
-    def read_as_is(self, *, follow: bool) -> list[Stream]:
-        """Return the table: it does not grow."""
-        return [self]
-
-    def readable(self, *, follow: bool = True) -> ReadLimit | None:
-        """Return that all of it may be read; None when there is no file."""
-        size = self.size()
-        return None if size is None else ReadLimit(size, ended=True)
-
-    def size_after(self, done: Coverage) -> int:
-        """Return the bytes of the file."""
-        return self.size() or 0
 
     def fingerprint(self, *, follow: bool) -> Any:
         """Return what tells later whether the file was changed; see `whole_file`."""
@@ -131,22 +102,6 @@ class TableStream(FileStream):
                 )
         finally:
             table.close()
-
-    def open_cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> TableCursor:
-        """Return a cursor over some segments."""
-        return TableCursor(self, segments)
-
-    def rows_before(self, offset: int) -> int:
-        """Return how many rows lie before `offset`, which is that number."""
-        return offset
-
-    def line_place(self, offset: int) -> str:
-        """Return the path and the number of the row, from 1, for messages."""
-        return f"{self.shown}, row {offset + 1}"
-
-    def row_error(self, error: ValueError, offset: int) -> RowFormatError:
-        """Return the error that says which row cannot be read, and why."""
-        return RowFormatError(f"{self.line_place(offset)}: this row cannot be read: {error}")
 
 
 def columns_of(uri: str) -> list[str] | None:

@@ -39,7 +39,18 @@ from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
 
 from ..kit.s3 import S3Bucket
-from ..kit.support import Bench, Stopping, eventually, lines, numbered, pairwise, stored, until_cancelled, write_jsonl
+from ..kit.support import (
+    Bench,
+    Stopping,
+    eventually,
+    instrument,
+    lines,
+    numbered,
+    pairwise,
+    stored,
+    until_cancelled,
+    write_jsonl,
+)
 
 
 def same(item: Any) -> Any:
@@ -183,18 +194,23 @@ def same_slowly(item: Any) -> Any:
     return item
 
 
-def test_what_was_in_flight_is_counted_as_beyond_the_target(bench: Bench) -> None:
-    """Four calls are at work when the first gives the last row."""
-    bench.give(numbered(4))
-    together = threading.Barrier(4)
+def held_up(calls: int, *, rows: set[int]) -> Any:
+    """Return an operator: so many calls begin together; those of some rows end when they are cancelled."""
+    together = threading.Barrier(calls)
 
     def answer(item: Any, ctx: INodeContext) -> Any:
         together.wait(60)
-        if item["n"] != 2:
+        if item["n"] in rows:
             until_cancelled(ctx)
         return item
 
-    answer.version = "1"  # type: ignore[attr-defined]
+    return instrument(answer)
+
+
+def test_what_was_in_flight_is_counted_as_beyond_the_target(bench: Bench) -> None:
+    """Four calls are at work when the first gives the last row."""
+    bench.give(numbered(4))
+    answer = held_up(4, rows={0, 1, 3})
     pipeline = bench.pipeline([answer], parallel_size=4, target=1)
     report = pipeline.run()
     node = report.nodes[0]
@@ -224,15 +240,7 @@ def test_what_was_in_flight_is_counted_as_beyond_the_target(bench: Bench) -> Non
 
 def test_with_ordered_rows_that_wait_for_others_are_counted_too(bench: Bench) -> None:
     bench.give(numbered(4))
-    together = threading.Barrier(4)
-
-    def answer(item: Any, ctx: INodeContext) -> Any:
-        together.wait(60)
-        if item["n"] == 1:
-            until_cancelled(ctx)
-        return item
-
-    answer.version = "1"  # type: ignore[attr-defined]
+    answer = held_up(4, rows={1})
     report = bench.pipeline([answer], parallel_size=4, ordered=True, target=1).run()
     assert [row["n"] for row in lines(bench.output)] == [0]
     assert report.nodes[0].beyond_target == 3
@@ -428,15 +436,7 @@ def test_a_node_behind_that_has_given_its_end_forbids_to_raise_a_target(bench: B
 
 def test_rows_that_may_not_be_called_again_forbid_to_raise_a_target(bench: Bench) -> None:
     bench.give(numbered(2))
-    together = threading.Barrier(2)
-
-    def answer(item: Any, ctx: INodeContext) -> Any:
-        together.wait(60)
-        if item["n"] != 0:
-            until_cancelled(ctx)
-        return item
-
-    answer.version = "1"  # type: ignore[attr-defined]
+    answer = held_up(2, rows={1})
     pipeline = bench.pipeline([answer], parallel_size=2, delivery="at_most_once", target=1)
     report = pipeline.run()
     assert report.nodes[0].beyond_target == 1

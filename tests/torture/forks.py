@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,6 +104,32 @@ def _wait(pid: int, seconds: float, began: float) -> int | None:
         if not ready:
             return None
         return os.waitpid(pid, 0)[1]
+
+
+def serve(start: Callable[[], AbstractContextManager[str]]) -> tuple[int, str]:
+    """Fork a server that lives until the driver ends, or SIGTERM; return its pid, and its address.
+
+    Args:
+        start: makes, in the child, a context in which it serves; entered, it gives the address.
+    """
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setpgid(0, 0)  # a Ctrl+C is for the driver
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+            with start() as address:
+                os.write(write, address.encode() + b"\n")
+                driver = os.getppid()
+                while os.getppid() == driver:
+                    threading.Event().wait(2.0)
+        finally:
+            os._exit(1)
+    os.close(write)
+    with os.fdopen(read) as said:
+        address = said.readline().strip()
+    assert address, "a server did not start"
+    return pid, address
 
 
 def _live(work: Callable[[], None], scratch: Path) -> None:

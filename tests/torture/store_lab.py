@@ -12,8 +12,8 @@ import os
 import random
 import shutil
 import signal
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from llm_datagen.testing.storage import FaultyStorage
 from ..kit.s3 import ENVIRONMENT, Environ, Fault, S3Server, at_write, lost_answer, reset, short, status
 from . import exports
 from .cases import PIPELINE_ID, Case
-from .forks import fork
+from .forks import fork, serve
 from .lab import Lab
 
 BUCKET = "torture"
@@ -103,24 +103,13 @@ class StoreProcess:
     @classmethod
     def start(cls, share: float) -> StoreProcess:
         """Fork it, and wait until it serves; `share` of its requests fail."""
-        read, write = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                os.setpgid(0, 0)  # a Ctrl+C is for the driver
-                signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # it says much about broken connections
-                server = _Stormy(share)
-                os.write(write, server.environment["AWS_ENDPOINT_URL"].rpartition(":")[2].encode() + b"\n")
-                driver = os.getppid()
-                while os.getppid() == driver:
-                    threading.Event().wait(2.0)
-            finally:
-                os._exit(1)
-        os.close(write)
-        with os.fdopen(read) as said:
-            port = said.readline().strip()
-        assert port, "the store did not start"
+
+        @contextmanager
+        def store() -> Iterator[str]:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # it says much about broken connections
+            yield _Stormy(share).environment["AWS_ENDPOINT_URL"].rpartition(":")[2]
+
+        pid, port = serve(store)
         os.environ.update(ENVIRONMENT, AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}")
         return cls(pid, int(port))
 

@@ -11,10 +11,10 @@ import http.client
 import json
 import os
 import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -24,6 +24,8 @@ import orjson
 from llm_datagen.testing import FakeLLMServer, Latency, LLMFaults
 from llm_datagen.testing.fake_llm.faults import draws
 from llm_datagen.testing.fake_llm.http import Connection, HTTPRequest, error_body
+
+from .forks import serve
 
 PRICES = {"input": 1.0, "output": 2.0}
 """Of all endpoints: US dollars a million tokens."""
@@ -175,24 +177,13 @@ class TillProcess:
     @classmethod
     def start(cls, number: int, *, latency: Latency, faults: LLMFaults, seed: int, api_key: str) -> TillProcess:
         """Fork it, and wait until it serves."""
-        read, write = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                os.setpgid(0, 0)  # a Ctrl+C is for the driver
-                till = Till(number, latency=latency, faults=faults, seed=seed, api_key=api_key)
-                signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-                with till:
-                    os.write(write, till.base_url.encode() + b"\n")
-                    driver = os.getppid()
-                    while os.getppid() == driver:
-                        threading.Event().wait(2.0)
-            finally:
-                os._exit(1)
-        os.close(write)
-        with os.fdopen(read) as said:
-            base_url = said.readline().strip()
-        assert base_url, "a till did not start"
+
+        @contextmanager
+        def till() -> Iterator[str]:
+            with Till(number, latency=latency, faults=faults, seed=seed, api_key=api_key) as one:
+                yield one.base_url
+
+        pid, base_url = serve(till)
         return cls(pid, base_url, api_key)
 
     def plan(self, **plan: Any) -> None:

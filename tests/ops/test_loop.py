@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import BaseOperator, ConfigError, NodeFailedError, StopRun, UnifiedPipeline, ops
+from llm_datagen import BaseOperator, ConfigError, INodeContext, NodeFailedError, StopRun, UnifiedPipeline, ops
 from llm_datagen.cli.target import find_target
 from llm_datagen.errors import OperatorChangedError, RowDataError
 from llm_datagen.runs.verify import verify
 
 from ..kit import programs
-from ..kit.support import Bench, lines, write_jsonl
+from ..kit.support import Bench, instrument, lines, until_cancelled, write_jsonl
 
 
 def add_one(row: Any) -> Any:
@@ -214,6 +214,30 @@ def test_a_cancel_does_not_wait_for_all_rounds(bench: Bench, later: bool) -> Non
 def _raise_behind(event: threading.Event) -> None:
     assert event.wait(10)
     raise KeyError("enough")  # which cancels the run, and waits for its end
+
+
+@pytest.mark.parametrize("on_error", ["dead_letter", "skip"])
+def test_a_row_that_a_cancel_has_between_two_rounds_has_not_failed(bench: Bench, on_error: str) -> None:
+    bench.give([{"n": 0}, {"n": 10}])
+    is_going_round, is_again = threading.Event(), threading.Event()
+
+    def add(row: Any, ctx: INodeContext) -> Any:
+        if row["_round"] == 2 and not is_again.is_set():
+            is_going_round.set()
+            until_cancelled(ctx)
+        return add_one(row)
+
+    def pipeline() -> Any:
+        return bench.pipeline([ops.Loop(instrument(add), max_rounds=3)], on_error=on_error)
+
+    with pytest.raises(KeyError), pipeline().create("a").running():
+        _raise_behind(is_going_round)
+    assert bench.run_state("a")["status"] == "canceled"
+    assert lines(bench.output) == []
+    is_again.set()
+    report = pipeline().resume("a").run()
+    assert (report.status, report.failed) == ("completed", 0)
+    assert [row["n"] for row in lines(bench.output)] == [3, 13]
 
 
 DYING = """

@@ -328,6 +328,7 @@ WRONG: list[tuple[str, str, int, str]] = [
     ("  left:\n", "  no:\n", 3, "nodes: keys must be text, not False: quote it"),
     ("nodes:\n", "batch_by: parent\nnodes:\n", 3, "batch_by: this key is not known; it is said of a node: put it into"),
     ("nodes:\n", "operators: [ops:odd]\nnodes:\n", 4, "nodes: the file has 'operators', too; a line has these"),
+    ("nodes:\n", "noeds:\n", 3, "noeds: this key is not known; did you mean 'nodes'?"),
     ("nodes:\n", "streamin: true\nnodes:\n", 3, "streamin: this key is not known; did you mean 'streaming'?"),
 ]
 

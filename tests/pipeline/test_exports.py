@@ -117,6 +117,17 @@ def test_further_outputs_are_made_beside_a_usual_one(tmp_path: Path) -> None:
     assert gzip.decompress((tmp_path / "out.csv.gz").read_bytes()).startswith(b"n,twice,odd\n0,0,0\n")
 
 
+def test_a_column_in_the_name_of_an_output_parts_it_also_without_shards(tmp_path: Path) -> None:
+    """It was the name of a folder, with the braces, and all rows lay in it."""
+    report = pipeline(tmp_path, str(tmp_path / "{odd}" / "out.jsonl")).create("job").run(progress=False)
+    assert report.status == "completed"
+    assert [len(lines(tmp_path / str(n) / "out.jsonl")) for n in range(20) if n != 7] == [1] * 19
+    assert lines(tmp_path / "x" / "out.jsonl") == [{"n": 7, "twice": 14, "odd": "x", "_i": 7}]
+    assert not (tmp_path / "{odd}").exists()
+    with pytest.raises(ConfigError, match="names nothing; write"):
+        pipeline(tmp_path, str(tmp_path / "{}.jsonl"))
+
+
 def test_a_run_that_was_cut_short_in_an_export_makes_it_when_it_is_resumed(tmp_path: Path) -> None:
     target = tmp_path / "p" / "out-{shard}.jsonl"
     run = pipeline(tmp_path, str(target), export_options={"rows_per_shard": 8}).create("job")

@@ -15,6 +15,7 @@ from llm_datagen.cli.yaml_load import Document
 from llm_datagen.cli.yaml_nodes import GRAPH, GraphPart
 from llm_datagen.cli.yaml_parts import OPERATOR, FilePart, OperatorPart, Text, keys_of, or_use
 from llm_datagen.config import NodeConfigOptions, settings_in
+from llm_datagen.errors.advice import nearest
 from llm_datagen.pipeline.settings import PipelineSettings
 
 _OPERATORS: Any = Annotated[list[or_use(OPERATOR)], Field(min_length=1)]  # type: ignore[misc]
@@ -89,7 +90,7 @@ def read_spec(document: Document) -> PipelinePart | GraphPart:
     keys = document.content
     if "nodes" in keys and "operators" in keys:
         raise document.error(["nodes: the file has 'operators', too; a line has these, a graph has nodes: keep one"])
-    is_graph = "nodes" in keys
+    is_graph = "nodes" in keys or ("operators" not in keys and any(nearest(str(key), ["nodes"]) for key in keys))
     model = GRAPH if is_graph else PIPELINE_OF_ROWS if "input" in keys and "input_uri" not in keys else PIPELINE
     try:
         return model.model_validate(keys)

@@ -39,8 +39,8 @@ TO = "to"
 _MADE = ("rows", "failed", "parts")
 """What a run state says of an export once it is there."""
 
-_SHARD = re.compile(r"\{(shard|[^{}:/]*:0?\d+d?)\}")
-"""A shard, also when its name is misspelt, which is refused: no other field has a number of digits."""
+_FIELD = re.compile(r"\{[^{}/]*\}")
+"""What parts rows: a shard, or a column. A stream has none in its name."""
 
 _KINDS = ("parquet:", "hf-folder:", "chatml:")
 
@@ -48,7 +48,7 @@ _KINDS = ("parquet:", "hf-folder:", "chatml:")
 def is_export(uri: Any) -> bool:
     """Return whether an output is made at the end, and is no stream that rows are appended to."""
     text = os.fspath(uri) if isinstance(uri, str | os.PathLike) else ""
-    return text.startswith(_KINDS) or text.lower().endswith(".parquet") or _SHARD.search(text) is not None
+    return text.startswith(_KINDS) or text.lower().endswith(".parquet") or _FIELD.search(text) is not None
 
 
 def export_of(given: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:

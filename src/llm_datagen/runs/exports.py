@@ -48,7 +48,15 @@ _KINDS = ("parquet:", "hf-folder:", "chatml:")
 def is_export(uri: Any) -> bool:
     """Return whether an output is made at the end, and is no stream that rows are appended to."""
     text = os.fspath(uri) if isinstance(uri, str | os.PathLike) else ""
-    return text.startswith(_KINDS) or text.lower().endswith(".parquet") or _FIELD.search(text) is not None
+    return text.startswith(_KINDS) or text.lower().endswith(".parquet") or _is_parted(text)
+
+
+def _is_parted(text: str) -> bool:
+    """Return whether rows go into a path by their values; a folder that is there has its braces in its name."""
+    folder, _, name = text.rpartition("/")
+    if _FIELD.search(name):
+        return True
+    return _FIELD.search(folder) is not None and not Path(folder.rpartition("://")[2]).is_dir()
 
 
 def export_of(given: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:

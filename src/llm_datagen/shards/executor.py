@@ -1,0 +1,86 @@
+"""Who runs the shards of a run: processes of this machine, a cluster. The driver knows only these protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from llm_datagen.messages import Cancel, Pause, Reconfigure, Unpause
+
+Command = Pause | Unpause | Cancel | Reconfigure
+"""What a shard may be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardJob:
+    """A shard that is to be run, as it is sent to whoever runs it.
+
+    Attributes:
+        folder: the folder of the shards of the run, ``<results_dir>/<id>/shards``: a path, or an address in a store.
+        number: the number of the shard, from 0.
+        packed: the operators, pickled, as `executors.process.pickling.pack` makes them.
+        environment: variables of the environment that the shard is run with, besides those of its host.
+    """
+
+    folder: str
+    number: int
+    packed: bytes
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOutcome:
+    """How a shard has ended.
+
+    Attributes:
+        status: the status of its run, as the run state has it; "failed" when its process died.
+        error: what ended it, for people; empty when nothing did.
+        is_lost: whether its process, or its machine, died: the shard may be run again at once.
+    """
+
+    status: str
+    error: str = ""
+    is_lost: bool = False
+
+
+class ShardHandle(Protocol):
+    """A shard that is being run. Any thread may use it."""
+
+    @property
+    def number(self) -> int:
+        """The number of the shard."""
+
+    def status(self) -> Mapping[str, Any] | None:
+        """Return what `GetStatus` returns of its run, as plain data; None while it is not known."""
+
+    def send(self, command: Command) -> Any:
+        """Tell its run a command (Pause, Unpause, Cancel, Reconfigure); return the answer.
+
+        Raises:
+            NotRunningError: when it has ended.
+        """
+
+    def wait(self, seconds: float | None = None) -> ShardOutcome | None:
+        """Wait until it has ended; None when it has not, after so many seconds."""
+
+    def kill(self) -> None:
+        """End it at once, without a word. May be called more than once."""
+
+
+class ShardExecutor(Protocol):
+    """Runs shards. The driver's thread uses it."""
+
+    @property
+    def workers(self) -> int | None:
+        """How many shards it runs at once, at most; None: it decides by itself, and all may be started."""
+
+    def start(self, job: ShardJob) -> ShardHandle:
+        """Begin to run a shard; return at once.
+
+        Raises:
+            RunError: when it cannot.
+        """
+
+    def close(self) -> None:
+        """Give back what it holds. What still runs is killed."""

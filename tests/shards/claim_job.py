@@ -93,7 +93,7 @@ def patch(job: dict[str, Any]) -> None:
             os.kill(os.getpid(), signal.Signals[job["signal"]])
             move_to(held, path)
 
-        file_claim.HeldClaim.move_to = late  # type: ignore[method-assign]
+        file_claim.HeldClaim.move_to = late  # type: ignore[method-assign, assignment]
 
 
 def main(job: dict[str, Any]) -> None:

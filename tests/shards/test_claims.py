@@ -82,7 +82,7 @@ class Workers:
 
     def copies(self) -> list[str]:
         """Return the copies that were begun and not ended."""
-        return [path.name for path in Path(self.shards, "taking").iterdir()]
+        return [path.name for path in Path(self.shards, "taking").glob("*")]
 
     def check(self) -> None:
         """Check that the shard has completed with exactly its rows."""

@@ -18,6 +18,7 @@ import socket
 import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 
 import orjson
@@ -29,6 +30,7 @@ from llm_datagen.runs.status import Status
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock, holder
+from llm_datagen.streams.storage.os_errors import named
 from llm_datagen.streams.storage.owner import Owner
 
 _TRIES = 5
@@ -113,13 +115,23 @@ class RunLock:
             )
 
     def mark_taken(self) -> None:
-        """Write down, for good, that this process takes the run over: whoever has it can end nothing of it any more.
+        """Write down, for good, that the run is taken over: whoever has it can end nothing of it any more.
+
+        Several processes may do so at once; the first one is named.
 
         Raises:
             DiskError: when that cannot be written.
         """
         data = orjson.dumps({"by": str(Owner.of_this_process())}, option=OPTIONS)
-        self.storage.replace(self._taken_path, data, sync=True)
+        try:
+            with FileIO(self._taken_path, "xb") as file:  # that it is there is what counts
+                self.storage.write(file, data)
+                self.storage.sync_file(file)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise named(error, self._taken_path) from error
+        self.storage.sync_folder(str(self._folder))
 
     def is_taken(self) -> bool:
         """Return whether it was taken over, or is being taken over.

@@ -157,18 +157,20 @@ class FileClaim:
         if not taken.is_taken():
             taken.mark_taken()
         making = self._folder / _TAKING / f"{after.name}.{secrets.token_hex(8)}"
-        lock = LOCAL_STORAGE.take_lock(str(making / file_names.CLAIM))
-        assert lock is not None  # nobody knows of it
-        held = HeldClaim(making, lock, epoch + 1, self._seconds)
+        held = None
         try:
+            lock = LOCAL_STORAGE.take_lock(str(making / file_names.CLAIM))
+            assert lock is not None  # nobody knows of it
+            held = HeldClaim(making, lock, epoch + 1, self._seconds)
             held.begin()
             copy_run(run, making, after.name, who)
             held.move_to(after)
             LOCAL_STORAGE.sync_folder(str(self._folder))
         except BaseException as error:
-            held.release()
+            if held is not None:
+                held.release()
             shutil.rmtree(making, ignore_errors=True)
-            if after.exists() and isinstance(error, Exception):  # another taker was faster
+            if after.exists() and isinstance(error, Exception):  # another taker was faster, and has cleaned up
                 raise self._busy(Signs(after)) from error
             raise
         text = (

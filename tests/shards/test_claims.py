@@ -12,10 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from llm_datagen import StreamFactory
+from llm_datagen.cli.exit_codes import exit_codes
 from llm_datagen.cli.run_view import read_run
-from llm_datagen.errors import LeaseLostError, PipelineBusyError, ResumeWarning, RunStateError, StreamChangedError
+from llm_datagen.errors import (
+    LeaseLostError,
+    NodeFailedError,
+    PipelineBusyError,
+    ResumeWarning,
+    RunStateError,
+    StreamChangedError,
+)
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.verify import verify
 from llm_datagen.shards.claim import is_settled, latest, take
@@ -316,6 +325,12 @@ def test_rows_that_are_not_what_was_committed_are_not_copied(stopped: Stopped) -
     with pytest.raises(StreamChangedError, match=rf"{out} does not hold what was committed of it: .* checksum"):
         stopped.take_over()
     assert stopped.workers.copies() == []
+
+
+def test_who_was_taken_over_exits_with_5(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as left, exit_codes():
+        raise NodeFailedError("the run failed", "slow") from LeaseLostError("it was taken over")
+    assert left.value.exit_code == 5
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from llm_datagen.pipeline.blueprint import Blueprint, LineBlueprint
 from llm_datagen.pipeline.changed_steps import has_same_steps
 from llm_datagen.pipeline.run import Run, StartNotice
 from llm_datagen.pipeline.stream_reset import Entry
-from llm_datagen.shards.spec import SHARDS
+from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.shards.splittable import check_splittable, refuse_rows
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
 from llm_datagen.config import IfExists, OnChange, OnError, Verify, check_choice
-from llm_datagen.errors import ConfigError, DiskError, ResumeWarning, RunStateError
+from llm_datagen.errors import ConfigError, DiskError, ResumeWarning
 from llm_datagen.errors.warned import warn
 from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.blueprint import nodes_of
@@ -20,19 +19,14 @@ from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.stored import RunLifecycle, StoredRun
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs.writer import LogTarget
+from llm_datagen.runs.sharded import SHARDS, is_sharded
 from llm_datagen.runs.status import Status
 from llm_datagen.shards.blueprint import WholeBlueprint
 from llm_datagen.shards.plan import plan_shards
 from llm_datagen.shards.plan_file import PlanFile
-from llm_datagen.shards.spec import SHARDS, ShardSpec, shards_folder
+from llm_datagen.shards.spec import ShardSpec, shards_folder
 from llm_datagen.shards.splittable import input_of
 from llm_datagen.shards.standing import Standing
-from llm_datagen.streams import StreamFactory
-
-
-def is_sharded(run_state: dict[str, Any]) -> bool:
-    """Return whether a run state is that of a run in shards."""
-    return SHARDS in run_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +173,7 @@ def prepared(folder: RunFolder, run_state: dict[str, Any], log_file: LogTarget, 
     if spec is not None:
         return spec
     entry, source = input_of(run_state["nodes"])
-    PlanFile(shards).create(plan_shards(source, run_state[SHARDS]["count"]))
+    PlanFile(shards.location).create(plan_shards(source, run_state[SHARDS]["count"]))
     spec = ShardSpec.of(run_state, has_log=log_file is not None, at_once=at_once)
     spec.save(shards)
     return spec
@@ -188,7 +182,7 @@ def prepared(folder: RunFolder, run_state: dict[str, Any], log_file: LogTarget, 
 def standing_of(folder: RunFolder, spec: ShardSpec) -> Standing:
     """Return where the shards of a run stand."""
     shards = shards_folder(folder)
-    return Standing(shards, PlanFile(shards).load(), spec)
+    return Standing(shards, PlanFile(shards.location).load(), spec)
 
 
 def remove_shards(folder: RunFolder) -> None:

@@ -35,7 +35,7 @@ class ShardedPipeline(BasePipeline):
     Args:
         pipeline: a `UnifiedPipeline` or a `UnifiedNodePipeline` that reads one input. It is not run itself.
         shards: how many ranges there are, whatever the number of workers; 16 unless given. A run keeps its number.
-        executor: who runs them: "local", processes of this machine; "ray", a Ray cluster; or one of your own.
+        executor: who runs them: "local", processes of this machine; or a `ShardExecutor`.
         workers: how many shards run at once; None: as many as there are cores, or as the executor decides.
         merge: "shards" (unless given): the output stays in files, one a shard, ``out-00003-of-00016.jsonl``;
             "concat": they become one file. A run keeps what it was made with.
@@ -162,10 +162,6 @@ class ShardedPipeline(BasePipeline):
     def _new_executor(self) -> ShardExecutor:
         if not isinstance(self._executor, str):
             return self._executor
-        if self._executor == "ray":
-            from llm_datagen.shards.ray import RayExecutor
-
-            return RayExecutor(workers=self._workers)
         return LocalExecutor(self._at_once)
 
 
@@ -175,8 +171,7 @@ def checked_executor(executor: str | ShardExecutor) -> str | ShardExecutor:
     Raises:
         ConfigError: when it is nobody.
     """
-    if isinstance(executor, str) and executor not in {"local", "ray"}:
-        raise ConfigError(f"executor must be 'local', 'ray' or a ShardExecutor, not {executor!r}")
-    if not isinstance(executor, str) and not callable(getattr(executor, "start", None)):
-        raise ConfigError(f"executor must be 'local', 'ray' or a ShardExecutor, not {executor!r}")
+    is_one = executor == "local" if isinstance(executor, str) else callable(getattr(executor, "start", None))
+    if not is_one:
+        raise ConfigError(f"executor must be 'local' or a ShardExecutor, not {executor!r}")
     return executor

@@ -25,6 +25,7 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.status import Status
 from llm_datagen.shards.blueprint import ShardBlueprint
 from llm_datagen.shards.executor import ShardJob, ShardOutcome
+from llm_datagen.shards.plan import ShardPlan, ShardRange
 from llm_datagen.shards.plan_file import PlanFile
 from llm_datagen.shards.spec import ShardSpec
 from llm_datagen.streams.storage.looked_at import each_looked_at_once
@@ -86,12 +87,10 @@ def run_shard(shards: RunFolder, number: int, operators: Sequence[Any], begun: B
     spec = ShardSpec.load(shards)
     if spec is None:
         raise RunStateError(f"{shards.location} does not say what shards do: there is no run in shards there")
-    plan = PlanFile(shards).load()
-    planned = next((each for each in plan.ranges if each.number == number), None)
-    if planned is None:
-        raise RunStateError(f"the plan of the shards in {shards.location} has no shard {number}")
+    plan = PlanFile(shards.location).load()
+    planned = plan.range_of(number)
     folder = RunFolder(shards.location, run_id_of(number))
-    pipeline = ShardPipeline(spec, folder, plan.part_uri(planned), operators)
+    pipeline = ShardPipeline(spec, folder, plan, planned, operators)
     pipeline.open()
     begun(pipeline.start())
     try:
@@ -119,13 +118,16 @@ class ShardPipeline(BasePipeline):
     Args:
         spec: what the shards of its run do.
         folder: where it lies.
-        part_uri: what it reads.
+        plan: which shards there are.
+        of: the rows of this one.
         operators: those of the code.
     """
 
-    def __init__(self, spec: ShardSpec, folder: RunFolder, part_uri: str, operators: Sequence[Any]) -> None:
+    def __init__(
+        self, spec: ShardSpec, folder: RunFolder, plan: ShardPlan, of: ShardRange, operators: Sequence[Any]
+    ) -> None:
         self._spec, self._folder = spec, folder
-        planned = spec.of_shard(folder, part_uri)
+        planned = spec.of_shard(folder, plan.part_uri(of), plan.fingerprint_of(of))
         self._blueprint = ShardBlueprint(planned=planned, code=operators)
         log_file = str(folder.path / LOG) if spec.has_log else None
         super().__init__(self._blueprint, {"results_dir": folder.results_dir, "hooks": None, "log_file": log_file})

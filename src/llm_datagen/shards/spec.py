@@ -18,18 +18,15 @@ from llm_datagen.config import OnChange, Verify
 from llm_datagen.errors import RunStateError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.exports import KEY as EXPORTS
+from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.state_file import OPTIONS, change_settings
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.shards.splittable import input_of
 from llm_datagen.streams import MergedStream, Stream, StreamFactory
 from llm_datagen.streams.checksums import CHECK_FIELD, is_unaltered, with_check
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
-from llm_datagen.streams.merged import inputs_of
 from llm_datagen.streams.storage.compression import ending_of
 from llm_datagen.streams.storage.object_uri import SCHEMES, is_object_uri
-
-SHARDS = "shards"
-"""The folder of the shards within that of their run; and the key of its run state that says how many there are."""
 
 SPEC = "spec.json"
 FORMAT = 1
@@ -111,12 +108,13 @@ class ShardSpec:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunStateError(f"{path} does not say what shards do: {error!r}; restore the file") from error
 
-    def of_shard(self, folder: RunFolder, part_uri: str) -> dict[str, Any]:
+    def of_shard(self, folder: RunFolder, part_uri: str, fingerprint: Any) -> dict[str, Any]:
         """Return the run state of a shard that has not begun.
 
         Args:
             folder: that of the shard.
             part_uri: what it reads: its range of the input.
+            fingerprint: what tells whether the input is what it was when it was split.
         """
         run_state = deepcopy(self.run_state)
         nodes = run_state["nodes"]
@@ -128,7 +126,7 @@ class ShardSpec:
             entry["output_uri"] = moved[StreamFactory.create(entry["output_uri"]).place]
             entry["rate"] = self.share_of(entry["rate"])
             if is_of_input and not isinstance(StreamFactory.source(entry["input_uri"]), MergedStream):
-                entry["follow_input"] = False
+                entry.update(follow_input=False, input_fingerprint=fingerprint)
         config = run_state["config"]
         for name, uri in (("input_uri", part_uri), ("output_uri", nodes[-1]["output_uri"]), ("also", None)):
             if name in config:

@@ -43,7 +43,7 @@ class Standing:
     @property
     def numbers(self) -> list[int]:
         """The numbers of all shards, in the order of the input."""
-        return [each.number for each in sorted(self.plan.ranges, key=lambda each: each.first.row)]
+        return [each.number for each in self.plan.ranges]
 
     @property
     def left(self) -> list[int]:
@@ -75,7 +75,7 @@ class Standing:
         for entry in self._spec.run_state["nodes"]:
             node_id = entry["node_id"]
             of_node = [entries[node_id] for entries in known if node_id in entries]
-            rows = self._rows() if entry["is_root"] else None
+            rows = self.plan.rows if entry["is_root"] else None
             found.append(added_up(node_id, of_node, not_begun=not_begun, rows=rows))
         return tuple(found)
 
@@ -83,10 +83,6 @@ class Standing:
         """Return how many rows the streams of a shard hold the results of, over all nodes."""
         state = self.states.get(number)
         return 0 if state is None else sum(_rows_done(entry) for entry in state["nodes"])
-
-    def _rows(self) -> int:
-        """Return how many rows the input has."""
-        return int(sum(each.last.row - each.first.row for each in self.plan.ranges))
 
 
 def _rows_done(entry: Mapping[str, Any]) -> int:

@@ -41,10 +41,10 @@ from llm_datagen.messages import (
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.status import SETTLED, NodeReport, PipelineStatus, Status
 from llm_datagen.shards.executor import Command, ShardExecutor, ShardHandle, ShardJob, ShardOutcome
 from llm_datagen.shards.limits import Limits
-from llm_datagen.shards.spec import SHARDS
 from llm_datagen.shards.standing import Standing
 from llm_datagen.streams.storage.owner import now_text
 

@@ -18,6 +18,7 @@ from llm_datagen.shards.limits import Limits
 from llm_datagen.shards.spec import ShardSpec, shards_folder
 from llm_datagen.shards.standing import Standing
 from llm_datagen.shards.supervisor import ShardSupervisor
+from llm_datagen.shards.whole_ids import check_numeric_ids
 
 
 class WholeRun(Run):
@@ -73,14 +74,12 @@ class WholeRun(Run):
             saved_state=self._run_state,
             pipeline=pipeline,
             log=self._log,
-            at_end=self._gather,
+            at_end=self._finish_whole,
         )
         self._refs.append(supervisor)
         return supervisor
 
-    def _gather(self, stopped: Callable[[], bool]) -> Sequence[str]:
-        """Make the outputs of the whole from those of the shards."""
-        from llm_datagen.shards.gather import gather
-
-        gather(self._whole.results_dir, self._whole.pipeline_id)
+    def _finish_whole(self, stopped: Callable[[], bool]) -> Sequence[str]:
+        """Do what only the whole can: compare the ids of all shards."""
+        check_numeric_ids(self._standing.states.values())
         return ()

@@ -68,7 +68,8 @@ class _Shard:
 
     def status(self) -> Mapping[str, Any] | None:
         try:
-            return status_as_dict(self._ref.result(0).ask(GetStatus(), timeout=PATIENCE_SECONDS))
+            found: Any = self._ref.result(0).ask(GetStatus(), timeout=PATIENCE_SECONDS)
+            return status_as_dict(found)
         except (TimeoutError, NotRunningError, pykka.ActorDeadError):
             return None
 

@@ -126,9 +126,12 @@ def test_commands_to_the_whole_reach_all_shards(bench: Bench) -> None:
     """Pause, Unpause, Reconfigure, GetStatus, Subscribe and Cancel are answered as by one run."""
     bench.give(numbered(40))
     calls = Calls(bench.folder / "calls")
-    pipeline = in_shards(bench.pipeline([Counting(calls, 4, until_paused, step=10)], rate=1000.0, writer_config={"flush_batch_size": 1}), executor=InThreads(2))
+    pipeline = in_shards(
+        bench.pipeline([Counting(calls, 4, until_paused, step=10)], rate=1000.0, writer_config={"flush_batch_size": 1}),
+        executor=InThreads(2),
+    )
     with nothing_left():
-        ref = pipeline.create("a").start()
+        ref: Any = pipeline.create("a").start()
         listener = Listener()
         ref.tell(Subscribe(listener))
         eventually(lambda: len(calls.all()) >= 7, "both shards are at the row")
@@ -241,7 +244,7 @@ def test_two_drivers_never_run_one_id(bench: Bench) -> None:
     pipeline = in_shards(bench.pipeline([Counting(calls, 0, until_cancelled)]), executor=InThreads(1)).create("a")
     pipeline.start()
     other = in_shards(bench.pipeline([Counting(calls)]))
-    with pytest.raises(PipelineBusyError, match="run 'a' in .* is being run by"):
+    with pytest.raises(PipelineBusyError, match=r"run 'a' in .* is being run by"):
         other.resume("a")
     pipeline.cancel()
     assert pipeline.wait(60).status == "canceled"

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import BaseOperator, ConfigError, NodeFailedError, Route, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
+from llm_datagen import (
+    BaseOperator,
+    ConfigError,
+    NodeFailedError,
+    Route,
+    UnifiedNode,
+    UnifiedNodePipeline,
+    UnifiedPipeline,
+)
 from llm_datagen.errors import ResumeWarning
 from llm_datagen.operators import INodeContext
 from llm_datagen.ops import Dedupe, Feedback

@@ -172,8 +172,7 @@ def prepared(folder: RunFolder, run_state: dict[str, Any], log_file: LogTarget, 
     spec = ShardSpec.load(shards)
     if spec is not None:
         return spec
-    entry, source = input_of(run_state["nodes"])
-    PlanFile(shards.location).create(plan_shards(source, run_state[SHARDS]["count"]))
+    PlanFile(shards.location).create(plan_shards(input_of(run_state["nodes"]), run_state[SHARDS]["count"]))
     spec = ShardSpec.of(run_state, has_log=log_file is not None, at_once=at_once)
     spec.save(shards)
     return spec

@@ -118,7 +118,7 @@ class ShardSpec:
         """
         run_state = deepcopy(self.run_state)
         nodes = run_state["nodes"]
-        _, stream = input_of(nodes)
+        stream = input_of(nodes)
         moved = {stream.place: part_uri, **_moved(nodes, folder)}
         for entry in nodes:
             is_of_input = stream.place in StreamFactory.source(entry["input_uri"]).places

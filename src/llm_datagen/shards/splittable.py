@@ -79,8 +79,8 @@ def _check_operator(entry: Entry, operator: Any) -> None:
     raise ConfigError(f"{node_id}: {name} {what}, so it needs all rows, and a shard has a part of them; {advice}")
 
 
-def input_of(entries: Sequence[Entry]) -> tuple[Entry, Stream]:
-    """Return the one input that a run reads, and a node that reads it, as the node reads it.
+def input_of(entries: Sequence[Entry]) -> Stream:
+    """Return the one input that a run reads, as its nodes read it.
 
     Args:
         entries: the nodes, as the run state of the whole has them.
@@ -105,7 +105,7 @@ def input_of(entries: Sequence[Entry]) -> tuple[Entry, Stream]:
             f"{entry['node_id']}: {stream.shown} may grow (follow_input=True), and the ranges of shards are fixed when "
             "the run begins; give follow_input=False, or wait until it is sealed"
         )
-    return entry, stream
+    return stream
 
 
 def _external(entries: Sequence[Entry]) -> Iterable[tuple[Entry, Stream]]:

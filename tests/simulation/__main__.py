@@ -1,4 +1,7 @@
-"""``python -m tests.simulation``: simulate runs of 10^9 rows, and print what docs/explanation/scale.md has as a table."""
+"""``python -m tests.simulation``: simulate runs of 10^9 rows, and print the table of docs/explanation/scale.md.
+
+Arguments are words: scenarios whose names hold one of them are simulated, all without any.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from .scenario import Scenario
 from .tally import Tally
 
 HOUR = 3600.0
+
+OBJECTS_PER_RUN = 5
+"""What is left of a run: output, seal, run state, checkpoint, lock or lease (`pieces` shows them)."""
 
 SCENARIOS = [
     Scenario(name="no stealing", has_stealing=False),
@@ -32,8 +38,8 @@ _COLUMNS = (
     "takeovers",
     "repeated calls",
     "splits",
-    "plan, MB",
-    "plan written, MB",
+    "plan, MB (written)",
+    "objects",
     "messages/s, driver",
     "messages/s, service (peak)",
     "limit used",
@@ -57,8 +63,8 @@ def lines(tallies: Iterable[Tally]) -> Iterator[str]:
                 f"{tally.takeovers:,}",
                 f"{tally.repeated:,}",
                 f"{tally.splits:,}",
-                f"{tally.plan_bytes / 1e6:.1f}",
-                f"{tally.plan_bytes_written / 1e6:,.0f}",
+                f"{tally.plan_bytes / 1e6:.1f} ({tally.plan_bytes_written / 1e6:,.0f})",
+                f"{OBJECTS_PER_RUN * tally.folders:,}",
                 f"{tally.driver_messages / tally.seconds:.0f}",
                 f"{asked:.0f} ({max(tally.service_messages.values())})" if has_limit else "",
                 f"{tally.limit_used:.1%}" if has_limit else "",

@@ -10,7 +10,7 @@ MINUTE = 60.0
 class Limit:
     """Grants calls so that each window of a minute and a slice has at most a minute's.
 
-    A grant may be used at any time within a slice of its asking. What is used in any minute was therefore asked for in a
+    A grant may be used at any time within a slice of its asking. So what is used in any minute was asked for in a
     window of a minute and a slice, and no clocks have to agree.
 
     Args:

@@ -25,7 +25,7 @@ ROWS = 20_000
 class _Look:
     """Returns rows as they are, and looks at the commit log when half are done."""
 
-    name, version = "look", "1"
+    name, version, stateful = "look", "1", True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -83,7 +83,8 @@ def store_lines(folder: Path) -> Iterator[str]:
         )
         pipeline.create("00003").run()
         methods = Counter(request.method for request in server.requests)
-        yield f"store: {len(server.requests)} requests ({', '.join(f'{n} {name}' for name, n in methods.most_common())})"
+        by_method = ", ".join(f"{count} {method}" for method, count in methods.most_common())
+        yield f"store: {len(server.requests)} requests ({by_method})"
         for key in sorted(bucket.all_keys() - {"in.jsonl"}):
             yield f"store: left there: {key}, {len(bucket.get(key) or b''):,} bytes"
     finally:

@@ -25,7 +25,7 @@ SCENARIOS = [
     Scenario(name="stragglers: speeds spread twice as far", grain=64, spread=0.6),
     Scenario(name="a node lives 48 hours", grain=64, node_life=48 * HOUR),
     Scenario(name="a node lives 5 hours", grain=64, node_life=5 * HOUR),
-    Scenario(name="a limit of 2.4 million calls a minute", grain=64, limit=2_400_000),
+    Scenario(name="a limit of 2.4 million calls per minute", grain=64, limit=2_400_000),
     Scenario(name="all of it", grain=64, spread=0.6, node_life=5 * HOUR, limit=2_400_000),
 ]
 

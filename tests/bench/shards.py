@@ -63,7 +63,7 @@ def texts(folder: Path) -> list[tuple[int, str]]:
     """Return number and text of each row that a side has made, in order."""
     found = []
     made = [*folder.glob("out*.jsonl"), *folder.glob("out/*.json*")]
-    for path in made or folder.glob("results/bench/shards/*/node_0.jsonl"):  # those of the shards, until they are merged
+    for path in made or folder.glob("results/bench/shards/*/node_0.jsonl"):  # the shards' own, before they are merged
         for line in path.read_bytes().splitlines():
             row = json.loads(line)
             found.append((row["n"] if "n" in row else row["metadata"]["n"], row["text"]))

@@ -26,7 +26,13 @@ SCENARIOS = [
     Scenario(name="a node lives 48 hours", grain=64, node_life=48 * HOUR),
     Scenario(name="a node lives 5 hours", grain=64, node_life=5 * HOUR),
     Scenario(name="a limit of 2.4 million calls per minute", grain=64, limit=2_400_000),
-    Scenario(name="all of it", grain=64, spread=0.6, node_life=5 * HOUR, limit=2_400_000),
+    Scenario(
+        name="all of it, speeds spread twice as far, a node lives 5 hours",
+        grain=64,
+        spread=0.6,
+        node_life=5 * HOUR,
+        limit=2_400_000,
+    ),
 ]
 
 _COLUMNS = (

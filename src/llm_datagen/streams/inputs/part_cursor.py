@@ -50,7 +50,9 @@ class PartCursor:
     @property
     def start(self) -> int:
         """The rows that were read."""
-        return self.limit if self._cursor is None else self._cursor.start - self._first
+        if self._cursor is None or self._cursor.ended():  # what is behind the last row that was to be read is done
+            return self.limit
+        return self._cursor.start - self._first
 
     @property
     def knows_end(self) -> bool:

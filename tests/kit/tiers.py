@@ -115,20 +115,29 @@ def tier_of(item: pytest.Item) -> str:
     return "unit" if name in UNIT else "process" if name in PROCESS else "integration"
 
 
-def leave_to_the_nightly_run(items: list[pytest.Item]) -> None:
-    """Of a test that is marked `sampled(n)`, leave n of its cases to the default run, at even distances.
+SAMPLED = 2
+"""How many cases of a test of a run the default run has, unless the test is marked otherwise."""
 
-    The others are marked `slow`. So each test is in the default run, and each case in CI.
+
+def leave_to_the_nightly_run(items: list[pytest.Item]) -> None:
+    """Leave some cases of each test to the default run, at even distances; the others are marked `slow`.
+
+    A test that is marked ``sampled(n)`` leaves n, any other one that is no unit test leaves `SAMPLED`. So each test is
+    in the default run, and each case in CI. Where cases are seeds, ``sampled(n, of=m)`` has CI do m of them; the others
+    are marked `torture`.
     """
     cases: dict[tuple[Path, str], list[pytest.Function]] = {}
     for item in items:
-        is_left_out = item.get_closest_marker("slow") or item.get_closest_marker("torture")
-        if isinstance(item, pytest.Function) and item.get_closest_marker("sampled") and not is_left_out:
+        if isinstance(item, pytest.Function) and tier_of(item) != "unit" and not item.get_closest_marker("torture"):
             cases.setdefault((item.path, item.originalname), []).append(item)
     for found in cases.values():
         marker = found[0].get_closest_marker("sampled")
-        assert marker is not None
-        for case in set(found) - set(evenly(found, *marker.args)):
+        seeds = marker.kwargs.get("of", len(found)) if marker else len(found)
+        in_ci = evenly(found, seeds)
+        for case in set(found) - set(in_ci):
+            case.add_marker(pytest.mark.torture)
+        by_default = [case for case in in_ci if not case.get_closest_marker("slow")]
+        for case in set(by_default) - set(evenly(by_default, marker.args[0] if marker and marker.args else SAMPLED)):
             case.add_marker(pytest.mark.slow)
 
 

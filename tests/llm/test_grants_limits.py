@@ -22,8 +22,8 @@ from llm_datagen.llm.grants.messages import Caps, LimitAsk, Units
 from llm_datagen.llm.limits import shared
 from llm_datagen.llm.limits.limiter import Limits
 from llm_datagen.llm.limits.permit import CallOutcome, Permit, Waiter
+from llm_datagen.llm.limits.sliding_window import WINDOW_SECONDS
 
-WINDOW = shared.WINDOW_SECONDS
 LONGEST_CALL = 5.0
 
 
@@ -42,7 +42,7 @@ class World:
         self._numbers = count()
         self._clock_of_service = self.dice.uniform(0, 1e6)
         self._file: list[bytes] = []
-        self.account = LimitAccount(window=WINDOW)
+        self.account = LimitAccount(window=WINDOW_SECONDS)
         self.is_up = True
 
     def at(self, when: float, do: Callable[[], object]) -> None:
@@ -66,7 +66,7 @@ class World:
         self.is_up = False
 
         def start() -> None:
-            self.account = LimitAccount(window=WINDOW)
+            self.account = LimitAccount(window=WINDOW_SECONDS)
             for holder, then, state in map(orjson.loads, self._file):
                 self.account.restore(holder, state, then, self.now + self._clock_of_service)
             self.is_up = True
@@ -115,7 +115,12 @@ class Process:
         """Look then, and not when else was said."""
         self._looks += 1
         looks = self._looks
-        self.world.at(when, lambda: looks == self._looks and self._look())
+
+        def look() -> None:
+            if looks == self._looks:
+                self._look()
+
+        self.world.at(when, look)
 
     def arrive(self, number: int = 1) -> None:
         for _ in range(number):

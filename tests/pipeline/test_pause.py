@@ -116,6 +116,7 @@ def _kinds() -> list[Any]:
     ]
 
 
+@pytest.mark.sampled(1, of=6)
 @pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize(("kind", "streaming"), _kinds())

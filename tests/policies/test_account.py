@@ -28,7 +28,7 @@ from .helpers import Seen, accounts_of, check_counts, double, failing_when, no_f
 FATES: list[Fate] = [double, no_fifths, some_children]
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.sampled(1, of=8)
 @pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(6, 24))])
 def test_after_whatever_happened_everything_is_accounted_for(bench: Bench, seed: int) -> None:
     """C1: random chains, policies, failures, cancels, resumes, replays: at every stop, and at the end."""

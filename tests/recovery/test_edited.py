@@ -259,7 +259,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, method: str, at: int) -> None:
     monkeypatch.setattr(LocalStorage, method, step)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.sampled(1, of=6)
 @pytest.mark.parametrize(
     ("on_change", "method"), [("replace", "unlink"), ("replace", "rename"), ("rerun", "rename"), ("rerun", "link")]
 )
@@ -299,7 +299,7 @@ def kill_rerun(bench: Bench, after: str, at: int) -> int:
     return programs.run(command, cwd=Path(__file__).parents[2]).returncode
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.sampled(1, of=2)
 @pytest.mark.process
 @pytest.mark.parametrize("after", ["AbC", "AXC", "A"])
 def test_a_rerun_that_is_killed_is_never_a_mixture(bench: Bench, after: str) -> None:

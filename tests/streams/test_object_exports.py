@@ -82,7 +82,7 @@ def test_objects_are_the_files_of_an_export_to_a_folder(s3: S3Bucket, tmp_path: 
     assert check_parts(made.target, manifest, place) == []
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.sampled(1, of=4)
 @pytest.mark.parametrize("is_late", [False, True])
 @pytest.mark.parametrize("kind", TARGETS)
 def test_wherever_an_export_is_cut_short_it_goes_on_to_the_same_objects(
@@ -121,7 +121,7 @@ export_rows(JsonlStream(f"jsonl://{rows}"), Target.of(target), ExportOptions(**e
 """
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.sampled(1, of=5)
 @pytest.mark.parametrize("number", [9, 8, 11, 12])
 @pytest.mark.parametrize("kind", TARGETS)
 def test_killed_in_the_middle_it_goes_on_to_the_same_objects(

@@ -248,7 +248,7 @@ def test_a_kill_at_any_request_leaves_what_a_resume_brings_to_its_end(
     assert at > 50
 
 
-@pytest.mark.sampled(25)
+@pytest.mark.sampled(25, of=200)
 @pytest.mark.parametrize("seed", range(600))
 def test_writers_that_meet_at_any_request_lose_and_double_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two or three that begin when they like, each with a client of its own: who is succeeded is refused."""

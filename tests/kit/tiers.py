@@ -56,6 +56,8 @@ UNIT: frozenset[str] = frozenset(
         "pipeline/test_describe.py",
         "pipeline/test_node_overrides.py",
         "pipeline/test_odd_paths.py",
+        "shards/test_stealing.py",
+        "simulation/test_simulation.py",
         "streams/test_blocks.py",
         "streams/test_codecs.py",
         "streams/test_coverage.py",

@@ -26,6 +26,7 @@ from llm_datagen.executors.process.pickling import unpack_error
 from llm_datagen.messages import (
     Cancel,
     ControlRequest,
+    GiveAway,
     NodeFailed,
     NodeFinished,
     NodeProgressed,
@@ -277,7 +278,7 @@ class ShardSupervisor(Stage):
 
     # Control.
 
-    def _control(self, command: Pause | Unpause | Reconfigure, answer: Future[Any]) -> None:
+    def _control(self, command: Pause | Unpause | Reconfigure | GiveAway, answer: Future[Any]) -> None:
         is_running = self._status is Status.RUNNING
         match command:
             case Reconfigure():
@@ -302,6 +303,8 @@ class ShardSupervisor(Stage):
                 self._send(command)
                 answer.set_result(self._now())
                 self._look()
+            case GiveAway():
+                answer.set_result(False)
             case _:
                 answer.set_result(self._now())
 

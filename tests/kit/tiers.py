@@ -40,6 +40,7 @@ UNIT: frozenset[str] = frozenset(
         "executors/test_claims.py",
         "executors/test_failing_rows.py",
         "executors/test_work.py",
+        "llm/test_grants_limits.py",
         "llm/test_llm_adaptive_concurrency.py",
         "llm/test_llm_adaptive_concurrency_simulated.py",
         "llm/test_llm_counts.py",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from llm_datagen.config import IfExists, OnChange, OnError, Verify, check_choice
-from llm_datagen.errors import ConfigError, DiskError, ResumeWarning
+from llm_datagen.errors import ConfigError, DiskError, PipelineBusyError, ResumeWarning
 from llm_datagen.errors.warned import warn
+from llm_datagen.operators import operator_name
+from llm_datagen.operators.fingerprint import changed_parts, fingerprint_of
 from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.blueprint import nodes_of
 from llm_datagen.pipeline.operator_changes import compare
@@ -27,6 +30,11 @@ from llm_datagen.shards.plan_file import PlanFile
 from llm_datagen.shards.spec import ShardSpec, shards_folder
 from llm_datagen.shards.splittable import input_of
 from llm_datagen.shards.standing import Standing
+
+PREPARE_SECONDS = 600.0
+"""How long to wait for another process that plans the shards: it reads the whole input once."""
+
+LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,53 @@ class WholeLifecycle:
             spec = prepared(folder, run_state, self.log_file, self.at_once)
             spec = replace(spec, replays=spec.replays + 1, at_once=self.at_once)
             return self._resume(folder, run_state, spec, on_change, is_replay=True)
+
+    def shared(self, pipeline_id: str, on_change: OnChange) -> RunFolder:
+        """Return a run whose shards are run one by one, each by who wants to; who comes first makes it, and its plan.
+
+        Args:
+            pipeline_id: the run's id.
+            on_change: what becomes of rows of operators that were edited since.
+
+        Raises:
+            PipelineBusyError: when another process has been making it for `PREPARE_SECONDS`.
+            DatagenError: as `create` and `resume`.
+        """
+        check_choice("on_change", on_change, OnChange)
+        folder = RunFolder(self.results_dir, pipeline_id)
+        deadline = time.monotonic() + PREPARE_SECONDS
+        while True:
+            try:
+                spec = ShardSpec.load(shards_folder(folder))
+                if spec is None:
+                    self._make(folder, on_change)
+                elif self._is_edited(spec):
+                    self.resume(pipeline_id, on_change=on_change)
+                else:
+                    break
+            except PipelineBusyError:  # another one makes it just now
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(LOOK_SECONDS)
+        run_state = folder.load()
+        for note in [*self.blueprint.ignored(run_state), *self._ignored(run_state)]:
+            warn(note.text, ResumeWarning)
+        return folder
+
+    def _make(self, folder: RunFolder, on_change: OnChange) -> None:
+        """Make a run, unless it is there, and its plan."""
+        if not folder.exists():
+            self.create(folder.pipeline_id, "error", on_change)
+        with self._locked(folder.pipeline_id) as (_, run_state):
+            prepared(folder, run_state, self.log_file, self.at_once)
+
+    def _is_edited(self, spec: ShardSpec) -> bool:
+        """Return whether operators are not those that the shards of a run are done with, or the steps are others."""
+        entries, operators = spec.run_state["nodes"], self.blueprint.operators(spec.run_state)
+        if [entry["operator"] for entry in entries] != [operator_name(operator) for operator in operators]:
+            return True
+        known = zip(entries, operators, strict=True)
+        return any(changed_parts(entry["fingerprint"], fingerprint_of(operator)) for entry, operator in known)
 
     @contextlib.contextmanager
     def _locked(self, pipeline_id: str) -> Iterator[tuple[RunFolder, dict[str, Any]]]:

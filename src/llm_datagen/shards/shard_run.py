@@ -24,6 +24,7 @@ from llm_datagen.pipeline.stored import StoredRun
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.status import Status
 from llm_datagen.shards.blueprint import ShardBlueprint
+from llm_datagen.shards.claim import take
 from llm_datagen.shards.executor import ShardJob, ShardOutcome
 from llm_datagen.shards.plan import ShardPlan, ShardRange
 from llm_datagen.shards.plan_file import PlanFile
@@ -84,32 +85,44 @@ def run_shard(shards: RunFolder, number: int, operators: Sequence[Any], begun: B
     Raises:
         DatagenError: when it cannot be run: it is run elsewhere, its input was changed, operators were edited.
     """
+    with opened_shard(shards, number, operators) as pipeline:
+        begun(pipeline.start())
+        try:
+            report = pipeline.wait()
+        except NodeFailedError as error:
+            cause = error.__cause__ or error
+            return ShardOutcome(
+                str(Status.FAILED),
+                str(error),
+                node_id=error.node_id,
+                failure=FailureRecord.of(cause),
+                packed=pack_error(cause),
+            )
+        return ShardOutcome(str(report.status), report.reason)
+
+
+@contextlib.contextmanager
+def opened_shard(shards: RunFolder, number: int, operators: Sequence[Any]) -> Iterator[ShardPipeline]:
+    """Yield the pipeline of a shard, created or ready to go on; nobody else may run it within the block.
+
+    Args:
+        shards: the folder of the shards.
+        number: the number of the shard.
+        operators: those of its nodes.
+
+    Raises:
+        DatagenError: when it cannot be run: it is run elsewhere, its input was changed, operators were edited.
+    """
     spec = ShardSpec.load(shards)
     if spec is None:
         raise RunStateError(f"{shards.location} does not say what shards do: there is no run in shards there")
     plan = PlanFile(shards.location).load()
     planned = plan.range_of(number)
-    folder = RunFolder(shards.location, run_id_of(number))
-    pipeline = ShardPipeline(spec, folder, plan, planned, operators)
-    pipeline.open()
-    begun(pipeline.start())
-    try:
-        report = pipeline.wait()
-    except NodeFailedError as error:
-        cause = error.__cause__ or error
-        return ShardOutcome(
-            str(Status.FAILED),
-            str(error),
-            node_id=error.node_id,
-            failure=FailureRecord.of(cause),
-            packed=pack_error(cause),
-        )
-    return ShardOutcome(str(report.status), report.reason)
-
-
-def run_id_of(number: int) -> str:
-    """Return the id of the run of a shard, in the folder of the shards."""
-    return f"{number:05d}"
+    with take(shards.location, number) as claim:
+        folder = RunFolder(shards.location, claim.run_id)
+        pipeline = ShardPipeline(spec, folder, plan, planned, operators)
+        pipeline.open()
+        yield pipeline
 
 
 class ShardPipeline(BasePipeline):

@@ -9,9 +9,10 @@ from typing import Any
 from llm_datagen.errors import DatagenError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.status import NodeReport, Status
+from llm_datagen.shards.claim import latest
 from llm_datagen.shards.plan import ShardPlan
 from llm_datagen.shards.progress import added_up
-from llm_datagen.shards.shard_run import REPLAYS, run_id_of
+from llm_datagen.shards.shard_run import REPLAYS
 from llm_datagen.shards.spec import ShardSpec
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.recovery import position_of
@@ -52,10 +53,10 @@ class Standing:
 
     def read(self, number: int) -> None:
         """Read what is on the disk of a shard."""
-        folder = RunFolder(self._shards.location, run_id_of(number))
-        if not folder.exists():
+        run_id = latest(self._shards.location, number)
+        if run_id is None:
             return
-        run_state = folder.load()
+        run_state = RunFolder(self._shards.location, run_id).load()
         self.states[number] = run_state
         self._entries[number] = run_state["nodes"]
         dead = any(entry.get("dead_letters") for entry in run_state["nodes"])

@@ -16,6 +16,7 @@ from llm_datagen.operators import operator_name
 from llm_datagen.operators.fingerprint import changed_parts, fingerprint_of
 from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.blueprint import nodes_of
+from llm_datagen.pipeline.node_entries import new_pipeline_id
 from llm_datagen.pipeline.operator_changes import compare
 from llm_datagen.pipeline.resume_checks import change_limits, change_policy
 from llm_datagen.pipeline.run import StartNotice
@@ -25,6 +26,8 @@ from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.sharded import SHARDS, is_sharded
 from llm_datagen.runs.status import Status
 from llm_datagen.shards.blueprint import WholeBlueprint
+from llm_datagen.shards.gather import remove_gathered
+from llm_datagen.shards.gathered import check_outputs
 from llm_datagen.shards.plan import plan_shards
 from llm_datagen.shards.plan_file import PlanFile
 from llm_datagen.shards.spec import ShardSpec, shards_folder
@@ -58,20 +61,28 @@ class WholeLifecycle:
     def create(self, pipeline_id: str | None, if_exists: IfExists, on_change: OnChange) -> StoredRun:
         """Write the run state of a new run; see `UnifiedPipeline.create`."""
         check_choice("if_exists", if_exists, IfExists)
-        folder = None if pipeline_id is None else RunFolder(self.results_dir, pipeline_id)
-        if folder is not None and folder.exists():
+        folder = RunFolder(self.results_dir, pipeline_id or new_pipeline_id())
+        if folder.exists():
             if if_exists == "resume" and folder.load()["status"] != Status.PENDING:
                 return self.resume(folder.pipeline_id, on_change=on_change)
             if if_exists == "overwrite":
-                self.blueprint.run_state(folder.pipeline_id)  # what cannot be split is refused first
+                self._check_outputs(folder.pipeline_id)  # what cannot be done is refused first
                 self._remove_shards(folder)
+        else:
+            self._check_outputs(folder.pipeline_id)
         lifecycle = RunLifecycle(self.blueprint, self.results_dir, self.log_file)
-        return lifecycle.create(pipeline_id, if_exists, on_change)
+        return lifecycle.create(folder.pipeline_id, if_exists, on_change)
+
+    def _check_outputs(self, pipeline_id: str) -> None:
+        """Check that the outputs of a new run can be made of those of its shards, when these are done."""
+        run_state = self.blueprint.run_state(pipeline_id)
+        check_outputs(run_state, self.blueprint.merge, self.blueprint.shards)
 
     def _remove_shards(self, folder: RunFolder) -> None:
-        """Remove the shards of a run that is to be done afresh."""
+        """Remove the shards of a run that is to be done afresh, and what was made of them."""
         folder.lock.acquire()
         try:
+            remove_gathered(folder)
             remove_shards(folder)
         finally:
             folder.lock.release()

@@ -5,6 +5,7 @@ It comes as *pieces*: some rows, one after the other. Each finds the first row a
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ PIECE_BYTES = 4 << 20
 """So much of a file of lines is looked at together."""
 
 _ALL = 2**62
+_may_be_blank = re.compile(rb"\n[\r\n]").search
 
 
 class Piece(Protocol):
@@ -61,6 +63,8 @@ class LinesPiece:
     """Lines, none of which is blank, or of text, in which blank ones are rows."""
 
     data: bytes
+    """The lines, and perhaps more behind them."""
+    size: int
     start: int
     at: int
     rows: int
@@ -68,12 +72,12 @@ class LinesPiece:
     @property
     def end(self) -> Begin:
         """Number and address of the row behind the last one."""
-        return self.start + self.rows, self.at + len(self.data)
+        return self.start + self.rows, self.at + self.size
 
     def place(self, address: int) -> Begin:
         """Return number and address of the first row that begins at or behind an address."""
         wanted = address - self.at
-        begin = self.data.find(b"\n", wanted - 1) + 1 if wanted > 0 else 0
+        begin = self.data.find(b"\n", wanted - 1, self.size) + 1 if wanted > 0 else 0
         if wanted > 0 and not begin:
             return self.end
         return self.start + self.data.count(b"\n", 0, begin), self.at + begin
@@ -190,9 +194,9 @@ def _lines_in(stream: Stream, file: ReadFile, codec: Codec, limit: int) -> Itera
         whole = len(data) if is_last else data.rfind(b"\n") + 1
         if not whole:
             piece = LongPiece(row, at, _line_end(file, at + len(data), limit))
-        elif are_blank_rows or not _has_blanks(data[:whole]):
+        elif are_blank_rows or not (_may_be_blank(data, 0, whole) or data.startswith((b"\n", b"\r"))):
             rows = data.count(b"\n", 0, whole) + (whole == len(data) and not data.endswith(b"\n"))
-            piece = LinesPiece(data[:whole], row, at, rows)
+            piece = LinesPiece(data, whole, row, at, rows)
         else:
             records, ends, _, _ = split_lines(data[:whole], final=True)
             behind = None if ends is None else [at + end for end in ends]
@@ -208,16 +212,6 @@ def _preamble(stream: Stream, file: ReadFile, codec: Codec, limit: int) -> int:
     except ValueError as error:
         raise RowFormatError(f"{stream.path}, line 1: {error}") from error
     return 0 if found is None else found[1]
-
-
-def _has_blanks(data: bytes) -> bool:
-    return (
-        b"\n\n" in data
-        or b"\n\r\n" in data
-        or data.startswith((b"\n", b"\r\n"))
-        or data == b"\r"
-        or data.endswith(b"\n\r")
-    )
 
 
 def _line_end(file: ReadFile, at: int, limit: int) -> int:

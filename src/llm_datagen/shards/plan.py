@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from llm_datagen.config import check_count
 from llm_datagen.errors import ConfigError, RunError, StreamChangedError
+from llm_datagen.pipeline.stream_checks import check_input
 from llm_datagen.shards.marks import Mark, marks_in
 from llm_datagen.streams import Source, Stream
 from llm_datagen.streams.inputs.derived import DerivedStream
@@ -24,8 +25,6 @@ FORMAT = 1
 
 GRAIN = 16
 """How many times as many cuts as shards a plan has, about."""
-
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +204,14 @@ def plan_shards(source: Source, shards: int, grain: int = GRAIN) -> ShardPlan:
 
     Raises:
         ConfigError: when it cannot be split.
-        StreamError: when it cannot be read.
+        StreamError: when it cannot be read, or is the unfinished output of another run.
         StreamChangedError: when it was changed while it was read.
     """
     check_count("shards", shards)
     check_count("grain", grain)
     if not isinstance(source, Stream) or isinstance(source, DerivedStream):
         raise ConfigError(f"{source.uri} cannot be split into shards; write its rows to a file first, and give that")
+    check_input(source)
     source.check_source()
     fingerprint = noted_of(source)
     marks = list(marks_in(source, shards * grain))
@@ -225,12 +225,13 @@ def _cuts(marks: Iterable[Mark]) -> Iterable[Cut]:
 
 
 def _ranges(marks: list[Mark], shards: int) -> Iterable[ShardRange]:
-    """Yield the ranges: each gets its share of what those before it have left."""
-    at, total = 0, marks[-1].weight
+    """Yield the ranges: each ends nearest to its share of what those before it have left."""
+    at, last = 0, len(marks) - 1
     places = list(_cuts(marks))
     for number in range(shards):
-        begin = at
-        wanted = marks[at].weight + (total - marks[at].weight) / (shards - number) - total * _ROUNDING
-        while at < len(marks) - 1 and (at == begin or marks[at].weight < wanted):
+        begin, weight = at, marks[at].weight
+        wanted = weight + (marks[last].weight - weight) / (shards - number)
+        while at < last and (at == begin or marks[at].weight + marks[at + 1].weight < 2 * wanted):
             at += 1
+        at = last if number == shards - 1 else at
         yield ShardRange(number, places[begin], places[at])

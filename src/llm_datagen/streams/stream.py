@@ -103,6 +103,11 @@ class Stream(StreamFiles):
         """Return the streams that are read when this one is, and what of each is covered by what is covered of it."""
         return [(self, coverage)]
 
+    @property
+    def data(self) -> Stream:
+        """The stream whose data is read when this one is: itself, or the one that it is made of."""
+        return self
+
     begins_at: Begin = START[:2]
     """The number and the address of its first row: not 0 of a part of an input."""
 

@@ -33,6 +33,11 @@ class DerivedStream(Stream):
         """Why it is only read, for people."""
 
     @property
+    def data(self) -> Stream:
+        """The file, or the files."""
+        return self.base
+
+    @property
     def shown(self) -> str:
         """Where the file lies, as it was given."""
         return self.base.shown

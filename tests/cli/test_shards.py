@@ -12,9 +12,12 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.shards.array_task import shard_given, shard_of_environment
 
 from ..kit.shards import rows_in_shards
-from ..kit.support import Bench
+from ..kit.support import Bench, lines
 from .conftest import Command
 from .shell import Shell
+
+
+SHARDS = [f"out-{number:05}-of-00003.jsonl" for number in range(3)]
 
 
 def rows(shell: Shell, pipeline_id: str) -> list[int]:
@@ -35,8 +38,9 @@ def test_a_run_in_shards_is_run_cancelled_by_ctrl_c_or_by_its_id_and_resumed(she
         assert "run a: running, not paused" in shell.run("unpause", "a").stdout
         cancelled = shell.run("cancel", "a", "--reason", "no time")
         assert cancelled.returncode == 0
-        assert "run a: canceled (no time)" in cancelled.stdout
+        assert "run a: canceled (canceled: 1, not begun: 2; go on with llm-datagen resume a" in cancelled.stdout
         told = run.communicate()[0]
+        assert "  reason  no time" in told
         assert run.returncode == 1
     assert "shards: " in told
     assert "  go on   llm-datagen resume a" in told
@@ -51,7 +55,7 @@ def test_a_run_in_shards_is_run_cancelled_by_ctrl_c_or_by_its_id_and_resumed(she
     assert ended.returncode == 0, ended.stderr
     assert "run a: completed" in ended.stdout
     assert "50 in, 50 out" in ended.stdout
-    assert rows(shell, "a") == list(range(50))
+    assert [row["n"] for name in SHARDS for row in lines(shell.folder / name)] == list(range(50))
     assert set(shell.calls()) == set(range(50))
     assert len(shell.calls()) == 100  # each row once at each gate: a cancel lets calls in flight finish
 
@@ -72,10 +76,12 @@ def test_shards_are_run_one_by_one_each_in_a_task_of_an_array(shell: Shell) -> N
         (["--shard", "2/3"], {}, 2),  # again: it is completed
     ]
     for options, variables, number in tasks:
-        done = shell.run("run", target, "--id", "a", *options, **variables)
+        done = shell.run("run", target, "--id", "a", *options, cwd=None, **variables)
         assert done.returncode == 0, done.stderr
         assert f"run a, shard {number} of 3: " in done.stdout
-    assert rows(shell, "a") == [n for n in range(50) if n % 2]
+    assert not (shell.folder / SHARDS[0]).exists()
+    assert shell.run("gather", "a").returncode == 0
+    assert [row["n"] for name in SHARDS for row in lines(shell.folder / name)] == [n for n in range(50) if n % 2]
 
 
 @pytest.mark.process

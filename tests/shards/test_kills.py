@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def test_workers_and_drivers_that_are_killed_lose_nothing_and_repeat_nothing(ben
     for _ in range(3):
         pid = jobs.start(job)
         wanted = len(calls(bench)) + chance.randrange(1, ROWS // 3)
-        eventually(lambda pid=pid, wanted=wanted: len(calls(bench)) >= wanted or not _lives(pid))
+        eventually(partial(_is_far, bench, wanted, pid))
         if seed % 2 or chance.random() < 0.5:
             for worker in worker_processes(pid)[:1]:
                 os.kill(worker, signal.SIGKILL)
@@ -65,6 +66,10 @@ def test_workers_and_drivers_that_are_killed_lose_nothing_and_repeat_nothing(ben
     # Of each worker that died, a task in flight in each of two nodes, and what no flush has committed.
     assert len(calls(bench)) - ROWS <= 3 * 2 * 40 + workers_killed * 40
     assert bench.run_state("a")["status"] == "completed"
+
+
+def _is_far(bench: Bench, wanted: int, pid: int) -> bool:
+    return len(calls(bench)) >= wanted or not _lives(pid)
 
 
 def _lives(pid: int) -> bool:

@@ -17,11 +17,11 @@ from llm_datagen.runs.sharded import SHARDS, is_sharded
 from llm_datagen.runs.status import ENDED, INTERRUPTED, LIVE, Status
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.usage import UsageSums, cost_of
+from llm_datagen.shards.claim import latest
 from llm_datagen.shards.gathered import Gathered, ShardState
 from llm_datagen.shards.plan import ShardPlan, ShardRange
 from llm_datagen.shards.plan_file import PlanFile
 from llm_datagen.shards.progress import added_up
-from llm_datagen.shards.shard_run import run_id_of
 from llm_datagen.shards.spec import shards_folder
 from llm_datagen.streams import StreamFactory
 
@@ -110,9 +110,8 @@ class Whole:
         ranges = () if plan is None else plan.ranges
 
         def look(each: ShardRange) -> Shard:
-            run = run_id_of(each.number)
-            of_shard = RunFolder(location, run)
-            return Shard(each, run, see(of_shard)) if of_shard.exists() else Shard(each)
+            run = latest(location, each.number)
+            return Shard(each) if run is None else Shard(each, run, see(RunFolder(location, run)))
 
         if not folder.is_on_store:
             return cls(folder, driver, plan, tuple(map(look, ranges)))

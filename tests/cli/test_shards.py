@@ -16,7 +16,6 @@ from ..kit.support import Bench, lines
 from .conftest import Command
 from .shell import Shell
 
-
 SHARDS = [f"out-{number:05}-of-00003.jsonl" for number in range(3)]
 
 

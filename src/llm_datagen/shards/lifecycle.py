@@ -26,6 +26,7 @@ from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.sharded import SHARDS, is_sharded
 from llm_datagen.runs.status import Status
 from llm_datagen.shards.blueprint import WholeBlueprint
+from llm_datagen.shards.claim import nobody_in
 from llm_datagen.shards.gather import remove_gathered
 from llm_datagen.shards.gathered import check_outputs
 from llm_datagen.shards.plan import plan_shards
@@ -256,6 +257,7 @@ def remove_shards(folder: RunFolder) -> None:
     Raises:
         DiskError: when they cannot be removed.
         ConfigError: when they lie on a store.
+        PipelineBusyError: when a process still has one of them.
     """
     if folder.is_on_store:
         if ShardSpec.load(shards_folder(folder)) is not None:
@@ -266,7 +268,8 @@ def remove_shards(folder: RunFolder) -> None:
     path = folder.path / SHARDS
     try:
         if path.exists():
-            shutil.rmtree(path)
+            with nobody_in(path):
+                shutil.rmtree(path)
     except OSError as error:
         raise DiskError(error.errno, error.strerror or str(error), error.filename) from error
 

@@ -74,7 +74,7 @@ def run_job(job: ShardJob, begun: Begun) -> ShardOutcome:
 
 
 def run_shard(shards: RunFolder, number: int, operators: Sequence[Any], begun: Begun) -> ShardOutcome:
-    """Run a shard to its end; see `run_job`.
+    """Run a shard to its end; see `run_job`. Of somebody else who gives no sign of life, it is taken over.
 
     Args:
         shards: the folder of the shards.

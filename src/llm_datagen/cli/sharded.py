@@ -17,6 +17,7 @@ from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.sharded import SHARDS, is_sharded
 from llm_datagen.runs.typed_commands import command_line
+from llm_datagen.shards.allowance import GRANTS, share_of
 from llm_datagen.shards.array_task import shard_given, shard_of_environment
 from llm_datagen.shards.pipeline import ShardedPipeline
 
@@ -126,6 +127,8 @@ def run_some(
         _tell_tasks(folder, target.name, folder.load()[SHARDS]["count"])
         return 0
     number, count = one
+    if not os.environ.get(GRANTS):
+        os.environ.update({name: os.environ.get(name) or value for name, value in share_of(number, count).items()})
     with sharded.shard(number, pipeline_id, on_change=on_change, **target.settings) as shard:
         write(f"run {pipeline_id}, shard {number} of {count}: {target.name}")
         return run_watched(shard, go_on="the same command again")

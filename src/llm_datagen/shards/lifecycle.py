@@ -106,7 +106,7 @@ class WholeLifecycle:
             raise ConfigError("target= counts the rows of a whole run, and shards are done by themselves")
         with self._locked(pipeline_id) as (folder, run_state):
             spec = prepared(folder, run_state, self.log_file, self.at_once)
-            spec = replace(spec, verify=verify, at_once=self.at_once)
+            spec = replace(spec, verify=verify, at_once=min(self.at_once, run_state[SHARDS]["count"]))
             for state in (run_state, spec.run_state):
                 change_policy(state, on_error, max_errors)
                 change_limits(state, parallel_size, rate)
@@ -116,7 +116,8 @@ class WholeLifecycle:
         """Make a run ready to do its dead letters again; see `BasePipeline.replay`."""
         with self._locked(pipeline_id) as (folder, run_state):
             spec = prepared(folder, run_state, self.log_file, self.at_once)
-            spec = replace(spec, replays=spec.replays + 1, at_once=self.at_once)
+            at_once = min(self.at_once, run_state[SHARDS]["count"])
+            spec = replace(spec, replays=spec.replays + 1, at_once=at_once)
             return self._resume(folder, run_state, spec, on_change, is_replay=True)
 
     def shared(self, pipeline_id: str, on_change: OnChange) -> RunFolder:

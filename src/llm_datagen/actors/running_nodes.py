@@ -61,7 +61,7 @@ class RunningNodes:
         return self._begun.get(node_id)
 
     def reader_of_part(self) -> Recipient | None:
-        """Return the reader of the one node that reads a part of an input; None when several do, or it has not begun."""
+        """Return the reader of the one node that reads a part of an input; None when several do, or none has begun."""
         if len(self._of_part) != 1 or not isinstance(self._of_part[0].source, PartStream):
             return None
         stages = self.get(self._of_part[0].node_id)

@@ -41,6 +41,11 @@ class Allowance:
 
             self._service = service_for(folder.path)
 
+    @property
+    def may_split(self) -> bool:
+        """Whether there may be more shards than were planned: not where each has its part of the budget, fixed."""
+        return not self._is_shared_out
+
     def environment(self, number: int) -> Mapping[str, str]:
         """Return the variables of a shard."""
         if self._service is not None:

@@ -46,6 +46,8 @@ from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.status import SETTLED, NodeReport, PipelineStatus, Status
 from llm_datagen.shards.executor import Command, ShardExecutor, ShardHandle, ShardJob, ShardOutcome
 from llm_datagen.shards.limits import Limits
+from llm_datagen.shards.plan import Cut
+from llm_datagen.shards.splitter import Asked, Splitter
 from llm_datagen.shards.standing import Standing
 from llm_datagen.streams.storage.owner import now_text
 
@@ -78,6 +80,13 @@ class _Changed:
 
 
 @dataclass(frozen=True, slots=True)
+class _NotSplit:
+    """From a thread of the pool: a shard has given rows away, and the plan cannot be written."""
+
+    error: DatagenError
+
+
+@dataclass(frozen=True, slots=True)
 class _AnswerNow:
     """A pause is to be answered: all shards have, or it has taken long enough."""
 
@@ -92,6 +101,7 @@ class ShardSupervisor(Stage):
         job_of: makes what is sent to whoever runs a shard.
         executor: runs them; closed at the end.
         limits: what may be changed while they run.
+        splitter: has slow shards give rows away when workers have nothing to do.
         folder: that of the whole, where its run state is saved.
         saved_state: the run state of the whole; the supervisor alone changes it from now on.
         pipeline: gets all reports; the parent.
@@ -106,6 +116,7 @@ class ShardSupervisor(Stage):
         job_of: Callable[[int], ShardJob],
         executor: ShardExecutor,
         limits: Limits,
+        splitter: Splitter,
         folder: RunFolder,
         saved_state: dict[str, Any],
         pipeline: Recipient,
@@ -114,6 +125,7 @@ class ShardSupervisor(Stage):
     ) -> None:
         super().__init__("supervisor", "", pipeline)
         self._standing, self._job_of, self._executor, self._limits = standing, job_of, executor, limits
+        self._splitter = splitter
         self._folder, self._saved_state, self._pipeline, self._log = folder, saved_state, pipeline, log
         self._at_end = EndWork(at_end)
         self._pool = ThreadPoolExecutor(_SENDERS, "datagen-shard-commands")
@@ -135,6 +147,7 @@ class ShardSupervisor(Stage):
         """Begin the first shards."""
         for entry in self._saved_state["nodes"]:
             tell(self._pipeline, NodeStarted(self._pipeline_id, entry["node_id"], entry))
+        self._splitter.save()
         self._look()
 
     def handle(self, message: Any) -> None:
@@ -146,6 +159,12 @@ class ShardSupervisor(Stage):
                 self._control(command, answer)
             case _Changed(command=command, answer=answer):
                 answer.set_result(self._limits.change(command))
+            case _NotSplit(error=error):
+                self._splitter.is_asking = False
+                self._failed("", FailureRecord.of(error), error)
+                self._advance()
+            case Asked():
+                self._asked(message)
             case _AnswerNow(answer=answer):
                 if not answer.done():
                     answer.set_result(self._now())
@@ -180,6 +199,7 @@ class ShardSupervisor(Stage):
             del self._running[number]
             self._shard_ended(number, outcome)
         self._start_due()
+        self._ask()
         self._tick(is_due=bool(ended))
         self._advance()
         if not self.actor_stopped.is_set():
@@ -198,9 +218,37 @@ class ShardSupervisor(Stage):
                 return
             self._log.info(events.SHARD_STARTED, shard=number)
 
+    def _ask(self) -> None:
+        """Ask a slow shard for rows that it has not begun, when workers have nothing to do."""
+        if self._left or self._is_paused or self._status is not Status.RUNNING:
+            return
+        found = self._splitter.choose(self._running, self.clock.monotonic())
+        if found is not None:
+            number, cut = found
+            self._splitter.is_asking = True
+            self._pool.submit(self._ask_one, self._running[number], cut)
+
+    def _ask_one(self, handle: ShardHandle, cut: Cut) -> None:
+        """Ask a shard. On a thread of the pool."""
+        answer: Any = Asked(handle.number, cut, None)
+        try:
+            answer = self._splitter.ask(handle, cut)
+        except DatagenError as error:
+            answer = _NotSplit(error)
+        finally:
+            tell(self.actor_ref, answer)
+
+    def _asked(self, asked: Asked) -> None:
+        """Begin what a shard has given away."""
+        self._splitter.is_asking = False
+        self._left.extend(self._splitter.answered(asked, self.clock.monotonic()))
+        self._start_due()
+        self._advance()
+
     def _shard_ended(self, number: int, outcome: ShardOutcome) -> None:
         try:
             self._standing.read(number)
+            self._left.extend(self._splitter.save())
         except DatagenError as error:  # its run state cannot be read
             outcome = ShardOutcome(str(Status.FAILED), f"{outcome.error or 'it has ended'}; and then: {error}")
         self._log.info(events.SHARD_ENDED, shard=number, status=outcome.status, error=outcome.error)
@@ -239,7 +287,7 @@ class ShardSupervisor(Stage):
 
     def _advance(self) -> None:
         """Settle when nothing runs and nothing is left to run."""
-        if self._running or self._at_end.is_under_way:
+        if self._running or self._at_end.is_under_way or self._splitter.is_asking:
             return
         if self._left and self._status is Status.RUNNING:
             return  # paused
@@ -404,7 +452,8 @@ class ShardSupervisor(Stage):
         now = self._now()
         fields = ("reason", "error", "failed_row", "paused", "usage", "cost")
         self._saved_state.update({name: getattr(now, name) for name in fields}, status=str(now.status))
-        self._saved_state[SHARDS] = {**self._saved_state[SHARDS], **self._counts()}
+        count = self._saved_state[SHARDS]["count"]  # with how many it was made
+        self._saved_state[SHARDS] = {**self._saved_state[SHARDS], **self._counts(), "count": count}
         if final:
             self._saved_state["ended_at"] = now_text()
         for entry, report in zip(self._saved_state["nodes"], now.nodes, strict=True):

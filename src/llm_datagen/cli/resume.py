@@ -20,6 +20,7 @@ from llm_datagen.pipeline.pipeline import UnifiedPipeline
 from llm_datagen.pipeline.spool import prints_output
 from llm_datagen.runs.display.tables import number, rows_in_words
 from llm_datagen.runs.results_dir import absolute
+from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.typed_commands import command_line, default_results
 from llm_datagen.runs.versions import find_run, refuse_earlier, version_id, version_of
 
@@ -90,7 +91,7 @@ def replay_run(pipeline_id: str, name: str | None, results_dir: str | None, on_c
         DatagenError: when it cannot be resumed, or fails.
     """
     run = StoppedRun(pipeline_id, name, results_dir, "replay")
-    dead = dead_rows(run.run_state)
+    dead = dead_rows(read_run(run.folder))
     if not dead:
         write(f"run {pipeline_id}: no dead letters, so there is nothing to try again")
         write(headline(read_run(run.folder)))
@@ -98,14 +99,15 @@ def replay_run(pipeline_id: str, name: str | None, results_dir: str | None, on_c
     target = run.target()
     leave_stdout_to_rows(prints_output(run.run_state))
     target.pipeline.replay(pipeline_id, on_change=on_change)
-    kept = dead_rows(run.folder.load())  # of nodes whose targets are met
+    # Of nodes whose targets are met; shards, which have none, take theirs when they are run.
+    kept = {} if is_sharded(run.run_state) else dead_rows(read_run(run.folder))
     dead = {label: count for label, count in dead.items() if label not in kept}
     rows = rows_in_words(sum(dead.values()))
     where = ", ".join(f"{label}: {number(count)}" for label, count in dead.items()) or "none"
     write(f"run {pipeline_id}: {rows} to be tried again ({where}), {run.keep_origin(target)}")
     run.tell_version()
     code = run_watched(target.pipeline)
-    if dead and dead_rows(run.folder.load()) == {**kept, **dead}:
+    if dead and dead_rows(read_run(run.folder)) == {**kept, **dead}:
         write(f"  warning none was mended: {rows} failed again")
     return code
 

@@ -22,6 +22,9 @@ from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.sharded import SHARDS, is_sharded
 from llm_datagen.runs.status import Status
 from llm_datagen.shards.blueprint import WholeBlueprint
+from llm_datagen.shards.claim import nobody_in
+from llm_datagen.shards.gather import remove_gathered
+from llm_datagen.shards.gathered import check_outputs
 from llm_datagen.shards.plan import plan_shards
 from llm_datagen.shards.plan_file import PlanFile
 from llm_datagen.shards.spec import ShardSpec, shards_folder
@@ -55,15 +58,23 @@ class WholeLifecycle:
             if if_exists == "resume" and folder.load()["status"] != Status.PENDING:
                 return self.resume(folder.pipeline_id, on_change=on_change)
             if if_exists == "overwrite":
-                self.blueprint.run_state(folder.pipeline_id)  # what cannot be split is refused first
+                self._check_outputs(folder.pipeline_id)  # what cannot be done is refused first
                 self._remove_shards(folder)
+        else:
+            self._check_outputs(pipeline_id or "")
         lifecycle = RunLifecycle(self.blueprint, self.results_dir, self.log_file)
         return lifecycle.create(pipeline_id, if_exists, on_change)
 
+    def _check_outputs(self, pipeline_id: str) -> None:
+        """Check that the outputs of a new run can be made of those of its shards, when these are done."""
+        run_state = self.blueprint.run_state(pipeline_id)
+        check_outputs(run_state, self.blueprint.merge, self.blueprint.shards)
+
     def _remove_shards(self, folder: RunFolder) -> None:
-        """Remove the shards of a run that is to be done afresh."""
+        """Remove the shards of a run that is to be done afresh, and what was made of them."""
         folder.lock.acquire()
         try:
+            remove_gathered(folder)
             remove_shards(folder)
         finally:
             folder.lock.release()
@@ -190,6 +201,7 @@ def remove_shards(folder: RunFolder) -> None:
     Raises:
         DiskError: when they cannot be removed.
         ConfigError: when they lie on a store.
+        PipelineBusyError: when a process still has one of them.
     """
     if folder.is_on_store:
         if ShardSpec.load(shards_folder(folder)) is not None:
@@ -200,7 +212,8 @@ def remove_shards(folder: RunFolder) -> None:
     path = folder.path / SHARDS
     try:
         if path.exists():
-            shutil.rmtree(path)
+            with nobody_in(path):
+                shutil.rmtree(path)
     except OSError as error:
         raise DiskError(error.errno, error.strerror or str(error), error.filename) from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from llm_datagen.config import IfExists, OnChange, check_choice, check_count
 from llm_datagen.errors import ConfigError, PipelineBusyError, PipelineExistsError
@@ -15,13 +15,11 @@ from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
 from llm_datagen.shards.blueprint import WholeBlueprint
 from llm_datagen.shards.executor import ShardExecutor
+from llm_datagen.shards.gathered import Merge
 from llm_datagen.shards.lifecycle import WholeLifecycle, prepared, standing_of
 from llm_datagen.shards.local import LocalExecutor, cores
 from llm_datagen.shards.shard_run import pack_operators
 from llm_datagen.shards.whole_run import WholeRun
-
-Merge = Literal["shards", "concat"]
-"""What becomes of the outputs of the shards."""
 
 SHARDS_UNLESS_GIVEN = 16
 

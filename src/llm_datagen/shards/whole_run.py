@@ -14,6 +14,7 @@ from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.runs.status import PipelineStatus, Status
 from llm_datagen.shards.executor import ShardExecutor, ShardJob
+from llm_datagen.shards.gather import gather_locked
 from llm_datagen.shards.limits import Limits
 from llm_datagen.shards.spec import ShardSpec, shards_folder
 from llm_datagen.shards.standing import Standing
@@ -74,12 +75,12 @@ class WholeRun(Run):
             saved_state=self._run_state,
             pipeline=pipeline,
             log=self._log,
-            at_end=self._finish_whole,
+            at_end=self._gather,
         )
         self._refs.append(supervisor)
         return supervisor
 
-    def _finish_whole(self, stopped: Callable[[], bool]) -> Sequence[str]:
-        """Do what only the whole can: compare the ids of all shards."""
+    def _gather(self, stopped: Callable[[], bool]) -> Sequence[str]:
+        """Do what only the whole can: compare the ids of all shards, and make the outputs and exports of theirs."""
         check_numeric_ids(self._standing.states.values())
-        return ()
+        return gather_locked(self._whole, self._run_state, stopped)

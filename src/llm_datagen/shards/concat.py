@@ -69,7 +69,7 @@ def concatenate(entry: Mapping[str, Any], parts: Sequence[SealedPart], owner: st
             sink.append(
                 bodies.get(part.number, b""),
                 rows=seal.rows or 0,
-                spans=seal.cover,
+                spans=part.cover(),
                 filtered=seal.filtered,
                 skipped=seal.failed[0],
                 dead=seal.failed[1],

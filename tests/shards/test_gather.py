@@ -11,6 +11,7 @@ import pytest
 
 from llm_datagen import (
     ConfigError,
+    IdError,
     NodeFailedError,
     PipelineBusyError,
     Route,
@@ -23,6 +24,7 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.shards.gather import gather
 from llm_datagen.shards.verify_whole import verify_whole
 from llm_datagen.shards.whole import Whole
+from llm_datagen.streams.formats.base import lines_of
 
 from ..kit.s3 import S3Bucket
 from ..kit.shards import in_shards
@@ -192,15 +194,35 @@ def test_a_second_gather_at_the_same_time_is_refused_by_name(bench: Bench) -> No
         lock.release()
 
 
-def test_ids_that_rows_brought_are_compared_over_all_shards(bench: Bench) -> None:
-    """As one run, a shard refuses two rows with one id; in two shards, nobody has both before it is verified."""
-    with StreamFactory.create(f"jsonl://{bench.input}").get_writer() as writer:
-        writer.write([{"n": n, "_i": f"r{n % 30}"} for n in range(40)])
+def own_ids(bench: Bench) -> UnifiedNodePipeline:
+    """Return a node that is wired by hand: rows keep the ids that they bring."""
     node = UnifiedNode("only", follow_input=False, writer_config=QUICK)
     node.bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.output}").set_operator(lambda row: row)
-    pipeline = UnifiedNodePipeline([node], results_dir=bench.results, log_file=bench.log)
-    in_shards(pipeline, merge="concat").create("four").run(progress=False)
-    assert "only: the id 'r0' is in shard 0 and in shard 3" in findings(bench, "four")
+    return UnifiedNodePipeline([node], results_dir=bench.results, log_file=bench.log)
+
+
+ROWS_WITH_IDS = [{"n": n, "_i": f"r{n % 30}"} for n in range(40)]
+"""The ids of the last ten are those of the first ten."""
+
+
+def test_two_rows_of_the_input_with_one_id_are_refused_though_they_would_be_in_two_shards(bench: Bench) -> None:
+    """S4: as in one run, before any row is done."""
+    with StreamFactory.create(f"jsonl://{bench.input}").get_writer() as writer:
+        writer.write(ROWS_WITH_IDS)
+    with pytest.raises(IdError, match="the row has the id 'r0', as row 0 of the stream has"):
+        in_shards(own_ids(bench)).create("four").run(progress=False)
+    assert not (bench.results / "four/shards/00000").exists()
+
+
+def test_ids_that_rows_brought_are_compared_over_all_shards(bench: Bench) -> None:
+    """Of an input that says that a node has made it, which a run takes at its word."""
+    sink = StreamFactory.create(f"jsonl://{bench.input}").sink(source="jsonl://before.jsonl")
+    sink.append(lines_of([sink.encoder.encode(row) for row in ROWS_WITH_IDS]), rows=40, ids=("r0", "r9"))
+    sink.seal()
+    in_shards(own_ids(bench), merge="concat").create("four").run(progress=False)
+    found = findings(bench, "four")
+    assert len(found) == 10
+    assert found[0] == "only: the id 'r0' is in shard 0 and in shard 3"
 
 
 def test_a_diff_of_a_run_in_shards_is_refused_by_name(bench: Bench) -> None:
@@ -208,5 +230,5 @@ def test_a_diff_of_a_run_in_shards_is_refused_by_name(bench: Bench) -> None:
     pipeline = in_shards(bench.pipeline([picky])).create("four")
     pipeline.run(progress=False)
     for each in (pipeline, bench.pipeline([picky])):
-        with pytest.raises(ConfigError, match="'four' is in shards, and a diff is made of one run only"):
+        with pytest.raises(ConfigError, match="run 'four' is in shards, of which there is no diff"):
             each.diff("four")

@@ -78,7 +78,9 @@ def concatenate(entry: Mapping[str, Any], parts: Sequence[SealedPart], owner: st
                 marks=_mark(owner, identity, number + 1),
             )
         sizes = [part.seal.source_size for part in parts]
-        sink.seal(source_size=None if None in sizes else max(size for size in sizes if size is not None))
+        # Shards that read streams of their own have read one part each; of the input, each knows the size of all.
+        total = sum if any(part.moved for part in parts) else max
+        sink.seal(source_size=None if None in sizes else total(size for size in sizes if size is not None))
     finally:
         sink.close()
     return True

@@ -2,7 +2,7 @@
 
 The job: `folder`, where all files lie; `kill`, who is killed ("worker", "driver", "both" or ""), and `at`, when: before
 or after the "note" of the shard, the "plan" is split, or the new shard is begun ("start"). Once: ``killed`` says so.
-`nap`: seconds that each call takes; None: the first row of a shard waits until there is another one.
+`nap`: seconds that each call in the first shard takes; None: a row of it waits until there is a third one.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from llm_datagen.shards.plan_file import PlanFile
 WAITS_AT = 3
 """The row that waits until rows behind it were given away."""
 
+SLOW_BEFORE = 200
+
 PATIENCE_SECONDS = 60.0
 
 
@@ -44,7 +46,7 @@ class Noting(BaseOperator):
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         """Return the children."""
         folder = Path(self.job["folder"])
-        time.sleep(self.job["nap"] or 0.0)
+        time.sleep((self.job["nap"] or 0.0) if item["n"] < SLOW_BEFORE else 0.0)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self.job["nap"] is None and item["n"] == WAITS_AT and not (folder / "results/a/shards/00002").exists():
             if time.monotonic() > deadline:

@@ -173,5 +173,5 @@ def without_id(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def refuse_value(column: str, value: Any, wanted: str) -> NoReturn:
     """Say that a column holds another kind of value than the one that is needed."""
-    kind = "null" if value is None else a_kind(type(value))
+    kind = "null" if value is None else "nan" if value != value else a_kind(type(value))
     raise RowDataError(f"column {column!r} must hold {wanted}, and holds {kind}")

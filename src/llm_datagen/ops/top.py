@@ -48,6 +48,6 @@ def score_of(item: Any, column: str) -> int | float | str:
         RowDataError: when the column is missing, or holds no number and no text.
     """
     score = value_of(item, column)
-    if isinstance(score, bool) or not isinstance(score, int | float | str):
+    if isinstance(score, bool) or not isinstance(score, int | float | str) or score != score:
         refuse_value(column, score, "a number or a text")
     return score

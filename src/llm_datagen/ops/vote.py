@@ -47,6 +47,6 @@ class Vote(DataOperator):
 
 
 def _checked(column: str, value: Any) -> Any:
-    if value is not None and not isinstance(value, str | int | float):
+    if value is not None and (not isinstance(value, str | int | float) or value != value):
         refuse_value(column, value, "a text, a number, true, false, or null")
     return value

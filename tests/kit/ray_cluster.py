@@ -1,7 +1,7 @@
 """A Ray cluster of this machine: a head and nodes that are killed as machines are, with all that runs on them.
 
-Each is started as `ray start` starts it, with a word of its own in its environment. All that it starts has that word,
-too: so everything of a node is found, and nothing is left behind. A token keeps others out.
+Each is started by `ray start`, in a session of its own (in the sense of `setsid`). All that it starts is in that
+session, too: so everything of a node is found, and nothing is left behind. A token keeps others out.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import suppress
 
 import psutil
 
-_MARK = "LLM_DATAGEN_TEST_NODE"
 _START = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start"]
 _START_SECONDS = 100.0
+_END_SECONDS = 20.0
 _STORE_BYTES = 80_000_000
 
 
@@ -36,7 +35,7 @@ class RayCluster:
     """
 
     def __init__(self) -> None:
-        self._mark = secrets.token_hex(8)
+        self._sessions: dict[str, set[int]] = {}  # of each node, and of those before it with its name
         self._folders: list[str] = []
         self._port, self._client_port = _free_ports(2)
         host = _host()
@@ -68,24 +67,33 @@ class RayCluster:
         """
         self._start(name, f"--address={self.address}", f"--num-cpus={cpus}", f"--resources={resources}")
 
+    def add_missing(self, names: Sequence[str]) -> None:
+        """Start those of these nodes that do not run."""
+        for name in names:  # one after the other: two that are started at once on one machine get the same ports
+            if not self.processes(name, "raylet/raylet"):
+                self.add_node(name)
+
     def kill(self, name: str) -> None:
         """Kill everything that runs on a node, or on the head ("head"), at once, as a power failure does."""
-        _kill(f"{self._mark}.{name}")
+        _kill(self._sessions.pop(name, set()))
 
     def processes(self, name: str, word: str) -> list[psutil.Process]:
         """Return the processes of a node whose command line holds a word."""
-        return [process for process in _of(f"{self._mark}.{name}") if word in " ".join(process.cmdline())]
+        found = []
+        for process in _of(self._sessions.get(name, set())):
+            with suppress(psutil.NoSuchProcess):
+                found += [process] if word in " ".join(process.cmdline()) else []
+        return found
 
     def close(self) -> None:
         """Leave nothing of it."""
-        _kill(self._mark)
+        _kill({session for sessions in self._sessions.values() for session in sessions})
         for folder in self._folders:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _start(self, name: str, *options: str) -> None:
         environment = {
             **os.environ, **self.environment,
-            _MARK: f"{self._mark}.{name}",
             "RAY_worker_niceness": "0",
             "RAY_enable_metrics_collection": "0",
         }  # fmt: skip
@@ -94,35 +102,18 @@ class RayCluster:
             f"--object-store-memory={_STORE_BYTES}",
         ]  # fmt: skip
         with tempfile.TemporaryFile() as said:  # what it starts keeps a pipe open
-            done = subprocess.run(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=False,
-                timeout=_START_SECONDS,
-            )  # fmt: skip
+            process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+            )
+            self._sessions.setdefault(name, set()).add(process.pid)
+            status = process.wait(_START_SECONDS)
             said.seek(0)
-            assert done.returncode == 0, said.read().decode(errors="replace")
+            assert status == 0, said.read().decode(errors="replace")
 
 
-@contextmanager
-def ray_cluster(nodes: Mapping[str, int]) -> Iterator[RayCluster]:
-    """Have a cluster.
-
-    Args:
-        nodes: how many cores each of its nodes has, by name.
-    """
-    cluster = None
-    try:
-        cluster = RayCluster()
-        for name, cpus in nodes.items():
-            cluster.add_node(name, cpus=cpus)
-        yield cluster
-    finally:
-        if cluster is not None:
-            cluster.close()
-
-
-def _kill(mark: str) -> None:
-    deadline = time.monotonic() + 20.0
-    while found := _of(mark):
+def _kill(sessions: set[int]) -> None:
+    deadline = time.monotonic() + _END_SECONDS
+    while found := _of(sessions):
         assert time.monotonic() < deadline, found
         for process in found:
             with suppress(psutil.NoSuchProcess):
@@ -130,13 +121,12 @@ def _kill(mark: str) -> None:
         psutil.wait_procs(found, timeout=1.0)
 
 
-def _of(mark: str) -> list[psutil.Process]:
-    """Return the living processes that have a word in their environment: exactly it, or it and more."""
+def _of(sessions: set[int]) -> list[psutil.Process]:
+    """Return the living processes of sessions."""
     found = []
     for process in psutil.process_iter():
-        with suppress(psutil.NoSuchProcess, psutil.AccessDenied, OSError):
-            word = process.environ().get(_MARK, "")
-            if (word == mark or word.startswith(f"{mark}.")) and process.status() != psutil.STATUS_ZOMBIE:
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getsid(process.pid) in sessions and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
@@ -157,10 +147,3 @@ def _host() -> str:
     from ray.util import get_node_ip_address
 
     return str(get_node_ip_address())
-
-
-if __name__ == "__main__":  # how long it takes
-    begun = time.monotonic()
-    with ray_cluster({"a": 1, "b": 1}) as shown:
-        print(f"{shown.address}: {time.monotonic() - begun:.1f} s for a head and two nodes")
-        print(Path(shown._folders[0]).exists(), len(_of(shown._mark)), "processes")

@@ -94,14 +94,9 @@ class RayExecutor:
         return self._workers
 
     def start(self, job: ShardJob) -> ShardHandle:
-        """Begin to run a shard; return at once. It waits for the connection; without one, it fails.
-
-        Raises:
-            RunError: when this executor is closed.
-        """
+        """Begin to run a shard; return at once. It waits for the connection; when there is none, it fails."""
         with self._changing:
-            if self._is_closed.is_set():
-                raise RunError("this executor is closed")
+            self._is_closed.clear()
             key = next(self._keys)
             shard = self._shards[key] = RunningShard(_Actor(self, key), job.number)
             if self._connection is not None:
@@ -113,10 +108,11 @@ class RayExecutor:
         return shard
 
     def close(self) -> None:
-        """End the shards that run, the connection, and the Ray that was started."""
+        """End the shards that run, the connection, and the Ray that was started. The next `start` connects again."""
         with self._changing:
             self._is_closed.set()
-            connection, connecting = self._connection, self._connecting
+            connection, self._connection = self._connection, None
+            connecting = self._connecting
         if connecting is not None:
             connecting.join()
         if connection is not None:

@@ -11,7 +11,9 @@ from llm_datagen.testing import ManualClock
 
 def committed(done: int) -> RowsCommitted:
     """Return the report that so many rows are done."""
-    return RowsCommitted("n", done, done, 10 * done, 0, 0, 0, resume_row=done, resume_offset=10 * done, holes=0)
+    return RowsCommitted(
+        "n", done, done, 10 * done, 0, 0, 0, resume_row=done, resume_offset=10 * done, done_beyond=0, holes=0
+    )
 
 
 def test_seconds_and_rate_go_by_the_clock() -> None:

@@ -46,7 +46,7 @@ def test_coverage_is_a_set_of_rows_that_refuses_what_it_has(sizes: list[int], wa
     assert {row for span in spans for row in range(span.start, span.end)} == model
     assert all(before.end < after.start for before, after in pairwise(spans))
     assert all((span.offset, span.offset_end) == (offsets[span.start], offsets[span.end]) for span in spans)
-    assert coverage.is_prefix() == (model == set(range(len(model))))
+    assert (coverage.holes == 0) == (model == set(range(len(model))))
     end = max(model) + 1 if model else 0
     assert coverage.end() == (end, offsets[end])
 
@@ -78,6 +78,6 @@ def test_a_copy_of_a_coverage_goes_its_own_way(sizes: list[int], wanted: list[tu
 def test_nothing_covered_leaves_the_whole_stream_to_read() -> None:
     """S1: the gap of an empty coverage is a whole stream."""
     assert Coverage().gaps() == [Segment(0, 0)]
-    assert Coverage().is_prefix()
+    assert Coverage().holes == 0
     assert Coverage().add(Span(5, 5, 50, 50))
     assert list(Coverage([Span(5, 5, 50, 50)])) == []

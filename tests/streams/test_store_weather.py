@@ -168,7 +168,7 @@ def test_an_object_that_is_replaced_between_two_runs_is_refused_by_name(s3: S3Bu
         pipeline_of(s3, bench, step).create("job").run()
     fails.clear()
     give(s3, [{"n": row["n"] + 100} for row in ROWS])
-    with pytest.raises(StreamChangedError, match="is another object than the one that rows were read from"):
+    with pytest.raises(StreamChangedError, match="is another object"):
         pipeline_of(s3, bench, step).create("job", if_exists="resume").run()
     give(s3)  # the same bytes: the same object
     pipeline_of(s3, bench, step).create("job", if_exists="resume").run()
@@ -218,7 +218,7 @@ def test_an_object_that_is_replaced_in_mid_run_ends_it_and_nothing_is_mixed(
 
     with pytest.raises(DatagenError, match="was replaced while it was read"):
         pipeline().create("job").run()
-    with pytest.raises(StreamChangedError, match="is another object than the one that rows were read from"):
+    with pytest.raises(StreamChangedError, match="is another object"):
         pipeline().create("job", if_exists="resume").run()
     s3.put(f"in.{ending}", first)
     pipeline().create("job", if_exists="resume").run()

@@ -62,6 +62,7 @@ class NodeStages:
                 opened.node_id,
                 supervisor,
                 opened.sink,
+                opened.source,
                 opened.writer,
                 seal=opened.seal,
                 log=log,

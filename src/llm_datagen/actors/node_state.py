@@ -171,7 +171,7 @@ class NodeState:
                 "uri": input_uri,
                 "row": last.resume_row if last else None,
                 "offset": last.resume_offset if last else None,
-                "rows_done_beyond": (last.done - last.resume_row) if last else None,
+                "rows_done_beyond": last.done_beyond if last else None,
                 "rows_in_flight": last.holes if last else None,
             },
             "output": {

@@ -33,7 +33,7 @@ from llm_datagen.messages import (
 )
 from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.runs.logs.writer import PlatformLog
-from llm_datagen.streams import Sink
+from llm_datagen.streams import Sink, Source
 from llm_datagen.streams.position import END
 from llm_datagen.streams.spill import Spill
 
@@ -69,6 +69,7 @@ class WriterActor(Stage):
         node_id: the node's id.
         supervisor: the supervisor.
         sink: the stream, open and recovered; the writer closes it.
+        source: what the rows come of.
         config: bounds and intervals.
         seal: whether to seal the stream on `Finish`, or when the target is met.
         target: rows that the stream gets, exactly; None: as many as there are.
@@ -80,6 +81,7 @@ class WriterActor(Stage):
         node_id: str,
         supervisor: Recipient,
         sink: Sink,
+        source: Source,
         config: WriterConfig,
         *,
         seal: bool,
@@ -89,6 +91,7 @@ class WriterActor(Stage):
         super().__init__("writer", node_id, supervisor)
         self._supervisor = supervisor
         self._sink = sink
+        self._source = source
         self._config = config
         self._seal = seal
         self._gate = TargetGate(target, sink)
@@ -233,7 +236,7 @@ class WriterActor(Stage):
             self._seal_and_end(source_size)
             return
         coverage = self._sink.position.coverage
-        if coverage.rows != total or not coverage.is_prefix():  # S2: never seal what is not complete
+        if coverage.rows != total or self._source.holes(coverage):  # S2: never seal what is not complete
             raise StreamCorruptError(
                 f"{self._sink.stream.uri}: {coverage.rows} of {total} source rows are covered at the end of the "
                 "source, so it is not sealed; this is a bug"
@@ -262,7 +265,7 @@ class WriterActor(Stage):
     def _report_progress(self) -> None:
         self._last_report = self.clock.monotonic()
         position = self._sink.position
-        gap = position.coverage.gaps()[0]
+        gap = self._source.gaps(position.coverage)[0]
         tell(
             self._supervisor,
             RowsCommitted(
@@ -275,7 +278,8 @@ class WriterActor(Stage):
                 dead=position.dead,
                 resume_row=gap.start,
                 resume_offset=gap.offset,
-                holes=position.coverage.holes,
+                done_beyond=position.coverage.rows - (gap.start - self._source.begins_at[0]),
+                holes=self._source.holes(position.coverage),
                 beyond=self._gate.losses.beyond,
                 cut=self._gate.losses.cut,
             ),

@@ -17,6 +17,7 @@ import llm_datagen
 from llm_datagen.errors import (
     ConfigError,
     DatagenError,
+    LeaseLostError,
     PipelineBusyError,
     PipelineExistsError,
     PipelineNotFoundError,
@@ -29,6 +30,7 @@ FAILED = 1
 WRONG_USAGE = 2
 STOPPED = 3
 SHORT = 4
+TAKEN_OVER = 5
 INTERRUPTED = 130
 
 _WRONG_USAGE = (ConfigError, PipelineExistsError, PipelineNotFoundError, PipelineBusyError)
@@ -80,7 +82,13 @@ def exit_codes(*, full_traceback: bool = False) -> Iterator[None]:
                     lines = lines[-1:]  # how a library found the wrong setting helps nobody
                 if len(lines) > 1 or not is_said:  # else nothing that was not said
                     say_error("".join(lines).rstrip(), title="")
-        raise typer.Exit(WRONG_USAGE if isinstance(error, _WRONG_USAGE) else FAILED) from None
+        raise typer.Exit(_exit_code_for(error)) from None
+
+
+def _exit_code_for(error: DatagenError) -> int:
+    if isinstance(error, LeaseLostError) or isinstance(error.__cause__, LeaseLostError):
+        return TAKEN_OVER  # another process goes on with it: nothing is wrong, and nothing to be done again
+    return WRONG_USAGE if isinstance(error, _WRONG_USAGE) else FAILED
 
 
 def say_error(text: str, *, title: str = "Error: ") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.table import Table
@@ -21,13 +21,11 @@ from llm_datagen.runs.display.tables import STYLES, errors_in_words, node_line, 
 from llm_datagen.runs.earlier_versions import older_rows
 from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.results_dir import absolute
-from llm_datagen.runs.status import LIVE, Status
+from llm_datagen.runs.seen import see
+from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
 from llm_datagen.runs.store import run_ids
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.versions import VERSION_OF, find_run, version_id, version_of
-
-INTERRUPTED = "interrupted"
-"""The status of a run whose run state says that it is running, and whose process is dead."""
 
 UNREADABLE = "unreadable"
 
@@ -111,25 +109,14 @@ def read_run(folder: RunFolder) -> RunView:
         PipelineNotFoundError: when there is none.
         RunStateError: when its run state cannot be read.
     """
-    view = _view(folder)
-    if view.status in {*LIVE, Status.PENDING}:
-        if folder.lock.is_held():
-            return replace(view, is_live=True)
-        view = _view(folder)  # its last run state is saved before the lock is free
-    if view.status in LIVE:
-        owner = folder.lock.owner()
-        if (far := folder.lock.owner_elsewhere()) is not None:
-            note = f"by {far}, whose lock cannot be seen from here"
-            return replace(view, is_live=True, note=note)
-        who = f"process {owner.pid} on {owner.host}" if owner is not None and owner.is_elsewhere else "the process"
-        return replace(view, status=INTERRUPTED, note=f"{who} is gone; resume it: {view.command('resume')}")
-    return view
-
-
-def _view(folder: RunFolder) -> RunView:
-    run_state = folder.load()
+    seen = see(folder)
     return RunView(
-        pipeline_id=folder.pipeline_id, results_dir=folder.results_dir, status=run_state["status"], state=run_state
+        pipeline_id=folder.pipeline_id,
+        results_dir=folder.results_dir,
+        status=seen.status,
+        state=seen.state,
+        is_live=seen.is_live,
+        note=seen.note,
     )
 
 

@@ -52,10 +52,11 @@ class PipelineBusyError(RunError):
 
 
 class LeaseLostError(RunError):
-    """Raised when a run on a store was taken over by another process, or its lease could not be kept up.
+    """Raised when a run on a store, or a shard, was taken over by another process, or its lease could not be kept up.
 
     This process can save nothing of the run any more. What it has committed is kept; `resume()` goes on with it. The
-    same holds for an export to a store.
+    same holds for an export to a store. A shard on a file system goes on in another folder, with what was committed
+    when it was taken over.
     """
 
 

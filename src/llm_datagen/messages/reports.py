@@ -60,6 +60,8 @@ class RowsCommitted:
     """The first source row that is not covered."""
     resume_offset: int
     """The byte at which it begins."""
+    done_beyond: int
+    """Source rows that are done, and lie behind `resume_row`."""
     holes: int
     """Source rows before the last covered one that are not covered: those in flight."""
     beyond: int = 0

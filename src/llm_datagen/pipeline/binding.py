@@ -132,7 +132,8 @@ class Binding:
         return self
 
     def _check_file_sets(self, sources: list[Source], outputs: list[Stream]) -> None:
-        for files in (stream for source in sources for stream in streams_of(source) if isinstance(stream, FileSet)):
+        read = (stream.data for source in sources for stream in streams_of(source))
+        for files in (stream for stream in read if isinstance(stream, FileSet)):
             for output in outputs:
                 if isinstance(output, FileStream) and files.reads(output.path):
                     raise ConfigError(

@@ -22,7 +22,8 @@ from llm_datagen.runs.state_file import KEEP
 from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.runs.unneeded import unneeded_nodes
 from llm_datagen.runs.versions import MADE_FROM, VERSION, VERSION_OF, uri_in_version, version_id, version_of
-from llm_datagen.streams import FileStream, MergedStream, Place, Stream, StreamFactory
+from llm_datagen.streams import FileStream, Place, Stream, StreamFactory
+from llm_datagen.streams.moved import moved_uri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +177,7 @@ def _run_state_of(before: Entry, uris: Mapping[Place, str]) -> Entry:
             counts = counts_of(output, is_finished=seal is not None and seal.complete)
             status = Status.UNNEEDED if entry["node_id"] in left_out else counts["status"]
             entry.update({**counts, "status": str(status)})
-        source = _source_uri(entry["input_uri"], uris)
+        source = moved_uri(entry["input_uri"], uris)
         if source != entry["input_uri"]:
             entry.setdefault(MADE_FROM, entry["input_uri"])
         entry.update(input_uri=source, output_uri=uris[output.place])
@@ -187,12 +188,3 @@ def _run_state_of(before: Entry, uris: Mapping[Place, str]) -> Entry:
     if config.get("output_uri") in moved:
         config["output_uri"] = moved[config["output_uri"]]
     return run_state
-
-
-def _source_uri(uri: str, uris: Mapping[Place, str]) -> str:
-    """Return the URI of what a node reads, with its streams where they will lie."""
-    source = StreamFactory.source(uri)
-    if not isinstance(source, MergedStream):
-        return uris.get(source.place, uri)
-    named = {each.name: uris.get(each.stream.place, each.stream.uri) for each in source.inputs}
-    return MergedStream.uri_of(source.naming, named, [each.name for each in source.inputs if each.is_static])

@@ -110,7 +110,7 @@ def open_node(
         source=source,
         sink=sink,
         position=position,
-        segments=position.coverage.gaps(),
+        segments=source.gaps(position.coverage),
         writer=node.writer_config,
         root=node.root,
         follow=node.follow_input,

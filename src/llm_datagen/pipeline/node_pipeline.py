@@ -76,11 +76,18 @@ class UnifiedNodePipeline(BasePipeline):
             PipelineExistsError: when the id, or an output, is there already.
             PipelineBusyError: when the id is running, or this object is.
         """
+        self._create(self.code(**overrides), overrides, pipeline_id, if_exists, on_change)
+        return self
+
+    def code(self, **overrides: Any) -> GraphBlueprint:
+        """Return what the code says of the pipeline, as `create()` would with these overrides.
+
+        Raises:
+            ConfigError: on a wrong value.
+        """
         given = {"streaming": self._code.streaming, **overrides}
         settings = checked(NodePipelineOptions, given, "create()", IN_NODES)
-        graph = replace(self._code, streaming=settings["streaming"], given={**self._code.given, **overrides})
-        self._create(graph, overrides, pipeline_id, if_exists, on_change)
-        return self
+        return replace(self._code, streaming=settings["streaming"], given={**self._code.given, **overrides})
 
 
 def _always(nodes: Sequence[UnifiedNode]) -> Callable[[str], Sequence[UnifiedNode]]:

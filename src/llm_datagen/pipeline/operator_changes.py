@@ -9,7 +9,7 @@ before them stays, and what they made is kept as an earlier version; or *replace
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -193,7 +193,23 @@ class Edit:
             warn(f"{note.node_id}: {note.text}", OperatorWarning)
 
 
-def compare(run_state: Entry, entries: list[Entry], operators: Sequence[Any], *, is_replay: bool = False) -> Edit:
+def rows_on_disk(entry: Entry) -> tuple[int, int]:
+    """Return how many source rows a node has done without those that are dead letters, and how many are."""
+    with contextlib.suppress(DatagenError, OSError):  # what is wrong with the stream, others say
+        found = position_of(_stream(entry["output_uri"]))
+        return (0, 0) if found is None else (found[1].coverage.rows - found[1].dead, found[1].dead)
+    dead = int(entry.get("dead_letters", 0))
+    return int(entry.get("rows_in", 0)) - dead, dead
+
+
+def compare(
+    run_state: Entry,
+    entries: list[Entry],
+    operators: Sequence[Any],
+    *,
+    is_replay: bool = False,
+    rows_done: Callable[[Entry], tuple[int, int]] = rows_on_disk,
+) -> Edit:
     """Compare a run with the code. Only reads.
 
     Args:
@@ -201,12 +217,13 @@ def compare(run_state: Entry, entries: list[Entry], operators: Sequence[Any], *,
         entries: the nodes of the code; ``run_state["nodes"]`` itself when the steps are the same.
         operators: the operators in the code, in the order of `entries`.
         is_replay: whether the dead letters are done again now: they are nobody's rows then.
+        rows_done: given a node of the run, returns how many source rows it has done, and how many are dead letters.
     """
     fingerprints = [fingerprint_of(operator) for operator in operators]
     edit = Edit(run_state=run_state, entries=entries, fingerprints=fingerprints, is_replay=is_replay)
     known = {entry["node_id"]: entry for entry in run_state["nodes"]}
     for node_id, one in known.items():
-        edit.rows[node_id], edit.dead_letters[node_id] = _rows_done(one)
+        edit.rows[node_id], edit.dead_letters[node_id] = rows_done(one)
     for entry, fingerprint in zip(entries, edit.fingerprints, strict=True):
         node_id = entry["node_id"]
         before = known.get(node_id)
@@ -251,15 +268,6 @@ def _read_from(entries: Sequence[Entry], entry: Entry) -> set[str]:
     """Return which of some nodes write what a node reads."""
     places = set(StreamFactory.source(entry["input_uri"]).places)
     return {str(one["node_id"]) for one in entries if _stream(one["output_uri"]).place in places}
-
-
-def _rows_done(entry: Entry) -> tuple[int, int]:
-    """Return how many source rows a node has done without those that are dead letters, and how many are."""
-    with contextlib.suppress(DatagenError, OSError):  # what is wrong with the stream, others say
-        found = position_of(_stream(entry["output_uri"]))
-        return (0, 0) if found is None else (found[1].coverage.rows - found[1].dead, found[1].dead)
-    dead = int(entry.get("dead_letters", 0))
-    return int(entry.get("rows_in", 0)) - dead, dead
 
 
 def _nothing_done(node_id: str, before: Entry) -> dict[str, Any]:

@@ -100,6 +100,15 @@ class UnifiedPipeline(BasePipeline):
         self._create(line, overrides, pipeline_id, if_exists, on_change)
         return self
 
+    def code(self, **overrides: Any) -> LineBlueprint:
+        """Return what the code says of the pipeline, as `create()` would with these overrides.
+
+        Raises:
+            ConfigError: on a wrong value.
+        """
+        given: PipelineOverrides = overrides  # type: ignore[assignment]
+        return self._overridden(given, None, "create()") if overrides else self._code
+
     def _overridden(
         self,
         overrides: PipelineOverrides,

@@ -48,6 +48,7 @@ from llm_datagen.pipeline.topology import check_topology
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.exports import are_made, check_exports, forget_made, remove_exports
 from llm_datagen.runs.logs.writer import LogTarget
+from llm_datagen.runs.sharded import is_sharded, refuse_sharded
 from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.runs.versions import VERSION, find_run, of_new_run, refuse_earlier, split_id, version_of
 from llm_datagen.streams import StreamFactory
@@ -119,7 +120,7 @@ class RunLifecycle:
         check_layout(node_files, self.log_file, folder)
         _lock(folder)
         try:
-            old = _old_run_state(folder, if_exists)
+            old = _old_run_state(folder, if_exists, run_state)
             if if_exists == "overwrite" or not old:
                 streams = [path for stream in inputs_of(node_files) for path in stream.files_read]
                 streams += [each.output.path for each in node_files]
@@ -207,7 +208,9 @@ class RunLifecycle:
         """Keep the lock of a run, with its run state as it is once nobody else can change it."""
         refuse_lookup("resume() or replay()", in_functions=False)
         folder = find_run(self.results_dir, pipeline_id)
-        refuse_earlier(folder.load(), "resume")  # when there is no such run, no folder is made for its lock
+        run_state = folder.load()  # when there is no such run, no folder is made for its lock
+        refuse_earlier(run_state, "resume")
+        refuse_sharded(run_state, "resume")
         _lock(folder)
         try:
             yield folder, finish(folder, folder.load())
@@ -275,11 +278,14 @@ def _lock(folder: RunFolder) -> None:
     look_again()
 
 
-def _old_run_state(folder: RunFolder, if_exists: IfExists) -> dict[str, Any] | None:
+def _old_run_state(folder: RunFolder, if_exists: IfExists, new: dict[str, Any]) -> dict[str, Any] | None:
     """Return the run state that is there already, if one is. To be overwritten, it need not be readable."""
     try:
-        return finish(folder, folder.load()) if folder.exists() else None
+        old = finish(folder, folder.load()) if folder.exists() else None
     except RunStateError:
         if if_exists == "overwrite":
             return None
         raise
+    if old is not None and not is_sharded(new):
+        refuse_sharded(old, "create")
+    return old

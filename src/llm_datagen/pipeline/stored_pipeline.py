@@ -49,6 +49,11 @@ class StoredPipeline:
         """The nodes; none before `create()` or `resume()`."""
         return self._stored.nodes if self._stored else []
 
+    def code(self, **overrides: Any) -> Blueprint:
+        """Return what the code says of the pipeline, as `create()` would with these overrides."""
+        assert not overrides
+        return self._code
+
     def _lifecycle(self) -> RunLifecycle:
         self._refuse_running()
         return RunLifecycle(self._code, self.results_dir, self.log_file)

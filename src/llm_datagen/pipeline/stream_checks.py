@@ -18,8 +18,8 @@ from llm_datagen.streams.storage.local import LocalStorage
 def check_input(source: Stream) -> None:
     """Check that an input which is to be read as it is can be."""
     if not source.is_there():
-        if isinstance(source, FileSet):
-            raise source.missing()
+        if isinstance(source.data, FileSet):
+            raise source.data.missing()
         raise StreamMissingError(
             f"{source.path} does not exist; check the path of the input{where_paths_begin(source)}"
         )

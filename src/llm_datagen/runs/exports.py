@@ -88,9 +88,14 @@ def export_of(given: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": target.kind, "path": target.path, "options": options}
 
 
+def rows_entry(run_state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the last node of a run state whose stream has rows with ids."""
+    return next(entry for entry in reversed(run_state["nodes"]) if not is_id_stripper(entry))
+
+
 def rows_stream(run_state: Mapping[str, Any]) -> tuple[dict[str, Any], Stream]:
     """Return the last node whose stream has rows with ids, and that stream."""
-    entry = next(entry for entry in reversed(run_state["nodes"]) if not is_id_stripper(entry))
+    entry = rows_entry(run_state)
     data = entry.get("data_config")
     stream = StreamFactory.create(entry["output_uri"])
     return entry, stream if data is None else stream.with_data(DataConfig.of(data))
@@ -162,11 +167,11 @@ def remove_exports(run_state: Mapping[str, Any] | None) -> None:
                 work.remove_outputs()
 
 
-def are_made(run_state: Mapping[str, Any]) -> bool:
-    """Return whether every export of a run is there, made of its last stream as it is now."""
+def are_made(run_state: Mapping[str, Any], rows: Stream | None = None) -> bool:
+    """Return whether every export of a run is there, made of its last stream, or of `rows`, as it is now."""
     if not run_state.get(KEY):
         return True
-    _, stream = rows_stream(run_state)
+    stream = rows or rows_stream(run_state)[1]
     if not stream.is_sealed():
         return False
     seal = stream.read_seal()
@@ -187,12 +192,13 @@ def forget_made(run_state: dict[str, Any]) -> None:
             entry.pop(name, None)
 
 
-def make_exports(run_state: dict[str, Any], stopped: Callable[[], bool]) -> list[str]:
+def make_exports(run_state: dict[str, Any], stopped: Callable[[], bool], rows: Stream | None = None) -> list[str]:
     """Make the exports of a run whose streams are sealed, and note them in its run state.
 
     Args:
         run_state: the run state.
         stopped: asked between rows; when it returns True, what was begun is gone on with later.
+        rows: the rows with their ids; None: those that its last node has written.
 
     Returns:
         What is to be told: of rows that do not fit.
@@ -204,7 +210,7 @@ def make_exports(run_state: dict[str, Any], stopped: Callable[[], bool]) -> list
     notes = []
     forget_made(run_state)
     for entry, target in zip(run_state.get(KEY, ()), targets_of(run_state), strict=True):
-        _, stream = rows_stream(run_state)
+        stream = rows or rows_stream(run_state)[1]
         work = _work(target)
         made = work.manifest() or work.plan()
         is_own = made is not None and made.get("owner") == run_state["pipeline_id"]

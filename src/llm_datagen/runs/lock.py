@@ -2,6 +2,7 @@
 
     lock        locked, by the operating system, while a process has the run
     owner.json  who has it: host, process, since when, its control socket; gone when the lock was given back
+    taken.json  only of a shard: that it was taken over, and goes on in another folder; see `shards.claim`
 
 The lock is one of the kernel. It ends with its process, whatever ends that, and reaches as far as the file system's
 locks do: over NFS with its locks (the default of v4; v3 with lockd) to other machines. `owner.json` is for the message.
@@ -17,17 +18,19 @@ import socket
 import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 
 import orjson
 
-from llm_datagen.errors import DiskError, PipelineBusyError, RunStateError
+from llm_datagen.errors import DiskError, LeaseLostError, PipelineBusyError, RunStateError
 from llm_datagen.runs import file_names
 from llm_datagen.runs.state_file import OPTIONS, parse
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock, holder
+from llm_datagen.streams.storage.os_errors import named
 from llm_datagen.streams.storage.owner import Owner
 
 _TRIES = 5
@@ -56,6 +59,7 @@ class RunLock:
     def __init__(self, folder: Path, results_dir: str) -> None:
         self.path = folder / file_names.LOCK
         self.owner_path = folder / file_names.OWNER
+        self._taken_path = str(folder / file_names.TAKEN)
         self._state_path = str(folder / file_names.RUN_STATE)
         self._folder = folder
         self._name = f"run {folder.name!r} in {results_dir}"
@@ -67,6 +71,7 @@ class RunLock:
 
         Raises:
             PipelineBusyError: when somebody has it.
+            LeaseLostError: when it was taken over, so that nobody can have it any more.
             DiskError: when the folder or the lock cannot be made, or the file system has no locks.
         """
         for tries in range(_TRIES_AT_MOST):
@@ -94,6 +99,47 @@ class RunLock:
                 self.storage.remove(str(self.owner_path))
             self._lock.release()
             self._lock = None
+
+    def check(self) -> None:
+        """Check that the run was not taken over: looks for one file.
+
+        Raises:
+            LeaseLostError: when it was, so that nothing that is written to its folder counts any more.
+            DiskError: when that cannot be found out.
+        """
+        data = self.storage.read_all(self._taken_path)
+        if data is not None:
+            raise LeaseLostError(
+                f"{self._name} was taken over by {_by_in(data)}: what had it gave no sign of life. What was committed "
+                "until then goes on there, and what is written here since counts no more"
+            )
+
+    def mark_taken(self) -> None:
+        """Write down, for good, that the run is taken over: whoever has it can end nothing of it any more.
+
+        Several processes may do so at once; the first one is named.
+
+        Raises:
+            DiskError: when that cannot be written.
+        """
+        data = orjson.dumps({"by": str(Owner.of_this_process())}, option=OPTIONS)
+        try:
+            with FileIO(self._taken_path, "xb") as file:  # that it is there is what counts
+                self.storage.write(file, data)
+                self.storage.sync_file(file)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise named(error, self._taken_path) from error
+        self.storage.sync_folder(str(self._folder))
+
+    def is_taken(self) -> bool:
+        """Return whether it was taken over, or is being taken over.
+
+        Raises:
+            DiskError: when that cannot be found out.
+        """
+        return self.storage.size(self._taken_path) is not None
 
     def is_held(self) -> bool:
         """Return whether somebody, or this object, has it."""
@@ -144,6 +190,7 @@ class RunLock:
 
     def _own(self) -> None:
         """Write down who has the lock now."""
+        self.check()
         owner = self.owner()
         if owner is not None and owner.is_elsewhere and self._is_changing():
             raise PipelineBusyError(
@@ -186,3 +233,11 @@ class RunLock:
             left = f", left by {owner}" if owner else ""
             return f" by {found}{left}" if found else ""
         return f" by {owner}"
+
+
+def _by_in(data: bytes) -> str:
+    """Return who has taken a run over, by its mark."""
+    try:
+        return str(orjson.loads(data)["by"])
+    except (ValueError, KeyError, TypeError):
+        return "another process"

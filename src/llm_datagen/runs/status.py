@@ -29,6 +29,9 @@ class Status(StrEnum):
 LIVE = frozenset({Status.RUNNING, Status.RESUMING, Status.CANCELING})
 """The status in the run state while a process runs it, and after that process was killed."""
 
+INTERRUPTED = "interrupted"
+"""What is shown of a run whose run state says that it is running, and whose process is dead. No run state has it."""
+
 SETTLED = frozenset({Status.COMPLETED, Status.UNNEEDED})
 """The status of nodes of a completed run. Unneeded: what was left to do was not, as the nodes that read what it writes
 have met their targets."""

@@ -102,9 +102,8 @@ class RunFolder:
         return self._on_store is not None
 
     def check(self) -> None:
-        """Raise LeaseLostError if this process had the run, and another one has taken it. Asks nobody."""
-        if isinstance(self.lock, RunLease):
-            self.lock.check()
+        """Raise LeaseLostError if this process had the run, and another one has taken it. Asks no store."""
+        self.lock.check()
 
     def place_of(self, name: str) -> str:
         """Return the path or the URI of a file in it, for messages."""
@@ -180,6 +179,7 @@ class RunFolder:
             return self._on_store.save(run_state, self.lock, may_wait=may_wait)
         sync = any(node.get("writer_config", {}).get("fsync") != "never" for node in run_state["nodes"])
         self.write(file_names.RUN_STATE, serialize(run_state), sync=sync)
+        self.lock.check()  # behind it: who takes the run over after that finds what was saved
         return True
 
     def begin(self, run_state: dict[str, Any]) -> None:

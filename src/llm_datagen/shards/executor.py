@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from llm_datagen.errors import FailureRecord
 from llm_datagen.messages import Cancel, Pause, Reconfigure, Unpause
 
 Command = Pause | Unpause | Cancel | Reconfigure
@@ -37,11 +38,17 @@ class ShardOutcome:
         status: the status of its run, as the run state has it; "failed" when its process died.
         error: what ended it, for people; empty when nothing did.
         is_lost: whether its process, or its machine, died: the shard may be run again at once.
+        node_id: the node that has failed, if one has.
+        failure: what it has failed of.
+        packed: the exception itself, as `executors.process.pickling.pack_error` makes it.
     """
 
     status: str
     error: str = ""
     is_lost: bool = False
+    node_id: str = ""
+    failure: FailureRecord | None = field(default=None, repr=False)
+    packed: bytes | None = field(default=None, repr=False)
 
 
 class ShardHandle(Protocol):

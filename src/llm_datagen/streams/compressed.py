@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
-from typing import Any, ClassVar
+from typing import Any
 
 from llm_datagen.errors import StreamChangedError
 from llm_datagen.streams.block import Block
@@ -37,8 +37,8 @@ class CompressedStream(FileStream):
         codec: the format of what the file holds; None: by the ending before that of the compression.
     """
 
-    has_tails: ClassVar[bool] = False
-    has_seek_marks: ClassVar[bool] = True
+    has_tails: bool = False
+    has_seek_marks: bool = True
 
     def __init__(self, uri: str, codec: Codec | None = None) -> None:
         if codec is not None:

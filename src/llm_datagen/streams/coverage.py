@@ -15,6 +15,10 @@ INPUT_STRIDE = 2**48
 bytes as well; see `merged`. No stream is so long."""
 
 
+Begin = tuple[int, int]
+"""Where reading begins: the number of a row, and its address."""
+
+
 class Span(NamedTuple):
     """Rows ``start`` to ``end`` (exclusive), which lie at the bytes ``offset`` to ``offset_end``."""
 
@@ -103,10 +107,6 @@ class Coverage:
         if whole.start < span.start:
             self._spans.insert(at, Span(whole.start, span.start, whole.offset, span.offset))
         self.rows -= span.end - span.start
-
-    def is_prefix(self) -> bool:
-        """Return whether the rows covered are the first rows of the stream (of each input), without a hole."""
-        return not any(span.start % INPUT_STRIDE for span in self._spans)
 
     @property
     def holes(self) -> int:

@@ -30,6 +30,7 @@ from llm_datagen.streams.inputs.generated import GeneratedStream
 from llm_datagen.streams.inputs.hub import HubFileSet
 from llm_datagen.streams.inputs.object_set import ObjectFileSet, is_object_set
 from llm_datagen.streams.inputs.parquet import ParquetStream
+from llm_datagen.streams.inputs.part import PartStream
 from llm_datagen.streams.inputs.table import TableStream, without_columns
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
 from llm_datagen.streams.object_streams import CompressedObjectStream, ObjectStream, table_in_object_store
@@ -53,6 +54,7 @@ class StreamFactory:
     ``hf://`` is a data set on the Hugging Face hub, which is only read.
     ``s3://``, ``gs://`` and ``az://`` (by extension) lie in object stores.
     ``cycle://`` reads another input again and again, ``generate://`` makes rows by chance; see `Cycle` and `Generate`.
+    ``part://`` reads some rows of another input.
     ``json://`` (an array) and ``text://`` are only read. A path without a protocol is taken as ``file://``.
     """
 
@@ -68,6 +70,7 @@ class StreamFactory:
         "hf": HubFileSet,
         "generate": GeneratedStream,
         "cycle": CycledStream,
+        "part": PartStream,
         **dict.fromkeys(SCHEMES, ObjectStream),
     }
 
@@ -185,8 +188,8 @@ class StreamFactory:
             ConfigError: when the URI is not one.
         """
         found = cls.stream_class(uri)
-        if found is CycledStream:
-            return CycledStream(uri, cls.source)
+        if found is CycledStream or found is PartStream:
+            return found(uri, cls.source)
         if found is HubFileSet or found is GeneratedStream:
             return found(uri, cls.create)
         if found is ObjectStream:

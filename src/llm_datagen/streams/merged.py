@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, quote
 from llm_datagen.config import DataConfig, check_choice
 from llm_datagen.errors import RowFormatError
 from llm_datagen.streams.block import Block
-from llm_datagen.streams.coverage import INPUT_STRIDE, START, Coverage, Segment, Span
+from llm_datagen.streams.coverage import INPUT_STRIDE, START, Begin, Coverage, Segment, Span
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.merge_inputs import MergeInput, Naming
 from llm_datagen.streams.seal import Seal
@@ -115,6 +115,17 @@ class MergedStream:
     def parts(self, coverage: Coverage) -> list[tuple[Stream, Coverage]]:
         """Return the inputs, and what is covered of each."""
         return [(merge_input.stream, merge_input.rows_of(coverage)) for merge_input in self.inputs]
+
+    begins_at: Begin = START[:2]
+    """The number and the address of its first row."""
+
+    def gaps(self, done: Coverage) -> list[Segment]:
+        """Return what is not done of the inputs, by their numbers."""
+        return done.gaps()
+
+    def holes(self, done: Coverage) -> int:
+        """Return how many rows of the inputs are not done, and lie before some that are."""
+        return sum(stream.holes(of_input) for stream, of_input in self.parts(done))
 
     def read_as_is(self, *, follow: bool) -> list[Stream]:
         """Return the inputs that are not followed."""

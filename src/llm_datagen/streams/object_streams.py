@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 from llm_datagen.errors import StreamChangedError, StreamError
 from llm_datagen.streams.compressed import CompressedStream
@@ -29,7 +29,7 @@ class InObjectStore(FileStream):
     """What the streams in object stores have in common, whatever their format: where they lie, and what that means."""
 
     storage: Storage = OBJECT_STORAGE
-    has_tails: ClassVar[bool] = False
+    has_tails: bool = False
     flushes_at_once = False
 
     def __init__(self, uri: str, *args: Any) -> None:
@@ -132,18 +132,24 @@ class InObjectStore(FileStream):
         """
         if known is None or not any(done) or not self.read_as_is(follow=follow):
             return
-        now = self.fingerprint(follow=follow)
-        if now is None:
+        if (what := self.changed_since(known)) is not None:
             raise StreamChangedError(
-                f"{self.path} is gone, but rows were read from it before the run was interrupted; restore it, or start "
+                f"{self.path} {what}: rows were read from it before the run was interrupted. Restore it, or start "
                 "afresh with if_exists='overwrite'"
             )
+
+    def changed_since(self, known: Any) -> str | None:
+        """Return what the object is that is not what it was; None when it is. Only that one is read then.
+
+        Args:
+            known: what `fingerprint` has returned before.
+        """
+        now = self.fingerprint(follow=False)
+        if now is None:
+            return "is gone"
         if _content(now) != _content(known):
-            raise StreamChangedError(
-                f"{self.path} is another object than the one that rows were read from before the run was interrupted: "
-                f"{_described(now)}, and it had {_described(known)}. Restore it, or start afresh with "
-                "if_exists='overwrite'"
-            )
+            return f"is another object ({_described(now)}, and it had {_described(known)})"
+        return None
 
 
 class ObjectStream(InObjectStore):

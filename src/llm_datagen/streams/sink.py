@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llm_datagen.config import Fsync, check_choice
@@ -23,7 +24,7 @@ from llm_datagen.streams.position import STATE, Position
 from llm_datagen.streams.recovery import check_recoverable
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sidecars import check_neighbours
-from llm_datagen.streams.spill import Spill
+from llm_datagen.streams.spill import Packed, Spill
 from llm_datagen.streams.storage.base import AppendFile, GrowingFile
 from llm_datagen.streams.storage.local import LocalStorage
 
@@ -138,7 +139,7 @@ class Sink:
 
     def append(
         self,
-        data: bytes | Spill,
+        data: bytes | Spill | Packed,
         *,
         rows: int,
         spans: Sequence[Span] = (),
@@ -153,7 +154,8 @@ class Sink:
         """Write `data`, then commit it.
 
         Args:
-            data: encoded rows; a spill file is written piece by piece, so that it is never all in memory.
+            data: encoded rows; a spill file is written piece by piece, so that it is never all in memory; so is what is
+                packed already.
             rows: how many they are.
             spans: the source rows that are done with this.
             filtered: how many of the source rows gave no row.
@@ -194,10 +196,8 @@ class Sink:
         self._broken = True  # until both writes have come back
         if data:
             position.last_bytes, position.last_crc = before.bytes, before.crc
-            if not before.bytes:
-                self._write(self.encoder.preamble(), position)
-            for piece in (data,) if isinstance(data, bytes) else data:
-                self._write(piece, position)
+            for piece in self._packed(data, is_first=not before.bytes):
+                self._write_packed(piece, position)
             if self._fsync == "flush":
                 self._file.sync()
         if dead_letters:
@@ -226,9 +226,15 @@ class Sink:
             self._log.sync()
         store.synced()
 
-    def _write(self, data: bytes, position: Position) -> None:
-        if data:
-            self._write_packed(self.stream.pack(data), position)
+    def _packed(self, data: bytes | Spill | Packed, *, is_first: bool) -> Iterator[bytes]:
+        """Yield the bytes as they are to lie on disk."""
+        if not isinstance(data, bytes | Spill):
+            yield from data.packed_pieces()
+            return
+        begin = self.encoder.preamble() if is_first else b""
+        for piece in chain((begin,), (data,) if isinstance(data, bytes) else data):
+            if piece:
+                yield self.stream.pack(piece)
 
     def _write_packed(self, data: bytes, position: Position) -> None:
         assert self._file is not None

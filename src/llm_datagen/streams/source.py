@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from llm_datagen.errors import RowFormatError
-from llm_datagen.streams.coverage import START, Coverage, Segment, Span
+from llm_datagen.streams.coverage import START, Begin, Coverage, Segment, Span
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.source_cursor import Described, SourceCursor
@@ -27,6 +27,16 @@ class Source(Described, Protocol):
 
     def parts(self, coverage: Coverage) -> list[tuple[Stream, Coverage]]:
         """Return the streams that are read, and what `coverage` of the source covers of each."""
+
+    @property
+    def begins_at(self) -> Begin:
+        """The number and the address of its first row."""
+
+    def gaps(self, done: Coverage) -> list[Segment]:
+        """Return what is not done of the source, in order; the last of these segments goes on to its end."""
+
+    def holes(self, done: Coverage) -> int:
+        """Return how many rows are not done, and lie before some that are."""
 
     def read_as_is(self, *, follow: bool) -> list[Stream]:
         """Return those of the streams that are not followed until they are sealed."""

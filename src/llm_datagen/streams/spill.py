@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Protocol
 
 from llm_datagen.errors import DiskError
 from llm_datagen.streams.formats.base import lines_of
@@ -13,6 +13,13 @@ SPILL_BYTES = 8 * 1024 * 1024
 """What is more is kept in a file."""
 
 _READ_BYTES = 1 << 20
+
+
+class Packed(Protocol):
+    """Rows as they lie in another stream of the same format: packed, with what a file begins with, if they begin it."""
+
+    def packed_pieces(self) -> Iterator[bytes]:
+        """Yield the bytes. What it raises, the append raises, and nothing is committed."""
 
 
 class SpillError(DiskError):

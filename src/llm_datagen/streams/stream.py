@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 from warnings import warn
 
 from llm_datagen.config import DataConfig, Fsync
 from llm_datagen.errors import StreamCorruptError, StreamMissingError
 from llm_datagen.streams.checksums import is_unaltered
 from llm_datagen.streams.commit_log import CommitLog, read_log
-from llm_datagen.streams.coverage import START, Coverage, Segment, Span
+from llm_datagen.streams.coverage import START, Begin, Coverage, Segment, Span
 from llm_datagen.streams.cursor import Cursor
 from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.ids import Id
@@ -103,11 +103,27 @@ class Stream(StreamFiles):
         """Return the streams that are read when this one is, and what of each is covered by what is covered of it."""
         return [(self, coverage)]
 
+    @property
+    def data(self) -> Stream:
+        """The stream whose data is read when this one is: itself, or the one that it is made of."""
+        return self
+
+    begins_at: Begin = START[:2]
+    """The number and the address of its first row: not 0 of a part of an input."""
+
+    def gaps(self, done: Coverage) -> list[Segment]:
+        """Return what is not done of the stream, in order; the last of these segments goes on to its end."""
+        return done.gaps()
+
+    def holes(self, done: Coverage) -> int:
+        """Return how many rows are not done, and lie before some that are."""
+        return done.holes
+
     def read_as_is(self, *, follow: bool) -> list[Stream]:
         """Return those of these streams that are not followed until they are sealed."""
         return [] if follow else [self]
 
-    is_foreign: ClassVar[bool] = False
+    is_foreign: bool = False
     """Whether only other programs make it, so that it is there or not, and never unfinished."""
 
     @property
@@ -115,10 +131,10 @@ class Stream(StreamFiles):
         """Whether it has no last row: its rows are computed, and whoever reads it stops by himself."""
         return False
 
-    has_tails: ClassVar[bool] = True
+    has_tails: bool = True
     """Whether commits hold checksums of what was read of it last; see `Tails`."""
 
-    has_seek_marks: ClassVar[bool] = False
+    has_seek_marks: bool = False
     """Whether commits hold what helps to find a row again; see `seek_mark`."""
 
     def size_after(self, done: Coverage) -> int:

@@ -11,9 +11,9 @@ from typing import Any
 
 from llm_datagen.streams.coverage import Coverage
 from llm_datagen.streams.fingerprint import TAIL_BYTES, Fingerprint
-from llm_datagen.streams.location import StreamFiles
 from llm_datagen.streams.source import Source
 from llm_datagen.streams.storage.base import ReadFile
+from llm_datagen.streams.stream import Stream
 
 MARK = "tails"
 """The key under which a commit and a seal hold the checksums, among their marks."""
@@ -41,7 +41,7 @@ class Tails:
 
     def added_to(self, marks: dict[str, Any], coverage: Coverage) -> dict[str, Any]:
         """Return the marks of a commit after which `coverage` is done, with the tails among them."""
-        ends = [(stream, _frontier(done)) for stream, done in self._source.parts(coverage)]
+        ends = [(stream, _frontier(stream, done)) for stream, done in self._source.parts(coverage)]
         tails = [None if tail is None else tail.at(end) for tail, (_, end) in zip(self._tails, ends, strict=True)]
         added: dict[str, Any] = {MARK: tails}
         if any(stream.has_seek_marks for stream, _ in ends):
@@ -81,18 +81,19 @@ class Tails:
 class _Tail:
     """The tail of one stream. What is done next is added to the checksum while it is of at most twice `TAIL_BYTES`."""
 
-    def __init__(self, stream: StreamFiles) -> None:
+    def __init__(self, stream: Stream) -> None:
         self._stream = stream
+        self._first = stream.begins_at[1]
         self._file: ReadFile | None = None
         self._known: list[int] | None = None
 
     def at(self, end: int) -> list[int] | None:
         """Return the tail before byte `end`; None when nothing is before it, or it cannot be read."""
-        if not end:
+        if end <= self._first:
             return None
-        begin, at, crc = self._known or (0, end + 1, 0)
+        begin, at, crc = self._known or (self._first, end + 1, 0)
         if at > end or end - begin > 2 * TAIL_BYTES:
-            begin = at = max(0, end - TAIL_BYTES)
+            begin = at = max(self._first, end - TAIL_BYTES)
             crc = 0
         self._known = None
         with contextlib.suppress(OSError):  # that it cannot be read, its reader says
@@ -109,7 +110,8 @@ class _Tail:
             self._file = None
 
 
-def _frontier(done: Coverage) -> int:
+def _frontier(stream: Stream, done: Coverage) -> int:
     """Return the byte where the first row begins that is not done; blank lines before it are not looked at."""
     first = next(iter(done), None)
-    return first.offset_end if first is not None and first.start == 0 else 0
+    row, at = stream.begins_at
+    return first.offset_end if first is not None and first.start == row else at

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import WorkerDiedError
@@ -17,7 +13,7 @@ from llm_datagen.executors.process.channel import Channel
 from llm_datagen.executors.process.crash_isolation import failed_items
 from llm_datagen.executors.process.pickling import pack_plain, unpack_error
 from llm_datagen.executors.process.setup import WorkerSetup
-from llm_datagen.executors.process.worker import SIGNALS
+from llm_datagen.executors.process.spawn import PATIENCE_SECONDS, how_it_ended, start
 from llm_datagen.executors.processing import Processing
 from llm_datagen.messages.block_result import BlockResult, OperatorFailure
 from llm_datagen.streams import Block
@@ -25,11 +21,6 @@ from llm_datagen.streams.block import decode_own
 
 POLL_SECONDS = 0.05
 """How often a thread that waits for a process checks for a cancel, and whether the process is alive."""
-
-PATIENCE_SECONDS = 5.0
-"""How long a process that has said goodbye may take to end."""
-
-_START = "import sys; sys.path.insert(0, {!r}); from llm_datagen.executors.process.worker import main; main()"
 
 
 class WorkerProcess:
@@ -50,7 +41,7 @@ class WorkerProcess:
         self._failed = 0  # rows of the task, of those that may fail
         self._channel, theirs = Channel.pipes()
         try:
-            self._process = _start(theirs)
+            self._process = start("llm_datagen.executors.process.worker", theirs)
         except BaseException:
             self._channel.close()
             raise
@@ -190,30 +181,5 @@ class WorkerProcess:
         return replace(told, error=unpack_error(packed, told.record), items=items)
 
     def _death(self, when: str) -> WorkerDiedError:
-        try:
-            status = self._process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:  # it lives, and has closed the pipes
-            self.kill()
-            status = self._process.wait()
-        if status >= 0:
-            what = f"has ended with status {status}"
-        else:
-            name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
-            what = f"was killed by {name}"
-            if -status == signal.SIGKILL:
-                what += " (which is what the system does when memory is short)"
-        return WorkerDiedError(f"the worker process of {self._processing.ctx.node_id} {what}, {when}")
-
-
-def _start(fds: tuple[int, int]) -> subprocess.Popen[bytes]:
-    """Start a worker process at the other end of a channel."""
-    code = _START.format(str(Path(__file__).parents[3]))
-    command = [sys.executable, "-c", code, *map(str, fds), str(os.getpid())]
-    # A new process inherits the mask: no signal reaches it before it can ignore it.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=fds)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for fd in fds:
-            os.close(fd)
+        how = how_it_ended(self._process)
+        return WorkerDiedError(f"the worker process of {self._processing.ctx.node_id} {how}, {when}")

@@ -22,16 +22,12 @@ from llm_datagen.executors.process.channel import Channel
 from llm_datagen.executors.process.engine import Engine, FirstRowEncoder, RemoteAllowance, RemoteSource, WorkerContext
 from llm_datagen.executors.process.pickling import pack_error
 from llm_datagen.executors.process.setup import WorkerSetup
+from llm_datagen.executors.process.spawn import SIGNALS, die_with
 from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.state_watch import StateWatch
 from llm_datagen.messages.block_result import BlockResult, OperatorFailure
 from llm_datagen.operators import Call
 from llm_datagen.streams import Block
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""Ctrl+C goes to every process of a terminal, and SIGTERM to every process of a service: the engine decides."""
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -43,7 +39,7 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     for fd in (read_fd, write_fd):
         os.set_inheritable(fd, False)
-    _die_with(parent)
+    die_with(parent)
     channel = Channel(read_fd, write_fd)
     os.register_at_fork(after_in_child=channel.close)  # a child of the operator must not seem to be this process
     try:
@@ -128,14 +124,3 @@ def _parts(result: BlockResult) -> tuple[Any, ...]:
 
 def _bare(failure: OperatorFailure) -> OperatorFailure:
     return replace(failure, error=RemoteError(), items=[])
-
-
-def _die_with(parent: int) -> None:
-    """Have this process killed when the engine dies: at once, also within a call that never lets a thread run."""
-    if sys.platform == "linux":
-        with contextlib.suppress(ImportError, OSError, AttributeError):
-            import ctypes
-
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)  # it died before that

@@ -131,3 +131,18 @@ TEARDOWN_FAILED = "[Teardown Failed]"
 
 Fields: `node_id`, `error`.
 """
+SHARD_STARTED = "[Shard Started]"
+"""A shard of a run in shards begins, or goes on. What it does itself is in the log in its folder.
+
+Fields: `shard` (its number).
+"""
+SHARD_ENDED = "[Shard Ended]"
+"""A shard has ended, in any way.
+
+Fields: `shard`, `status`, `error`.
+"""
+SHARD_LOST = "[Shard Lost]"
+"""The process of a shard died; the shard is begun again, and goes on where it was. A warning, also to `on_log`.
+
+Fields: `shard`, `tries` (how often that was so at the same place), `rows`, `message`.
+"""

@@ -80,6 +80,11 @@ class ArrowTable:
         """How many rows it has."""
         return self._ends[-1] if self._ends else 0
 
+    @property
+    def parts(self) -> list[int]:
+        """The numbers of the rows at which batches begin."""
+        return [0, *self._ends]
+
     def batches(self, start: int) -> Iterator[list[Any]]:
         """Yield all rows from number `start` on, as records.
 

@@ -6,33 +6,19 @@ Nothing is copied, and a resume goes on at any row at once. The address of a row
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from llm_datagen.errors import StreamError
 from llm_datagen.streams.coverage import Coverage, Span
+from llm_datagen.streams.inputs.derived import DerivedStream
 from llm_datagen.streams.inputs.numbered_rows import NumberedRows
 from llm_datagen.streams.inputs.table_cursor import ENDLESS
-from llm_datagen.streams.seal import Seal
-from llm_datagen.streams.storage.base import Place
-from llm_datagen.streams.stream import Stream
 
 
-class ComputedStream(NumberedRows):
-    """Rows that are computed from their numbers, by what a file says.
+class ComputedStream(DerivedStream, NumberedRows):
+    """Rows that are computed from their numbers, by what a file says; see `DerivedStream`."""
 
-    Args:
-        uri: its URI.
-        base: the file, or the files.
-
-    Attributes:
-        base: the file, or the files.
-    """
-
-    def __init__(self, uri: str, base: Stream) -> None:
-        super().__init__(uri)
-        self.base = base
-        self.storage = base.storage
+    why_only_read = "its rows are computed"
 
     @abstractmethod
     def total(self) -> int:
@@ -46,58 +32,6 @@ class ComputedStream(NumberedRows):
     def is_endless(self) -> bool:
         """Whether it has no last row."""
         return self.total() == ENDLESS
-
-    @property
-    def shown(self) -> str:
-        """Where the file lies, as it was given."""
-        return self.base.shown
-
-    @property
-    def path(self) -> str:
-        """Where the file lies."""
-        return self.base.path
-
-    @property
-    def files_read(self) -> Sequence[str]:
-        """The paths of the files."""
-        return self.base.files_read
-
-    @property
-    def place(self) -> Place:
-        """What is read: the file."""
-        return self.base.place
-
-    def place_of(self, path: str) -> Place:
-        """Return what the file at `path` is, however it is spelled."""
-        return self.base.place_of(path)
-
-    def anchor(self) -> None:
-        """Make its path absolute."""
-        self.base.anchor()
-
-    def size(self) -> int | None:
-        """Return the bytes of the file."""
-        return self.base.size()
-
-    def is_there(self) -> bool:
-        """Return whether there is such a file."""
-        return self.base.is_there()
-
-    def exists(self) -> bool:
-        """Return whether there is such a file."""
-        return self.base.exists()
-
-    def read_seal(self) -> Seal | None:
-        """Return the seal of the file."""
-        return self.base.read_seal()
-
-    def check_path(self) -> None:
-        """Refuse to write.
-
-        Raises:
-            StreamError: always.
-        """
-        raise StreamError(f"{self.uri} is only read: its rows are computed; write to jsonl://")
 
     @abstractmethod
     def fingerprint(self, *, follow: bool) -> Any:

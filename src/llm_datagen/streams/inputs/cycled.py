@@ -130,10 +130,6 @@ class CycledStream(ComputedStream):
         """Return the rows."""
         return _Rounds(self.base, self.rounds_of(), self.total())
 
-    def check_source(self) -> None:
-        """Check that the file can be read as rows."""
-        self.base.check_source()
-
     def pin(self, known: Any) -> None:
         """Take the number of rows that a run has counted."""
         if known is not None:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from llm_datagen.config import DataConfig
 from llm_datagen.errors import ConfigError, RowFormatError, StreamChangedError, StreamError, StreamMissingError
@@ -21,7 +21,7 @@ from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.inputs.file_set_cursor import FILE_STRIDE, FileSetCursor
-from llm_datagen.streams.inputs.found_files import found_files, may_find, name_in
+from llm_datagen.streams.inputs.found_files import found_files, may_find, name_in, path_in
 from llm_datagen.streams.inputs.lazy_streams import LazyStreams
 from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.inputs.whole_file import difference, fingerprint_at
@@ -51,8 +51,8 @@ class FileSet(Stream):
 
     storage: Storage = LOCAL_STORAGE
     codec: Codec = JsonlCodec()
-    has_tails: ClassVar[bool] = False
-    has_seek_marks: ClassVar[bool] = True
+    has_tails: bool = False
+    has_seek_marks: bool = True
 
     def __init__(self, uri: str, create: Callable[[str], Stream]) -> None:
         super().__init__(uri)
@@ -62,6 +62,7 @@ class FileSet(Stream):
         self._data = DataConfig()
         self._pattern, self._columns = without_columns(self.shown), self.uri.partition("?columns=")[1:]
         self._files: LazyStreams | None = None
+        self._window: tuple[int, int | None] = (0, None)
         self._firsts: dict[int, int] = {}  # of files that were begun: what number the first row has
         self._noted: dict[str, list[Any]] = {}  # what the run has noted of each file, by its name
         self.added: list[str] = []
@@ -76,7 +77,7 @@ class FileSet(Stream):
     def origin(self, offset: int) -> Origin:
         """Return the file in which the row at `offset` lies."""
         number = offset // FILE_STRIDE
-        return Origin(self._name(self.streams.paths[number]), self._firsts[number])
+        return Origin(self._name(self.streams.path(number)), self._firsts[number])
 
     def begin(self, number: int, row: int, offset: int) -> None:
         """Note that a file is read on from a row: its number among all, and its address in the file.
@@ -86,7 +87,7 @@ class FileSet(Stream):
         Raises:
             StreamChangedError: when a file that begins is not what it was when the run began, or was resumed.
         """
-        path = self.streams.paths[number]
+        path = self.streams.path(number)
         noted = None if offset else self._noted.get(self._name(path))
         if noted is not None and self.is_changed_now(path, noted):
             raise StreamChangedError(
@@ -123,8 +124,46 @@ class FileSet(Stream):
             ConfigError: when the name of one tells no format.
         """
         if self._files is None:
-            self._files = LazyStreams(self._found(), self._stream)
+            begin, end = self._window
+            self._files = LazyStreams(self._found()[begin:end], self._stream, begin)
         return self._files
+
+    def narrowed(self, begin: int, end: int) -> Self:
+        """Return the set, of which only some files are looked at, which keep their numbers.
+
+        Args:
+            begin: the number of the first one.
+            end: the number behind the last one.
+        """
+        narrowed = copy(self)
+        narrowed._window, narrowed._files = (begin, end), None
+        narrowed._firsts, narrowed._noted = {}, {}
+        return narrowed
+
+    def take(self, known: Any) -> None:
+        """Read the files that a run has noted (`fingerprint`) of a set that is narrowed; they are not looked for."""
+        self.pin(known)
+        self._files = LazyStreams([self._path(name) for name, *_ in known["files"]], self._stream, self._window[0])
+
+    def changed_since(self, known: Any) -> str | None:
+        """Return the names of files that are not what they were, with what they are; None when all are.
+
+        Args:
+            known: what `fingerprint` has returned before, of the same files.
+        """
+        gone = [name for name, *_ in known["files"] if self.known_of(self._path(name)) is None]
+        if gone:
+            return f"{shown_names(gone)}: gone"
+        changed = [
+            name
+            for name, *known_of in known["files"]
+            if self.storage.size(self._path(name)) != known_of[0] or self.is_changed(self._path(name), known_of)
+        ]
+        return f"{shown_names(changed)}: not what {'it' if len(changed) == 1 else 'they'} was" if changed else None
+
+    def know_first_row(self, number: int, row: int) -> None:
+        """Take the number of the first row of a file, which else is counted when it is read from its middle."""
+        self._firsts[number] = row
 
     def reads(self, path: str) -> bool:
         """Return whether a file at this path, once it is there, would be one of the files."""
@@ -220,7 +259,7 @@ class FileSet(Stream):
         """
         if not len(self.streams):
             raise self.missing()
-        self.streams[0].check_source()
+        self.streams[self.streams.first].check_source()
 
     def missing(self) -> StreamMissingError:
         """Return the error that says that there is no file."""
@@ -241,7 +280,7 @@ class FileSet(Stream):
     def seek_mark(self, offset: int) -> list[int] | None:
         """Return what helps to find the row at `offset` again in its file."""
         number, local = divmod(offset, FILE_STRIDE)
-        mark = self.streams[number].seek_mark(local) if number < len(self.streams) else None
+        mark = self.streams[number].seek_mark(local) if number in self.streams else None
         if self.source_column is not None:
             first = self._firsts.get(number)
             return None if first is None else [number, first, *(mark or ())]
@@ -282,6 +321,10 @@ class FileSet(Stream):
     def _name(self, path: str) -> str:
         """Return the path of a file as the list has it: from the folder that the pattern begins with."""
         return name_in(self._pattern, path)
+
+    def _path(self, name: str) -> str:
+        """Return the path of a file that the list has under a name."""
+        return path_in(self._pattern, name)
 
     def _changed(self, names: list[str], what: str) -> StreamChangedError:
         return StreamChangedError(

@@ -79,7 +79,7 @@ class FileSetCursor:
     def estimate(self) -> int | None:
         """Return about how many rows there are; None before anything is known of the first file."""
         sizes = self._known_sizes()
-        passed = sum(sizes[: self._number])
+        passed = sum(sizes[: self._number - self.stream.streams.first])
         if passed:
             return round(self._first * sum(sizes) / passed)
         rows = self._cursor.estimate() if self._cursor is not None else None
@@ -124,7 +124,7 @@ class FileSetCursor:
         if not len(files):
             raise self.stream.missing()
         self._number, local = divmod(self._offset, FILE_STRIDE)
-        if self._number >= len(files):
+        if self._number not in files:
             self._segments.clear()
             return False
         file = files[self._number]

@@ -60,6 +60,11 @@ def name_in(pattern: str, path: str) -> str:
     return os.path.relpath(path, folder)
 
 
+def path_in(pattern: str, name: str) -> str:
+    """Return the path of the file that `name_in` has given a name."""
+    return os.path.join(_fixed(pattern), name)  # noqa: PTH118
+
+
 @lru_cache(maxsize=64)
 def _fixed(pattern: str) -> str:
     """Return the folder that a pattern begins with, before anything that may be several things."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 from llm_datagen.errors import ConfigError, StreamError, StreamMissingError
 from llm_datagen.streams.coverage import Span
@@ -35,7 +35,7 @@ class HubFileSet(RemoteFileSet):
         create: makes the stream of a file, of its URI.
     """
 
-    is_foreign: ClassVar[bool] = True
+    is_foreign: bool = True
 
     def __init__(self, uri: str, create: Callable[[str], Stream]) -> None:
         self._hub = HubUri.parse(uri)
@@ -74,12 +74,17 @@ class HubFileSet(RemoteFileSet):
 
     def fingerprint(self, *, follow: bool) -> Any:
         """Return the commit, and the files with their sizes."""
+        names = map(self._name, self.streams.paths)
         listing = self._listed()
-        return {"revision": listing.commit, "files": [[name, size] for name, size in listing.sizes.items()]}
+        return {"revision": listing.commit, "files": [[name, listing.sizes[name]] for name in names]}
 
     def check_fingerprint(self, known: Any, done: Iterable[Span], *, follow: bool) -> None:
         """Read what the run has noted: of a commit, nothing can change."""
         self.pin(known)
+
+    def changed_since(self, known: Any) -> str | None:
+        """Return None: of a commit, nothing can change."""
+        return None
 
     def missing(self) -> StreamMissingError:
         """Return the error that says that there is no file."""
@@ -107,6 +112,9 @@ class HubFileSet(RemoteFileSet):
 
     def _name(self, path: str) -> str:
         return path.removeprefix(self._prefix)
+
+    def _path(self, name: str) -> str:
+        return f"{self._prefix}{name}"
 
     def _listed(self) -> Listing:
         """Return the files that are read. They are looked for once."""

@@ -14,16 +14,19 @@ class LazyStreams:
     Args:
         paths: the paths of the files.
         make: makes the stream of a path.
+        first: the number of the first one.
 
     Attributes:
         paths: the paths.
+        first: the number of the first one.
 
     Raises:
         ConfigError: when the name of one tells no format: of each kind of name, one is made at once.
     """
 
-    def __init__(self, paths: Sequence[str], make: Callable[[str], Stream]) -> None:
+    def __init__(self, paths: Sequence[str], make: Callable[[str], Stream], first: int = 0) -> None:
         self.paths = paths
+        self.first = first
         self._make = make
         self._made: dict[int, Stream] = {}
         kinds: dict[str, str] = {}
@@ -35,9 +38,20 @@ class LazyStreams:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def __contains__(self, number: int) -> bool:
+        return self.first <= number < self.first + len(self.paths)
+
+    def path(self, number: int) -> str:
+        """Return the path of a file, by its number."""
+        return self.paths[number - self.first]
+
+    def made(self, number: int) -> Stream:
+        """Return the stream of a file, by its number, which is not kept here."""
+        return self._make(self.path(number))
+
     def __getitem__(self, number: int) -> Stream:
         found = self._made.get(number)
-        return self._made.setdefault(number, self._make(self.paths[number])) if found is None else found
+        return self._made.setdefault(number, self._make(self.path(number))) if found is None else found
 
 
 def _format_name(path: str) -> str:

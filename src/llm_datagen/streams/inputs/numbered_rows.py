@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 from llm_datagen.errors import RowFormatError
 from llm_datagen.streams.coverage import START, Coverage, Segment
@@ -19,7 +18,7 @@ class NumberedRows(Stream):
     """A stream of rows that a `Table` gives. They are those of JSON lines, by the settings of the data."""
 
     codec = JsonlCodec()
-    has_tails: ClassVar[bool] = False
+    has_tails: bool = False
 
     @abstractmethod
     def open_table(self) -> Table:

@@ -48,7 +48,7 @@ class ObjectFileSet(RemoteFileSet):
         if self._key.rstrip("/"):
             ObjectUri.parse(address.rstrip("/"))
         super().__init__(uri, create)
-        self._listed: dict[str, Found] = {}
+        self._listed: dict[str, Found | None] = {}
 
     @property
     def shown(self) -> str:
@@ -58,7 +58,7 @@ class ObjectFileSet(RemoteFileSet):
     @property
     def sizes(self) -> list[int]:
         """The bytes of each object, as they were listed."""
-        return [self._listed[path].size for path in self.streams.paths]
+        return [0 if (found := self._object(path)) is None else found.size for path in self.streams.paths]
 
     def place_of(self, path: str) -> Place:
         """Return what is read."""
@@ -85,7 +85,7 @@ class ObjectFileSet(RemoteFileSet):
 
     def known_of(self, path: str) -> list[Any] | None:
         """Return size and version of an object, as they were listed."""
-        found = self._listed.get(path)
+        found = self._object(path)
         return None if found is None else [found.size, _version(found)]
 
     def is_changed(self, path: str, known: list[Any]) -> bool:
@@ -102,12 +102,13 @@ class ObjectFileSet(RemoteFileSet):
         below = fixed_part(self._key).rstrip("/")
         all_found = list(bucket.list(below))
         folders = {key[: at.start()] for key, _ in all_found for at in _SLASH.finditer(key)}
-        self._listed = {
+        listed = {
             f"{self._place}/{key}": found
             for key, found in all_found
             if self._is_meant(key) and not _is_marker(key, found, folders)
         }
-        return sorted(self._listed)
+        self._listed = dict(listed)
+        return sorted(listed)
 
     def _is_meant(self, key: str) -> bool:
         if key.endswith(BESIDE) or _PIECES.search(key):
@@ -119,10 +120,19 @@ class ObjectFileSet(RemoteFileSet):
 
     def _stream(self, path: str) -> Stream:
         stream = self._made(f"{path}{''.join(self._columns)}")
-        found = self._listed.get(path)
+        found = self._object(path)
         if found is not None:
             stream.storage = OBJECT_STORAGE.meaning(path, found)
         return stream
+
+    def _object(self, path: str) -> Found | None:
+        """Return an object as it was listed; one that was not looked for, as it is now."""
+        if path not in self._listed:
+            self._listed[path] = OBJECT_STORAGE.find(path)
+        return self._listed[path]
+
+    def _path(self, name: str) -> str:
+        return f"{self._place}/{fixed_part(self._key)}{name}"
 
     def _name(self, path: str) -> str:
         return path.removeprefix(f"{self._place}/{fixed_part(self._key)}")

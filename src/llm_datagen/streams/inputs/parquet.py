@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 from llm_datagen.errors import DatagenError, StreamError
@@ -69,6 +70,14 @@ class ParquetTable:
     def rows(self) -> int:
         """How many rows it has."""
         return int(self._file.metadata.num_rows)
+
+    @property
+    def parts(self) -> list[int]:
+        """The numbers of the rows at which row groups begin: reading from there reads nothing before."""
+        metadata = self._file.metadata
+        return list(
+            accumulate((metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)), initial=0)
+        )
 
     def batches(self, start: int) -> Iterator[list[Any]]:
         """Yield all rows from number `start` on, as records.

@@ -92,6 +92,7 @@ class Lease:
         try:
             if was_left:
                 self.take_over()
+                self._log_taken(found)
         except BaseException:
             self._give_back()
             if found is None:
@@ -215,6 +216,14 @@ class Lease:
                     ResumeWarning,
                 )
         return found
+
+    def _log_taken(self, found: FoundLease | None) -> None:
+        """Log whose lease this was, when it was not known to be dead."""
+        if found is not None and found.lease.owner is not None and not _is_gone(found.lease.owner):
+            logging.getLogger("llm_datagen").warning(
+                f"{self._name} was taken over from {found.lease.owner}, who gave no sign of life for "
+                f"{found.lease.seconds:.0f} s"
+            )
 
     # Keeping it.
 

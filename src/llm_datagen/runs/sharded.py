@@ -1,0 +1,39 @@
+"""Runs in shards, as all who look at runs know them: by a key of the run state. What they are, `shards` knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llm_datagen.errors import ConfigError
+from llm_datagen.errors.advice import advice
+
+SHARDS = "shards"
+"""The folder of the shards within that of their run; and the key of its run state that says how many there are."""
+
+
+def is_sharded(run_state: Mapping[str, Any]) -> bool:
+    """Return whether a run state is that of a run in shards."""
+    return SHARDS in run_state
+
+
+def refuse_sharded(run_state: Mapping[str, Any], verb: str) -> None:
+    """Refuse to go on with a run in shards as if it were one run.
+
+    Args:
+        run_state: its run state.
+        verb: what was to be done with it: "resume", "replay", "create".
+
+    Raises:
+        ConfigError: when it is one.
+    """
+    if not is_sharded(run_state):
+        return
+    pipeline_id = run_state["pipeline_id"]
+    raise ConfigError(
+        f"run {pipeline_id!r} is in shards: "
+        + advice(
+            f"ShardedPipeline(pipeline).{verb}({pipeline_id!r}) goes on with it",
+            "give --shards with as many as it has",
+        )
+    )

@@ -1,0 +1,188 @@
+"""What a gather makes of the streams of completed shards: the outputs of the run, merged, and its exports.
+
+`gather` says when it may; here it is done. All of it may be killed at any point, and is then called again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from llm_datagen.config import check_choice
+from llm_datagen.errors import StreamError
+from llm_datagen.runs.exports import KEY as EXPORTS
+from llm_datagen.runs.exports import are_made, is_export, make_exports, remove_exports, rows_entry, verify_exports
+from llm_datagen.shards.concat import check_concatenated, check_free, concatenate, remove_concatenated
+from llm_datagen.shards.joined import joined_stream
+from llm_datagen.shards.merge_parts import (
+    PartsTarget,
+    check_merged,
+    check_targets_free,
+    merge_parts,
+    parts_targets,
+    remove_merged,
+)
+from llm_datagen.shards.sealed_parts import SealedPart
+from llm_datagen.streams import Stream, StreamFactory
+
+Merge = Literal["shards", "concat"]
+"""How the outputs of the shards become those of the run: a file each, or one behind the other in one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardState:
+    """A shard, as its run state says.
+
+    Attributes:
+        number: its number.
+        run: the id of its run.
+        state: its run state.
+    """
+
+    number: int
+    run: str
+    state: Mapping[str, Any] = field(repr=False)
+
+    def entry(self, node_id: str) -> Mapping[str, Any]:
+        """Return a node."""
+        found: Mapping[str, Any] = next(entry for entry in self.state["nodes"] if entry["node_id"] == node_id)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The outputs and exports of a run in shards, on disk.
+
+    Attributes:
+        run_state: the run state of the whole.
+        shards: the shards, in the order of the input.
+        merge: how outputs are merged.
+    """
+
+    run_state: dict[str, Any] = field(repr=False)
+    shards: Sequence[ShardState] = field(repr=False)
+    merge: Merge = "shards"
+
+    def __post_init__(self) -> None:
+        check_choice("merge", self.merge, Merge)
+
+    @property
+    def owner(self) -> str:
+        """The id of the run."""
+        return str(self.run_state["pipeline_id"])
+
+    def parts(self, entry: Mapping[str, Any]) -> list[SealedPart]:
+        """Return what the shards have made of the output of a node.
+
+        Raises:
+            StreamError: when one of them is not sealed.
+        """
+        parts = []
+        for shard in self.shards:
+            stream = StreamFactory.output_of(shard.entry(entry["node_id"]))
+            seal = stream.read_seal()
+            if seal is None or not seal.complete:
+                raise StreamError(
+                    f"{stream.path}, which shard {shard.number} has written, is not sealed; resume the run"
+                )
+            parts.append(SealedPart(shard.number, shard.run, stream, seal))
+        return parts
+
+    def rows(self) -> Stream:
+        """Return the rows with their ids that the last node has written, in all shards."""
+        entry = rows_entry(self.run_state)
+        return joined_stream(entry, self.parts(entry))
+
+    def make(self, stopped: Callable[[], bool] = lambda: False) -> list[str]:
+        """Merge the outputs, then make the exports, and note them in the run state of the whole.
+
+        Args:
+            stopped: asked between rows of exports; when it returns True, what was begun is gone on with later.
+
+        Returns:
+            What is to be told: of rows that do not fit into an export.
+
+        Raises:
+            StreamExistsError: when somebody else's rows are where an output goes.
+            StreamError: when one cannot be made.
+            StopRun: when it was stopped.
+            DiskError: when the disk, or the store, refuses.
+        """
+        entries = outputs_of(self.run_state)
+        if self.merge == "concat":
+            for entry in entries:
+                concatenate(entry, self.parts(entry), self.owner)
+        else:
+            targets = self._targets(entries)
+            for entry, target in zip(entries, targets, strict=True):
+                merge_parts(target, self.parts(entry), self.owner, siblings=targets)
+        return make_exports(self.run_state, stopped, self.rows()) if self.run_state.get(EXPORTS) else []
+
+    def is_made(self) -> bool:
+        """Return whether all of it is there, made of the shards as they are now. Files are not read."""
+        if self.run_state.get(EXPORTS) and not are_made(self.run_state, self.rows()):
+            return False
+        return not self._differences(is_read=False)
+
+    def findings(self) -> list[str]:
+        """Return what is wrong with the outputs and the exports, read from beginning to end."""
+        return [*self._differences(is_read=True), *verify_exports(self.run_state)]
+
+    def remove(self) -> None:
+        """Remove what was made, and nothing of anybody else."""
+        for entry in outputs_of(self.run_state):
+            remove_concatenated(entry, self.owner)
+        for target in self._targets(outputs_of(self.run_state)) if self.merge == "shards" else ():
+            remove_merged(target, self.owner)
+        remove_exports(self.run_state)
+
+    def _targets(self, entries: Sequence[Mapping[str, Any]]) -> list[PartsTarget]:
+        return parts_targets(entries, len(self.shards))
+
+    def _differences(self, *, is_read: bool) -> list[str]:
+        entries = outputs_of(self.run_state)
+        if self.merge == "concat":
+            return [
+                text
+                for entry in entries
+                for text in check_concatenated(entry, self.parts(entry), self.owner, is_read=is_read)
+            ]
+        return [
+            text
+            for entry, target in zip(entries, self._targets(entries), strict=True)
+            for text in check_merged(target, self.parts(entry), self.owner, is_read=is_read)
+        ]
+
+
+def outputs_of(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the nodes of a run state that write its outputs: streams that no node of it reads.
+
+    An output that is an export is made of the stream of the last node, which is none by itself.
+    """
+    if is_export((run_state.get("config") or {}).get("output_uri")):
+        return []
+    read = {place for entry in run_state["nodes"] for place in StreamFactory.source(entry["input_uri"]).places}
+    return [entry for entry in run_state["nodes"] if StreamFactory.create(entry["output_uri"]).place not in read]
+
+
+def check_outputs(run_state: Mapping[str, Any], merge: str, count: int) -> None:
+    """Check, before there is a run in shards, that its outputs can be merged where they are to be. Nothing is touched.
+
+    Args:
+        run_state: the run state of the whole.
+        merge: how outputs are to be merged.
+        count: how many shards there are.
+
+    Raises:
+        ConfigError: when `merge` is none, or the name of an output cannot be that of many files.
+        StreamExistsError: when something is there that is not this run's.
+        StreamError: when they are to be in a store without conditional puts.
+    """
+    check_choice("merge", merge, Merge)
+    entries, owner = outputs_of(run_state), str(run_state["pipeline_id"])
+    if merge == get_args(Merge)[0]:
+        check_targets_free(parts_targets(entries, count), owner)
+    else:
+        for entry in entries:
+            check_free(entry, owner)

@@ -1,0 +1,223 @@
+"""The life of a run in shards on the disk: created, and made ready to go on. Nothing of a shard is touched here."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llm_datagen.config import IfExists, OnChange, OnError, Verify, check_choice
+from llm_datagen.errors import ConfigError, DiskError, ResumeWarning
+from llm_datagen.errors.warned import warn
+from llm_datagen.operators.references import ref_of
+from llm_datagen.pipeline.blueprint import nodes_of
+from llm_datagen.pipeline.operator_changes import compare
+from llm_datagen.pipeline.resume_checks import change_limits, change_policy
+from llm_datagen.pipeline.run import StartNotice
+from llm_datagen.pipeline.stored import RunLifecycle, StoredRun
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.logs.writer import LogTarget
+from llm_datagen.runs.sharded import SHARDS, is_sharded
+from llm_datagen.runs.status import Status
+from llm_datagen.shards.blueprint import WholeBlueprint
+from llm_datagen.shards.plan import plan_shards
+from llm_datagen.shards.plan_file import PlanFile
+from llm_datagen.shards.spec import ShardSpec, shards_folder
+from llm_datagen.shards.splittable import input_of
+from llm_datagen.shards.standing import Standing
+
+
+@dataclass(frozen=True, slots=True)
+class WholeLifecycle:
+    """Makes runs in shards, and makes them ready to go on.
+
+    Attributes:
+        blueprint: what the code says.
+        results_dir: where runs are kept.
+        log_file: the platform log.
+        at_once: how many shards are run at once.
+        given: what the code says of `shards` and `merge`, as far as it says it.
+    """
+
+    blueprint: WholeBlueprint
+    results_dir: str
+    log_file: LogTarget
+    at_once: int
+    given: dict[str, Any]
+
+    def create(self, pipeline_id: str | None, if_exists: IfExists, on_change: OnChange) -> StoredRun:
+        """Write the run state of a new run; see `UnifiedPipeline.create`."""
+        check_choice("if_exists", if_exists, IfExists)
+        folder = None if pipeline_id is None else RunFolder(self.results_dir, pipeline_id)
+        if folder is not None and folder.exists():
+            if if_exists == "resume" and folder.load()["status"] != Status.PENDING:
+                return self.resume(folder.pipeline_id, on_change=on_change)
+            if if_exists == "overwrite":
+                self.blueprint.run_state(folder.pipeline_id)  # what cannot be split is refused first
+                self._remove_shards(folder)
+        lifecycle = RunLifecycle(self.blueprint, self.results_dir, self.log_file)
+        return lifecycle.create(pipeline_id, if_exists, on_change)
+
+    def _remove_shards(self, folder: RunFolder) -> None:
+        """Remove the shards of a run that is to be done afresh."""
+        folder.lock.acquire()
+        try:
+            remove_shards(folder)
+        finally:
+            folder.lock.release()
+
+    def resume(
+        self,
+        pipeline_id: str,
+        *,
+        on_error: OnError | None = None,
+        max_errors: int | float | None = None,
+        verify: Verify = "tail",
+        on_change: OnChange = "refuse",
+        parallel_size: int | None = None,
+        rate: float | None = None,
+        target: Any = None,
+    ) -> StoredRun:
+        """Make a run ready to go on where it stopped; see `BasePipeline.resume`."""
+        check_choice("verify", verify, Verify)
+        if target is not None:
+            raise ConfigError("target= counts the rows of a whole run, and shards are done by themselves")
+        with self._locked(pipeline_id) as (folder, run_state):
+            spec = prepared(folder, run_state, self.log_file, self.at_once)
+            spec = replace(spec, verify=verify, at_once=self.at_once)
+            for state in (run_state, spec.run_state):
+                change_policy(state, on_error, max_errors)
+                change_limits(state, parallel_size, rate)
+            return self._resume(folder, run_state, spec, on_change, is_replay=False)
+
+    def replay(self, pipeline_id: str, *, on_change: OnChange) -> StoredRun:
+        """Make a run ready to do its dead letters again; see `BasePipeline.replay`."""
+        with self._locked(pipeline_id) as (folder, run_state):
+            spec = prepared(folder, run_state, self.log_file, self.at_once)
+            spec = replace(spec, replays=spec.replays + 1, at_once=self.at_once)
+            return self._resume(folder, run_state, spec, on_change, is_replay=True)
+
+    @contextlib.contextmanager
+    def _locked(self, pipeline_id: str) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
+        folder = RunFolder(self.results_dir, pipeline_id)
+        check_is_sharded(folder, folder.load())
+        folder.lock.acquire()
+        try:
+            yield folder, folder.load()
+        finally:
+            folder.lock.release()
+
+    def _resume(
+        self, folder: RunFolder, run_state: dict[str, Any], spec: ShardSpec, on_change: OnChange, *, is_replay: bool
+    ) -> StoredRun:
+        """Check everything, then change what is on the disk: a refusal changes nothing (M22)."""
+        check_choice("on_change", on_change, OnChange)
+        if on_change == "rerun":
+            raise ConfigError(
+                "on_change='rerun' keeps what was there as an earlier version, which runs in shards do not have; give "
+                "'replace' (--replace), and it is deleted, or 'accept' (--accept-changes)"
+            )
+        standing = standing_of(folder, spec)
+        run_state["nodes"] = [
+            {**entry, **report.as_dict()} for entry, report in zip(run_state["nodes"], standing.reports(), strict=True)
+        ]
+        operators = self.blueprint.operators(run_state)
+        edit = compare(run_state, *self.blueprint.steps(run_state), is_replay=is_replay, rows_done=_rows_done)
+        edit.settle(on_change)
+        nodes = nodes_of(self.blueprint, run_state)
+        ignored = [*self.blueprint.ignored(run_state), *self._ignored(run_state)]
+        edit.warn()
+        for note in ignored:
+            warn(note.text, ResumeWarning)
+        for entry, operator in zip(run_state["nodes"], operators, strict=True):
+            entry["operator_ref"] = ref_of(operator)
+        goes_on = spec.on_change if on_change == "refuse" and standing.left else on_change
+        spec.with_run_state(run_state, on_change=goes_on).save(shards_folder(folder))
+        run_state["status"] = str(Status.RESUMING)
+        folder.save(run_state)
+        return StoredRun(folder=folder, state=run_state, nodes=nodes, notes=edit.notes(on_change) + ignored)
+
+    def _ignored(self, run_state: dict[str, Any]) -> list[StartNotice]:
+        """Return what the code says of the shards, and the run has otherwise."""
+        known, node_id = run_state[SHARDS], run_state["nodes"][0]["node_id"]
+        names = {"shards": "count", "merge": "merge"}
+        return [
+            StartNotice(
+                node_id,
+                f"{name}={value!r} is not used: run {run_state['pipeline_id']!r} was made with {known[names[name]]!r}, "
+                "which stays as it is",
+            )
+            for name, value in self.given.items()
+            if value != known[names[name]]
+        ]
+
+
+def prepared(folder: RunFolder, run_state: dict[str, Any], log_file: LogTarget, at_once: int) -> ShardSpec:
+    """Return what the shards of a run do; of a new one, that is written first, and so is the plan. The run is locked.
+
+    Args:
+        folder: that of the run.
+        run_state: its run state.
+        log_file: the platform log of the whole.
+        at_once: how many shards are run at once.
+
+    Raises:
+        StreamError: when the input cannot be split: it is not there, or cannot be read.
+        RunStateError: when plan or spec cannot be read.
+        DiskError: when they cannot be written.
+    """
+    shards = shards_folder(folder)
+    spec = ShardSpec.load(shards)
+    if spec is not None:
+        return spec
+    PlanFile(shards.location).create(plan_shards(input_of(run_state["nodes"]), run_state[SHARDS]["count"]))
+    spec = ShardSpec.of(run_state, has_log=log_file is not None, at_once=at_once)
+    spec.save(shards)
+    return spec
+
+
+def standing_of(folder: RunFolder, spec: ShardSpec) -> Standing:
+    """Return where the shards of a run stand."""
+    shards = shards_folder(folder)
+    return Standing(shards, PlanFile(shards.location).load(), spec)
+
+
+def remove_shards(folder: RunFolder) -> None:
+    """Remove the shards of a run that is locked, with their plan.
+
+    Raises:
+        DiskError: when they cannot be removed.
+        ConfigError: when they lie on a store.
+    """
+    if folder.is_on_store:
+        if ShardSpec.load(shards_folder(folder)) is not None:
+            raise ConfigError(
+                f"run {folder.pipeline_id!r} has shards on a store, which are not deleted from here; choose another id"
+            )
+        return
+    path = folder.path / SHARDS
+    try:
+        if path.exists():
+            shutil.rmtree(path)
+    except OSError as error:
+        raise DiskError(error.errno, error.strerror or str(error), error.filename) from error
+
+
+def check_is_sharded(folder: RunFolder, run_state: dict[str, Any]) -> None:
+    """Check that a run is one in shards.
+
+    Raises:
+        ConfigError: when it is not.
+    """
+    if not is_sharded(run_state):
+        raise ConfigError(
+            f"run {folder.pipeline_id!r} was not made in shards, and a run stays what it is: resume it without "
+            "shards, or create another one"
+        )
+
+
+def _rows_done(entry: dict[str, Any]) -> tuple[int, int]:
+    """Return how many source rows a node has done over all shards, and how many are dead letters."""
+    return entry["rows_in"] - entry["dead_letters"], entry["dead_letters"]

@@ -1,0 +1,177 @@
+"""A pipeline that is run in shards: one of the classes that users hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from llm_datagen.config import IfExists, OnChange, check_choice, check_count
+from llm_datagen.errors import ConfigError, PipelineBusyError, PipelineExistsError
+from llm_datagen.operators import Call
+from llm_datagen.pipeline.base import BasePipeline
+from llm_datagen.pipeline.run import Run
+from llm_datagen.runs.hooks import IPipelineHooks
+from llm_datagen.runs.logs.writer import open_log
+from llm_datagen.shards.blueprint import WholeBlueprint
+from llm_datagen.shards.executor import ShardExecutor
+from llm_datagen.shards.lifecycle import WholeLifecycle, prepared, standing_of
+from llm_datagen.shards.local import LocalExecutor, cores
+from llm_datagen.shards.shard_run import pack_operators
+from llm_datagen.shards.whole_run import WholeRun
+
+Merge = Literal["shards", "concat"]
+"""What becomes of the outputs of the shards."""
+
+SHARDS_UNLESS_GIVEN = 16
+
+
+class ShardedPipeline(BasePipeline):
+    """A pipeline that is run in shards: ranges of its input, each done as a normal run, by several processes.
+
+    The rows, and their ids, are those of one run. What needs all rows at once (state, `finish`, a target) cannot be run
+    so, and is refused by name.
+
+    Args:
+        pipeline: a `UnifiedPipeline` or a `UnifiedNodePipeline` that reads one input. It is not run itself.
+        shards: how many ranges there are, whatever the number of workers; 16 unless given. A run keeps its number.
+        executor: who runs them: "local", processes of this machine; or a `ShardExecutor`.
+        workers: how many shards run at once; None: as many as there are cores, or as the executor decides.
+        merge: "shards" (unless given): the output stays in files, one a shard, ``out-00003-of-00016.jsonl``;
+            "concat": they become one file. A run keeps what it was made with.
+
+    Raises:
+        ConfigError: on a wrong value.
+    """
+
+    _code: WholeBlueprint
+
+    def __init__(
+        self,
+        pipeline: BasePipeline,
+        *,
+        shards: int | None = None,
+        executor: str | ShardExecutor = "local",
+        workers: int | None = None,
+        merge: Merge | None = None,
+    ) -> None:
+        if not isinstance(pipeline, BasePipeline) or isinstance(pipeline, ShardedPipeline):
+            raise ConfigError(f"pipeline must be a UnifiedPipeline or a UnifiedNodePipeline, not {pipeline!r}")
+        if workers is not None:
+            check_count("workers", workers)
+        if merge is not None:
+            check_choice("merge", merge, Merge)
+        self._pipeline, self._workers, self._executor = pipeline, workers, checked_executor(executor)
+        self._given: dict[str, Any] = {
+            name: value for name, value in {"shards": shards, "merge": merge}.items() if value is not None
+        }
+        count = SHARDS_UNLESS_GIVEN if shards is None else check_count("shards", shards)
+        code = WholeBlueprint(inner=pipeline.code(), shards=count, merge=merge or "shards")
+        settings = {"results_dir": pipeline.results_dir, "hooks": pipeline.hooks, "log_file": pipeline.log_file}
+        super().__init__(code, settings)
+
+    def create(
+        self,
+        pipeline_id: str | None = None,
+        *,
+        if_exists: IfExists = "error",
+        on_change: OnChange = "refuse",
+        **overrides: Any,
+    ) -> Self:
+        """Write the run state of a new run.
+
+        Args:
+            pipeline_id: the run's id; made up unless given.
+            if_exists: what to do when the id has a run already: "error", "resume", or "overwrite".
+            on_change: with ``if_exists="resume"``, what becomes of rows of operators that were edited since.
+            overrides: what the `create()` of the pipeline takes besides.
+
+        Returns:
+            The pipeline itself: call `run()` next.
+
+        Raises:
+            ConfigError: on a wrong value, or when the pipeline cannot be split; nothing was touched then.
+            PipelineExistsError: when the id, or an output, is there already.
+            PipelineBusyError: when the id is running, or this object is.
+        """
+        self._refuse_running()
+        code = WholeBlueprint(inner=self._pipeline.code(**overrides), shards=self._code.shards, merge=self._code.merge)
+        changed = {name: overrides.get(name, getattr(self, name)) for name in ("results_dir", "hooks", "log_file")}
+        lifecycle = WholeLifecycle(
+            code, os.fspath(changed["results_dir"]), changed["log_file"], self._at_once, self._given
+        )
+        stored = lifecycle.create(pipeline_id, if_exists, on_change)
+        self.results_dir, self.hooks, self.log_file = (changed[name] for name in changed)
+        self._code = code
+        self._take(stored)
+        return self
+
+    @property
+    def _at_once(self) -> int:
+        return min(self._code.shards, self._workers or self._executor_workers() or self._code.shards)
+
+    def _executor_workers(self) -> int | None:
+        if isinstance(self._executor, str):
+            return cores() if self._executor == "local" else None
+        return self._executor.workers
+
+    def _lifecycle(self) -> Any:
+        self._refuse_running()
+        return WholeLifecycle(self._code, self.results_dir, self.log_file, self._at_once, self._given)
+
+    def _create(self, blueprint: Any, overrides: Mapping[str, Any], pipeline_id: Any, *options: Any) -> None:
+        self._take(self._lifecycle().create(pipeline_id, *options))
+
+    def _prepare(self, hooks: IPipelineHooks | None = None) -> Run:
+        """Open everything; see `BasePipeline._prepare`."""
+        stored = self._ready()
+        folder = stored.folder
+        if self._run is not None:
+            if not self._run.is_over():
+                raise PipelineBusyError(f"run {folder.pipeline_id!r} is running already, started by this object")
+            raise PipelineExistsError(
+                f"run {folder.pipeline_id!r} has ended ({self.status}); call resume({folder.pipeline_id!r}) to go on"
+            )
+        folder.lock.acquire()
+        try:
+            stored = self._catch_up(stored)
+            spec = prepared(folder, stored.state, self.log_file, self._at_once)
+            operators = self._code.operators(stored.state)
+            self._run = WholeRun(
+                standing_of(folder, spec),
+                spec=spec,
+                packed=pack_operators(operators),
+                executor=self._new_executor(),
+                batched={
+                    entry["node_id"]
+                    for entry, operator in zip(stored.state["nodes"], operators, strict=True)
+                    if Call(operator).batch
+                },
+                folder=folder,
+                run_state=stored.state,
+                hooks=hooks or self.hooks,
+                log=open_log(self.log_file),
+                notes=stored.notes,
+            )
+        except BaseException:
+            folder.lock.release()
+            raise
+        self._is_default = False
+        return self._run
+
+    def _new_executor(self) -> ShardExecutor:
+        if not isinstance(self._executor, str):
+            return self._executor
+        return LocalExecutor(self._at_once)
+
+
+def checked_executor(executor: str | ShardExecutor) -> str | ShardExecutor:
+    """Return who runs shards.
+
+    Raises:
+        ConfigError: when it is nobody.
+    """
+    is_one = executor == "local" if isinstance(executor, str) else callable(getattr(executor, "start", None))
+    if not is_one:
+        raise ConfigError(f"executor must be 'local' or a ShardExecutor, not {executor!r}")
+    return executor

@@ -1,0 +1,211 @@
+"""A shard is run to its end: created or gone on with, in this process, as a normal run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from typing import Any
+
+import pykka
+
+from llm_datagen.actors.pipeline import PipelineActor
+from llm_datagen.errors import DatagenError, FailureRecord, NodeFailedError, RunStateError
+from llm_datagen.executors.process.pickling import pack, pack_error
+from llm_datagen.operators.fingerprint import fingerprint_of
+from llm_datagen.operators.references import ref_of
+from llm_datagen.pipeline.base import BasePipeline
+from llm_datagen.pipeline.blueprint import nodes_of
+from llm_datagen.pipeline.path_checks import check_layout
+from llm_datagen.pipeline.run_files import side_files
+from llm_datagen.pipeline.stored import StoredRun
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.status import Status
+from llm_datagen.shards.blueprint import ShardBlueprint
+from llm_datagen.shards.executor import ShardJob, ShardOutcome
+from llm_datagen.shards.plan import ShardPlan, ShardRange
+from llm_datagen.shards.plan_file import PlanFile
+from llm_datagen.shards.spec import ShardSpec
+from llm_datagen.streams.storage.looked_at import each_looked_at_once
+
+REPLAYS = "replays"
+"""The key of a shard's run state for how often its dead letters were to be done again."""
+
+LOG = "platform.log"
+
+
+def pack_operators(operators: Sequence[Any]) -> bytes:
+    """Return operators as bytes; what a script defines is in them, code and all.
+
+    Raises:
+        ConfigError: naming the first one that cannot be pickled.
+    """
+    for operator in operators:
+        pack(operator)
+    return pack(*operators)
+
+
+Begun = Callable[["pykka.ActorRef[PipelineActor]"], object]
+"""Is given the actor of the run of a shard, once it runs: to look at it, and to control it."""
+
+
+def run_job(job: ShardJob, begun: Begun) -> ShardOutcome:
+    """Run a shard to its end, in this process, whatever that is. Blocks.
+
+    Args:
+        job: the shard.
+        begun: is given the actor of its run.
+
+    Returns:
+        How it has ended. What it failed of is in it, and is not raised.
+    """
+    shards = _folder_of(job)
+    try:
+        with _environment(job):
+            operators = pickle.loads(job.packed)
+            return run_shard(shards, job.number, operators, begun)
+    except DatagenError as error:
+        return ShardOutcome(str(Status.FAILED), str(error))
+    except Exception as error:  # noqa: BLE001 - of the user's modules: the driver says so
+        return ShardOutcome(str(Status.FAILED), str(FailureRecord.of(error)))
+
+
+def run_shard(shards: RunFolder, number: int, operators: Sequence[Any], begun: Begun) -> ShardOutcome:
+    """Run a shard to its end; see `run_job`.
+
+    Args:
+        shards: the folder of the shards.
+        number: the number of the shard.
+        operators: those of its nodes.
+        begun: is given the actor of its run.
+
+    Raises:
+        DatagenError: when it cannot be run: it is run elsewhere, its input was changed, operators were edited.
+    """
+    spec = ShardSpec.load(shards)
+    if spec is None:
+        raise RunStateError(f"{shards.location} does not say what shards do: there is no run in shards there")
+    plan = PlanFile(shards.location).load()
+    planned = plan.range_of(number)
+    folder = RunFolder(shards.location, run_id_of(number))
+    pipeline = ShardPipeline(spec, folder, plan, planned, operators)
+    pipeline.open()
+    begun(pipeline.start())
+    try:
+        report = pipeline.wait()
+    except NodeFailedError as error:
+        cause = error.__cause__ or error
+        return ShardOutcome(
+            str(Status.FAILED),
+            str(error),
+            node_id=error.node_id,
+            failure=FailureRecord.of(cause),
+            packed=pack_error(cause),
+        )
+    return ShardOutcome(str(report.status), report.reason)
+
+
+def run_id_of(number: int) -> str:
+    """Return the id of the run of a shard, in the folder of the shards."""
+    return f"{number:05d}"
+
+
+class ShardPipeline(BasePipeline):
+    """The pipeline of a shard.
+
+    Args:
+        spec: what the shards of its run do.
+        folder: where it lies.
+        plan: which shards there are.
+        of: the rows of this one.
+        operators: those of the code.
+    """
+
+    def __init__(
+        self, spec: ShardSpec, folder: RunFolder, plan: ShardPlan, of: ShardRange, operators: Sequence[Any]
+    ) -> None:
+        self._spec, self._folder = spec, folder
+        planned = spec.of_shard(folder, plan.part_uri(of), plan.fingerprint_of(of))
+        self._blueprint = ShardBlueprint(planned=planned, code=operators)
+        log_file = str(folder.path / LOG) if spec.has_log else None
+        super().__init__(self._blueprint, {"results_dir": folder.results_dir, "hooks": None, "log_file": log_file})
+
+    def open(self) -> None:
+        """Create the run, or make it ready to go on where it stopped.
+
+        Raises:
+            DatagenError: when it cannot.
+        """
+        folder, spec = self._folder, self._spec
+        if not folder.exists():
+            self._begin()
+            return
+        self._take_over()
+        if folder.load().get(REPLAYS, 0) < spec.replays:
+            self.replay(folder.pipeline_id, on_change=spec.on_change)
+            self._note_replay()
+        else:
+            self.resume(folder.pipeline_id, on_change=spec.on_change, verify=spec.verify)
+
+    @each_looked_at_once()
+    def _begin(self) -> None:
+        """Write the run state of a shard that has not begun.
+
+        As `create()` does, but for what the whole has checked already: which operators there may be, and that no other
+        run writes where this one does. Nobody writes in the folder of a shard.
+        """
+        folder = self._folder
+        run_state = deepcopy(self._blueprint.run_state(folder.pipeline_id))
+        run_state[REPLAYS] = self._spec.replays
+        nodes = nodes_of(self._blueprint, run_state)
+        for entry, node in zip(run_state["nodes"], nodes, strict=True):
+            entry.update(operator_ref=ref_of(node.operator), fingerprint=fingerprint_of(node.operator))
+        node_files = [node.node_files for node in nodes]
+        check_layout(node_files, self.log_file, folder)
+        run_state["files"] = side_files(node_files, self.log_file)
+        with self._locked():
+            folder.save(run_state)
+        self._take(StoredRun(folder=folder, state=run_state, nodes=nodes))
+
+    def _take_over(self) -> None:
+        """Have the shard go on with the limits that the whole has now."""
+        with self._locked():
+            run_state = self._folder.load()
+            if self._spec.take_over(run_state):
+                self._folder.save(run_state)
+
+    def _note_replay(self) -> None:
+        with self._locked():
+            run_state = self._folder.load()
+            run_state[REPLAYS] = self._spec.replays
+            self._folder.save(run_state)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._folder.lock.acquire()
+        try:
+            yield
+        finally:
+            self._folder.lock.release()
+
+
+def _folder_of(job: ShardJob) -> RunFolder:
+    results_dir, _, name = job.folder.rpartition("/")
+    return RunFolder(results_dir, name)
+
+
+@contextlib.contextmanager
+def _environment(job: ShardJob) -> Iterator[None]:
+    """Have the variables of a job in the environment, for as long as it runs."""
+    before = {name: os.environ.get(name) for name in job.environment}
+    os.environ.update(job.environment)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,223 @@
+"""What the shards of a run do: ``<results_dir>/<id>/shards/spec.json``, and the run state of each shard from it.
+
+A shard is a normal run. Its run state is that of the whole, in which the input is a range of it, and all streams lie in
+the folder of the shard. What is changed of the whole later (an edit that was accepted, a limit) is changed here: each
+shard takes it over when it is begun, or goes on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any, Self
+
+from llm_datagen.config import OnChange, Verify
+from llm_datagen.errors import RunStateError
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.exports import KEY as EXPORTS
+from llm_datagen.runs.sharded import SHARDS
+from llm_datagen.runs.state_file import OPTIONS, change_settings
+from llm_datagen.runs.status import NodeReport, Status
+from llm_datagen.shards.splittable import input_of
+from llm_datagen.streams import MergedStream, Stream, StreamFactory
+from llm_datagen.streams.checksums import CHECK_FIELD, is_unaltered, with_check
+from llm_datagen.streams.formats.json_text import dumps, loads_exactly
+from llm_datagen.streams.storage.compression import ending_of
+from llm_datagen.streams.storage.object_uri import SCHEMES, is_object_uri
+
+SPEC = "spec.json"
+FORMAT = 1
+
+_TAKEN_OVER = ("parallel_size", "batch_size", "rate", "on_error", "max_errors")
+"""Settings of nodes that may be changed while a run goes on, or by a resume: all shards get them."""
+
+_FIELDS = ("run_state", "on_change", "verify", "replays", "has_log", "at_once")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardSpec:
+    """What the shards of a run do.
+
+    Attributes:
+        run_state: the run state of the whole, without what is done.
+        on_change: what becomes of rows in shards whose operators were edited since; said at the last resume.
+        verify: how much of what a shard has written is compared with its checksums when it goes on.
+        replays: how often the dead letters of the whole were to be done again.
+        has_log: whether each shard keeps a platform log, in its folder.
+        at_once: how many shards are run at once: the `rate` of a node is shared by so many.
+    """
+
+    run_state: dict[str, Any] = field(repr=False)
+    on_change: OnChange = "refuse"
+    verify: Verify = "tail"
+    replays: int = 0
+    has_log: bool = True
+    at_once: int = 1
+
+    @property
+    def pipeline_id(self) -> str:
+        """The id of the whole."""
+        return str(self.run_state["pipeline_id"])
+
+    @classmethod
+    def of(cls, run_state: Mapping[str, Any], *, has_log: bool, at_once: int) -> Self:
+        """Return what the shards of a new run do, given its run state."""
+        return cls(run_state=_undone(run_state), has_log=has_log, at_once=at_once)
+
+    def with_run_state(self, run_state: Mapping[str, Any], **changed: Any) -> ShardSpec:
+        """Return it with other nodes, and other attributes."""
+        return replace(self, run_state=_undone(run_state), **changed)
+
+    def save(self, folder: RunFolder) -> None:
+        """Save it, durably.
+
+        Args:
+            folder: that of the shards; see `shards_folder`.
+
+        Raises:
+            DiskError: when it cannot be written.
+        """
+        own = {name: getattr(self, name) for name in _FIELDS}
+        folder.write(SPEC, with_check(dumps({"format": FORMAT, **own}, option=OPTIONS)), sync=True)
+
+    @classmethod
+    def load(cls, folder: RunFolder) -> Self | None:
+        """Return what was saved; None when nothing was.
+
+        Raises:
+            RunStateError: when it cannot be read, was edited, or is of another version.
+        """
+        data, path = folder.read(SPEC), folder.place_of(SPEC)
+        if data is None:
+            return None
+        try:
+            found = loads_exactly(data)
+            known = found.pop("format")
+            if known != FORMAT:
+                raise RunStateError(
+                    f"{path} has format {known}, and this version reads {FORMAT}; use the version of llm-datagen that "
+                    "made it"
+                )
+            if not is_unaltered(data):
+                raise RunStateError(f"{path} was edited: its checksum differs; restore the file")
+            found.pop(CHECK_FIELD)
+            return cls(**found)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunStateError(f"{path} does not say what shards do: {error!r}; restore the file") from error
+
+    def of_shard(self, folder: RunFolder, part_uri: str, fingerprint: Any) -> dict[str, Any]:
+        """Return the run state of a shard that has not begun.
+
+        Args:
+            folder: that of the shard.
+            part_uri: what it reads: its range of the input.
+            fingerprint: what tells whether the input is what it was when it was split.
+        """
+        run_state = deepcopy(self.run_state)
+        nodes = run_state["nodes"]
+        stream = input_of(nodes)
+        moved = {stream.place: part_uri, **_moved(nodes, folder)}
+        for entry in nodes:
+            is_of_input = stream.place in StreamFactory.source(entry["input_uri"]).places
+            entry["input_uri"] = _rewired(entry["input_uri"], moved)
+            entry["output_uri"] = moved[StreamFactory.create(entry["output_uri"]).place]
+            entry["rate"] = self.share_of(entry["rate"])
+            if is_of_input and not isinstance(StreamFactory.source(entry["input_uri"]), MergedStream):
+                entry.update(follow_input=False, input_fingerprint=fingerprint)
+        config = run_state["config"]
+        for name, uri in (("input_uri", part_uri), ("output_uri", nodes[-1]["output_uri"]), ("also", None)):
+            if name in config:
+                config[name] = uri
+        run_state.update(pipeline_id=folder.pipeline_id)
+        run_state.pop(EXPORTS, None)
+        run_state.pop(SHARDS, None)
+        return run_state
+
+    def take_over(self, run_state: dict[str, Any]) -> bool:
+        """Write into the run state of a shard what was changed of the whole; return whether anything was."""
+        before = deepcopy(run_state["nodes"])
+        known = {entry["node_id"]: entry for entry in self.run_state["nodes"]}
+        for entry in run_state["nodes"]:
+            if entry["node_id"] in known:
+                changed = {name: known[entry["node_id"]][name] for name in _TAKEN_OVER}
+                change_settings(entry, {**changed, "rate": self.share_of(changed["rate"])})
+        return bool(before != run_state["nodes"])
+
+    def share_of(self, rate: float | None) -> float | None:
+        """Return what one shard has of the rate of a node, of those that are run at once."""
+        return None if rate is None else rate / self.at_once
+
+    def entry_of(self, node_id: str) -> dict[str, Any]:
+        """Return a node, as the run state of the whole has it."""
+        found: dict[str, Any] = next(entry for entry in self.run_state["nodes"] if entry["node_id"] == node_id)
+        return found
+
+
+def shards_folder(folder: RunFolder) -> RunFolder:
+    """Return the folder in which the shards of a run lie, each a run of its own; plan and spec lie there, too.
+
+    Args:
+        folder: that of the run.
+    """
+    return RunFolder(folder.location, SHARDS)
+
+
+def _undone(run_state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the run state of a run of which nothing is done."""
+    undone = deepcopy({**run_state})
+    for entry in undone["nodes"]:
+        entry.update(NodeReport(node_id=entry["node_id"]).as_dict())
+        entry.pop("input_fingerprint", None)
+    undone.update(status=str(Status.PENDING), reason="", error=None, failed_row=None, paused=False, usage=[], cost=None)
+    undone.update(pid=None, host=None, started_at=None, ended_at=None)
+    return undone
+
+
+def _moved(nodes: list[dict[str, Any]], folder: RunFolder) -> dict[Any, str]:
+    """Return where the streams of a run lie in the folder of a shard, by their places."""
+    found: dict[Any, str] = {}
+    taken: set[str] = set()
+    for number, entry in enumerate(nodes):
+        stream = StreamFactory.create(entry["output_uri"])
+        name = re.sub(r"[^\w.-]", "_", entry["node_id"])[:100].strip(".") or f"node_{number}"
+        while f"{name}{_ending(stream)}" in taken:
+            name += "_"
+        taken.add(f"{name}{_ending(stream)}")
+        found[stream.place] = _uri_in(folder, stream, name)
+    return found
+
+
+def _protocol(stream: Stream) -> str:
+    protocol, separator, _ = stream.uri.partition("://")
+    if not separator or protocol in SCHEMES:
+        return "file"
+    return "jsonl" if stream.is_in_memory else protocol
+
+
+def _ending(stream: Stream) -> str:
+    """Return how the name of a stream ends: by its format, and by its compression."""
+    compression = ending_of(stream.uri) or ""
+    name = PurePosixPath(stream.uri.partition("://")[2] or stream.uri).name.removesuffix(compression)
+    protocol = _protocol(stream)
+    if protocol == "file":
+        return PurePosixPath(name).suffix + compression
+    return f".{protocol}{compression}"
+
+
+def _uri_in(folder: RunFolder, stream: Stream, name: str) -> str:
+    file = f"{name}{_ending(stream)}"
+    if is_object_uri(folder.location):
+        return folder.place_of(file)
+    return f"{_protocol(stream)}://{folder.path / file}"
+
+
+def _rewired(uri: str, moved: Mapping[Any, str]) -> str:
+    """Return the URI of a source with the streams of the shard in place of those of the whole."""
+    source = StreamFactory.source(uri)
+    if not isinstance(source, MergedStream):
+        return moved[source.place]
+    named = {each.name: moved[each.stream.place] for each in source.inputs}
+    return MergedStream.uri_of(source.naming, named, [each.name for each in source.inputs if each.is_static])

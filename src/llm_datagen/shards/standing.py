@@ -1,0 +1,92 @@
+"""Where the shards of a run stand: what is on the disk of each, and which are left to be run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from llm_datagen.errors import DatagenError
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.status import NodeReport, Status
+from llm_datagen.shards.plan import ShardPlan
+from llm_datagen.shards.progress import added_up
+from llm_datagen.shards.shard_run import REPLAYS, run_id_of
+from llm_datagen.shards.spec import ShardSpec
+from llm_datagen.streams import StreamFactory
+from llm_datagen.streams.recovery import position_of
+
+_AGAIN = {"rerun", "replace"}
+
+
+class Standing:
+    """What is known of the shards of a run. Used by one thread.
+
+    Args:
+        shards: the folder of the shards.
+        plan: which shards there are.
+        spec: what they do.
+    """
+
+    def __init__(self, shards: RunFolder, plan: ShardPlan, spec: ShardSpec) -> None:
+        self._shards, self._spec = shards, spec
+        self.plan = plan
+        self._entries: dict[int, list[Mapping[str, Any]]] = {}
+        self.states: dict[int, Mapping[str, Any]] = {}
+        """The run states of the shards that have begun, as they were read last."""
+        self.done: set[int] = set()
+        for each in plan.ranges:
+            self.read(each.number)
+        if spec.on_change in _AGAIN:
+            self.done.clear()
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of all shards, in the order of the input."""
+        return [each.number for each in self.plan.ranges]
+
+    @property
+    def left(self) -> list[int]:
+        """The numbers of the shards that are not done, in the order of the input."""
+        return [number for number in self.numbers if number not in self.done]
+
+    def read(self, number: int) -> None:
+        """Read what is on the disk of a shard."""
+        folder = RunFolder(self._shards.location, run_id_of(number))
+        if not folder.exists():
+            return
+        run_state = folder.load()
+        self.states[number] = run_state
+        self._entries[number] = run_state["nodes"]
+        dead = any(entry.get("dead_letters") for entry in run_state["nodes"])
+        is_replayed = not dead or run_state.get(REPLAYS, 0) >= self._spec.replays
+        if run_state["status"] == Status.COMPLETED and is_replayed:
+            self.done.add(number)
+
+    def now(self, number: int, status: Mapping[str, Any]) -> None:
+        """Take what a shard that runs says of its nodes."""
+        self._entries[number] = status["nodes"]
+
+    def reports(self) -> tuple[NodeReport, ...]:
+        """Return the report of each node over all shards."""
+        known = [{entry["node_id"]: entry for entry in entries} for entries in self._entries.values()]
+        not_begun = len(self.plan.ranges) - len(known)
+        found = []
+        for entry in self._spec.run_state["nodes"]:
+            node_id = entry["node_id"]
+            of_node = [entries[node_id] for entries in known if node_id in entries]
+            rows = self.plan.rows if entry["is_root"] else None
+            found.append(added_up(node_id, of_node, not_begun=not_begun, rows=rows))
+        return tuple(found)
+
+    def rows_done(self, number: int) -> int:
+        """Return how many rows the streams of a shard hold the results of, over all nodes."""
+        state = self.states.get(number)
+        return 0 if state is None else sum(_rows_done(entry) for entry in state["nodes"])
+
+
+def _rows_done(entry: Mapping[str, Any]) -> int:
+    with contextlib.suppress(DatagenError, OSError):  # what is wrong with the stream, the shard itself says
+        found = position_of(StreamFactory.output_of(entry))
+        return 0 if found is None else found[1].coverage.rows
+    return 0

@@ -1,0 +1,85 @@
+"""One execution of a run in shards: a `Run` whose supervisor has shards run in place of nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pykka
+
+from llm_datagen.actors.stage import Recipient
+from llm_datagen.pipeline.run import Run, StartNotice
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.hooks import IPipelineHooks
+from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.runs.status import PipelineStatus, Status
+from llm_datagen.shards.executor import ShardExecutor, ShardJob
+from llm_datagen.shards.limits import Limits
+from llm_datagen.shards.spec import ShardSpec, shards_folder
+from llm_datagen.shards.standing import Standing
+from llm_datagen.shards.supervisor import ShardSupervisor
+from llm_datagen.shards.whole_ids import check_numeric_ids
+
+
+class WholeRun(Run):
+    """One execution of a run in shards.
+
+    Args:
+        standing: where its shards stand.
+        spec: what they do.
+        packed: the operators.
+        executor: who runs the shards; closed at the end.
+        batched: the ids of nodes whose operators take batches.
+        folder, run_state, hooks, log, notes: as of `Run`.
+        environment: variables that the shards are run with.
+    """
+
+    def __init__(
+        self,
+        standing: Standing,
+        *,
+        spec: ShardSpec,
+        packed: bytes,
+        executor: ShardExecutor,
+        batched: set[str],
+        folder: RunFolder,
+        run_state: dict[str, Any],
+        hooks: IPipelineHooks | None,
+        log: PlatformLog,
+        notes: Sequence[StartNotice],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            [],
+            pipeline_id=folder.pipeline_id,
+            streaming=bool(run_state["config"]["streaming"]),
+            folder=folder,
+            run_state=run_state,
+            hooks=hooks,
+            log=log,
+            notes=notes,
+        )
+        self._standing, self._spec, self._packed, self._executor = standing, spec, packed, executor
+        self._batched, self._whole, self._environment = batched, folder, environment or {}
+        self._status = PipelineStatus(pipeline_id=folder.pipeline_id, status=Status.PENDING, nodes=standing.reports())
+
+    def _start_supervisor(self, pipeline: Recipient) -> pykka.ActorRef[Any]:
+        shards = shards_folder(self._whole)
+        supervisor = ShardSupervisor.start(
+            self._standing,
+            job_of=lambda number: ShardJob(shards.location, number, self._packed, self._environment),
+            executor=self._executor,
+            limits=Limits(self._spec, shards, self._run_state, self._batched, self._log),
+            folder=self._whole,
+            saved_state=self._run_state,
+            pipeline=pipeline,
+            log=self._log,
+            at_end=self._finish_whole,
+        )
+        self._refs.append(supervisor)
+        return supervisor
+
+    def _finish_whole(self, stopped: Callable[[], bool]) -> Sequence[str]:
+        """Do what only the whole can: compare the ids of all shards."""
+        check_numeric_ids(self._standing.states.values())
+        return ()

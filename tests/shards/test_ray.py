@@ -206,9 +206,13 @@ def test_commands_reach_the_shards(bench: Bench, cluster: RayCluster) -> None:
     whole = ShardedPipeline(pipeline, shards=2, executor=executor(cluster)).create("a")
     actor = whole.start()
     on_two_nodes(cluster)
-    eventually(lambda: actor.ask(GetStatus()).nodes[0].rows_in == 38, "both shards are held, and it is known")
-    assert actor.ask(Pause()).paused
-    assert not actor.ask(Unpause()).paused
+
+    def ask(message: object) -> Any:
+        return actor.ask(message)
+
+    eventually(lambda: ask(GetStatus()).nodes[0].rows_in == 38, "both shards are held, and it is known")
+    assert ask(Pause()).paused
+    assert not ask(Unpause()).paused
     actor.tell(Cancel("enough"))
     assert whole.wait().status == "canceled"
     go.touch()

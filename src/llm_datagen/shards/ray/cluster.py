@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import shutil
@@ -107,7 +108,7 @@ class Cluster:
     def _init(self, address: str | None, **options: Any) -> None:
         import ray
 
-        ray.init(address, log_to_driver=self._options.shows_output, logging_level="error", **options)
+        ray.init(address, log_to_driver=self._options.shows_output, logging_level=logging.ERROR, **options)
 
     def _start_one(self) -> None:
         """Start a Ray of this machine, which only this process may use, and which ends with it."""

@@ -137,7 +137,7 @@ class RayExecutor:
         trouble = "this executor was closed"
         while not self._is_closed.wait(pause):
             try:
-                _check_that_somebody_listens(self._options.address or os.environ.get("RAY_ADDRESS"))
+                _check_that_somebody_listens(self._options.address or os.environ.get("RAY_ADDRESS", ""))
                 connection = Connection(self._options, self._hear, self._lost)
                 is_unfit = connection.open(self._is_closed)
             except RunError as error:
@@ -233,15 +233,15 @@ def _own_paths() -> tuple[str, ...]:
     return tuple(path for path in paths if not path.startswith(python))
 
 
-def _check_that_somebody_listens(address: str | None) -> None:
+def _check_that_somebody_listens(address: str) -> None:
     """Check that a port is open: Ray itself looks for minutes.
 
     Raises:
         RunError: when it is not.
     """
-    if address in {None, "", "auto", "local"}:
+    if address in {"", "auto", "local"}:
         return
-    split = urlsplit(address if "://" in address else f"//{address}")  # type: ignore[operator]
+    split = urlsplit(address if "://" in address else f"//{address}")
     host, port = split.hostname, split.port or (_CLIENT_PORT if split.scheme else None)
     if host is None or port is None:
         raise RunError(f"{address!r} is no address of a Ray cluster: ray://host:10001 or host:6379 is")

@@ -34,7 +34,7 @@ def _datatrove(case: str, source: Path, target: Path) -> None:
 
 
 def _ray(case: str, source: Path, target: Path) -> None:
-    import ray  # type: ignore[import-not-found]
+    import ray
 
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=500 << 20)
     ray.data.read_parquet(str(source)).map(lambda row: row).write_parquet(str(target), compression="zstd")

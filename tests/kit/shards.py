@@ -13,10 +13,11 @@ from llm_datagen.errors import NotRunningError
 from llm_datagen.messages import Cancel, GetStatus
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.runs import RunFolder
+from llm_datagen.shards.claim import latest
 from llm_datagen.shards.executor import Command, ShardJob, ShardOutcome
 from llm_datagen.shards.pipeline import ShardedPipeline
 from llm_datagen.shards.plan_file import PlanFile
-from llm_datagen.shards.shard_run import run_id_of, run_job
+from llm_datagen.shards.shard_run import run_job
 from llm_datagen.shards.spec import shards_folder
 from llm_datagen.shards.worker_process import status_as_dict
 
@@ -101,7 +102,7 @@ def shard_states(bench: Bench, pipeline_id: str) -> list[dict[str, Any]]:
     """Return the run states of all shards, in the order of the input."""
     shards = shards_folder(RunFolder(bench.results, pipeline_id))
     numbers = [each.number for each in PlanFile(shards.location).load().ranges]
-    return [RunFolder(shards.location, run_id_of(number)).load() for number in numbers]
+    return [RunFolder(shards.location, latest(shards.location, number) or "").load() for number in numbers]
 
 
 def rows_in_shards(bench: Bench, pipeline_id: str, node_id: str) -> list[dict[str, Any]]:

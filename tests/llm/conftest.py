@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from llm_datagen.llm.limits import limiter
+from llm_datagen.llm.limits import shared
 
 from .chat_server import ChatServer, serve
 
@@ -14,7 +14,7 @@ from .chat_server import ChatServer, serve
 @pytest.fixture(autouse=True)
 def _no_limiter_of_another_test() -> None:
     """Forget what endpoints have said: limiters outlive their servers, and a port may come again."""
-    limiter._limiters.clear()
+    shared._limiters.clear()
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ import pytest
 
 from llm_datagen.llm import LLMOperator
 from llm_datagen.llm.limits import adaptive_concurrency
-from llm_datagen.llm.limits import limiter as limiter_module
+from llm_datagen.llm.limits import shared as limiter_module
 from llm_datagen.llm.limits.adaptive_concurrency import AdaptiveConcurrency
 from llm_datagen.llm.limits.header_quota import HeaderQuota
 from llm_datagen.llm.limits.headers import rate_limits
-from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits
+from llm_datagen.llm.limits.limiter import Limiter, Limits
+from llm_datagen.llm.limits.permit import CallOutcome
 from llm_datagen.llm.types import Quota, RateLimits
 from llm_datagen.testing import FakeLLMServer, LLMLimits
 

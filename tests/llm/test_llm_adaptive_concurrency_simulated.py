@@ -11,7 +11,8 @@ from random import Random
 
 import pytest
 
-from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits, Permit, Waiter
+from llm_datagen.llm.limits.limiter import Limiter, Limits
+from llm_datagen.llm.limits.permit import CallOutcome, Permit, Waiter
 
 
 class World:

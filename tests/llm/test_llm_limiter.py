@@ -13,7 +13,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits, Permit, Waiter
+from llm_datagen.llm.limits.limiter import Limiter, Limits
+from llm_datagen.llm.limits.permit import CallOutcome, Permit, Waiter
 
 
 @dataclass

@@ -16,7 +16,7 @@ import pytest
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import LLMOperator, LLMRequestError
-from llm_datagen.llm.limits import limiter as limiter_module
+from llm_datagen.llm.limits import shared as limiter_module
 from llm_datagen.llm.limits.layer import LimitLayer
 from llm_datagen.llm.limits.limiter import Limiter, Limits
 from llm_datagen.llm.limits.token_estimate import TokenEstimate

@@ -16,8 +16,7 @@ import yaml
 from llm_datagen import JsonlStream, NodeFailedError, UnifiedPipeline
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm import EndpointRefusedError, LLMCancelledError, LLMOperator, OutageError
-from llm_datagen.llm.limits import layer
-from llm_datagen.llm.limits.limiter import Limiter, Limits
+from llm_datagen.llm.limits import shared
 
 from ..kit import programs
 from ..kit.programs import Program
@@ -215,12 +214,7 @@ def test_tries_that_failed_in_an_outage_do_not_count(server: ChatServer) -> None
 def test_what_waits_for_a_limit_is_not_sent_to_an_endpoint_that_is_down(
     server: ChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def limiter_of(_endpoint: str, _key: Any, _model: str, limits: Limits) -> Limiter:
-        limiter = Limiter(window=0.2)
-        limiter.attach(limits)
-        return limiter
-
-    monkeypatch.setattr(layer, "limiter_of", limiter_of)
+    monkeypatch.setattr(shared, "WINDOW_SECONDS", 0.2)
 
     async def ask() -> None:
         ctx = Context()

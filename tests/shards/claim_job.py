@@ -2,7 +2,8 @@
 
 The job: `folder` (marks, and what workers say, lie in it), `shards` (a path or an address), `input`, `name` of the
 worker, `lease` in seconds, `nap` of a call at most, `seed`; `held`: the row at which it waits for the file `go`;
-`signal`: what it sends itself when it has made the copy of a shard that it takes over.
+`signal`: what it sends itself when it has made the copy of a shard that it takes over; `of`: a run in shards whose
+shard it is, in the folder of runs `results`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import random
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from llm_datagen import BaseOperator, DatagenError, INodeContext, UnifiedNode, UnifiedNodePipeline
-from llm_datagen.runs import on_store
-from llm_datagen.shards import claim, file_claim
+from llm_datagen.runs import RunFolder, on_store
+from llm_datagen.shards import claim, file_claim, shard_run
+from llm_datagen.shards.spec import shards_folder
 from llm_datagen.streams.storage import lease, owner
 
 NUMBER = 3
@@ -96,11 +99,22 @@ def patch(job: dict[str, Any]) -> None:
         file_claim.HeldClaim.move_to = late  # type: ignore[method-assign, assignment]
 
 
+def run_shard_of(job: dict[str, Any]) -> str:
+    """Run the shard of a run in shards, as a worker does; return how it has ended."""
+    shard_run.take = partial(claim.take, lease_seconds=job["lease"])  # type: ignore[attr-defined]
+    shards = shards_folder(RunFolder(job["results"], job["of"]))
+    outcome = shard_run.run_shard(shards, NUMBER, [Slow(job)], lambda ref: None)
+    return f"{outcome.status} {outcome.error}".strip()
+
+
 def main(job: dict[str, Any]) -> None:
     """Do a job."""
     patch(job)
     with Path(job["folder"], f"said.{job['name']}").open("a", buffering=1) as said:
         try:
+            if "of" in job:
+                said.write(f"{run_shard_of(job)}\n")
+                return
             with claim.take(job["shards"], NUMBER, lease_seconds=job["lease"]) as taken:
                 said.write(f"took {taken.run_id}\n")
                 pipeline_of(job, taken.run_id).create(taken.run_id, if_exists="resume").run()

@@ -28,13 +28,15 @@ from llm_datagen.errors import (
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.verify import verify
 from llm_datagen.shards.claim import is_settled, latest, take
+from llm_datagen.shards.lifecycle import prepared
 from llm_datagen.streams.recovery import last_position
 from llm_datagen.streams.storage import owner
 
 from ..kit.clean import clean
 from ..kit.programs import Program
 from ..kit.s3 import S3Bucket
-from ..kit.support import eventually, numbered, write_jsonl
+from ..kit.shards import in_shards, rows_in_shards, shard_states
+from ..kit.support import Bench, eventually, numbered, write_jsonl
 from . import claim_job
 from .claim_job import NUMBER, expected, pipeline_of
 
@@ -325,6 +327,37 @@ def test_rows_that_are_not_what_was_committed_are_not_copied(stopped: Stopped) -
     with pytest.raises(StreamChangedError, match=rf"{out} does not hold what was committed of it: .* checksum"):
         stopped.take_over()
     assert stopped.workers.copies() == []
+
+
+@pytest.mark.slow
+def test_the_shard_of_a_run_is_taken_over_by_another_worker_and_the_whole_has_all_rows(bench: Bench) -> None:
+    bench.give(numbered(200))
+    slow = claim_job.Slow({"folder": "", "name": "", "nap": 0.0})
+    whole = in_shards(bench.pipeline([slow], writer_config={"flush_interval": 0.02})).create("a")
+    folder = RunFolder(bench.results, "a")
+    prepared(folder, folder.load(), None, 2)
+    workers = Workers(bench.folder, 200, f"{bench.results}/a/shards")
+    of = {"of": "a", "results": str(bench.results), "nap": 0.01}
+    try:
+        one = workers.start("one", held=170, **of)
+        eventually((bench.folder / "held.one").exists, "row 170")
+        eventually(lambda: workers.done("node_0") > 0, "a commit")
+        one.send_signal(signal.SIGSTOP)
+        assert workers.start("two", **of).wait() == 0
+        assert workers.said("two") == ["completed"]
+        assert latest(workers.shards, NUMBER) == "00003.2"
+        whole.resume("a")
+        with pytest.raises(PipelineBusyError, match=rf"the shard in .*/00003 is being run by process {one.pid} on "):
+            in_shards(bench.pipeline([slow])).create("a", if_exists="overwrite")
+        assert whole.run(progress=False).rows_out == 200
+        (bench.folder / "go").touch()
+        one.send_signal(signal.SIGCONT)
+        assert one.wait() == 0
+    finally:
+        workers.end()
+    assert workers.said("one")[0].startswith("failed the run failed: LeaseLostError: run '00003' in ")
+    assert sorted(row["_i"] for row in rows_in_shards(bench, "a", "node_0")) == list(range(200))
+    assert [state["pipeline_id"] for state in shard_states(bench, "a")] == ["00000", "00001", "00002", "00003.2"]
 
 
 def test_who_was_taken_over_exits_with_5(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from llm_datagen.errors import ConfigError, DatagenError, StreamChangedError
+from llm_datagen.pipeline.preview import first_rows, random_rows, rows_at
 from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
 from llm_datagen.shards.plan import ShardPlan, plan_shards
 from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams.ids import RootNames
 
 from ..kit.programs import run
 from ..kit.support import Bench, Stopping, lines
@@ -167,3 +169,15 @@ def test_the_end_of_a_part_is_the_end_of_its_rows(bench: Bench) -> None:
     assert (report.nodes[0].rows_in, report.nodes[0].total) == (last - first - 1, last - first)
     report = bench.pipeline([Stopping()], input_uri=uri).resume("a").run()
     assert (report.nodes[0].rows_in, report.nodes[0].total) == (last - first, last - first)
+
+
+def test_a_part_is_previewed_by_the_numbers_of_its_rows(bench: Bench) -> None:
+    uri, first, last = of_middle(bench, NUMBERED)
+    part = StreamFactory.create(uri)
+    root = RootNames()
+    assert [row_id for row_id, _ in first_rows(part, 2, root=root).rows] == [first, first + 1]
+    assert [row_id for row_id, _ in rows_at(part, [last - 1], root=root).rows] == [last - 1]
+    assert random_rows(part, 3, seed=1, root=root).count == last - first
+    for number in (0, last):
+        with pytest.raises(ConfigError, match=f"has no row {number}; its rows are numbered from {first}"):
+            rows_at(part, [number], root=root)

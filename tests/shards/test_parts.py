@@ -23,6 +23,7 @@ from llm_datagen.runs.verify import verify
 from llm_datagen.shards.plan import ShardPlan, plan_shards
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.inputs.file_set_cursor import FILE_STRIDE
+from llm_datagen.streams.storage.compression import compression_of
 
 from ..kit.support import Bench, write_jsonl
 
@@ -79,6 +80,17 @@ def arrow(folder: Path) -> str:
     return f"{folder}/in.arrow"
 
 
+def saved_dataset(folder: Path) -> str:
+    """Save a data set as the library `datasets` does: Arrow files, and their order."""
+    (folder / "set").mkdir()
+    names = ["data-1.arrow", "data-0.arrow"]
+    for number, name in enumerate(names):
+        with pa.ipc.new_stream(folder / "set" / name, table(1).schema) as writer:
+            writer.write_table(table(50).slice(25 * number, 25), max_chunksize=4)
+    (folder / "set" / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names]}))
+    return f"{folder}/set"
+
+
 INPUTS: dict[str, Callable[[Path], str]] = {
     "jsonl": text_file("in.jsonl", json_lines(50)),
     "with ids": text_file("in.jsonl", "".join(f'{{"_i": "row-{n}", "n": {n}}}\n' for n in range(50))),
@@ -92,7 +104,9 @@ INPUTS: dict[str, Callable[[Path], str]] = {
     ),
     "bz2": text_file("in.csv.bz2", quoted_csv(50), bz2.compress),
     "xz": text_file("in.txt.xz", "\n".join(f"line {n}" for n in range(50)), lzma.compress),
+    "zst": text_file("in.jsonl.zst", json_lines(500), compression_of(".zst").compress),
     "parquet": parquet,
+    "saved data set": saved_dataset,
     "one row group": one_group,
     "arrow": arrow,
     "many": many_files,

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import DatagenError, NodeFailedError, ResumeWarning
-from llm_datagen.llm.limits import limiter
+from llm_datagen.llm.limits import shared
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.control_client import ask
 
@@ -213,7 +213,7 @@ class LLMTorture:
 
     def _work(self, *, commands: list[Command], is_replay: bool) -> None:
         """Be the process that runs it."""
-        vars(limiter)["WINDOW_SECONDS"] = WINDOW_SECONDS  # a minute would be long
+        vars(shared)["WINDOW_SECONDS"] = WINDOW_SECONDS  # a minute would be long
         warnings.simplefilter("ignore", ResumeWarning)  # a command may have changed a setting before the kill
         signal.signal(signal.SIGINT, signal.default_int_handler)
         threading.Thread(target=self._send_commands, args=(commands,), name="commands", daemon=True).start()

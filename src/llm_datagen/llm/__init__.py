@@ -11,6 +11,7 @@ Layout:
     cache/            the response cache (and cassettes, for tests)
     pool/             retries; which endpoint is asked; circuit breakers; outages
     limits/           delays calls until the endpoint's limits have room
+    grants/           one budget and one limit over several processes
     cost/             what each try costs, and whether the run may spend that
     http/             one HTTP call, and what providers do differently
     endpoints.py      what a user says of an endpoint
@@ -42,6 +43,7 @@ from llm_datagen.llm.errors import (
     CacheError,
     ColumnExistsError,
     EndpointRefusedError,
+    GrantsError,
     LLMAnswerError,
     LLMCancelledError,
     LLMError,
@@ -61,6 +63,7 @@ __all__ = [
     "ColumnExistsError",
     "Endpoint",
     "EndpointRefusedError",
+    "GrantsError",
     "LLMAnswerError",
     "LLMCancelledError",
     "LLMError",

@@ -85,6 +85,10 @@ class BudgetError(LLMError, FatalError):
     """Raised when what a run spends cannot be written down, or read. No call is made then: it might be one too many."""
 
 
+class GrantsError(LLMError, FatalError):
+    """Raised when a shared budget or limit cannot be used: the service refuses this run, or cannot keep its file."""
+
+
 class LLMCancelledError(LLMError):
     """Raised when a call was waiting, and the run is cancelled: its row is not done, and a resume does it."""
 

@@ -23,13 +23,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from yarl import URL
+
 from llm_datagen.llm.cache.cassette import plays_only, with_cassette
 from llm_datagen.llm.cache.response_cache import CacheLayer
 from llm_datagen.llm.cost.budget import Budget
 from llm_datagen.llm.cost.layer import CostLayer
 from llm_datagen.llm.cost.prices import given_prices
 from llm_datagen.llm.endpoints import Endpoint, identity_of
+from llm_datagen.llm.grants.client import GrantsClient
+from llm_datagen.llm.grants.environment import fixed_share, service_address
 from llm_datagen.llm.http.client import HttpTransport
+from llm_datagen.llm.http.redaction import Redaction
 from llm_datagen.llm.http.structured import StructuredLayer
 from llm_datagen.llm.http.structured_modes import Mode
 from llm_datagen.llm.limits.layer import LimitLayer
@@ -79,6 +84,9 @@ def build_stack(endpoints: Sequence[Endpoint], settings: StackSettings, budget: 
         ConfigError: when a key cannot be had.
     """
     # Whose turn it is when calls are played is left to chance: they are found by what stands for the pool.
+    grants, share = _grants_client(), fixed_share()
+    if share is not None and budget is not None:
+        budget = budget.share(share)
     pool_identity, own_params = identity_of(endpoints), {name for each in endpoints for name in each.params}
 
     def member(endpoint: Endpoint) -> Member:  # from the inside out
@@ -97,7 +105,16 @@ def build_stack(endpoints: Sequence[Endpoint], settings: StackSettings, budget: 
         costed = CostLayer(breaking, address, prices=given_prices(endpoint.prices), budget=budget)
         if plays_only():
             return Member(endpoint, costed, breaker=breaker, pings=False)
-        limited = LimitLayer(costed, endpoint=address.label, api_key=key, model=endpoint.model, limits=endpoint.limits)
+        limited = LimitLayer(
+            costed,
+            endpoint=address.label,
+            api_key=key,
+            model=endpoint.model,
+            limits=endpoint.limits if share is None else endpoint.limits.share(share),
+            grants=grants,
+            call_seconds=endpoint.timeout or settings.timeout,
+            notice="" if share is None else f"limits and budgets: this process has the share {share} of them, fixed",
+        )
         return Member(endpoint, limited, breaker=breaker, limited=limited)
 
     members = list(map(member, endpoints))
@@ -106,3 +123,11 @@ def build_stack(endpoints: Sequence[Endpoint], settings: StackSettings, budget: 
     retry = RetryLayer(pool, max_retries=settings.max_retries, retry_wait=settings.retry_wait, is_down=pool.is_down)
     cache = None if settings.cache is None else CacheLayer(retry, settings.cache)
     return Stack(with_observer(cache or retry), cache)
+
+
+def _grants_client() -> GrantsClient | None:
+    """Return what talks to the grants service; None when the environment names none."""
+    address = service_address()
+    if address is None:
+        return None
+    return GrantsClient.of(address, Redaction(address.token, URL(address.url)).redacted)

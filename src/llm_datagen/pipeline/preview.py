@@ -229,7 +229,8 @@ def _spread(rows: Sequence[tuple[Id, Any]], most: int) -> Sequence[tuple[Id, Any
 
 def first_rows(stream: Stream, count: int, *, root: RootNames | None) -> Sample:
     """Return the first rows of a stream."""
-    return _taken(_chosen(stream, range(count)), root=root)
+    first, _ = stream.begins_at
+    return _taken(_chosen(stream, range(first, first + count)), root=root)
 
 
 def rows_at(stream: Stream, numbers: Sequence[int], *, root: RootNames | None) -> Sample:
@@ -241,7 +242,7 @@ def rows_at(stream: Stream, numbers: Sequence[int], *, root: RootNames | None) -
     chosen = dict(_chosen(stream, sorted(set(numbers))))
     missing = [number for number in numbers if number not in chosen]
     if missing:
-        raise ConfigError(f"{stream.path} has no row {missing[0]}; its rows are numbered from 0")
+        raise ConfigError(f"{stream.path} has no row {missing[0]}; its rows are numbered from {stream.begins_at[0]}")
     return _taken(iter(chosen.items()), root=root)
 
 
@@ -276,7 +277,8 @@ def _chosen(stream: Stream, numbers: Sequence[int]) -> Iterator[tuple[int, tuple
     try:
         while following is not None and (block := cursor.read(_BLOCK_ROWS)) is not None:
             while following is not None and following < block.end:
-                yield following, (block.records[following - block.start], block.decode)
+                if following >= block.start:  # a part of an input does not begin at 0
+                    yield following, (block.records[following - block.start], block.decode)
                 following = next(wanted, None)
     finally:
         cursor.close()

@@ -27,17 +27,22 @@ Assumes that the file system renames atomically, and shows to all hosts what was
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from llm_datagen.config import check_seconds
-from llm_datagen.runs import RunFolder
+from llm_datagen.errors import PipelineBusyError
+from llm_datagen.runs import RunFolder, file_names
 from llm_datagen.runs.lock import RunLock
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.shards.file_claim import FileClaim, HeldClaim, epoch_of, is_free, run_id_of
+from llm_datagen.shards.heartbeat import Signs
 from llm_datagen.streams.storage.lease import LEASE_SECONDS
+from llm_datagen.streams.storage.local import LOCAL_STORAGE
 from llm_datagen.streams.storage.object_uri import is_object_uri
 
 
@@ -57,23 +62,47 @@ def latest(shards_folder: str | os.PathLike[str], number: int) -> str | None:
 
 
 def is_settled(shards_folder: str | os.PathLike[str], number: int) -> bool:
-    """Return whether nobody runs a shard, or takes it over, so that what its run has come to is final.
+    """Return whether a shard that had completed stays so: nobody has it, or takes it over.
 
-    Ask this after its run state was read: a run that said then that it has completed stays so, if this is true.
+    Ask this after its run state was read. Always so in a store: nobody replaces a run state there without having read
+    it.
 
     Args:
         shards_folder: as for `latest`.
         number: the shard, from 0.
 
     Raises:
-        DiskError: when a store refuses, or cannot be reached.
+        DiskError: when that cannot be found out.
     """
     folder = absolute(shards_folder)
     if is_object_uri(folder):
-        return not RunFolder(folder, run_id_of(number)).lock.is_held()
-    run = RunFolder(folder, run_id_of(number, epoch_of(Path(folder), number)))
-    lock = run.lock
-    return is_free(run.path) and not lock.is_held() and isinstance(lock, RunLock) and not lock.is_taken()
+        return True
+    path = Path(folder, run_id_of(number, epoch_of(Path(folder), number)))
+    lock = RunLock(path, folder)
+    return is_free(path) and not lock.is_held() and not lock.is_taken()
+
+
+@contextlib.contextmanager
+def nobody_in(shards_folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Within the block, nobody has a shard, or can take one that was begun: to remove them. On a file system.
+
+    Args:
+        shards_folder: as for `latest`.
+
+    Raises:
+        PipelineBusyError: when somebody has one, also one that was taken over from him.
+        DiskError: when the disk refuses.
+    """
+    with contextlib.ExitStack() as held:
+        for path in sorted(Path(shards_folder).glob(f"*/{file_names.CLAIM}")):
+            lock = LOCAL_STORAGE.take_lock(str(path))
+            if lock is None:
+                owner = Signs(path.parent).owner
+                raise PipelineBusyError(
+                    f"the shard in {path.parent} is being run{f' by {owner}' if owner else ''}; wait for it, or end it"
+                )
+            held.enter_context(lock)
+        yield
 
 
 class Claim:

@@ -22,6 +22,7 @@ from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.sharded import SHARDS, is_sharded
 from llm_datagen.runs.status import Status
 from llm_datagen.shards.blueprint import WholeBlueprint
+from llm_datagen.shards.claim import nobody_in
 from llm_datagen.shards.plan import plan_shards
 from llm_datagen.shards.plan_file import PlanFile
 from llm_datagen.shards.spec import ShardSpec, shards_folder
@@ -190,6 +191,7 @@ def remove_shards(folder: RunFolder) -> None:
     Raises:
         DiskError: when they cannot be removed.
         ConfigError: when they lie on a store.
+        PipelineBusyError: when a process still has one of them.
     """
     if folder.is_on_store:
         if ShardSpec.load(shards_folder(folder)) is not None:
@@ -200,7 +202,8 @@ def remove_shards(folder: RunFolder) -> None:
     path = folder.path / SHARDS
     try:
         if path.exists():
-            shutil.rmtree(path)
+            with nobody_in(path):
+                shutil.rmtree(path)
     except OSError as error:
         raise DiskError(error.errno, error.strerror or str(error), error.filename) from error
 

@@ -24,6 +24,7 @@ from llm_datagen.pipeline.stored import StoredRun
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.status import Status
 from llm_datagen.shards.blueprint import ShardBlueprint
+from llm_datagen.shards.claim import take
 from llm_datagen.shards.executor import ShardJob, ShardOutcome
 from llm_datagen.shards.plan import ShardPlan, ShardRange
 from llm_datagen.shards.plan_file import PlanFile
@@ -73,7 +74,7 @@ def run_job(job: ShardJob, begun: Begun) -> ShardOutcome:
 
 
 def run_shard(shards: RunFolder, number: int, operators: Sequence[Any], begun: Begun) -> ShardOutcome:
-    """Run a shard to its end; see `run_job`.
+    """Run a shard to its end; see `run_job`. Of somebody else who gives no sign of life, it is taken over.
 
     Args:
         shards: the folder of the shards.
@@ -89,27 +90,23 @@ def run_shard(shards: RunFolder, number: int, operators: Sequence[Any], begun: B
         raise RunStateError(f"{shards.location} does not say what shards do: there is no run in shards there")
     plan = PlanFile(shards.location).load()
     planned = plan.range_of(number)
-    folder = RunFolder(shards.location, run_id_of(number))
-    pipeline = ShardPipeline(spec, folder, plan, planned, operators)
-    pipeline.open()
-    begun(pipeline.start())
-    try:
-        report = pipeline.wait()
-    except NodeFailedError as error:
-        cause = error.__cause__ or error
-        return ShardOutcome(
-            str(Status.FAILED),
-            str(error),
-            node_id=error.node_id,
-            failure=FailureRecord.of(cause),
-            packed=pack_error(cause),
-        )
+    with take(shards.location, number) as claim:
+        folder = RunFolder(shards.location, claim.run_id)
+        pipeline = ShardPipeline(spec, folder, plan, planned, operators)
+        pipeline.open()
+        begun(pipeline.start())
+        try:
+            report = pipeline.wait()
+        except NodeFailedError as error:
+            cause = error.__cause__ or error
+            return ShardOutcome(
+                str(Status.FAILED),
+                str(error),
+                node_id=error.node_id,
+                failure=FailureRecord.of(cause),
+                packed=pack_error(cause),
+            )
     return ShardOutcome(str(report.status), report.reason)
-
-
-def run_id_of(number: int) -> str:
-    """Return the id of the run of a shard, in the folder of the shards."""
-    return f"{number:05d}"
 
 
 class ShardPipeline(BasePipeline):

@@ -9,9 +9,10 @@ from typing import Any
 from llm_datagen.errors import DatagenError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.status import NodeReport, Status
+from llm_datagen.shards.claim import is_settled, latest
 from llm_datagen.shards.plan import ShardPlan
 from llm_datagen.shards.progress import added_up
-from llm_datagen.shards.shard_run import REPLAYS, run_id_of
+from llm_datagen.shards.shard_run import REPLAYS
 from llm_datagen.shards.spec import ShardSpec
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.recovery import position_of
@@ -52,15 +53,16 @@ class Standing:
 
     def read(self, number: int) -> None:
         """Read what is on the disk of a shard."""
-        folder = RunFolder(self._shards.location, run_id_of(number))
-        if not folder.exists():
+        shards = self._shards.location
+        run_id = latest(shards, number)
+        if run_id is None:
             return
-        run_state = folder.load()
+        run_state = RunFolder(shards, run_id).load()
         self.states[number] = run_state
         self._entries[number] = run_state["nodes"]
         dead = any(entry.get("dead_letters") for entry in run_state["nodes"])
         is_replayed = not dead or run_state.get(REPLAYS, 0) >= self._spec.replays
-        if run_state["status"] == Status.COMPLETED and is_replayed:
+        if run_state["status"] == Status.COMPLETED and is_replayed and is_settled(shards, number):
             self.done.add(number)
 
     def now(self, number: int, status: Mapping[str, Any]) -> None:

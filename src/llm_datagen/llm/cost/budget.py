@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from llm_datagen.config import LARGEST, check_count, object_of, refuses_unknown, shown
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.cost.prices import PICO, TokenPrices, exact, known_prices
+from llm_datagen.llm.grants.environment import Share
 from llm_datagen.llm.limits.token_estimate import answer_limit, used_tokens
 from llm_datagen.llm.types import ChatRequest
 from llm_datagen.runs.usage import dollars
@@ -92,6 +93,18 @@ class Budget:
             ConfigError: when one is not above 0.
         """
         return replace(self, usd=self.usd if usd is None else usd, tokens=self.tokens if tokens is None else tokens)
+
+    def share(self, share: Share) -> Budget:
+        """Return a fixed share of it.
+
+        Raises:
+            ConfigError: when nothing is left.
+        """
+        picodollars, tokens = self.picodollars, self.tokens
+        part = replace(self, tokens=None if tokens is None else share.of("budget['tokens']", tokens))
+        if picodollars is not None:  # not by `usd`, whose parts are no decimal fractions
+            object.__setattr__(part, "picodollars", share.of("budget['usd']", picodollars))
+        return part
 
     def most(self, request: ChatRequest, prices: TokenPrices | None) -> Amount:
         """Return the most that a try of `request` can cost.

@@ -10,7 +10,10 @@ from dataclasses import replace
 from pydantic import SecretStr
 
 from llm_datagen.llm.errors import LLMError, LLMRequestError
-from llm_datagen.llm.limits.limiter import CallOutcome, Limiter, Limits, Permit, Waiter, limiter_of
+from llm_datagen.llm.grants.client import GrantsClient
+from llm_datagen.llm.limits.limiter import Limiter, Limits
+from llm_datagen.llm.limits.permit import CallOutcome, Permit, Waiter
+from llm_datagen.llm.limits.shared import SharedLimiter, limiter_of
 from llm_datagen.llm.limits.token_estimate import TokenEstimate, least_tokens, used_tokens
 from llm_datagen.llm.transport import Layer, Transport
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
@@ -19,6 +22,8 @@ from llm_datagen.llm.waits import Waits, is_paused
 _LOG_SECONDS = 10.0
 _LONG_WAIT_SECONDS = 10.0
 _LOG_WAIT_SECONDS = 60.0
+_LOOK_SECONDS = 1.0
+"""How often calls that wait for grants look whether the service is there."""
 
 
 class LimitLayer(Layer):
@@ -36,6 +41,9 @@ class LimitLayer(Layer):
         model: the model that they ask.
         limits: what the endpoint allows.
         limiter: another limiter than the one that the process shares.
+        grants: talks to the grants service, when other processes share the limits.
+        call_seconds: the longest that a call may take.
+        notice: a line for the log, before the first call.
     """
 
     def __init__(
@@ -47,6 +55,9 @@ class LimitLayer(Layer):
         model: str,
         limits: Limits | None = None,
         limiter: Limiter | None = None,
+        grants: GrantsClient | None = None,
+        call_seconds: float = 1.0,
+        notice: str = "",
     ) -> None:
         super().__init__(inner)
         self._endpoint = endpoint
@@ -54,6 +65,10 @@ class LimitLayer(Layer):
         self._model = model
         self._limits = limits or Limits()
         self._own_limiter = limiter
+        self._grants = grants
+        self._call_seconds = call_seconds
+        self._notice = notice
+        self._shared: SharedLimiter | None = None
         self._limiter: Limiter | None = None
         self._estimate = TokenEstimate()
         self._waits = Waits()
@@ -64,7 +79,15 @@ class LimitLayer(Layer):
         """Open the inner transport, then join the limiter of the endpoint."""
         await super().open()
         if self._own_limiter is None:
-            self._limiter = limiter_of(self._endpoint, self._api_key, self._model, self._limits)
+            self._shared = limiter_of(
+                self._endpoint,
+                self._api_key,
+                self._model,
+                self._limits,
+                client=self._grants,
+                call_seconds=self._call_seconds,
+            )
+            self._limiter = self._shared.limiter
         else:
             self._limiter = self._own_limiter
             self._limiter.attach(self._limits)
@@ -89,6 +112,9 @@ class LimitLayer(Layer):
         limiter = self._limiter
         if limiter is None:
             raise LLMError("the layer was called before open()")
+        if self._notice and request.ctx is not None:
+            request.ctx.log(self._notice, level="warning")
+            self._notice = ""
         tokens = self._tokens(limiter, request)
         permit = None if is_paused(request) else limiter.enter(tokens)
         if permit is None:
@@ -113,7 +139,10 @@ class LimitLayer(Layer):
     async def close(self) -> None:
         """Leave the limiter, then close the inner transport."""
         limiter, self._limiter = self._limiter, None
-        if limiter is not None:
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            await asyncio.to_thread(shared.leave, self._limits)
+        elif limiter is not None:
             limiter.detach(self._limits)
         await super().close()
 
@@ -135,6 +164,13 @@ class LimitLayer(Layer):
             self._wait_logged_until = now + _LOG_WAIT_SECONDS
             name = f"{self._model} at {self._endpoint}"
             request.ctx.log(f"{name} has no room for another call by its limits: calls wait", seconds=round(seconds, 1))
+
+    def _log_away(self, grants: GrantsClient, request: ChatRequest) -> None:
+        """Log that calls wait for the grants service, every minute at most."""
+        now = time.monotonic()
+        if request.ctx is not None and grants.status and now >= self._wait_logged_until:
+            self._wait_logged_until = now + _LOG_WAIT_SECONDS
+            request.ctx.log(f"{self._model} at {self._endpoint} {grants.status}", level="warning")
 
     def _tokens(self, limiter: Limiter, request: ChatRequest) -> int:
         if not limiter.counts_tokens:
@@ -181,6 +217,10 @@ class LimitLayer(Layer):
                 if isinstance(turn, Permit):
                     return turn
                 self._log_wait(request, turn)
+                if self._grants is not None:
+                    self._grants.check()
+                    self._log_away(self._grants, request)
+                    turn = min(turn, _LOOK_SECONDS)
                 await self._waits.until(woken, turn, request)
         except BaseException:
             limiter.give_up(waiter)

@@ -6,7 +6,6 @@ no thread and no timer. The first in the queue learns how long to wait, and is w
 
 from __future__ import annotations
 
-import hashlib
 import math
 import threading
 import time
@@ -14,13 +13,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from pydantic import SecretStr
-
 from llm_datagen.config import check_count
+from llm_datagen.llm.grants.environment import Share
+from llm_datagen.llm.grants.limit_units import LimitUnits
+from llm_datagen.llm.grants.messages import NOTHING, Units
 from llm_datagen.llm.limits.adaptive_concurrency import AdaptiveConcurrency
 from llm_datagen.llm.limits.header_quota import HeaderQuota
+from llm_datagen.llm.limits.permit import CallOutcome, Permit, Waiter
 from llm_datagen.llm.limits.sliding_window import WINDOW_SECONDS, SlidingWindow
-from llm_datagen.llm.types import RateLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,58 +43,20 @@ class Limits:
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name))
 
+    def share(self, share: Share) -> Limits:
+        """Return a fixed share of them.
 
-@dataclass(slots=True, eq=False)
-class Permit:
-    """The permit for one call. Give it back by `Limiter.leave`.
-
-    Attributes:
-        tokens: that the call may use.
-        number: of the call, from 0.
-        tokens_before: that all calls up to this one were let through with.
-        sent_at: when that was.
-    """
-
-    tokens: int
-    number: int
-    tokens_before: int
-    sent_at: float
+        Raises:
+            ConfigError: when nothing is left.
+        """
+        requests, tokens = self.requests_per_minute, self.tokens_per_minute
+        return Limits(
+            requests_per_minute=None if requests is None else share.of("requests_per_minute", requests),
+            tokens_per_minute=None if tokens is None else share.of("tokens_per_minute", tokens),
+        )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallOutcome:
-    """How a call ended.
-
-    Attributes:
-        used: its tokens; None when not said: then what it might have used counts.
-        is_answered: whether there is an answer.
-        is_throttled: whether the endpoint answered 429.
-        retry_after: seconds that it asked to wait.
-        left: what it said is left of its limits.
-    """
-
-    used: int | None = None
-    is_answered: bool = False
-    is_throttled: bool = False
-    retry_after: float | None = None
-    left: RateLimits | None = None
-
-
-class Waiter:
-    """A place in the queue.
-
-    Args:
-        tokens: that the call may use.
-        wake: called when `Limiter.turn` is worth asking again, from any thread; raises RuntimeError when nobody
-            waits any more.
-    """
-
-    __slots__ = ("asks_at", "tokens", "wake")
-
-    def __init__(self, tokens: int, wake: Callable[[], object]) -> None:
-        self.tokens = tokens
-        self.wake = wake
-        self.asks_at = math.inf
+NO_LIMITS = Limits()
 
 
 class Limiter:
@@ -103,11 +65,26 @@ class Limiter:
     Args:
         clock: seconds, never backwards.
         window: how long a call counts after its end, in seconds.
+        units: what the process holds of the limits, when other processes share them.
+
+    Attributes:
+        limits: the lowest of those that its layers have.
+        lock: to be held by whoever uses `units`.
+        clock: as given.
+        on_need: called, with the lock held, when a call waits for units.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, window: float = WINDOW_SECONDS) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        window: float = WINDOW_SECONDS,
+        units: LimitUnits | None = None,
+    ) -> None:
+        self.clock = clock
+        self.lock = threading.Lock()
+        self._units = units
+        self.on_need: Callable[[], None] = lambda: None
         self._window = SlidingWindow(window)
         self._concurrency = AdaptiveConcurrency()
         self._request_quota, self._token_quota = HeaderQuota(), HeaderQuota()
@@ -123,52 +100,70 @@ class Limiter:
 
     def attach(self, limits: Limits) -> None:
         """Keep to `limits`, too: of several layers' limits, the lowest ones hold for all."""
-        with self._lock:
+        with self.lock:
             self._given.append(limits)
             self._merge()
 
     def detach(self, limits: Limits) -> None:
         """Keep to `limits` no more: the layer that gave them is closed."""
-        with self._lock:
+        with self.lock:
             self._given.remove(limits)
             self._merge()
             self._wake_first()
 
     def is_idle(self) -> bool:
         """Return whether it can be forgotten: no layer is attached, and nothing was sent within the last minute."""
-        with self._lock:
-            self._window.forget(self._clock())
+        with self.lock:
+            self._window.forget(self.clock())
             return not (self._given or self._queue or self._window.requests)
 
     def has_room(self, tokens: int) -> bool:
         """Return whether a call could be made now."""
-        with self._lock:
-            now = self._clock()
-            return not self._queue and self._room_at(tokens, now) <= now
+        with self.lock:
+            now = self.clock()
+            if self._queue or self._own_room_at(tokens, now) > now:
+                return False
+            units = self._units if self._is_shared else None
+            return units is None or units.has(tokens, now) or units.may_get(now)
+
+    def first(self) -> Units:
+        """Return what the first call needs that waits; nothing when none does. Called with the lock held."""
+        return Units(1, self._queue[0].tokens) if self._queue else NOTHING
+
+    def waiting(self) -> Units:
+        """Return what all calls need that wait. Called with the lock held."""
+        return Units(len(self._queue), sum(each.tokens for each in self._queue))
+
+    def wake(self) -> None:
+        """Have the first call that waits look again whether it may be made."""
+        with self.lock:
+            self._wake_first()
 
     def enter(self, tokens: int) -> Permit | None:
         """Return the permit for a call now; None when it has to queue."""
-        with self._lock:
-            now = self._clock()
+        with self.lock:
+            now = self.clock()
             return None if self._queue or self._room_at(tokens, now) > now else self._admit(tokens, now)
 
     def queue(self, waiter: Waiter, *, is_first: bool = False) -> None:
         """Take a place in the queue; the first one, for what others wait to know."""
-        with self._lock:
+        with self.lock:
             if is_first:
                 self._queue.appendleft(waiter)
             else:
                 self._queue.append(waiter)
+            if self._is_shared:
+                self.on_need()
 
     def turn(self, waiter: Waiter) -> Permit | float:
         """Return the permit for the call; or the seconds to wait, or to be woken earlier, before asking again.
 
         Infinity: until woken.
         """
-        with self._lock:
+        with self.lock:
             if self._queue[0] is not waiter:
                 return math.inf
-            now = self._clock()
+            now = self.clock()
             waiter.asks_at = self._room_at(waiter.tokens, now)
             if waiter.asks_at > now:
                 return waiter.asks_at - now
@@ -179,7 +174,7 @@ class Limiter:
 
     def give_up(self, waiter: Waiter) -> None:
         """Leave the queue without a call."""
-        with self._lock:
+        with self.lock:
             if waiter in self._queue:
                 was_first = self._queue[0] is waiter
                 self._queue.remove(waiter)
@@ -193,10 +188,13 @@ class Limiter:
             How many calls may be in flight from now on, when that has become fewer; 0 when that is not limited
             any more; None when nothing has changed.
         """
-        with self._lock:
-            now = self._clock()
+        with self.lock:
+            now = self.clock()
             changed = self._learn(permit, outcome, now)
-            self._window.end(permit.tokens, permit.tokens if outcome.used is None else outcome.used, now)
+            used = permit.tokens if outcome.used is None else outcome.used
+            self._window.end(permit.tokens, used, now)
+            if permit.is_shared and self._units is not None:
+                self._units.end(permit.tokens, used)
             if self._queue:
                 first, room_at = self._queue[0], self._room_at(self._queue[0].tokens, now)
                 if room_at < first.asks_at or room_at <= now:
@@ -232,9 +230,24 @@ class Limiter:
         self._token_quota.spend(tokens)
         self._sent_tokens += tokens
         self._sent += 1
-        return Permit(tokens, self._sent - 1, self._sent_tokens, now)
+        is_shared = self._is_shared
+        if is_shared and self._units is not None:
+            self._units.take(tokens, now)
+        return Permit(tokens, self._sent - 1, self._sent_tokens, now, is_shared)
+
+    @property
+    def _is_shared(self) -> bool:
+        return self._units is not None and self.limits != NO_LIMITS
 
     def _room_at(self, tokens: int, now: float) -> float:
+        room_at = self._own_room_at(tokens, now)
+        if room_at <= now and self._is_shared and self._units is not None and not self._units.has(tokens, now):
+            self.on_need()
+            return math.inf
+        return room_at
+
+    def _own_room_at(self, tokens: int, now: float) -> float:
+        """Return when there is room as far as this process knows by itself."""
         limits = self.limits
         room_at = self._window.room_at(
             tokens, now, max_requests=limits.requests_per_minute, max_tokens=limits.tokens_per_minute
@@ -253,32 +266,6 @@ class Limiter:
                 self._queue.popleft()
             else:
                 return
-
-
-_limiters: dict[tuple[str, bytes, str], Limiter] = {}
-"""Those of this process: one for all layers that share an endpoint, a key and a model."""
-_limiters_lock = threading.Lock()
-
-
-def limiter_of(endpoint: str, api_key: SecretStr | None, model: str, limits: Limits) -> Limiter:
-    """Return the limiter that this process has for a model, attached to `limits`.
-
-    It outlives its layers by a minute: the next run must know what this one has sent.
-
-    Args:
-        endpoint: the URL of the calls.
-        api_key: the key; only a hash of it is kept.
-        model: the model's name.
-        limits: what the layer was given; to be detached when it is closed.
-    """
-    key = api_key.get_secret_value() if api_key else ""
-    name = (endpoint, hashlib.sha256(key.encode()).digest(), model)
-    with _limiters_lock:
-        for other in [other for other, limiter in _limiters.items() if other != name and limiter.is_idle()]:
-            del _limiters[other]
-        limiter = _limiters.setdefault(name, Limiter(window=WINDOW_SECONDS))
-        limiter.attach(limits)
-        return limiter
 
 
 def _known(moment: float) -> float:

@@ -66,9 +66,10 @@ class Broker:
         """Connect; then look after shards until the driver has gone, or Ray."""
         try:
             self._cluster.connect()
-            self._tell(True, self._cluster.is_unfit())
+            self._tell("connected", self._cluster.is_unfit())
         except Exception as error:  # noqa: BLE001 - whatever it is, the driver says so
-            self._tell(False, f"{type(error).__name__}: {error}")
+            kind = "not yet" if isinstance(error, ConnectionError) else "refused"
+            self._tell(kind, f"{type(error).__name__}: {error}")
         else:
             for target in (self._listen, self._look_after_ray):
                 threading.Thread(target=target, name=f"datagen{target.__name__}", daemon=True).start()

@@ -28,6 +28,10 @@ _POLL_SECONDS = 0.1
 _LAST_WORDS = 20
 
 
+class NotYetError(RunError):
+    """Raised when a cluster is there, and does not take a connection: it may, a little later."""
+
+
 class Connection:
     """One connection, from its begin to its end; it is not made anew. Any thread may use it.
 
@@ -64,13 +68,16 @@ class Connection:
         """
         self.send(self._options)
         try:
-            is_connected, found = self._answer(time.monotonic() + CONNECT_SECONDS, is_unwanted)
-            if is_connected:
-                return bool(found)
-            raise RunError(f"cannot use Ray at {self._name}: {found}")
+            match self._answer(time.monotonic() + CONNECT_SECONDS, is_unwanted):
+                case "connected", is_unfit:
+                    return bool(is_unfit)
+                case kind, text:
+                    refused = NotYetError if kind == "not yet" else RunError
+                    raise refused(f"cannot use Ray at {self._name}: {text}")
         except BaseException:
             self.close()
             raise
+        raise AssertionError("not reached")
 
     def listen(self) -> None:
         """Begin to tell what comes from the cluster."""

@@ -19,13 +19,14 @@ from llm_datagen.config import check_count, check_flag, check_seconds, check_tex
 from llm_datagen.errors import ConfigError, RunError
 from llm_datagen.runs.status import Status
 from llm_datagen.shards.executor import ShardHandle, ShardJob, ShardOutcome
-from llm_datagen.shards.ray.connection import Connection
+from llm_datagen.shards.ray.connection import Connection, NotYetError
 from llm_datagen.shards.ray.options import Needs, RayOptions
 from llm_datagen.shards.worker_process import RunningShard
 
 LOST_SECONDS = 30.0
 RECONNECT_SECONDS = 300.0
 
+_FIRST_SECONDS = 30.0
 _TRY_AGAIN_SECONDS = 2.0
 _ANSWER_SECONDS = 5.0
 _CLIENT_PORT = 10001
@@ -104,7 +105,7 @@ class RayExecutor:
             else:
                 self._waiting.append((key, job))
                 if self._connecting is None:
-                    self._begin_to_connect(pause=0.0, patience=0.0)
+                    self._begin_to_connect(0.0, _FIRST_SECONDS)
         return shard
 
     def close(self) -> None:
@@ -133,7 +134,7 @@ class RayExecutor:
         self._connecting.start()
 
     def _connect(self, pause: float, patience: float) -> None:
-        deadline = time.monotonic() + patience
+        deadline, is_first = time.monotonic() + patience, not pause
         trouble = "this executor was closed"
         while not self._is_closed.wait(pause):
             try:
@@ -142,10 +143,11 @@ class RayExecutor:
                 is_unfit = connection.open(self._is_closed)
             except RunError as error:
                 trouble = str(error)
+                is_final = is_first and not isinstance(error, NotYetError)
             else:
                 self._connected(connection, is_unfit=is_unfit)
                 return
-            if time.monotonic() > deadline:
+            if is_final or time.monotonic() > deadline:
                 break
             pause = _TRY_AGAIN_SECONDS
         with self._changing:

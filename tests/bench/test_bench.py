@@ -20,6 +20,8 @@ from .llm import main as llm_main
 from .revisions import checked_out
 from .rows import References, WrongResultError
 from .schedule import ideal_seconds
+from .shards import ENGINE
+from .shards import main as shards_main
 from .workloads import WORKLOADS
 
 TINY = Scale(rows=0.0003, sleep_factor=0.02)
@@ -135,3 +137,11 @@ def test_the_benchmark_of_rows_that_fail_compares_each_side_with_rows_that_do_no
     assert list(found) == list(SIDES)
     assert found["success"]["ratio"] == 1.0
     assert all(figures["ratio"] > 0 and figures["cpu_ratio"] > 0 for figures in found.values())
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_shards_compares_sides_that_make_the_same_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    shards_main(["--rows", "60", "--repeat", "1"])
+    found = capsys.readouterr().out.splitlines()
+    assert [line[:12].strip() for line in found] == list(ENGINE)
+    assert found[1].endswith("1.00 times as fast as 1 shard")

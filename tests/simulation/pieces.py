@@ -1,11 +1,10 @@
 """``python -m tests.simulation.pieces``: what a shard leaves and costs, as bytes, objects and requests.
 
-A shard is a normal run; so a run of one node is measured, in a folder and on a store (moto's, in this process).
+On a store (moto's, in this process), a run of one node is measured: a shard is a normal run.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen import UnifiedPipeline
+from llm_datagen.shards.pipeline import ShardedPipeline
 
 from ..kit.s3 import S3Bucket, S3Server
 from .plans import even_plan, plan_bytes
@@ -40,6 +40,11 @@ class _Look:
         return item
 
 
+def _same(row: Any) -> Any:
+    """Return the row."""
+    return row
+
+
 def plan_lines() -> Iterator[str]:
     """Yield what a plan of 10^9 rows takes per cut and per range."""
     few, cuts, ranges = (plan_bytes(even_plan(10**9, *sizes)) for sizes in ((1000, 16), (1000, 32), (2000, 16)))
@@ -48,22 +53,20 @@ def plan_lines() -> Iterator[str]:
 
 
 def folder_lines(folder: Path) -> Iterator[str]:
-    """Yield what a run leaves in a folder: each file, and the longest commit log that it had."""
+    """Yield what a commit takes, and what a shard leaves in its folder."""
     given = folder / "in.jsonl"
     given.write_text("".join(f'{{"n": {n}, "text": "{"x" * 100}"}}\n' for n in range(ROWS)))
-    look = _Look(folder / "shard")
+    look = _Look(folder)
+    settings: dict[str, Any] = {"results_dir": folder / "results", "log_file": None}
+    many_commits = {"flush_batch_size": 100}
     UnifiedPipeline(
-        [look],
-        f"jsonl://{given}",
-        f"jsonl://{folder}/shard/out.jsonl",
-        results_dir=folder / "shards",
-        log_file=folder / "platform.log",
-        writer_config={"flush_batch_size": 100},
-    ).create("00003").run()
-    for path in sorted(itertools.chain((folder / "shards").rglob("*"), (folder / "shard").rglob("*"))):
-        if path.is_file():
-            yield f"file: {path.name}, {path.stat().st_size:,} bytes"
-    yield f"while it ran: {look.bytes / look.lines:.0f} bytes per commit"
+        [look], f"jsonl://{given}", f"jsonl://{folder}/out.jsonl", writer_config=many_commits, **settings
+    ).create("one").run(progress=False)
+    yield f"while it runs: {look.bytes / look.lines:.0f} bytes per commit"
+    code = UnifiedPipeline([_same], f"jsonl://{given}", f"jsonl://{folder}/shards.jsonl", **settings)
+    ShardedPipeline(code, shards=4).create("four").run(progress=False)
+    for path in sorted((folder / "results" / "four" / "shards" / "00003").iterdir()):
+        yield f"left of a shard: {path.name}, {path.stat().st_size:,} bytes"
 
 
 def store_lines(folder: Path) -> Iterator[str]:

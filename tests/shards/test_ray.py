@@ -12,6 +12,7 @@ import pytest
 from llm_datagen import NodeFailedError
 from llm_datagen.messages import Cancel, GetStatus, Pause, Unpause
 from llm_datagen.operators import INodeContext
+from llm_datagen.runs.logs import events
 from llm_datagen.shards.pipeline import ShardedPipeline
 from llm_datagen.shards.ray import RayExecutor
 
@@ -146,7 +147,7 @@ def test_a_shard_whose_node_dies_goes_on_elsewhere(bench: Bench, cluster: RayClu
     held.go()
     assert whole.wait().status == "completed"
     check_rows(bench, held, 80, again=4)
-    lost = [line for line in bench.log_lines() if line["event"] == "shard_lost"]
+    lost = [line for line in bench.log_lines() if line["event"] == events.SHARD_LOST]
     assert len(lost) == 1
     assert "the Ray actor of shard" in lost[0]["message"]
 
@@ -223,7 +224,9 @@ def test_commands_reach_the_shards(bench: Bench, cluster: RayCluster) -> None:
     check_rows(bench, held, 40)
 
 
-def test_shards_run_where_their_resources_are(bench: Bench, cluster: RayCluster) -> None:
+def test_shards_run_where_their_resources_are(
+    bench: Bench, cluster: RayCluster, caplog: pytest.LogCaptureFixture
+) -> None:
     """A custom resource: only the node that has it runs a shard; before it is there, the shards wait."""
     bench.give(numbered(10))
     held = Held(bench.folder)
@@ -231,7 +234,8 @@ def test_shards_run_where_their_resources_are(bench: Bench, cluster: RayCluster)
     ray = executor(cluster, resources={"num_cpus": 0.5, "licence": 1})
     whole = ShardedPipeline(pipeline, shards=2, executor=ray).create("a")
     whole.start()
-    eventually(lambda: any("licence=1" in str(line) for line in bench.log_lines()), "it is said that no node has it")
+    text = "no node of the Ray cluster has what a shard needs (num_cpus=0.5, licence=1): shards wait until one joins"
+    eventually(lambda: text in caplog.text, "it is said that no node has it")
     cluster.add_node("c", resources='{"licence": 1}')
     try:
         eventually(lambda: cluster.processes("c", WORKER), "a shard on the node that has it")

@@ -244,7 +244,10 @@ def _check_that_somebody_listens(address: str) -> None:
     if address in {"", "auto", "local"}:
         return
     split = urlsplit(address if "://" in address else f"//{address}")
-    host, port = split.hostname, split.port or (_CLIENT_PORT if split.scheme else None)
+    try:
+        host, port = split.hostname, split.port or (_CLIENT_PORT if split.scheme else None)
+    except ValueError:  # the port is no number
+        host = port = None
     if host is None or port is None:
         raise RunError(f"{address!r} is no address of a Ray cluster: ray://host:10001 or host:6379 is")
     try:

@@ -17,6 +17,7 @@ QUESTIONS = 400.0
 """How many questions a second are asked of all actors, at most."""
 
 _AGAIN_SECONDS = 0.5
+_TROUBLE_CHARACTERS = 240  # of what Ray says when an actor is out of reach: which one, and how
 _PATIENCE = 1.5
 """An actor ends by itself when it is unwatched for `lost_seconds`. It is given up after that, times this."""
 
@@ -106,7 +107,7 @@ class WatchedActor:
             found = ray.get(ref)
         except ray.exceptions.ActorUnavailableError as error:  # perhaps for a moment
             self._ask_at = time.monotonic() + _AGAIN_SECONDS
-            self._trouble = f": {error}"
+            self._trouble = f": {str(error)[:_TROUBLE_CHARACTERS]}"
             if self._heard is None:
                 self._heard = time.monotonic()
             if number is not None:

@@ -3,6 +3,7 @@
 Packages, from what users hold to what it stands on:
 
 * `pipeline`: `UnifiedPipeline`, `UnifiedNodePipeline`, `UnifiedNode`
+* `shards`: `ShardedPipeline`, which runs one of these in parts
 * `llm`: operators that call models
 * `ops`: operators for the work on data itself
 * `actors`, `messages`, `executors`: the engine, for those who control or extend it
@@ -80,10 +81,11 @@ if TYPE_CHECKING:
     from llm_datagen.pipeline.node_pipeline import UnifiedNodePipeline
     from llm_datagen.pipeline.pipeline import UnifiedPipeline
     from llm_datagen.runs import logs
-    from llm_datagen.runs.export_run import export
     from llm_datagen.runs.hooks import CompositePipelineHooks, DefaultPipelineHooks, IPipelineHooks
     from llm_datagen.runs.logs.rotation import LogFile
     from llm_datagen.runs.status import NodeReport, PipelineStatus, RunReport, Status
+    from llm_datagen.shards.export_run import export
+    from llm_datagen.shards.pipeline import ShardedPipeline
     from llm_datagen.streams import CsvStream, Cycle, FileStream, Generate, JsonlStream, MemoryStream, StreamFactory
     from llm_datagen.streams.rows import Derived
 
@@ -141,6 +143,7 @@ __all__ = [
     "RunError",
     "RunReport",
     "RunStateError",
+    "ShardedPipeline",
     "Status",
     "StopRun",
     "StreamBusyError",
@@ -176,10 +179,11 @@ _HOMES = {
     "pipeline.node": "UnifiedNode",
     "pipeline.node_pipeline": "UnifiedNodePipeline",
     "pipeline.pipeline": "UnifiedPipeline",
-    "runs.export_run": "export",
     "runs.hooks": "CompositePipelineHooks DefaultPipelineHooks IPipelineHooks",
     "runs.logs.rotation": "LogFile",
     "runs.status": "NodeReport PipelineStatus RunReport Status",
+    "shards.pipeline": "ShardedPipeline",
+    "shards.export_run": "export",
     "streams": "CsvStream Cycle FileStream Generate JsonlStream MemoryStream StreamFactory",
     "streams.rows": "Derived",
 }

@@ -102,7 +102,8 @@ def shard_states(bench: Bench, pipeline_id: str) -> list[dict[str, Any]]:
     """Return the run states of all shards, in the order of the input."""
     shards = shards_folder(RunFolder(bench.results, pipeline_id))
     numbers = [each.number for each in PlanFile(shards.location).load().ranges]
-    return [RunFolder(shards.location, latest(shards.location, number) or "").load() for number in numbers]
+    runs = [latest(shards.location, number) for number in numbers]
+    return [RunFolder(shards.location, run).load() for run in runs if run is not None]
 
 
 def rows_in_shards(bench: Bench, pipeline_id: str, node_id: str) -> list[dict[str, Any]]:

@@ -226,7 +226,8 @@ def worker_processes(pid: int | str = "self") -> list[int]:
 def is_worker(pid: int) -> bool:
     """Return whether there is such a process, and it is a worker."""
     with contextlib.suppress(OSError):
-        return b"executors.process.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"executors.process.worker" in command or b"shards.worker" in command
     return False
 
 

@@ -22,9 +22,9 @@ from llm_datagen import (
     UnifiedPipeline,
 )
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.export_run import export
 from llm_datagen.runs.verify import verify
 from llm_datagen.runs.versions import find_run
+from llm_datagen.shards.export_run import export
 from llm_datagen.streams.storage.local import LocalStorage
 
 from ..kit import programs

@@ -56,8 +56,11 @@ def test_a_line_has_the_rows_ids_and_dead_letters_of_one_run(bench: Bench, id_sc
     assert (len(expected), len(dead)) == (95, 10)
     other = bench.pipeline([double, twice_or_never], ordered=True, **settings)
     with nothing_left():
-        pipeline = in_shards(other).create("four", output_uri=f"jsonl://{bench.folder}/four.jsonl")
+        merge = "concat" if streaming else "shards"
+        pipeline = in_shards(other, merge=merge).create("four", output_uri=f"jsonl://{bench.folder}/four.jsonl")
         report = pipeline.run(progress=False)
+    names = ["four.jsonl"] if streaming else [f"four-{number:05}-of-00004.jsonl" for number in range(4)]
+    assert [row for name in names for row in lines(bench.folder / name)] == expected
     assert rows_in_shards(bench, "four", "node_1") == expected
     states = shard_states(bench, "four")
     errors = [row for state in states for row in lines(Path(f"{_path(state, 'node_1')}.errors.jsonl"))]

@@ -11,13 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from llm_datagen.cli.output import write_json
-from llm_datagen.cli.run_view import chosen_nodes, open_run
+from llm_datagen.cli.run_view import RunView, chosen_nodes, open_run
 from llm_datagen.errors import ConfigError
 from llm_datagen.errors.escape import escape_line
 from llm_datagen.runs.comparison import KINDS, Comparison, Kind, Pair, columns_of
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.tables import number, rows_in_words
-from llm_datagen.runs.exports import rows_stream
+from llm_datagen.runs.exports import rows_entry
 from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.results_dir import absolute
@@ -108,16 +108,24 @@ def compare_runs(
 
 def _side(results_dir: str, pipeline_id: str, node: str | None) -> _Side:
     run = open_run(results_dir, pipeline_id)
-    entry, stream = rows_stream(run.state)
+    entry = rows_entry(run.state)
     if node is not None:
         entry = chosen_nodes(run.state, node)[0]
         if is_id_stripper(entry):
             raise ConfigError(f"--node {node}: its rows have no ids to compare them by; take the node before it")
-        stream = StreamFactory.output_of(entry)
     if entry["node_id"] in unsettled(run.state):
         raise ConfigError(run.rerun_note)
+    stream = _rows(run, entry)
     stream.anchor()
     return _Side(run.pipeline_id, entry["node_id"], stream)
+
+
+def _rows(run: RunView, entry: dict[str, Any]) -> Stream:
+    """Return the rows that a node has written, in all shards of a run."""
+    if run.whole is None:
+        return StreamFactory.output_of(entry)
+    run.whole.refuse_unfinished()
+    return run.whole.gathered(run.state).joined(entry)
 
 
 def _head(sides: Sequence[_Side], comparison: Comparison, counts: dict[Kind, int]) -> Iterator[str]:

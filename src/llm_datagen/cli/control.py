@@ -19,9 +19,25 @@ from llm_datagen.errors import ConfigError, ControlError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.control_client import ask
 from llm_datagen.runs.lock import RunLock
+from llm_datagen.runs.sharded import is_sharded
+from llm_datagen.runs.store import run_ids
 from llm_datagen.runs.typed_commands import command_line
+from llm_datagen.shards.spec import shards_folder
 
 _LOOK_SECONDS = 0.1
+
+
+def running_parts(folder: RunFolder) -> list[RunFolder]:
+    """Return what is to be told a command: the run; of one in shards that nobody runs as a whole, the running shards.
+
+    Args:
+        folder: the run's folder.
+    """
+    if folder.lock.is_held() or not folder.exists() or not is_sharded(folder.load()):
+        return [folder]
+    shards = shards_folder(folder).location
+    parts = [RunFolder(shards, run) for run in sorted(run_ids(shards))]
+    return [part for part in parts if part.lock.is_held()] or [folder]
 
 
 def pause_run(folder: RunFolder) -> None:

@@ -69,7 +69,8 @@ def show_errors(results_dir: str, pipeline_id: str, *, node: str | None, as_json
         StreamError: when its dead letters cannot be read.
     """
     run = open_run(results_dir, pipeline_id)
-    entries = chosen_nodes(run.state, node)
+    chosen = {entry["node_id"] for entry in chosen_nodes(run.state, node)}
+    entries = [(shard, entry) for shard, state in run.parts for entry in state["nodes"] if entry["node_id"] in chosen]
     if as_rows:
         for row in _rows(entries):
             if as_json:
@@ -77,20 +78,21 @@ def show_errors(results_dir: str, pipeline_id: str, *, node: str | None, as_json
             else:
                 write(_row_line(row))
         return
-    groups = sorted(_grouped(entries), key=lambda group: -group.count)
+    groups = sorted(_grouped(entry for _, entry in entries), key=lambda group: -group.count)
     if as_json:
         rows = sum(group.count for group in groups)
         data = {"pipeline_id": pipeline_id, "rows": rows, "groups": [asdict(group) for group in groups]}
         write_json(data)
         return
-    for line in _lines(run, groups) if groups else _lines_of_none(run, entries):
+    for line in _lines(run, groups) if groups else _lines_of_none(run, [entry for _, entry in entries]):
         write(line)
 
 
 def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[DeadLetterGroup]:
+    by_node: dict[str, dict[tuple[str, str], DeadLetterGroup]] = {}
     for entry in entries:
         stream = StreamFactory.output_of(entry)
-        groups: dict[tuple[str, str], DeadLetterGroup] = {}
+        groups = by_node.setdefault(entry["node_id"], {})
         for dead_letter in read_dead_letters(stream, position=committed(stream, entry) or Position()):
             kind, text = dead_letter["error"]["kind"], _reason_of(dead_letter["error"])
             cause = (kind, _shape_of(text))
@@ -108,6 +110,7 @@ def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[DeadLetterGroup]:
                     file=str(Path(stream.errors_path).absolute()),
                 )
             groups[cause].count += 1
+    for groups in by_node.values():
         yield from groups.values()
 
 
@@ -134,9 +137,9 @@ def _reason_of(error: dict[str, Any]) -> str:
     return f"(no message) at {last['file']}, line {last['line']}{code}"
 
 
-def _rows(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _rows(entries: Iterable[tuple[int | None, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
     """Yield each dead letter as data, one at a time: no more than one is in memory."""
-    for entry in entries:
+    for shard, entry in entries:
         stream = StreamFactory.output_of(entry)
         source = StreamFactory.input_of(entry)
         for dead_letter in read_dead_letters(stream, position=committed(stream, entry) or Position()):
@@ -144,6 +147,7 @@ def _rows(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             with contextlib.suppress(OSError, StreamError):  # missing or unreadable; the row is known all the same
                 where = source.line_place(dead_letter["source"][1])
             yield {
+                **({} if shard is None else {"shard": shard}),
                 "node_id": entry["node_id"],
                 "row_id": dead_letter["_i"],
                 "where": where,
@@ -156,7 +160,8 @@ def _rows(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def _row_line(row: dict[str, Any]) -> str:
     where = f" ({row['where']})" if row["where"] else ""
     reason = one_line(f"{row['kind']}: {row['text']}", _REASON_CHARS)
-    return f"{row['node_id']} row {row['row_id']}{where}: {reason}"
+    shard = f"shard {row['shard']}: " if "shard" in row else ""
+    return f"{shard}{row['node_id']} row {row['row_id']}{where}: {reason}"
 
 
 _REASON_CHARS = 2000
@@ -217,11 +222,13 @@ def committed(stream: Stream, entry: dict[str, Any]) -> Position | None:
     return found[1] if found else None
 
 
-def dead_rows(run_state: dict[str, Any]) -> dict[str, int]:
-    """Return how many rows are dead-lettered now, for each node of a run state that has any, by its label."""
-    counts = {}
-    for entry in run_state["nodes"]:
-        position = committed(StreamFactory.output_of(entry), entry)
-        if position is not None and position.dead:
-            counts[f"{entry['node_id']} {entry['operator']}"] = position.dead
+def dead_rows(run: RunView) -> dict[str, int]:
+    """Return how many rows are dead-lettered now, for each node of a run that has any, by its label."""
+    counts: dict[str, int] = {}
+    for _, run_state in run.parts:
+        for entry in run_state["nodes"]:
+            position = committed(StreamFactory.output_of(entry), entry)
+            if position is not None and position.dead:
+                label = f"{entry['node_id']} {entry['operator']}"
+                counts[label] = counts.get(label, 0) + position.dead
     return counts

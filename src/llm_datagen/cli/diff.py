@@ -9,6 +9,7 @@ from rich.text import Text
 
 from llm_datagen.cli.output import is_terminal, write_json
 from llm_datagen.cli.resume import StoppedRun
+from llm_datagen.cli.sharded import NO_SHARDS
 from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.diff_report import NodeDiff, RunDiff, Use
 from llm_datagen.runs import RunFolder
@@ -36,7 +37,7 @@ def show_diff(pipeline_id: str, name: str | None, results_dir: str | None, *, is
         DatagenError: when the run could not be resumed.
     """
     run = StoppedRun(pipeline_id, name, results_dir, "diff")
-    target = run.target()
+    target = run.target(NO_SHARDS)
     if not target.name:
         typed = command_line("diff", run.folder.pipeline_id, run.folder.results_dir, arguments=["module:pipeline"])
         raise ConfigError(

@@ -26,8 +26,12 @@ from llm_datagen.runs.usage import COST, dollars
 Display = LiveTable | PlainLines
 
 
-def run_watched(pipeline: BasePipeline) -> int:
+def run_watched(pipeline: BasePipeline, *, go_on: str = "") -> int:
     """Run a pipeline that was created or resumed, and return the exit code.
+
+    Args:
+        pipeline: the pipeline.
+        go_on: how to continue it; unless given, the command that resumes it.
 
     Raises:
         DatagenError: when it failed.
@@ -41,7 +45,7 @@ def run_watched(pipeline: BasePipeline) -> int:
     finally:
         display.close()
         if pipeline.status not in {Status.PENDING, Status.RESUMING}:  # otherwise it was refused before it began
-            for line in summary(pipeline, time.monotonic() - started, reason):
+            for line in summary(pipeline, time.monotonic() - started, reason, go_on):
                 write(line)
     is_short = any(why_short(node) for node in pipeline.progress)
     has_unfit = unfit_rows(RunFolder(pipeline.results_dir, pipeline.pipeline_id).load()) > 0
@@ -55,7 +59,7 @@ def _display(pipeline: BasePipeline) -> Display:
     return PlainLines(write, nodes)
 
 
-def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterable[str]:
+def summary(pipeline: BasePipeline, seconds: float, reason: str = "", go_on: str = "") -> Iterable[str]:
     """Return a run's summary in a few lines: why it was cancelled, and how to continue it if it is not completed."""
     report = RunReport(
         pipeline_id=pipeline.pipeline_id, status=pipeline.status, nodes=tuple(pipeline.progress), seconds=seconds
@@ -100,8 +104,9 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "") -> Iterabl
     if report.status is not Status.COMPLETED:
         is_spent = reason.startswith("the budget of ")
         more = budget_options(node.operator for node in pipeline.nodes) if is_spent else []
-        yield f"  go on   {_command('resume', pipeline, *more)}"
-    yield from _ways_on(pipeline, report)
+        yield f"  go on   {go_on or _command('resume', pipeline, *more)}"
+    if not go_on:
+        yield from _ways_on(pipeline, report)
 
 
 def _ways_on(pipeline: BasePipeline, report: RunReport) -> Iterable[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -53,18 +54,22 @@ def show_events(
         DiskError: when there is no log, or it cannot be read.
         PipelineNotFoundError: when there is no such run, and no log was given.
     """
-    found = logs.read(
-        _path(results_dir, pipeline_id, log_file),
-        pipeline_id=logged_as(results_dir, pipeline_id),
-        event=events or None,
-        node=_node_id(results_dir, pipeline_id, log_file, node),
-        since=_time(since),
-    )
-    for event in found:
+    wanted: dict[str, Any] = {
+        "event": events or None,
+        "node": _node_id(results_dir, pipeline_id, log_file, node),
+        "since": _time(since),
+    }
+    path = _path(results_dir, pipeline_id, log_file)
+    shards = [] if log_file is not None else _logs_of_shards(results_dir, pipeline_id)
+    found = [logs.read(path, pipeline_id=logged_as(results_dir, pipeline_id), **wanted)] if path.exists() else []
+    if not found and not shards:
+        logs.read(path)  # says that there is no log
+    found += [logs.read(each, pipeline_id=run, **wanted) for each, run in shards]
+    for event in heapq.merge(*found, key=lambda event: event.at):
         if as_json:
             write_json_line(event.line)
         else:
-            write(_line(event, is_named=pipeline_id is None))
+            write(_line(event, is_named=pipeline_id is None or bool(shards)))
 
 
 def show_summary(
@@ -109,6 +114,15 @@ def _path(results_dir: str, pipeline_id: str | None, log_file: Path | None) -> P
     if "log_file" in run_state and run_state["log_file"] is None:
         raise ConfigError(f"run {pipeline_id} keeps no log (log_file: null)")
     return Path(run_state.get("log_file", DEFAULT_LOG))
+
+
+def _logs_of_shards(results_dir: str, pipeline_id: str | None) -> list[tuple[Path, str]]:
+    """Return the logs of the shards of a run that are on this machine, each with the id of the shard's run."""
+    run = None if pipeline_id is None else read_run(find_run(results_dir, pipeline_id))
+    if run is None or run.whole is None:
+        return []
+    paths = [(Path(shard.state.get("log_file") or ""), shard.run or "") for shard in run.whole.shards]
+    return [(path, run_id) for path, run_id in paths if path.is_file()]
 
 
 def _node_id(results_dir: str, pipeline_id: str | None, log_file: Path | None, node: str | None) -> str | None:

@@ -18,6 +18,20 @@ class IfExistsOption(enum.StrEnum):
     OVERWRITE = "overwrite"
 
 
+class ExecutorOption(enum.StrEnum):
+    """Who runs the shards of a run."""
+
+    LOCAL = "local"
+    NONE = "none"
+
+
+class MergeOption(enum.StrEnum):
+    """What becomes of the outputs of shards."""
+
+    SHARDS = "shards"
+    CONCAT = "concat"
+
+
 class DiagramOption(enum.StrEnum):
     """The form of a diagram."""
 
@@ -90,4 +104,8 @@ RerunOption = Annotated[
 ReplaceOption = Annotated[
     bool,
     typer.Option("--replace", help="As --rerun, but what was there is deleted: no earlier version is kept."),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="How many shards run at once; as many as there are cores, unless given."),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from llm_datagen.cli.modules import import_protocols, make_importable
 from llm_datagen.cli.output import leave_stdout_to_rows, write
 from llm_datagen.cli.run_origin import Origin, origin_of
 from llm_datagen.cli.run_view import headline, read_run
+from llm_datagen.cli.sharded import NO_SHARDS, ShardOptions, go_on
 from llm_datagen.cli.target import Target, find_target
 from llm_datagen.config import OnChange, OnError, check_max_errors
 from llm_datagen.errors import ConfigError
@@ -20,6 +22,7 @@ from llm_datagen.pipeline.pipeline import UnifiedPipeline
 from llm_datagen.pipeline.spool import prints_output
 from llm_datagen.runs.display.tables import number, rows_in_words
 from llm_datagen.runs.results_dir import absolute
+from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.typed_commands import command_line, default_results
 from llm_datagen.runs.versions import find_run, refuse_earlier, version_id, version_of
 
@@ -36,6 +39,7 @@ def resume_run(
     parallel_size: int | None = None,
     rate: float | None = None,
     target: int | dict[str, int] | None = None,
+    shards: ShardOptions = NO_SHARDS,
 ) -> int:
     """Resume a run in the directory in which it was started, and return the exit code.
 
@@ -50,6 +54,7 @@ def resume_run(
         parallel_size: batches in the operator of each node at once; None leaves it as it is.
         rate: rows per second that each node hands to its operator, at most; 0 removes the limit.
         target: how many rows the output is to have, or those of some nodes; None leaves it as it is.
+        shards: who runs the shards of a run that has some.
 
     Raises:
         ConfigError: when it is not known where its operators come from; or what becomes of more rows that fail; or none
@@ -59,7 +64,7 @@ def resume_run(
     run = StoppedRun(pipeline_id, name, results_dir, "resume")
     if max_errors is not None:
         on_error = _policy(run.run_state, on_error)
-    found = run.target()
+    found = run.target(shards)
     leave_stdout_to_rows(prints_output(run.run_state))
     found.pipeline.resume(
         pipeline_id,
@@ -76,7 +81,13 @@ def resume_run(
     return run_watched(found.pipeline)
 
 
-def replay_run(pipeline_id: str, name: str | None, results_dir: str | None, on_change: OnChange = "refuse") -> int:
+def replay_run(
+    pipeline_id: str,
+    name: str | None,
+    results_dir: str | None,
+    on_change: OnChange = "refuse",
+    shards: ShardOptions = NO_SHARDS,
+) -> int:
     """Retry the dead-lettered rows of a run, resume it, and return the exit code.
 
     Args:
@@ -84,28 +95,30 @@ def replay_run(pipeline_id: str, name: str | None, results_dir: str | None, on_c
         name: where its operators come from; None for the same as before.
         results_dir: the folder of the runs; None for the pipeline's, or the environment's.
         on_change: what to do about operators that were edited.
+        shards: who runs the shards of a run that has some.
 
     Raises:
         ConfigError: when it is not known where its operators come from.
         DatagenError: when it cannot be resumed, or fails.
     """
     run = StoppedRun(pipeline_id, name, results_dir, "replay")
-    dead = dead_rows(run.run_state)
+    dead = dead_rows(read_run(run.folder))
     if not dead:
         write(f"run {pipeline_id}: no dead letters, so there is nothing to try again")
         write(headline(read_run(run.folder)))
         return 0
-    target = run.target()
+    target = run.target(shards)
     leave_stdout_to_rows(prints_output(run.run_state))
     target.pipeline.replay(pipeline_id, on_change=on_change)
-    kept = dead_rows(run.folder.load())  # of nodes whose targets are met
+    # Of nodes whose targets are met; shards, which have none, take theirs when they are run.
+    kept = {} if is_sharded(run.run_state) else dead_rows(read_run(run.folder))
     dead = {label: count for label, count in dead.items() if label not in kept}
     rows = rows_in_words(sum(dead.values()))
     where = ", ".join(f"{label}: {number(count)}" for label, count in dead.items()) or "none"
     write(f"run {pipeline_id}: {rows} to be tried again ({where}), {run.keep_origin(target)}")
     run.tell_version()
     code = run_watched(target.pipeline)
-    if dead and dead_rows(run.folder.load()) == {**kept, **dead}:
+    if dead and dead_rows(read_run(run.folder)) == {**kept, **dead}:
         write(f"  warning none was mended: {rows} failed again")
     return code
 
@@ -202,8 +215,11 @@ class StoppedRun:
             )
         origin.enter(self.folder)
 
-    def target(self) -> Target:
-        """Return the pipeline.
+    def target(self, shards: ShardOptions) -> Target:
+        """Return the pipeline; of a run in shards, the one that goes on with all of them.
+
+        Args:
+            shards: who runs them.
 
         Raises:
             ConfigError: when it is not known where its operators come from, or they cannot be loaded.
@@ -213,7 +229,7 @@ class StoppedRun:
         else:
             target = self._given or find_target(self._origin.target if self._origin else "")
         target.pipeline.results_dir = self.folder.results_dir
-        return target
+        return replace(target, pipeline=go_on(target.pipeline, self.run_state, shards))
 
     def _by_run_state(self) -> Target:
         """Return a pipeline whose operators are made as the run state says: it was started by a program."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -22,10 +22,14 @@ from llm_datagen.runs.earlier_versions import older_rows
 from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.seen import see
+from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
 from llm_datagen.runs.store import run_ids
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.versions import VERSION_OF, find_run, version_id, version_of
+
+if TYPE_CHECKING:
+    from llm_datagen.shards.whole import Whole
 
 UNREADABLE = "unreadable"
 
@@ -42,6 +46,7 @@ class RunView:
         is_live: whether a process runs it.
         note: what else to show.
         spending: what it has spent of its budget; empty for a run without one, or when not read.
+        whole: its shards; None of a run that is not in shards.
     """
 
     pipeline_id: str
@@ -51,6 +56,14 @@ class RunView:
     is_live: bool = False
     note: str = ""
     spending: str = ""
+    whole: Whole | None = field(default=None, repr=False)
+
+    @property
+    def parts(self) -> list[tuple[int | None, dict[str, Any]]]:
+        """The run states that say where its streams lie: its own; or those of its shards, each with its number."""
+        if self.whole is None:
+            return [(None, self.state)]
+        return [(shard.number, shard.state) for shard in self.whole.shards if shard.state]
 
     @property
     def rerun_note(self) -> str:
@@ -109,7 +122,12 @@ def read_run(folder: RunFolder) -> RunView:
         PipelineNotFoundError: when there is none.
         RunStateError: when its run state cannot be read.
     """
-    seen = see(folder)
+    seen, whole = see(folder), None
+    if is_sharded(seen.state):
+        from llm_datagen.shards.whole import Whole
+
+        whole = Whole.of(folder, seen)
+        seen = whole.see()
     return RunView(
         pipeline_id=folder.pipeline_id,
         results_dir=folder.results_dir,
@@ -117,6 +135,7 @@ def read_run(folder: RunFolder) -> RunView:
         state=seen.state,
         is_live=seen.is_live,
         note=seen.note,
+        whole=whole,
     )
 
 
@@ -252,8 +271,9 @@ def _details(run: RunView) -> str:
     older = "".join(f"{escape_line(text)}\n" for text in _versions(run_state))
     exports = "".join(f"{escape_line(text)}\n" for text in export_lines(run_state, is_live=run.is_live))
     created, started = _time(run_state.get("created_at")), _time(run_state.get("started_at"))
+    shards = f"{run.whole.summary()}\n" if run.whole is not None else ""
     return (
-        f"{exports}{_version(run_state)}{older}{at}{budget}{usage}created {created}, last started {started}, "
+        f"{shards}{exports}{_version(run_state)}{older}{at}{budget}{usage}created {created}, last started {started}, "
         f"updated {_time(run_state.get('updated_at'))}{where}"
     )
 

@@ -43,7 +43,9 @@ def show_status(results_dir: str, pipeline_id: str | None, *, watch: bool, as_js
         if not pipeline_id:
             return all_runs(results_dir)
         folder = find_run(results_dir, pipeline_id)
-        return [replace(read_run(folder), spending=spending(folder))]
+        run = read_run(folder)
+        folders = [folder] if run.whole is None else run.whole.folders
+        return [replace(run, spending=spending(*folders))]
 
     def table(runs: list[RunView]) -> Table:
         return run_table(runs[0]) if pipeline_id else list_table(runs)

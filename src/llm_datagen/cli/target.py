@@ -27,6 +27,7 @@ from llm_datagen.pipeline.pipeline import UnifiedPipeline
 from llm_datagen.runs.diagram import DiagramFormat, draw
 from llm_datagen.runs.typed_commands import default_results
 from llm_datagen.runs.versions import find_run
+from llm_datagen.shards.pipeline import ShardedPipeline
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.storage.object_uri import is_object_uri
 
@@ -66,8 +67,8 @@ class Target:
                 )
             return pipeline
         chosen = pipeline_id or self.pipeline_id or None
-        if isinstance(pipeline, UnifiedPipeline):
-            settings = {"if_exists": if_exists or "error", "on_change": on_change, **self.settings}
+        if isinstance(pipeline, UnifiedPipeline | ShardedPipeline):
+            settings: dict[str, Any] = {"if_exists": if_exists or "error", "on_change": on_change, **self.settings}
             return pipeline.create(chosen, **settings)
         if self.settings:
             raise ConfigError(f"--set: the nodes of {self.name} are wired by hand; say it in the code")

@@ -48,22 +48,43 @@ def trace_row(results_dir: str, pipeline_id: str, text: str, *, as_json: bool) -
     """
     run = open_run(results_dir, pipeline_id)
     row_id = parse_id(text)
-    found = list(trace(run.state, row_id))
+    found = list(_found(run, row_id))
     if as_json:
-        rows = [{name: getattr(row, name) for name in Trace.__slots__} for row in found]
+        rows = [
+            {**({} if number is None else {"shard": number}), **{name: getattr(row, name) for name in Trace.__slots__}}
+            for number, _, traces in found
+            for row in traces
+        ]
         data = {"pipeline_id": pipeline_id, "row_id": row_id, "found": rows, "unsettled": sorted(unsettled(run.state))}
         write_json(data)
     elif not found:
         write(f"run {pipeline_id}: there is no row {row_id!r} in any of its streams{_nearest(run, row_id)}")
     else:
-        for line in _lines(run.state, row_id, found):
-            if is_terminal():
-                SafeConsole().print(line, soft_wrap=True)
-            else:
-                write(line.plain)
+        for number, run_state, traces in found:
+            where = f"run {pipeline_id}" if number is None else f"run {pipeline_id}, shard {number}"
+            for line in (Text(f"{where}: row {row_id}"), *_lines(run_state, traces)):
+                if is_terminal():
+                    SafeConsole().print(line, soft_wrap=True)
+                else:
+                    write(line.plain)
     if run.rerun_note and not as_json:
         write(f"  {run.rerun_note}")
     return 0 if found else FAILED
+
+
+def _found(run: RunView, row_id: Id) -> Iterator[tuple[int | None, dict[str, Any], list[Trace]]]:
+    """Yield what is found of a row: in a run state, that of the run or of a shard, with its number."""
+    if run.whole is not None:
+        from llm_datagen.shards.trace_whole import trace_whole
+
+        for shard, traces in trace_whole(run.whole, row_id):
+            yield shard.number, shard.state, traces
+    elif traces := list(trace(run.state, row_id)):
+        yield None, run.state, traces
+
+
+def _is_known(run: RunView, row_id: Id) -> bool:
+    return any(next(trace(run_state, row_id), None) is not None for _, run_state in run.parts)
 
 
 def _nearest(run: RunView, row_id: Id) -> str:
@@ -73,19 +94,18 @@ def _nearest(run: RunView, row_id: Id) -> str:
         if root is not None and str(root.name(0)) != "0" and str(row_id).partition("_")[0].isdecimal():
             like = f"; ids of this run begin like {root.name(0)!r}"
             meant = f"{root.name(int(str(row_id).partition('_')[0]))}{str(row_id).lstrip('0123456789')}"
-            found = next(trace(run.state, parse_id(meant)), None) is not None
+            found = _is_known(run, parse_id(meant))
             return like + (f": {run.command('trace', arguments=[meant])}" if found else "")
     parent = parent_of(row_id)
     while parent is not None:
-        if next(trace(run.state, parent), None) is not None:
+        if _is_known(run, parent):
             return f"; of row {parent!r}, whose child it would be: {run.command('trace', arguments=[str(parent)])}"
         parent = parent_of(parent)
     return ""
 
 
-def _lines(run_state: dict[str, Any], row_id: Id, found: list[Trace]) -> Iterator[Text]:
+def _lines(run_state: dict[str, Any], found: list[Trace]) -> Iterator[Text]:
     widths = (max(len(row.relation) for row in found), max(cell_len(_name(row)) for row in found))
-    yield Text(f"run {run_state['pipeline_id']}: row {row_id}")
     inputs = {row.uri: None for row in found if row.where == "input"}
     inputs = inputs or dict.fromkeys(inputs_of(run_state["nodes"][0]["input_uri"]).values())
     for uri in inputs:

@@ -33,13 +33,15 @@ def verify_run(results_dir: str, pipeline_id: str, *, as_json: bool) -> int:
         PipelineNotFoundError: when there is no such run.
     """
     run = open_run(results_dir, pipeline_id)
-    accounts = verify(run.state)
-    of_exports = verify_exports(run.state)
+    accounts, of_exports = _recounted(run)
     findings = sum(len(account.findings) for account in accounts) + len(of_exports)
     if as_json:
         nodes = [{**asdict(account), "pending": account.pending} for account in accounts]
         data = {"pipeline_id": pipeline_id, "status": run.status, "nodes": nodes, "findings": findings}
-        data |= {"exports": of_exports} if run.state.get("exports") else {}
+        if run.whole is not None:
+            data["whole"] = of_exports
+        elif run.state.get("exports"):
+            data["exports"] = of_exports
         write_json(data)
     else:
         operators = [str(entry["operator"]) for entry in run.state["nodes"]]
@@ -52,6 +54,16 @@ def verify_run(results_dir: str, pipeline_id: str, *, as_json: bool) -> int:
         for finding in of_exports:
             write(f"  {finding}")
     return FAILED if findings else 0
+
+
+def _recounted(run: RunView) -> tuple[list[NodeAccount], list[str]]:
+    """Return the account of each node, and what is wrong with what was made of the rows at the end."""
+    if run.whole is None:
+        return verify(run.state), verify_exports(run.state)
+    from llm_datagen.shards.verify_whole import verify_whole
+
+    found = verify_whole(run.whole)
+    return found.nodes, found.findings
 
 
 def _conclude(run: RunView, accounts: list[NodeAccount], findings: int) -> None:

@@ -9,57 +9,46 @@ from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs.card import card_of
-from llm_datagen.runs.exports import rows_stream
 from llm_datagen.runs.hub import HubTarget, push
 from llm_datagen.runs.status import ENDED, SETTLED, Status
-from llm_datagen.runs.versions import find_run
+from llm_datagen.runs.store import RunFolder
+from llm_datagen.streams import Stream
 from llm_datagen.streams.outputs import Exported, ExportOptions, Target, export_rows, place_of
 from llm_datagen.streams.outputs.paths import joined, name_of
 
 
-def export(
-    pipeline_id: str,
+def export_rows_of(
+    folder: RunFolder,
+    run_state: Mapping[str, Any],
+    stream: Stream,
     to: str | os.PathLike[str],
     *,
-    results_dir: str | os.PathLike[str] = "tmp/results",
     card: bool = False,
     license: str | None = None,
     overwrite: bool = False,
     public: bool = False,
     **options: Any,
 ) -> Exported:
-    """Make files of another format of the results of a run; when cut short, call it again.
+    """Make files of another format of the rows of a run; see `export`.
 
     Args:
-        pipeline_id: the run, which is completed, or has ended with all rows done and an export of its own not made.
-        to: where to, and in which format: ``out.parquet``, ``out-{shard:05}.jsonl.zst``, ``parquet:PATH``,
-            ``csv:PATH``, ``chatml:PATH``, ``hf-folder:DIR``, where paths may be addresses in an object store, such as
-            ``s3://bucket/out.parquet``; or ``hf://org/name``, a data set of the Hugging Face hub.
-        results_dir: the folder of the runs.
+        folder: that of the run.
+        run_state: its run state.
+        stream: its rows, with their ids.
+        to: where to, and in which format.
         card: whether a README.md about the rows is put beside the files, if there is none; on the hub, there is always.
         license: the licence, for the card.
         overwrite: whether what another export has made there is removed first.
         public: whether a data set that is made on the hub can be seen by all.
-        options: those of `ExportOptions`: ``rows_per_shard``, ``keep_ids``, ``id_column``, ``schema``, ….
-
-    Returns:
-        What was made. Rows that do not fit are counted: `failed`.
+        options: those of `ExportOptions`.
 
     Raises:
-        PipelineNotFoundError: when there is no such run.
-        ConfigError: on a wrong option, or when the run is not completed.
+        ConfigError: on a wrong option.
         StreamExistsError: when the target is there already, and was made from something else.
         StreamBusyError: when another process exports there.
         DiskError: when the disk, or the store, refuses.
         HubError: when the hub does.
     """
-    folder = find_run(results_dir, pipeline_id)
-    run_state = folder.load()
-    if not _has_all_rows(run_state):
-        raise ConfigError(
-            f"run {pipeline_id!r} is {run_state['status']}, and only completed runs are exported; resume it first"
-        )
-    _, stream = rows_stream(run_state)
     hub = HubTarget.of(to)
     if hub is not None and "rows_per_shard" not in options and "bytes_per_shard" not in options:
         options["bytes_per_shard"] = hub.shard_bytes
@@ -77,8 +66,17 @@ def export(
     return made
 
 
-def _has_all_rows(run_state: Mapping[str, Any]) -> bool:
-    """Return whether no rows will come: the run is completed, or all it lacked at its end was an export of its own."""
+def check_has_all_rows(run_state: Mapping[str, Any]) -> None:
+    """Check that no rows will come: the run is completed, or all it lacked at its end was an export of its own.
+
+    Raises:
+        ConfigError: when some may.
+    """
     if run_state["status"] == Status.COMPLETED:
-        return True
-    return run_state["status"] in ENDED and all(entry.get("status") in SETTLED for entry in run_state["nodes"])
+        return
+    if run_state["status"] in ENDED and all(entry.get("status") in SETTLED for entry in run_state["nodes"]):
+        return
+    raise ConfigError(
+        f"run {run_state['pipeline_id']!r} is {run_state['status']}, and only completed runs are exported; resume it "
+        "first"
+    )

@@ -45,6 +45,9 @@ from llm_datagen.streams.storage.lease import LEASE_SECONDS
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 from llm_datagen.streams.storage.object_uri import is_object_uri
 
+_PROBE_SECONDS = 0.5
+"""Who wants a shard looks whether its lock is free, and has it for a moment then."""
+
 
 def latest(shards_folder: str | os.PathLike[str], number: int) -> str | None:
     """Return the id of the run of a shard, after all takeovers; None when none has begun.
@@ -78,8 +81,7 @@ def is_settled(shards_folder: str | os.PathLike[str], number: int) -> bool:
     if is_object_uri(folder):
         return True
     path = Path(folder, run_id_of(number, epoch_of(Path(folder), number)))
-    lock = RunLock(path, folder)
-    return is_free(path) and not lock.is_held() and not lock.is_taken()
+    return is_free(path, _PROBE_SECONDS) and not RunLock(path, folder).is_taken()
 
 
 @contextlib.contextmanager

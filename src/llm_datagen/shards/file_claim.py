@@ -16,7 +16,8 @@ from llm_datagen.runs.lock import RunLock
 from llm_datagen.shards.committed_copy import Layout, copy_run
 from llm_datagen.shards.heartbeat import Heartbeat, Signs
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
-from llm_datagen.streams.storage.locks import HeldLock
+from llm_datagen.streams.storage.locks import HeldLock, wait_for_lock
+from llm_datagen.streams.storage.os_errors import named
 
 _TAKING = "taking"
 _TRIES = 5
@@ -216,11 +217,21 @@ def _named(signs: Signs) -> str:
     return "another process" if signs.owner is None else str(signs.owner)
 
 
-def is_free(path: Path) -> bool:
-    """Return whether nobody has claimed a folder."""
-    if not (path / file_names.CLAIM).exists():
+def is_free(path: Path, seconds: float = 0.0) -> bool:
+    """Return whether nobody has claimed a folder; wait some seconds for that.
+
+    Raises:
+        DiskError: when the file system refuses.
+    """
+    claim = path / file_names.CLAIM
+    if not claim.exists():
         return True
-    lock = LOCAL_STORAGE.take_lock(str(path / file_names.CLAIM))
+    try:
+        lock = wait_for_lock(str(claim), seconds)
+    except FileNotFoundError:  # the folder was removed just now
+        return True
+    except OSError as error:
+        raise named(error, str(claim)) from error
     if lock is not None:
         lock.release()
     return lock is not None

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from llm_datagen.config import check_choice
-from llm_datagen.errors import StreamError
+from llm_datagen.errors import ConfigError, StreamError
 from llm_datagen.runs.exports import KEY as EXPORTS
-from llm_datagen.runs.exports import are_made, is_export, make_exports, remove_exports, rows_entry, verify_exports
+from llm_datagen.runs.exports import (
+    are_made,
+    is_export,
+    make_exports,
+    remove_exports,
+    rows_entry,
+    targets_of,
+    verify_exports,
+)
 from llm_datagen.shards.concat import check_concatenated, check_free, concatenate, remove_concatenated
 from llm_datagen.shards.joined import joined_stream
 from llm_datagen.shards.merge_parts import (
@@ -25,6 +33,7 @@ from llm_datagen.shards.merge_parts import (
 )
 from llm_datagen.shards.sealed_parts import SealedPart
 from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams.outputs.side_by_side import why_not_both
 
 Merge = Literal["shards", "concat"]
 """How the outputs of the shards become those of the run: a file each, or one behind the other in one."""
@@ -91,7 +100,10 @@ class Gathered:
 
     def rows(self) -> Stream:
         """Return the rows with their ids that the last node has written, in all shards."""
-        entry = rows_entry(self.run_state)
+        return self.joined(rows_entry(self.run_state))
+
+    def joined(self, entry: Mapping[str, Any]) -> Stream:
+        """Return the rows that a node has written, in all shards."""
         return joined_stream(entry, self.parts(entry))
 
     def make(self, stopped: Callable[[], bool] = lambda: False) -> list[str]:
@@ -116,7 +128,7 @@ class Gathered:
         else:
             targets = self._targets(entries)
             for entry, target in zip(entries, targets, strict=True):
-                merge_parts(target, self.parts(entry), self.owner, siblings=targets)
+                merge_parts(target, self.parts(entry), self.owner)
         return make_exports(self.run_state, stopped, self.rows()) if self.run_state.get(EXPORTS) else []
 
     def is_made(self) -> bool:
@@ -138,7 +150,7 @@ class Gathered:
         remove_exports(self.run_state)
 
     def _targets(self, entries: Sequence[Mapping[str, Any]]) -> list[PartsTarget]:
-        return parts_targets(entries, len(self.shards))
+        return parts_targets(entries, len(self.shards), targets_of(self.run_state))
 
     def _differences(self, *, is_read: bool) -> list[str]:
         entries = outputs_of(self.run_state)
@@ -175,14 +187,24 @@ def check_outputs(run_state: Mapping[str, Any], merge: str, count: int) -> None:
         count: how many shards there are.
 
     Raises:
-        ConfigError: when `merge` is none, or the name of an output cannot be that of many files.
+        ConfigError: when `merge` is none, the name of an output cannot be that of many files, or they would have a
+            file in common with an export.
         StreamExistsError: when something is there that is not this run's.
         StreamError: when they are to be in a store without conditional puts.
     """
     check_choice("merge", merge, Merge)
     entries, owner = outputs_of(run_state), str(run_state["pipeline_id"])
-    if merge == get_args(Merge)[0]:
-        check_targets_free(parts_targets(entries, count), owner)
+    if merge == "shards":
+        exports = targets_of(run_state)
+        targets = parts_targets(entries, count, exports)
+        for target in targets:
+            for other in exports:
+                if (why := why_not_both(target, other)) is not None:
+                    raise ConfigError(
+                        f"{target.path} would be the files of an output, and {other.path} an export, and {why}; give "
+                        "one of them a folder of its own"
+                    )
+        check_targets_free(targets, owner)
     else:
         for entry in entries:
             check_free(entry, owner)

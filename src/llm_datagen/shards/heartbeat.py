@@ -22,7 +22,10 @@ from llm_datagen.streams.storage.local import LOCAL_STORAGE
 from llm_datagen.streams.storage.owner import Owner, now_text
 
 _LOOKS = 20
-"""How often the file is looked at during a lease."""
+"""How often the file is looked at during a lease, at least."""
+
+_LOOK_SECONDS = 0.25
+"""Seconds between two looks, at most: the lock of who was killed may be free a moment later."""
 
 
 class Heartbeat:
@@ -135,7 +138,7 @@ class Signs:
         while time.monotonic() < deadline and not is_over():
             if self.has_changed():
                 return True
-            time.sleep(seconds / _LOOKS)
+            time.sleep(min(seconds / _LOOKS, _LOOK_SECONDS))
         return self.has_changed()
 
     def has_changed(self) -> bool:

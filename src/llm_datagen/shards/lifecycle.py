@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from llm_datagen.config import IfExists, OnChange, OnError, Verify, check_choice
-from llm_datagen.errors import ConfigError, DiskError, ResumeWarning
+from llm_datagen.errors import ConfigError, DiskError, PipelineBusyError, ResumeWarning
 from llm_datagen.errors.warned import warn
+from llm_datagen.operators import operator_name
+from llm_datagen.operators.fingerprint import changed_parts, fingerprint_of
 from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.blueprint import nodes_of
+from llm_datagen.pipeline.node_entries import new_pipeline_id
 from llm_datagen.pipeline.operator_changes import compare
 from llm_datagen.pipeline.resume_checks import change_limits, change_policy
 from llm_datagen.pipeline.run import StartNotice
@@ -23,11 +27,18 @@ from llm_datagen.runs.sharded import SHARDS, is_sharded
 from llm_datagen.runs.status import Status
 from llm_datagen.shards.blueprint import WholeBlueprint
 from llm_datagen.shards.claim import nobody_in
+from llm_datagen.shards.gather import remove_gathered
+from llm_datagen.shards.gathered import check_outputs
 from llm_datagen.shards.plan import plan_shards
 from llm_datagen.shards.plan_file import PlanFile
 from llm_datagen.shards.spec import ShardSpec, shards_folder
 from llm_datagen.shards.splittable import input_of
 from llm_datagen.shards.standing import Standing
+
+PREPARE_SECONDS = 600.0
+"""How long to wait for another process that plans the shards: it reads the whole input once."""
+
+LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +62,28 @@ class WholeLifecycle:
     def create(self, pipeline_id: str | None, if_exists: IfExists, on_change: OnChange) -> StoredRun:
         """Write the run state of a new run; see `UnifiedPipeline.create`."""
         check_choice("if_exists", if_exists, IfExists)
-        folder = None if pipeline_id is None else RunFolder(self.results_dir, pipeline_id)
-        if folder is not None and folder.exists():
+        folder = RunFolder(self.results_dir, pipeline_id or new_pipeline_id())
+        if folder.exists():
             if if_exists == "resume" and folder.load()["status"] != Status.PENDING:
                 return self.resume(folder.pipeline_id, on_change=on_change)
             if if_exists == "overwrite":
-                self.blueprint.run_state(folder.pipeline_id)  # what cannot be split is refused first
+                self._check_outputs(folder.pipeline_id)  # what cannot be done is refused first
                 self._remove_shards(folder)
+        else:
+            self._check_outputs(folder.pipeline_id)
         lifecycle = RunLifecycle(self.blueprint, self.results_dir, self.log_file)
-        return lifecycle.create(pipeline_id, if_exists, on_change)
+        return lifecycle.create(folder.pipeline_id, if_exists, on_change)
+
+    def _check_outputs(self, pipeline_id: str) -> None:
+        """Check that the outputs of a new run can be made of those of its shards, when these are done."""
+        run_state = self.blueprint.run_state(pipeline_id)
+        check_outputs(run_state, self.blueprint.merge, self.blueprint.shards)
 
     def _remove_shards(self, folder: RunFolder) -> None:
-        """Remove the shards of a run that is to be done afresh."""
+        """Remove the shards of a run that is to be done afresh, and what was made of them."""
         folder.lock.acquire()
         try:
+            remove_gathered(folder)
             remove_shards(folder)
         finally:
             folder.lock.release()
@@ -87,7 +106,7 @@ class WholeLifecycle:
             raise ConfigError("target= counts the rows of a whole run, and shards are done by themselves")
         with self._locked(pipeline_id) as (folder, run_state):
             spec = prepared(folder, run_state, self.log_file, self.at_once)
-            spec = replace(spec, verify=verify, at_once=self.at_once)
+            spec = replace(spec, verify=verify, at_once=min(self.at_once, run_state[SHARDS]["count"]))
             for state in (run_state, spec.run_state):
                 change_policy(state, on_error, max_errors)
                 change_limits(state, parallel_size, rate)
@@ -97,8 +116,56 @@ class WholeLifecycle:
         """Make a run ready to do its dead letters again; see `BasePipeline.replay`."""
         with self._locked(pipeline_id) as (folder, run_state):
             spec = prepared(folder, run_state, self.log_file, self.at_once)
-            spec = replace(spec, replays=spec.replays + 1, at_once=self.at_once)
+            at_once = min(self.at_once, run_state[SHARDS]["count"])
+            spec = replace(spec, replays=spec.replays + 1, at_once=at_once)
             return self._resume(folder, run_state, spec, on_change, is_replay=True)
+
+    def shared(self, pipeline_id: str, on_change: OnChange) -> RunFolder:
+        """Return a run whose shards are run one by one, each by who wants to; who comes first makes it, and its plan.
+
+        Args:
+            pipeline_id: the run's id.
+            on_change: what becomes of rows of operators that were edited since.
+
+        Raises:
+            PipelineBusyError: when another process has been making it for `PREPARE_SECONDS`.
+            DatagenError: as `create` and `resume`.
+        """
+        check_choice("on_change", on_change, OnChange)
+        folder = RunFolder(self.results_dir, pipeline_id)
+        deadline = time.monotonic() + PREPARE_SECONDS
+        while True:
+            try:
+                spec = ShardSpec.load(shards_folder(folder))
+                if spec is None:
+                    self._make(folder, on_change)
+                elif self._is_edited(spec):
+                    self.resume(pipeline_id, on_change=on_change)
+                else:
+                    break
+            except PipelineBusyError:  # another one makes it just now
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(LOOK_SECONDS)
+        run_state = folder.load()
+        for note in [*self.blueprint.ignored(run_state), *self._ignored(run_state)]:
+            warn(note.text, ResumeWarning)
+        return folder
+
+    def _make(self, folder: RunFolder, on_change: OnChange) -> None:
+        """Make a run, unless it is there, and its plan."""
+        if not folder.exists():
+            self.create(folder.pipeline_id, "error", on_change)
+        with self._locked(folder.pipeline_id) as (_, run_state):
+            prepared(folder, run_state, self.log_file, self.at_once)
+
+    def _is_edited(self, spec: ShardSpec) -> bool:
+        """Return whether operators are not those that the shards of a run are done with, or the steps are others."""
+        entries, operators = spec.run_state["nodes"], self.blueprint.operators(spec.run_state)
+        if [entry["operator"] for entry in entries] != [operator_name(operator) for operator in operators]:
+            return True
+        known = zip(entries, operators, strict=True)
+        return any(changed_parts(entry["fingerprint"], fingerprint_of(operator)) for entry, operator in known)
 
     @contextlib.contextmanager
     def _locked(self, pipeline_id: str) -> Iterator[tuple[RunFolder, dict[str, Any]]]:

@@ -2,20 +2,24 @@
 
 The files are put in place one after the other, each whole, as those of an export are; see `streams.outputs.work`. They
 are copies: a shard that runs again later (a replay) changes nothing of them before they are gathered again.
+
+``_SUCCESS`` speaks for a whole folder. So where another output or export lies in it, of this run or of another one, the
+word is ``_SUCCESS.out.jsonl``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llm_datagen.errors import ConfigError, StreamExistsError
 from llm_datagen.shards.sealed_parts import SealedPart
-from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.outputs import Target, Work, check_parts, place_of
 from llm_datagen.streams.outputs.part_file import PartFile
 from llm_datagen.streams.outputs.paths import absolute, joined, name_of, parent_of, relative_to
+from llm_datagen.streams.outputs.side_by_side import real
 from llm_datagen.streams.outputs.work import REMOVING
 
 _SUCCESS = "_SUCCESS"
@@ -26,8 +30,11 @@ class PartsTarget(Target):
     """Where the files of one output go.
 
     Attributes:
-        success: the name of what says that all of them are there.
+        name: the name of the output.
+        success: the name of what says that all of its files are there.
     """
+
+    name: str = ""
 
     success: str = _SUCCESS
 
@@ -36,29 +43,45 @@ class PartsTarget(Target):
         """What says that all files are there."""
         return joined(self.root, self.success)
 
+    @property
+    def apart(self) -> PartsTarget:
+        """The same, with a word of its own, where the folder is not its alone."""
+        return replace(self, success=f"{_SUCCESS}.{self.name}")
 
-def parts_targets(entries: Sequence[Mapping[str, Any]], count: int) -> list[PartsTarget]:
+
+def parts_targets(entries: Sequence[Mapping[str, Any]], count: int, exports: Sequence[Target]) -> list[PartsTarget]:
     """Return where the files of each output of a run go.
 
     Args:
         entries: the nodes that write the outputs, in the run state of the whole.
         count: how many files each has.
+        exports: where the exports of the run go.
 
     Raises:
         ConfigError: when the name of a folder has braces, which part rows in the names of exports.
     """
     paths = [absolute(StreamFactory.create(entry["output_uri"]).path) for entry in entries]
     folders = [parent_of(path) for path in paths]
+    others = [real(export.root) for export in exports if export.is_folder]
     targets = []
     for path, folder in zip(paths, folders, strict=True):
         if "{" in path or "}" in path:
             raise ConfigError(f"{path}: a name with braces cannot be that of many files; say merge='concat'")
         stem, dot, endings = name_of(path).partition(".")
         name = f"{stem}-{{shard:05}}-of-{count:05}{dot}{endings}"
-        # One file of this name can speak for one output only.
-        success = _SUCCESS if folders.count(folder) == 1 else f"{_SUCCESS}.{name_of(path)}"
-        targets.append(PartsTarget(endings.partition(".")[0] or "rows", joined(folder, name), success))
+        target = PartsTarget(endings.partition(".")[0] or "rows", joined(folder, name), name_of(path))
+        is_alone = folders.count(folder) == 1 and real(folder) not in others
+        targets.append(_settled(target) if is_alone else target.apart)
     return targets
+
+
+def _settled(target: PartsTarget) -> PartsTarget:
+    """Return it with the word that it has already, or with one that no other run has in the folder."""
+    work = _work(target)
+    made = work.manifest() or work.plan()
+    if made is None:
+        return target.apart if any(work.neighbours()) else target
+    return replace(target, success=made.get("success", _SUCCESS))
 
 
 def check_targets_free(targets: Sequence[PartsTarget], owner: str) -> None:
@@ -73,21 +96,18 @@ def check_targets_free(targets: Sequence[PartsTarget], owner: str) -> None:
         work.check_place()
         made = work.manifest() or work.plan()
         if made is None:
-            work.refuse_taken(whose="no gather made it", replaced=_others(targets, target))
+            _refuse_taken(work, target)
         elif made.get("owner") != owner:
             raise _taken(target, made)
 
 
-def merge_parts(
-    target: PartsTarget, parts: Sequence[SealedPart], owner: str, *, siblings: Collection[PartsTarget] = ()
-) -> bool:
+def merge_parts(target: PartsTarget, parts: Sequence[SealedPart], owner: str) -> bool:
     """Put the files of all shards of one output in place; when cut short, call it again.
 
     Args:
         target: where they go.
         parts: what the shards have made, in the order of the input.
         owner: the id of the sharded run.
-        siblings: where the files of all outputs of the run go.
 
     Returns:
         Whether anything was done; False when all was there.
@@ -104,6 +124,7 @@ def merge_parts(
         "target": {"kind": target.kind, "path": target.path},
         "source": {"shards": [part.identity() for part in parts]},
         "owner": owner,
+        "success": target.success,
     }
     with work.locked():
         done, plan = work.manifest(), work.plan()
@@ -117,7 +138,7 @@ def merge_parts(
             work.remove_outputs()
             made = None
         if made is None:
-            work.refuse_taken(whose="no gather made it", replaced=_others(siblings, target))
+            _refuse_taken(work, target)
             work.begin(request)
         windows = list(work.windows())
         for number in range(len(windows), len(parts)):
@@ -163,13 +184,6 @@ def remove_merged(target: PartsTarget, owner: str) -> None:
             work.remove_outputs()
 
 
-def paths_of(target: PartsTarget) -> Iterator[str]:
-    """Yield the paths of the files that are in place, by the manifest; none before it is there."""
-    manifest = _work(target).manifest()
-    for part in manifest["parts"] if manifest else ():
-        yield joined(target.root, part["path"])
-
-
 def _put(work: Work, target: PartsTarget, number: int, part: SealedPart) -> dict[str, Any]:
     """Put one file in place; return what the manifest says of it."""
     path = target.part_path(number, {})
@@ -195,17 +209,14 @@ def _put(work: Work, target: PartsTarget, number: int, part: SealedPart) -> dict
     }
 
 
-def stream_of_part(target: PartsTarget, number: int) -> Stream:
-    """Return one of the files, as it is read."""
-    return StreamFactory.create(target.part_path(number, {}))
-
-
 def _is_same(made: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
     return REMOVING not in made and all(made.get(name) == value for name, value in request.items())
 
 
-def _others(targets: Collection[PartsTarget], target: PartsTarget) -> set[str]:
-    return {other.path for other in targets if other.path != target.path}
+def _refuse_taken(work: Work, target: PartsTarget) -> None:
+    has_own_word = target.success != _SUCCESS
+    others = {other["target"]["path"] for other in work.neighbours()} if has_own_word else set()
+    work.refuse_taken(whose="no gather made it", replaced=others)
 
 
 def _taken(target: PartsTarget, made: Mapping[str, Any]) -> StreamExistsError:

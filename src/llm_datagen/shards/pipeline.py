@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Self
 
-from llm_datagen.config import IfExists, OnChange, check_choice, check_count
+from llm_datagen.config import IfExists, OnChange, check_choice, check_count, checked
 from llm_datagen.errors import ConfigError, PipelineBusyError, PipelineExistsError
 from llm_datagen.operators import Call
 from llm_datagen.pipeline.base import BasePipeline
+from llm_datagen.pipeline.diff_report import RunDiff
 from llm_datagen.pipeline.run import Run
+from llm_datagen.pipeline.settings import NodePipelineOptions
+from llm_datagen.runs import RunFolder
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
+from llm_datagen.runs.sharded import SHARDS
+from llm_datagen.shards.allowance import Allowance
 from llm_datagen.shards.blueprint import WholeBlueprint
 from llm_datagen.shards.executor import ShardExecutor
+from llm_datagen.shards.gathered import Merge
 from llm_datagen.shards.lifecycle import WholeLifecycle, prepared, standing_of
 from llm_datagen.shards.local import LocalExecutor, cores
-from llm_datagen.shards.shard_run import pack_operators
+from llm_datagen.shards.shard_run import ShardPipeline, opened_shard, pack_operators
+from llm_datagen.shards.spec import shards_folder
 from llm_datagen.shards.whole_run import WholeRun
-
-Merge = Literal["shards", "concat"]
-"""What becomes of the outputs of the shards."""
 
 SHARDS_UNLESS_GIVEN = 16
 
@@ -95,16 +100,83 @@ class ShardedPipeline(BasePipeline):
             PipelineBusyError: when the id is running, or this object is.
         """
         self._refuse_running()
-        code = WholeBlueprint(inner=self._pipeline.code(**overrides), shards=self._code.shards, merge=self._code.merge)
-        changed = {name: overrides.get(name, getattr(self, name)) for name in ("results_dir", "hooks", "log_file")}
-        lifecycle = WholeLifecycle(
-            code, os.fspath(changed["results_dir"]), changed["log_file"], self._at_once, self._given
-        )
+        code, changed = self._overridden(overrides)
+        given = self._given
+        lifecycle = WholeLifecycle(code, changed["results_dir"], changed["log_file"], self._at_once, given)
         stored = lifecycle.create(pipeline_id, if_exists, on_change)
-        self.results_dir, self.hooks, self.log_file = (changed[name] for name in changed)
-        self._code = code
+        self._use(code, changed)
         self._take(stored)
         return self
+
+    def _overridden(self, overrides: Mapping[str, Any]) -> tuple[WholeBlueprint, dict[str, Any]]:
+        """Return what is run with some settings in place of the pipeline's, and where its runs are kept, and so on."""
+        inner = self._pipeline.code(**overrides)
+        changed = {name: overrides.get(name, getattr(self, name)) for name in ("results_dir", "hooks", "log_file")}
+        settings = {**checked(NodePipelineOptions, changed, "create()")}
+        return replace(self._code, inner=inner), {name: settings[name] for name in changed}
+
+    def _use(self, code: WholeBlueprint, changed: Mapping[str, Any]) -> None:
+        self.results_dir, self.hooks, self.log_file = (changed[name] for name in ("results_dir", "hooks", "log_file"))
+        self._code = code
+
+    @contextlib.contextmanager
+    def shard(
+        self, number: int, pipeline_id: str, *, on_change: OnChange = "refuse", **overrides: Any
+    ) -> Iterator[ShardPipeline]:
+        """Yield the pipeline of one shard, to be run in this process: where something else starts one for each.
+
+        Who comes first makes the run, and its plan, which reads the input once; the others wait for that. When all
+        shards are completed, `gather` makes the outputs.
+
+        Args:
+            number: the number of the shard, from 0.
+            pipeline_id: the id of the run: the same one for all shards.
+            on_change: what becomes of rows of operators that were edited since, as in `resume()`.
+            overrides: what the `create()` of the pipeline takes besides.
+
+        Raises:
+            ConfigError: when there is no such shard, or the pipeline cannot be split.
+            PipelineBusyError: when another process runs this shard.
+            DatagenError: as `create()` and `resume()`.
+        """
+        if not 0 <= number < self._code.shards:
+            raise ConfigError(f"there is no shard {number} of {self._code.shards}: they are numbered from 0")
+        folder = self.prepare(pipeline_id, on_change=on_change, **overrides)
+        operators = self._code.operators(folder.load())
+        with opened_shard(shards_folder(folder), number, operators) as pipeline:
+            pipeline.hooks = self.hooks
+            yield pipeline
+
+    def diff(self, pipeline_id: str, *, replay: bool = False) -> RunDiff:
+        """Refuse: what a resume would do again is compared shard by shard, when it does.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            f"run {pipeline_id!r} is in shards, of which there is no diff: a resume refuses operators that were "
+            "edited, says which, and changes nothing"
+        )
+
+    def prepare(self, pipeline_id: str, *, on_change: OnChange = "refuse", **overrides: Any) -> RunFolder:
+        """Make a run and its plan, unless they are there; no shard is begun.
+
+        Args:
+            pipeline_id: the id of the run.
+            on_change: what becomes of rows of operators that were edited since, as in `resume()`.
+            overrides: what the `create()` of the pipeline takes besides.
+
+        Returns:
+            Its folder.
+
+        Raises:
+            DatagenError: as `create()` and `resume()`.
+        """
+        self._refuse_running()
+        self._use(*self._overridden(overrides))
+        at_once = self._workers or self._code.shards
+        code, given = self._code, self._given
+        return WholeLifecycle(code, self.results_dir, self.log_file, at_once, given).shared(pipeline_id, on_change)
 
     @property
     def _at_once(self) -> int:
@@ -152,6 +224,7 @@ class ShardedPipeline(BasePipeline):
                 hooks=hooks or self.hooks,
                 log=open_log(self.log_file),
                 notes=stored.notes,
+                allowance=Allowance(operators, folder, stored.state[SHARDS]["count"]),
             )
         except BaseException:
             folder.lock.release()

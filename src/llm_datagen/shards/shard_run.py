@@ -85,15 +85,7 @@ def run_shard(shards: RunFolder, number: int, operators: Sequence[Any], begun: B
     Raises:
         DatagenError: when it cannot be run: it is run elsewhere, its input was changed, operators were edited.
     """
-    spec = ShardSpec.load(shards)
-    if spec is None:
-        raise RunStateError(f"{shards.location} does not say what shards do: there is no run in shards there")
-    plan = PlanFile(shards.location).load()
-    planned = plan.range_of(number)
-    with take(shards.location, number) as claim:
-        folder = RunFolder(shards.location, claim.run_id)
-        pipeline = ShardPipeline(spec, folder, plan, planned, operators)
-        pipeline.open()
+    with opened_shard(shards, number, operators) as pipeline:
         begun(pipeline.start())
         try:
             report = pipeline.wait()
@@ -106,7 +98,31 @@ def run_shard(shards: RunFolder, number: int, operators: Sequence[Any], begun: B
                 failure=FailureRecord.of(cause),
                 packed=pack_error(cause),
             )
-    return ShardOutcome(str(report.status), report.reason)
+        return ShardOutcome(str(report.status), report.reason)
+
+
+@contextlib.contextmanager
+def opened_shard(shards: RunFolder, number: int, operators: Sequence[Any]) -> Iterator[ShardPipeline]:
+    """Yield the pipeline of a shard, created or ready to go on; nobody else may run it within the block.
+
+    Args:
+        shards: the folder of the shards.
+        number: the number of the shard.
+        operators: those of its nodes.
+
+    Raises:
+        DatagenError: when it cannot be run: it is run elsewhere, its input was changed, operators were edited.
+    """
+    spec = ShardSpec.load(shards)
+    if spec is None:
+        raise RunStateError(f"{shards.location} does not say what shards do: there is no run in shards there")
+    plan = PlanFile(shards.location).load()
+    planned = plan.range_of(number)
+    with take(shards.location, number) as claim:
+        folder = RunFolder(shards.location, claim.run_id)
+        pipeline = ShardPipeline(spec, folder, plan, planned, operators)
+        pipeline.open()
+        yield pipeline
 
 
 class ShardPipeline(BasePipeline):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pykka
@@ -13,7 +13,9 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.runs.status import PipelineStatus, Status
+from llm_datagen.shards.allowance import Allowance
 from llm_datagen.shards.executor import ShardExecutor, ShardJob
+from llm_datagen.shards.gather import gather_locked
 from llm_datagen.shards.limits import Limits
 from llm_datagen.shards.spec import ShardSpec, shards_folder
 from llm_datagen.shards.standing import Standing
@@ -31,7 +33,7 @@ class WholeRun(Run):
         executor: who runs the shards; closed at the end.
         batched: the ids of nodes whose operators take batches.
         folder, run_state, hooks, log, notes: as of `Run`.
-        environment: variables that the shards are run with.
+        allowance: what shards may use of limits and budgets; stopped at the end.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class WholeRun(Run):
         hooks: IPipelineHooks | None,
         log: PlatformLog,
         notes: Sequence[StartNotice],
-        environment: Mapping[str, str] | None = None,
+        allowance: Allowance,
     ) -> None:
         super().__init__(
             [],
@@ -60,26 +62,36 @@ class WholeRun(Run):
             notes=notes,
         )
         self._standing, self._spec, self._packed, self._executor = standing, spec, packed, executor
-        self._batched, self._whole, self._environment = batched, folder, environment or {}
+        self._batched, self._whole, self._allowance = batched, folder, allowance
         self._status = PipelineStatus(pipeline_id=folder.pipeline_id, status=Status.PENDING, nodes=standing.reports())
 
     def _start_supervisor(self, pipeline: Recipient) -> pykka.ActorRef[Any]:
         shards = shards_folder(self._whole)
         supervisor = ShardSupervisor.start(
             self._standing,
-            job_of=lambda number: ShardJob(shards.location, number, self._packed, self._environment),
+            job_of=self._job_of,
             executor=self._executor,
             limits=Limits(self._spec, shards, self._run_state, self._batched, self._log),
             folder=self._whole,
             saved_state=self._run_state,
             pipeline=pipeline,
             log=self._log,
-            at_end=self._finish_whole,
+            at_end=self._gather,
         )
         self._refs.append(supervisor)
         return supervisor
 
-    def _finish_whole(self, stopped: Callable[[], bool]) -> Sequence[str]:
-        """Do what only the whole can: compare the ids of all shards."""
+    def _job_of(self, number: int) -> ShardJob:
+        location = shards_folder(self._whole).location
+        return ShardJob(location, number, self._packed, self._allowance.environment(number))
+
+    def _clean_up(self) -> None:
+        try:
+            super()._clean_up()
+        finally:
+            self._allowance.stop()
+
+    def _gather(self, stopped: Callable[[], bool]) -> Sequence[str]:
+        """Do what only the whole can: compare the ids of all shards, and make the outputs and exports of theirs."""
         check_numeric_ids(self._standing.states.values())
-        return ()
+        return gather_locked(self._whole, self._run_state, stopped)

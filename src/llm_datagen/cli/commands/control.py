@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llm_datagen.cli.control import pause_run, reconfigure_run, send_cancel, unpause_run, wait_for_end
+from llm_datagen.cli.control import pause_run, reconfigure_run, running_parts, send_cancel, unpause_run, wait_for_end
 from llm_datagen.cli.exit_codes import FAILED, exit_codes
 from llm_datagen.cli.options import (
     IdArgument,
@@ -35,20 +35,23 @@ def cancel(
     """Cancel a run of another process on this machine: calls in flight finish and are saved."""
     with exit_codes(full_traceback=traceback):
         folder = find_run(results_dir or default_results(), pipeline_id)
-        pid = send_cancel(folder, reason)
-        write(f"run {pipeline_id}: process {pid} was asked to cancel")
+        parts = running_parts(folder)
+        for part in parts:
+            pid = send_cancel(part, reason)
+            write(f"run {part.pipeline_id}: process {pid} was asked to cancel")
         if no_wait:
             return
-        ended = wait_for_end(folder, timeout)
-        if ended is None:
-            look = command_line("status", pipeline_id, folder.results_dir)
-            write(
-                f"run {pipeline_id}: calls are still in flight after {timeout:g} s; it saves when they end "
-                f"(see: {look})"
-            )
-            raise typer.Exit(FAILED)
-        for line in run_lines(ended):
-            write(line)
+        for part in parts:
+            ended = wait_for_end(part, timeout)
+            if ended is None:
+                look = command_line("status", pipeline_id, folder.results_dir)
+                write(
+                    f"run {part.pipeline_id}: calls are still in flight after {timeout:g} s; it saves when they end "
+                    f"(see: {look})"
+                )
+                raise typer.Exit(FAILED)
+            for line in run_lines(ended):
+                write(line)
 
 
 @app.command()
@@ -59,7 +62,8 @@ def pause(
 ) -> None:
     """Pause a run of another process on this machine: no new calls of operators until `unpause`."""
     with exit_codes(full_traceback=traceback):
-        pause_run(find_run(results_dir or default_results(), pipeline_id))
+        for part in running_parts(find_run(results_dir or default_results(), pipeline_id)):
+            pause_run(part)
 
 
 @app.command()
@@ -70,7 +74,8 @@ def unpause(
 ) -> None:
     """Continue a paused run."""
     with exit_codes(full_traceback=traceback):
-        unpause_run(find_run(results_dir or default_results(), pipeline_id))
+        for part in running_parts(find_run(results_dir or default_results(), pipeline_id)):
+            unpause_run(part)
 
 
 @app.command()
@@ -98,4 +103,5 @@ def reconfigure(
     """Change a node of a run of another process on this machine, while it runs. A resume keeps the change."""
     with exit_codes(full_traceback=traceback):
         folder = find_run(results_dir or default_results(), pipeline_id)
-        reconfigure_run(folder, node, parallel_size=parallel_size, batch_size=batch_size, rate=rate)
+        for part in running_parts(folder):
+            reconfigure_run(part, node, parallel_size=parallel_size, batch_size=batch_size, rate=rate)

@@ -13,10 +13,10 @@ from llm_datagen.cli.options import IdArgument, JsonOption, ResultsOption, Trace
 from llm_datagen.cli.output import write, write_json
 from llm_datagen.cli.run_view import open_run
 from llm_datagen.errors import ConfigError
-from llm_datagen.runs.export_run import export as export_run
 from llm_datagen.runs.exports import why_failed
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.typed_commands import default_results
+from llm_datagen.shards.export_run import export as export_run
 
 app = typer.Typer()
 

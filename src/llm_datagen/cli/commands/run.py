@@ -13,9 +13,11 @@ from llm_datagen.cli.execute import run_watched
 from llm_datagen.cli.exit_codes import exit_codes
 from llm_datagen.cli.options import (
     AcceptOption,
+    ExecutorOption,
     IdArgument,
     IfExistsOption,
     JsonOption,
+    MergeOption,
     OnErrorOption,
     OriginArgument,
     PipelineArgument,
@@ -24,12 +26,14 @@ from llm_datagen.cli.options import (
     ResultsOption,
     SetOption,
     TracebackOption,
+    WorkersOption,
 )
 from llm_datagen.cli.output import leave_stdout_to_rows, write
 from llm_datagen.cli.plan import show_plan
 from llm_datagen.cli.preview import preview_pipeline
 from llm_datagen.cli.resume import on_change_of, parse_max_errors, parse_target, replay_run, resume_run
 from llm_datagen.cli.run_origin import Origin
+from llm_datagen.cli.sharded import ShardOptions, run_some, with_shards
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.pipeline.spool import prints_output
 from llm_datagen.runs import RunFolder
@@ -80,6 +84,40 @@ def run(
             show_default=False,
         ),
     ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Run it in shards: so many ranges of the input, each done by itself, by several processes.",
+            show_default=False,
+        ),
+    ] = None,
+    executor: Annotated[
+        ExecutorOption | None,
+        typer.Option(
+            help="Who runs the shards: processes of this machine (local, the default); or you do (none): one in each "
+            "task of a Slurm array or an indexed Kubernetes Job, where the environment says which, or by --shard.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: WorkersOption = None,
+    merge: Annotated[
+        MergeOption | None,
+        typer.Option(
+            help="What becomes of the outputs of the shards: a file each (shards, the default), or one file (concat).",
+            show_default=False,
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N|env",
+            help="Run one shard, such as 3/16 (the first is 0/16), in this process; then gather them: llm-datagen "
+            "gather. env: the one that the environment names.",
+            show_default=False,
+        ),
+    ] = None,
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
@@ -100,11 +138,14 @@ def run(
             **{key: value for key, value in options.items() if value is not None},
         }
         target = find_target(pipeline, given)
-        created = target.create(
-            pipeline_id,
-            if_exists.value if if_exists else None,
-            on_change_of(accept=accept_changes, rerun=rerun, replace=replace),
-        )
+        on_change = on_change_of(accept=accept_changes, rerun=rerun, replace=replace)
+        split = ShardOptions(shards=shards, shard=shard, executor=executor, workers=workers, merge=merge)
+        split.refuse_without_shards()
+        if split.are_by_others:
+            raise typer.Exit(run_some(target, pipeline_id, split, if_exists, on_change))
+        if split.are_given:
+            target = with_shards(target, split)
+        created = target.create(pipeline_id, if_exists.value if if_exists else None, on_change)
         leave_stdout_to_rows(prints_output(RunFolder(created.results_dir, created.pipeline_id).load()))
         Origin.here(target.name).save(RunFolder(created.results_dir, created.pipeline_id))
         write(f"run {created.pipeline_id}: {pipeline}")
@@ -227,6 +268,7 @@ def resume(
             show_default=False,
         ),
     ] = None,
+    workers: WorkersOption = None,
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
@@ -252,6 +294,7 @@ def resume(
                 parallel_size=parallel_size,
                 rate=rate,
                 target=parse_target(target_rows or []),
+                shards=ShardOptions(workers=workers),
             )
         )
 
@@ -260,6 +303,7 @@ def resume(
 def replay(
     pipeline_id: IdArgument,
     pipeline: OriginArgument = None,
+    workers: WorkersOption = None,
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
@@ -273,7 +317,11 @@ def replay(
     with exit_codes(full_traceback=traceback):
         raise typer.Exit(
             replay_run(
-                pipeline_id, pipeline, results_dir, on_change_of(accept=accept_changes, rerun=rerun, replace=replace)
+                pipeline_id,
+                pipeline,
+                results_dir,
+                on_change_of(accept=accept_changes, rerun=rerun, replace=replace),
+                ShardOptions(workers=workers),
             )
         )
 

@@ -57,7 +57,8 @@ class LiveTable(DisplayModel):
 
     def _table(self) -> Table:
         is_canceling = self._status is not None and self._status() is Status.CANCELING
-        return node_table(self.views(), caption=CANCELING if is_canceling else "")
+        notes = [self.shards, CANCELING if is_canceling else ""]
+        return node_table(self.views(), caption="\n".join(filter(None, notes)))
 
 
 def live(console: Console, draw: Callable[[], Table]) -> Live:

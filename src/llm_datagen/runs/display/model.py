@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llm_datagen.runs.display.node_view import NodeView, tokens_in
-from llm_datagen.runs.display.tables import one_line, rows_in_words
+from llm_datagen.runs.display.tables import one_line, rows_in_words, shards_in_words
 from llm_datagen.runs.hooks import DefaultPipelineHooks
+from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.status import ENDED, Status
 from llm_datagen.runs.usage import cost_of
 
@@ -70,6 +71,8 @@ class DisplayModel(DefaultPipelineHooks):
         self.clock = clock
         self._guard = threading.Lock()
         self._entries = {node.node_id: _Entry(node) for node in nodes}
+        self.shards = ""
+        """How many shards of the run are done, and how many run; empty when it has none."""
 
     def views(self) -> list[NodeView]:
         """Return the nodes as they are now."""
@@ -130,6 +133,8 @@ class DisplayModel(DefaultPipelineHooks):
                 warning=entry.view.warning if curr == entry.view.done else "",
             )
             entry.sample(self.clock(), curr)
+            if (shards := meta.get(SHARDS)) is not None:
+                self.shards = shards_in_words(shards)
 
     def on_node_end(self, cid: str, nid: str, success: bool, error: BaseException | None) -> None:
         """Record how it ended."""

@@ -71,4 +71,4 @@ class PlainLines(DisplayModel):
 
     def _line(self, nid: str) -> None:
         self._written[nid] = self.clock()
-        self._write(node_line(self.view(nid)))
+        self._write(node_line(self.view(nid)) + (f"; {self.shards}" if self.shards else ""))

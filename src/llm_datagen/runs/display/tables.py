@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import RenderableType
@@ -77,6 +77,12 @@ def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") ->
             cells.append(Text("-" if node.cost is None else dollars(node.cost)))
         table.add_row(*cells)
     return table
+
+
+def shards_in_words(counts: Mapping[str, int]) -> str:
+    """Return how many shards of a run are done, and how many run."""
+    running = f", {counts['running']} running" if counts["running"] else ""
+    return f"shards: {counts['done']} of {counts['count']} done{running}"
 
 
 def id_width(ids: Iterable[str]) -> int:

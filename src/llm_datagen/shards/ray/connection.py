@@ -73,7 +73,7 @@ class Connection:
                     return bool(is_unfit)
                 case kind, text:
                     refused = NotYetError if kind == "not yet" else RunError
-                    raise refused(f"cannot use Ray at {self._name}: {text}")
+                    raise refused(f"cannot use Ray at {self._name}: {text}{self._said()}")
         except BaseException:
             self.close()
             raise

@@ -1,0 +1,43 @@
+"""The command that ends a run in shards."""
+
+from __future__ import annotations
+
+import typer
+
+from llm_datagen.cli.exit_codes import FAILED, exit_codes
+from llm_datagen.cli.options import IdArgument, JsonOption, ResultsOption, TracebackOption
+from llm_datagen.cli.output import write, write_json
+from llm_datagen.cli.run_view import open_run, read_run, run_lines
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.exports import unfit_rows
+from llm_datagen.runs.results_dir import absolute
+from llm_datagen.runs.typed_commands import default_results
+
+app = typer.Typer()
+
+
+@app.command()
+def gather(
+    pipeline_id: IdArgument,
+    as_json: JsonOption = False,
+    results_dir: ResultsOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Make the outputs and exports of a run in shards that are all completed, and complete it.
+
+    Whoever runs all shards does it by itself; this is for shards that were each run by `run --shard`. When it is
+    interrupted, give the same command again: it goes on. Exits with 1 if rows do not fit an export.
+    """
+    with exit_codes(full_traceback=traceback):
+        from llm_datagen.shards.gather import gather as gather_run
+
+        results = absolute(results_dir or default_results())
+        open_run(results, pipeline_id)
+        notes = gather_run(results, pipeline_id)
+        run = read_run(RunFolder(results, pipeline_id))
+        if as_json:
+            write_json(run.as_dict())
+        else:
+            for line in (*run_lines(run), *notes):
+                write(line)
+        raise typer.Exit(FAILED if unfit_rows(run.state) else 0)

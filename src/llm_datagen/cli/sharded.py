@@ -1,0 +1,147 @@
+"""A pipeline that was named on the command line, run in shards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llm_datagen.cli.execute import run_watched
+from llm_datagen.cli.output import write
+from llm_datagen.cli.run_origin import Origin, origin_of
+from llm_datagen.cli.target import Target
+from llm_datagen.config import OnChange
+from llm_datagen.errors import ConfigError
+from llm_datagen.pipeline.base import BasePipeline
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.sharded import SHARDS, is_sharded
+from llm_datagen.runs.typed_commands import command_line
+from llm_datagen.shards.allowance import GRANTS, share_of
+from llm_datagen.shards.array_task import shard_given, shard_of_environment
+from llm_datagen.shards.pipeline import ShardedPipeline
+
+OF_ENVIRONMENT = "env"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardOptions:
+    """What the command line says of shards.
+
+    Attributes:
+        shards: how many there are.
+        shard: which one this process runs: ``3/16``, or ``env``.
+        executor: who runs them: "local" or "none".
+        workers: how many at once.
+        merge: what becomes of the outputs.
+    """
+
+    shards: int | None = None
+    shard: str | None = None
+    executor: str | None = None
+    workers: int | None = None
+    merge: str | None = None
+
+    @property
+    def are_given(self) -> bool:
+        """Whether the run is to be one in shards."""
+        return self.shards is not None or self.shard is not None
+
+    @property
+    def are_by_others(self) -> bool:
+        """Whether this process runs one shard, or none."""
+        return self.shard is not None or (self.shards is not None and self.executor == "none")
+
+    def refuse_without_shards(self) -> None:
+        """Refuse options that mean nothing for a run that is not in shards.
+
+        Raises:
+            ConfigError: when there are some.
+        """
+        for name in ("executor", "workers", "merge"):
+            if getattr(self, name) is not None and not self.are_given:
+                raise ConfigError(f"--{name} is for a run in shards: give --shards N, too")
+
+    def one(self, environment: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
+        """Return the shard that this process is to run, and how many there are; None: all.
+
+        Raises:
+            ConfigError: when what is given, or the environment says, is no shard.
+        """
+        if self.shard is not None and self.shard != OF_ENVIRONMENT:
+            number, count = shard_given(self.shard)
+            if self.shards not in {None, count}:
+                raise ConfigError(f"--shard {self.shard} and --shards {self.shards}: give one number of shards")
+            return number, count
+        if self.shard is None and self.executor != "none":
+            return None
+        found = shard_of_environment(environment, self.shards)
+        if found is None and self.shard is not None:
+            raise ConfigError(
+                "--shard env: the environment names no shard (SLURM_ARRAY_TASK_ID of a Slurm array, "
+                "JOB_COMPLETION_INDEX of an indexed Kubernetes Job)"
+            )
+        return found
+
+
+NO_SHARDS = ShardOptions()
+
+
+def in_shards(pipeline: BasePipeline, options: ShardOptions, *, count: int | None) -> ShardedPipeline:
+    """Return a pipeline that is run in shards, as the options say."""
+    executor = options.executor if options.executor not in {None, "none"} else "local"
+    given: dict[str, Any] = {"workers": options.workers, "merge": options.merge, "executor": executor}
+    return ShardedPipeline(pipeline, shards=count, **given)
+
+
+def go_on(pipeline: BasePipeline, run_state: Mapping[str, Any], options: ShardOptions) -> BasePipeline:
+    """Return what goes on with a run: the pipeline, or if the run is in shards, that one in shards."""
+    if not is_sharded(run_state):
+        options.refuse_without_shards()
+        return pipeline
+    sharded = in_shards(pipeline, options, count=run_state[SHARDS]["count"])
+    sharded.results_dir = pipeline.results_dir
+    return sharded
+
+
+def run_some(
+    target: Target, pipeline_id: str | None, options: ShardOptions, if_exists: str | None, on_change: OnChange
+) -> int:
+    """Run one shard in this process, or prepare all for others to run; return the exit code.
+
+    Raises:
+        ConfigError: when it has no id: all shards are of one run.
+        DatagenError: when it cannot be run, or fails.
+    """
+    if if_exists not in {None, "resume"}:
+        raise ConfigError(f"--if-exists {if_exists} is for a whole run: who runs one shard of it goes on with it")
+    one = options.one()
+    sharded = in_shards(target.pipeline, options, count=one[1] if one else options.shards)
+    pipeline_id = pipeline_id or target.pipeline_id
+    if not pipeline_id:
+        raise ConfigError("give --id ID, the same one for all shards: they are parts of one run")
+    folder = sharded.prepare(pipeline_id, on_change=on_change, **target.settings)
+    if origin_of(folder) is None:
+        Origin.here(target.name).save(folder)
+    if one is None:
+        _tell_tasks(folder, target.name, folder.load()[SHARDS]["count"])
+        return 0
+    number, count = one
+    if not os.environ.get(GRANTS):
+        os.environ.update({name: os.environ.get(name) or value for name, value in share_of(number, count).items()})
+    with sharded.shard(number, pipeline_id, on_change=on_change, **target.settings) as shard:
+        write(f"run {pipeline_id}, shard {number} of {count}: {target.name}")
+        return run_watched(shard, go_on="the same command again")
+
+
+def _tell_tasks(folder: RunFolder, name: str, count: int) -> None:
+    """Say how shards are run that nobody here runs."""
+    options = ["--id", folder.pipeline_id, "--shard"]
+    write(f"run {folder.pipeline_id}: {count} shards are planned, and none is begun")
+    write(f"  run     llm-datagen run {name} {' '.join(options)} 0/{count}   (and so on, to {count - 1}/{count})")
+    write(f"  then    {command_line('gather', folder.pipeline_id, folder.results_dir)}")
+
+
+def with_shards(target: Target, options: ShardOptions) -> Target:
+    """Return a target that is run in shards."""
+    return replace(target, pipeline=in_shards(target.pipeline, options, count=options.shards))

@@ -1,0 +1,73 @@
+"""What each shard may use of the limits and the budget of the whole: by a service that its driver runs, or a share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from llm_datagen.operators import operators_within
+from llm_datagen.runs import RunFolder
+
+if TYPE_CHECKING:
+    from llm_datagen.llm.grants.service import GrantService
+
+GRANTS = "LLM_DATAGEN_GRANTS"
+SHARE = "LLM_DATAGEN_SHARE"
+"""The variables that tell a process where the service is, or which share it has; see `llm.grants.environment`."""
+
+
+class Allowance:
+    """Tells shards, by their environment, what they may use.
+
+    Where the environment of this process says it already, all shards have that. Else, if models have limits and no
+    budget, a service shares the limits among those that run. A budget is shared out in equal parts.
+
+    Args:
+        operators: those of the whole.
+        folder: that of the whole, in which the service keeps its files.
+        count: how many shards there are.
+    """
+
+    def __init__(self, operators: Iterable[Any], folder: RunFolder, count: int) -> None:
+        self._count = count
+        self._service: GrantService | None = None
+        is_said = os.environ.get(GRANTS) or os.environ.get(SHARE)
+        has_limits, has_budget = _needs(operators)
+        self._is_shared_out = has_budget and not is_said
+        if has_limits and not has_budget and not is_said:
+            from llm_datagen.llm.grants.service import service_for
+
+            self._service = service_for(folder.path)
+
+    def environment(self, number: int) -> Mapping[str, str]:
+        """Return the variables of a shard."""
+        if self._service is not None:
+            return self._service.environment()
+        return share_of(number, self._count) if self._is_shared_out else {}
+
+    def stop(self) -> None:
+        """Serve no more. May be called more than once."""
+        if self._service is not None:
+            self._service.stop()
+
+
+def share_of(number: int, count: int) -> Mapping[str, str]:
+    """Return the variables of a shard that has its part of all limits and budgets, fixed."""
+    return {SHARE: f"{number}/{count}"}
+
+
+def _needs(operators: Iterable[Any]) -> tuple[bool, bool]:
+    """Return whether operators call models with limits, and with a budget."""
+    if "llm_datagen.llm.operator" not in sys.modules:
+        return False, False  # then none of them does
+    from llm_datagen.llm.operator import LLMOperator
+
+    models = [each for operator in operators for each in operators_within(operator) if isinstance(each, LLMOperator)]
+    has_limits = any(
+        endpoint.requests_per_minute is not None or endpoint.tokens_per_minute is not None
+        for each in models
+        for endpoint in each.endpoints
+    )
+    return has_limits, any(each.budget is not None for each in models)

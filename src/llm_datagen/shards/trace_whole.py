@@ -1,0 +1,55 @@
+"""Trace a row of a run in shards: through the shard that its row of the input belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llm_datagen.runs.trace import Trace, trace
+from llm_datagen.shards.whole import Shard, Whole
+from llm_datagen.streams.ids import Id, batch_ends, parent_of, root_names
+
+
+def trace_whole(whole: Whole, row_id: Id) -> Iterator[tuple[Shard, list[Trace]]]:
+    """Yield the shards that know a row, each with what `runs.trace` finds in it.
+
+    Where ids are the numbers of rows, that is the shard whose range has the number. Else all shards are looked
+    through.
+
+    Args:
+        whole: the run.
+        row_id: an id from any stream of it.
+
+    Raises:
+        StreamError: when a stream cannot be read.
+    """
+    begun = [shard for shard in whole.shards if shard.state]
+    number = _row_number(whole, row_id)
+    likely = [shard for shard in begun if number is not None and _has(shard, number)]
+    others = [shard for shard in begun if shard not in likely]
+    for shards in (likely, others):
+        found = False
+        for shard in shards:
+            traces = list(trace(shard.state, row_id))
+            if traces:
+                found = True
+                yield shard, traces
+        if found:
+            return
+
+
+def _row_number(whole: Whole, row_id: Id) -> int | None:
+    """Return the number of the row of the input that a row comes from, as its id says; None when it does not."""
+    names = next((root_names(entry) for entry in whole.saved["nodes"] if entry["is_root"]), None)
+    if names is None:
+        return None
+    current: Id | None = row_id
+    while current is not None:
+        if (number := names.number(current)) is not None:
+            return number
+        ends = batch_ends(current)
+        current = ends[0][0] if ends else parent_of(current)
+    return None
+
+
+def _has(shard: Shard, number: int) -> bool:
+    return shard.range.first.row <= number < shard.range.last.row

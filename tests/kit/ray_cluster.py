@@ -50,7 +50,7 @@ class RayCluster:
 
     def start_head(self) -> None:
         """Start a head: the first one, or anew at the same address, with nothing of what the one before it knew."""
-        folder = tempfile.mkdtemp(prefix="ray-")  # short: sockets lie in it
+        folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # short: sockets lie in it
         self._folders.append(folder)
         self._start(
             "head", "--head", f"--port={self._port}", f"--ray-client-server-port={self._client_port}", "--num-cpus=0",

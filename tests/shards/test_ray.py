@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from llm_datagen import NodeFailedError
 from llm_datagen.messages import Cancel, GetStatus, Pause, Unpause
 from llm_datagen.operators import INodeContext
 from llm_datagen.runs.logs import events
@@ -247,21 +247,26 @@ def test_shards_run_where_their_resources_are(
         cluster.kill("c")
 
 
-def test_without_a_cluster_the_run_fails_and_says_why(bench: Bench, cluster: RayCluster) -> None:
-    """An address where nobody is, and a token that is not the cluster's."""
-    bench.give(numbered(4))
-
-    def run(address: str) -> None:
-        pipeline = bench.pipeline([Held(bench.folder)])
-        whole = ShardedPipeline(pipeline, shards=2, executor=RayExecutor(address))
-        whole.create("a", if_exists="resume").run(progress=False)
-
+def test_a_ray_that_is_started_for_a_run_ends_with_it(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On one machine, nothing has to be set up, and nothing is left: no process, no folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    bench.give(numbered(20))
+    held = Held(bench.folder, is_held=False)
+    folders, processes = set(Path("/tmp").glob("ray-*")), ray_processes()
     with nothing_left():
-        with pytest.raises(NodeFailedError, match=r"no Ray cluster answers at ray://127\.0\.0\.1:1: .*refused"):
-            run("ray://127.0.0.1:1")
-        with pytest.raises(NodeFailedError, match=r"no Ray cluster answers at nowhere\.invalid:6379: "):
-            run("nowhere.invalid:6379")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("RAY_AUTH_TOKEN", "0" * 64)
-            with pytest.raises(NodeFailedError, match=f"cannot use Ray at {cluster.client_address}: .*[Tt]oken"):
-                run(cluster.client_address)
+        whole = ShardedPipeline(bench.pipeline([held]), shards=2, executor=RayExecutor("local")).create("a")
+        whole.start()
+        assert whole.wait().status == "completed"
+    check_rows(bench, held, 20)
+    eventually(lambda: not ray_processes() - processes, "all of Ray has ended")
+    assert set(Path("/tmp").glob("ray-*")) <= folders
+
+
+def ray_processes() -> set[int]:
+    """Return the ids of the processes of all Rays of this machine."""
+    found = {each.pid: " ".join(each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"])}
+    return {pid for pid, line in found.items() if any(word in line for word in ("/ray/", "ray::", "ray.broker"))}

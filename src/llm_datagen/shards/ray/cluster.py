@@ -38,21 +38,10 @@ class Cluster:
         Raises:
             Exception: whatever Ray raises when it cannot.
         """
-        import ray
-
-        address = self._options.address
-        if address is None and not os.environ.get("RAY_ADDRESS"):
-            try:
-                self._init("auto")
-            except ConnectionError:  # there is none on this machine
-                ray.shutdown()
-                address = "local"
-            else:
-                return
-        if address == "local":
+        if self._options.address == "local":
             self._start_one()
         else:
-            self._init(address)
+            self._init(self._options.address)
 
     def leave(self) -> None:
         """Leave it; end what was started."""
@@ -105,18 +94,21 @@ class Cluster:
             .remote(options.paths, options.lost_seconds)
         )
 
-    def _init(self, address: str | None, **options: Any) -> None:
+    def _init(self, address: str, **options: Any) -> None:
         import ray
 
         ray.init(address, log_to_driver=self._options.shows_output, logging_level=logging.ERROR, **options)
 
     def _start_one(self) -> None:
-        """Start a Ray of this machine, which only this process may use, and which ends with it."""
+        """Start a Ray of this machine, which only this process may use, and which ends with it.
+
+        Ray reads its environment when it is imported: nothing has done so before.
+        """
         if "RAY_AUTH_MODE" not in os.environ:
             os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_worker_niceness", "0")  # its workers are why it is there
-        self._folder_of_ours = tempfile.mkdtemp(prefix="ray-")  # short: sockets lie in it
+        self._folder_of_ours = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # short, as Ray's own: sockets lie in it
         self._init(
             "local",
             include_dashboard=False,

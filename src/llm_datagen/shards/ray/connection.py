@@ -72,8 +72,10 @@ class Connection:
                 case "connected", is_unfit:
                     return bool(is_unfit)
                 case kind, text:
-                    refused = NotYetError if kind == "not yet" else RunError
-                    raise refused(f"cannot use Ray at {self._name}: {text}{self._said()}")
+                    if kind == "not yet":
+                        hint = "is RAY_AUTH_TOKEN the token of the cluster, and the version of Ray that of its nodes?"
+                        raise NotYetError(f"cannot use Ray at {self._options.address}: {text}; {hint}")
+                    raise RunError(f"cannot use Ray at {self._options.address}: {text}")
         except BaseException:
             self.close()
             raise
@@ -104,10 +106,6 @@ class Connection:
         with self._sending:
             self._channel.close()
 
-    @property
-    def _name(self) -> str:
-        return self._options.address or "RAY_ADDRESS, a cluster of this machine or a new one"
-
     def _answer(self, deadline: float, is_unwanted: threading.Event) -> Any:
         while not self._channel.is_readable(_POLL_SECONDS):
             if is_unwanted.is_set():
@@ -116,12 +114,16 @@ class Connection:
                 break
             if time.monotonic() > deadline:
                 self._process.kill()
-                raise RunError(f"cannot use Ray at {self._name}: no answer in {CONNECT_SECONDS:.0f} s{self._said()}")
+                raise RunError(
+                    f"cannot use Ray at {self._options.address}: no answer in {CONNECT_SECONDS:.0f} s{self._said()}"
+                )
         try:
             return self._channel.receive()
         except EOFError:
             how = how_it_ended(self._process)
-            raise RunError(f"cannot use Ray at {self._name}: the process that connects {how}{self._said()}") from None
+            raise RunError(
+                f"cannot use Ray at {self._options.address}: the process that connects {how}{self._said()}"
+            ) from None
 
     def _listen(self) -> None:
         reason = ""

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -72,7 +73,7 @@ class RayExecutor:
         if runtime_env is not None and not isinstance(runtime_env, Mapping):
             raise ConfigError(f"runtime_env must be an object such as {{'working_dir': '.'}}, got {runtime_env!r}")
         self._options = RayOptions(
-            None if address is None else check_text("address", address),
+            "" if address is None else check_text("address", address),
             Needs.of(resources),
             None if runtime_env is None else dict(runtime_env),
             check_seconds("lost_seconds", lost_seconds),
@@ -138,9 +139,7 @@ class RayExecutor:
         trouble = "this executor was closed"
         while not self._is_closed.wait(pause):
             try:
-                _check_that_somebody_listens(self._options.address or os.environ.get("RAY_ADDRESS", ""))
-                connection = Connection(self._options, self._hear, self._lost)
-                is_unfit = connection.open(self._is_closed)
+                connection, is_unfit = self._new_connection()
             except RunError as error:
                 trouble = str(error)
                 is_final = is_first and not isinstance(error, NotYetError)
@@ -156,6 +155,25 @@ class RayExecutor:
             self._waiting = []
         for shard in given_up:
             shard.end(ShardOutcome(str(Status.FAILED), trouble))
+
+    def _new_connection(self) -> tuple[Connection, bool]:
+        """Return a connection, and whether no node of the cluster could run a shard, as it is now.
+
+        Raises:
+            RunError: when there is no cluster, or it refuses.
+        """
+        address = self._options.address or os.environ.get("RAY_ADDRESS", "")
+        if address:
+            _check_that_somebody_listens(address)
+            return self._connection_to(address)
+        try:
+            return self._connection_to("auto")
+        except NotYetError:  # no cluster runs on this machine
+            return self._connection_to("local")
+
+    def _connection_to(self, address: str) -> tuple[Connection, bool]:
+        connection = Connection(replace(self._options, address=address), self._hear, self._lost)
+        return connection, connection.open(self._is_closed)
 
     def _connected(self, connection: Connection, *, is_unfit: bool) -> None:
         """Start the shards that wait for a connection."""
@@ -241,7 +259,7 @@ def _check_that_somebody_listens(address: str) -> None:
     Raises:
         RunError: when it is not.
     """
-    if address in {"", "auto", "local"}:
+    if address in {"auto", "local"}:
         return
     split = urlsplit(address if "://" in address else f"//{address}")
     try:

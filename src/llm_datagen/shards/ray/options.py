@@ -76,7 +76,7 @@ class RayOptions:
     """What a connection to Ray needs to know. It is sent to the process that makes it.
 
     Attributes:
-        address: as the executor is given it.
+        address: where the cluster is.
         needs: what a shard needs.
         runtime_env: Ray's runtime environment of the actors.
         lost_seconds: how long a shard may be out of reach.
@@ -84,7 +84,7 @@ class RayOptions:
         paths: where the driver finds modules, besides its own Python.
     """
 
-    address: str | None
+    address: str
     needs: Needs
     runtime_env: Mapping[str, Any] | None
     lost_seconds: float

@@ -126,7 +126,7 @@ def test_in_a_store_the_rows_are_those_of_one_run(bench: Bench, cluster: RayClus
     held = Held(bench.folder, is_held=False)
     source = s3.put("in.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(rows)).encode())
     pipeline = bench.pipeline(
-        [held], input_uri=source, output_uri=s3.uri("out.jsonl"), results_dir=s3.uri("results"),
+        [held], input_uri=source, output_uri=s3.uri("to/out.jsonl"), results_dir=s3.uri("results"),
         base_path=s3.uri("between"),
     )  # fmt: skip
     ray = executor(cluster, runtime_env={"env_vars": s3.server.environment})

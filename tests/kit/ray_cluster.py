@@ -96,7 +96,6 @@ class RayCluster:
             **os.environ, **self.environment,
             "RAY_worker_niceness": "0",
             "RAY_enable_metrics_collection": "0",
-            "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120",  # the machine may be busy
         }  # fmt: skip
         command = [
             *_START, *options, "--disable-usage-stats", "--min-worker-port=0", "--max-worker-port=0",

@@ -53,8 +53,8 @@ def cluster(_cluster: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return _cluster
 
 
-def executor(cluster: RayCluster, **options: Any) -> RayExecutor:
-    return RayExecutor(cluster.client_address, **{"lost_seconds": LOST_SECONDS, **options})
+def executor(address: str, **options: Any) -> RayExecutor:
+    return RayExecutor(address, **{"lost_seconds": LOST_SECONDS, **options})
 
 
 class Held:
@@ -129,7 +129,7 @@ def test_in_a_store_the_rows_are_those_of_one_run(bench: Bench, cluster: RayClus
         [held], input_uri=source, output_uri=s3.uri("to/out.jsonl"), results_dir=s3.uri("results"),
         base_path=s3.uri("between"),
     )  # fmt: skip
-    ray = executor(cluster, runtime_env={"env_vars": s3.server.environment})
+    ray = executor(cluster.address, runtime_env={"env_vars": s3.server.environment})
     ShardedPipeline(pipeline, shards=3, executor=ray).create("a").run(progress=False)
     bench.results = s3.uri("results")  # type: ignore[assignment]
     check_rows(bench, held, rows)
@@ -140,7 +140,7 @@ def test_a_shard_whose_node_dies_goes_on_elsewhere(bench: Bench, cluster: RayClu
     bench.give(numbered(80))
     held = Held(bench.folder)
     pipeline = bench.pipeline([held], parallel_size=1)
-    whole = ShardedPipeline(pipeline, shards=4, executor=executor(cluster)).create("a")
+    whole = ShardedPipeline(pipeline, shards=4, executor=executor(cluster.address)).create("a")
     whole.start()
     held.until_two_are_held()
     cluster.kill("b")
@@ -190,7 +190,7 @@ def test_a_head_that_is_started_anew_is_connected_to_again(bench: Bench, cluster
     bench.give(numbered(80))
     held = Held(bench.folder)
     pipeline = bench.pipeline([held], parallel_size=1)
-    whole = ShardedPipeline(pipeline, shards=4, executor=executor(cluster)).create("a")
+    whole = ShardedPipeline(pipeline, shards=4, executor=executor(cluster.client_address)).create("a")
     whole.start()
     held.until_two_are_held()
     for name in ("head", *NODES):
@@ -207,7 +207,7 @@ def test_commands_reach_the_shards(bench: Bench, cluster: RayCluster) -> None:
     bench.give(numbered(40))
     held = Held(bench.folder)
     pipeline = bench.pipeline([held], parallel_size=1)
-    whole = ShardedPipeline(pipeline, shards=2, executor=executor(cluster)).create("a")
+    whole = ShardedPipeline(pipeline, shards=2, executor=executor(cluster.address)).create("a")
     actor = whole.start()
     held.until_two_are_held()
 
@@ -231,7 +231,7 @@ def test_shards_run_where_their_resources_are(
     bench.give(numbered(10))
     held = Held(bench.folder)
     pipeline = bench.pipeline([held])
-    ray = executor(cluster, resources={"num_cpus": 0.5, "licence": 1})
+    ray = executor(cluster.address, resources={"num_cpus": 0.5, "licence": 1})
     whole = ShardedPipeline(pipeline, shards=2, executor=ray).create("a")
     whole.start()
     text = "no node of the Ray cluster has what a shard needs (num_cpus=0.5, licence=1): shards wait until one joins"

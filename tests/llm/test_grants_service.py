@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.llm import Budget
 from llm_datagen.llm.errors import GrantsError
 from llm_datagen.llm.grants.environment import (
     GRANTS_VARIABLE,
@@ -27,12 +28,14 @@ from llm_datagen.llm.grants.environment import (
     service_address,
 )
 from llm_datagen.llm.grants.service import GrantService, service_for
+from llm_datagen.llm.limits import shared
 from llm_datagen.testing import FakeLLMServer, Latency, LLMLimits
 
 from ..kit.programs import Program
 from ..kit.support import PATIENCE_SECONDS, Bench, eventually, lines, write_jsonl
 from .chat_server import ChatServer, Context, run_rows
-from .grants_jobs import WINDOW, program
+from .grants_jobs import WINDOW, program, work
+from .till import Till
 
 ROWS = 24
 
@@ -221,3 +224,78 @@ def test_a_fixed_share_is_said_in_the_log_and_kept(server: ChatServer, monkeypat
     server.always({"choices": [{"message": {"content": "yes"}}]})
     assert asyncio.run(ask()) == 2
     assert sum("this process has the share 1/4 of them, fixed" in line for line in ctx.lines) == 1
+
+
+@pytest.mark.process
+def test_processes_and_the_service_are_killed_and_the_endpoint_is_paid_at_most_the_budget(
+    folder: Path,
+    service: ServiceProgram,
+    server: ChatServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(shared, "WINDOW_SECONDS", WINDOW)
+    names = [f"shard{number}" for number in range(3)]
+    for number, name in enumerate(names):
+        write_jsonl(folder / f"{name}.jsonl", [{"q": f"{name} {k:03}"} for k in range(ROWS * (number + 1) // 2)])
+    till = Till(server, faults=0.1, seconds=0.03)
+    cap = 0.003
+
+    options = {"budget": {"usd": cap}, "params": {"max_tokens": 20}}
+
+    def start(stack: ExitStack, name: str) -> Program:
+        call = f"work({name!r}, {server.base_url!r}, {options})"
+        return stack.enter_context(program(call, folder, service.environment, stdout=subprocess.PIPE))
+
+    with ExitStack() as stack:
+        running = {name: start(stack, name) for name in names}
+        eventually(lambda: till.calls >= 15)
+        running["shard2"].kill()
+        running["shard2"] = start(stack, "shard2")
+        eventually(lambda: till.calls >= 30)
+        service.kill()
+        time.sleep(0.3)
+        service.start()
+        ends = {name: each.communicate(PATIENCE_SECONDS)[0] for name, each in running.items()}
+        assert till.usd <= cap
+        assert any(end.startswith("stopped the budget of $0.003") for end in ends.values()), ends
+        assert all(end.startswith(("stopped the budget of $0.003", "completed")) for end in ends.values()), ends
+    before = till.usd
+    for name in (GRANTS_VARIABLE, TOKEN_VARIABLE):
+        monkeypatch.setenv(name, service.environment[name])
+    for name in names:
+        work(name, server.base_url, {**options, "budget": {"usd": 1.0}})
+    assert capsys.readouterr().out == "completed \n" * 3
+    assert before < till.usd <= 1.0
+    for name in names:
+        assert len(lines(folder / f"{name}.out.jsonl")) == len(lines(folder / f"{name}.jsonl"))
+
+
+def test_a_shared_budget_that_is_used_up_ends_the_run_and_says_what_all_have_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: ChatServer
+) -> None:
+    till = Till(server)
+    with GrantService(tmp_path / "grants") as service:
+        for name, value in service.environment().items():
+            monkeypatch.setenv(name, value)
+
+        def report(name: str) -> Any:
+            bench = Bench(tmp_path / name)
+            bench.folder.mkdir()
+            bench.give({"q": f"question {k}"} for k in range(60))
+            ask = server.operator(budget={"tokens": 700}, params={"max_tokens": 20}, retry_wait=0.01)
+            return bench.pipeline([ask], parallel_size=10).create(name).run()
+
+        first, second = report("a"), report("b")
+        assert first.status == second.status == "stopped"
+        assert second.reason.startswith("the budget of 700 tokens is reached: 0 tokens spent (all processes together: ")
+        assert till.tokens <= 700
+        (state,) = (tmp_path / "a").rglob("budget.jsonl")
+        assert b'"format":3' in state.read_bytes()
+
+
+def test_a_fixed_share_of_a_budget_is_in_whole_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = Budget(usd=1.0, tokens=1001)
+    parts = [budget.share(Share(number, 16)) for number in range(16)]
+    assert sum(part.picodollars or 0 for part in parts) == 10**12
+    assert sum(part.tokens or 0 for part in parts) == 1001

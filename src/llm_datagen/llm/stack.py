@@ -102,7 +102,7 @@ def build_stack(endpoints: Sequence[Endpoint], settings: StackSettings, budget: 
         recorded = with_cassette(structured, pool=pool_identity, own=own_params)
         breaker = CircuitBreaker()
         breaking = CircuitBreakerLayer(recorded, breaker)
-        costed = CostLayer(breaking, address, prices=given_prices(endpoint.prices), budget=budget)
+        costed = CostLayer(breaking, address, prices=given_prices(endpoint.prices), budget=budget, grants=grants)
         if plays_only():
             return Member(endpoint, costed, breaker=breaker, pings=False)
         limited = LimitLayer(

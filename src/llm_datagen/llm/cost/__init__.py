@@ -7,4 +7,6 @@ Layout:
     budget.py       what a run may spend, and the most that a call can cost
     spend.py        what a run has spent, and what calls in flight may
     spend_file.py   the file of that
+    shared_spend.py the same, where other processes share the budget
+    holding.py      what a run holds of a shared budget
 """

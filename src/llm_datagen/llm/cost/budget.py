@@ -118,17 +118,19 @@ class Budget:
             0 if prices is None else min(prices.most(prompt, answer), _LARGEST), min(prompt + answer, _LARGEST)
         )
 
-    def reason(self, spent: Amount, lost: Amount, need: Amount) -> str:
+    def reason(self, spent: Amount, lost: Amount, need: Amount, elsewhere: str = "") -> str:
         """Return why no further call is made.
 
         Args:
             spent: what was spent in all.
             lost: the part of it that went to calls whose answer never came.
             need: the most that the next call can cost.
+            elsewhere: what others have spent of it; empty when nobody shares it.
         """
         return (
             f"the budget of {self._words(Amount(self.picodollars or 0, self.tokens or 0))} is reached: "
             f"{self._words(spent)} spent"
+            + (f" ({elsewhere})" if elsewhere else "")
             + (f" ({self._words(lost)} of it set aside for calls whose answer never came)" if any(lost) else "")
             + f", and the next call can take up to {self._words(need)}; raise the budget and resume ({self._options()})"
         )

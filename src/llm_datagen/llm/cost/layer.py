@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from yarl import URL
@@ -13,8 +15,10 @@ from llm_datagen.errors import StopRun
 from llm_datagen.llm.cost.budget import Amount, Budget, spent_on
 from llm_datagen.llm.cost.plausibility import believable
 from llm_datagen.llm.cost.prices import PriceList, TokenPrices, known_prices
+from llm_datagen.llm.cost.shared_spend import SharedSpend
 from llm_datagen.llm.cost.spend import Spend
 from llm_datagen.llm.errors import BudgetError, LLMCancelledError, LLMRequestError, PromptError
+from llm_datagen.llm.grants.client import LOG_WAIT_SECONDS, LOOK_SECONDS, GrantsClient
 from llm_datagen.llm.http.address import Address
 from llm_datagen.llm.transport import Layer, Transport
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
@@ -31,16 +35,25 @@ class CostLayer(Layer):
         address: where that goes.
         prices: what a call costs there; None for what is known of its model.
         budget: what the run may spend in all; None for any amount. Then what it spends is not written down.
+        grants: talks to the grants service, when other processes share the budget.
     """
 
     def __init__(
-        self, inner: Transport, address: Address, *, prices: TokenPrices | None = None, budget: Budget | None = None
+        self,
+        inner: Transport,
+        address: Address,
+        *,
+        prices: TokenPrices | None = None,
+        budget: Budget | None = None,
+        grants: GrantsClient | None = None,
     ) -> None:
         super().__init__(inner)
         self._address = address
         self._given = prices
         self._prices = PriceList(address.label, prices)
         self._budget = budget
+        self._grants = grants
+        self._away_logged_until = 0.0
         self._spend: Spend | None = None
         self._waits = Waits()
         self._logged: set[tuple[str, str]] = set()
@@ -87,7 +100,7 @@ class CostLayer(Layer):
         finally:
             spend, self._spend = self._spend, None
             if spend is not None:
-                spend.leave()
+                await asyncio.to_thread(spend.leave)
 
     async def _call_within(self, budget: Budget, request: ChatRequest, prices: TokenPrices | None) -> ChatAnswer:
         if prices is None and budget.picodollars is not None:
@@ -156,9 +169,12 @@ class CostLayer(Layer):
 
     async def _reserve(self, spend: Spend, need: Amount, budget: Budget, request: ChatRequest) -> int:
         while True:
-            call = await spend.reserve(need, budget)
+            if self._grants is None:
+                call = await spend.reserve(need, budget)
+            else:
+                call = await spend.reserve(need, budget, partial(self._wait, self._grants, request))
             if call is None:
-                raise StopRun(budget.reason(spend.spent, spend.lost, need))
+                raise StopRun(budget.reason(spend.spent, spend.lost, need, spend.elsewhere))
             if not is_paused(request):
                 return call
             spend.settle(call, Amount())  # the run was paused while it waited
@@ -168,15 +184,40 @@ class CostLayer(Layer):
         if self._spend is None:
             ctx = request.ctx
             folder = None if ctx is None else ctx.folder
+            make: Callable[[], Spend] | None = None
+            if self._grants is not None:
+                make = partial(SharedSpend, folder, self._grants, "" if ctx is None else ctx.pipeline_id)
             # Without a run's folder, it is the node's own.
-            self._spend = Spend.join(folder or ctx or self, folder)
+            self._spend = Spend.join(folder or ctx or self, folder, make)
         return self._spend
+
+    async def _wait(self, grants: GrantsClient, request: ChatRequest, decided: asyncio.Future[None]) -> None:
+        """Wait until it is decided whether there is room in a budget that is shared."""
+        while not decided.done():
+            grants.check()
+            now = time.monotonic()
+            if request.ctx is not None and grants.status and now >= self._away_logged_until:
+                self._away_logged_until = now + LOG_WAIT_SECONDS
+                request.ctx.log(f"the budget {grants.status}", level="warning")
+            woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            resolve = partial(_resolve, woken)
+            decided.add_done_callback(resolve)
+            try:
+                await self._waits.until(woken, LOOK_SECONDS, request)
+                await self._waits.while_paused(request)
+            finally:
+                decided.remove_done_callback(resolve)
 
     def _log_once(self, request: ChatRequest, topic: str, message: str) -> None:
         """Write it to the log, once for each topic and model."""
         if request.ctx is not None and (topic, request.model) not in self._logged:
             self._logged.add((topic, request.model))
             request.ctx.log(message)
+
+
+def _resolve(woken: asyncio.Future[None], _decided: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)
 
 
 def _is_cancelled(request: ChatRequest) -> bool:

@@ -11,13 +11,21 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from llm_datagen.llm.cost.budget import Amount, Budget
-from llm_datagen.llm.cost.spend_file import SpendFile
+from llm_datagen.llm.cost.spend_file import GrantNotes, SpendFile
 from llm_datagen.llm.errors import BudgetError
+
+Wait = Callable[[asyncio.Future[None]], Awaitable[object]]
+"""Waits for a future."""
+
+
+async def _wait(decided: asyncio.Future[None]) -> None:
+    await decided
 
 
 @dataclass(slots=True, eq=False)
@@ -56,18 +64,21 @@ class Spend:
         self._lock = threading.Lock()
         self._users = 0
         self._key: Any = None
+        self._notes: GrantNotes | None = None  # in the file
         if self._file is not None:
             spent, lost, in_flight = self._file.read()  # what was in flight when its process died is lost
             self._spent, self._lost = spent.plus(in_flight), lost.plus(in_flight)
-            self._file.rewrite(self._spent, self._lost, {})
+            self._notes = self._file.grants
+            self._file.rewrite(self._spent, self._lost, {}, self._notes)
 
     @classmethod
-    def join(cls, key: Any, folder: Path | None) -> Spend:
+    def join(cls, key: Any, folder: Path | None, make: Callable[[], Spend] | None = None) -> Spend:
         """Return the one of `key`, opened if it is not open yet; `leave` it in the end.
 
         Args:
             key: what stands for the run in this process.
             folder: where its file lies; None keeps it in memory.
+            make: makes it, when it is another kind than this.
 
         Raises:
             BudgetError: when the file cannot be used.
@@ -75,17 +86,22 @@ class Spend:
         with cls._joining:
             spend = cls._joined.get(key)
             if spend is None:
-                spend = cls._joined[key] = cls(folder)
+                spend = cls._joined[key] = cls(folder) if make is None else make()
                 spend._key = key
             spend._users += 1
+            spend._joined_again()
             return spend
 
     def leave(self) -> None:
-        """Leave one that was joined; the last one closes the file."""
+        """Leave one that was joined; the last one closes the file. May block for some seconds, where it is shared."""
         with self._joining:
             self._users -= 1
+            if self._users:
+                return
+        self._left()
+        with self._joining:
             if not self._users:
-                del self._joined[self._key]
+                self._joined.pop(self._key, None)
                 if self._file is not None:
                     with self._lock:
                         self._file.close()
@@ -100,7 +116,7 @@ class Spend:
         """The part of it that went to calls whose answer never came."""
         return self._lost
 
-    async def reserve(self, need: Amount, budget: Budget) -> int | None:
+    async def reserve(self, need: Amount, budget: Budget, wait: Wait = _wait) -> int | None:
         """Return the number of a call that may be made now; None when there is no room for it, and never will be.
 
         Waits while calls in flight may make room. A number must be given to `settle` or `lose`.
@@ -108,21 +124,25 @@ class Spend:
         Args:
             need: the most that the call can cost.
             budget: what may be spent in all.
+            wait: waits for what it is given.
 
         Raises:
-            BudgetError: when it cannot be written down. Nothing is reserved then.
+            BudgetError: when it cannot be written down, or other operators or processes have another budget. Nothing is
+                reserved then.
         """
         with self._lock:
-            if not self._waiting and budget.holds(self._spent.plus(self._reserved).plus(need)):
+            self._wanted(need, budget)
+            if not self._waiting and self._has_room(need, budget):
                 return self._grant(need)
             if not budget.holds(self._spent.plus(need)):
                 return None
             loop = asyncio.get_running_loop()
             waiter = _Waiter(need, budget, loop, loop.create_future())
             self._waiting.append(waiter)
+            self._waits()
         try:
-            await waiter.decided
-        except asyncio.CancelledError:
+            await wait(waiter.decided)
+        except BaseException:
             self._give_up(waiter)
             raise
         if waiter.error is not None:
@@ -147,7 +167,7 @@ class Spend:
         call = self._next
         if self._file is not None:
             if self._file.has_grown:
-                self._file.rewrite(self._spent, self._lost, self._calls)
+                self._file.rewrite(self._spent, self._lost, self._calls, self._notes)
             self._file.write("reserve", call, *need)
         self._next += 1
         self._calls[call] = need
@@ -171,15 +191,46 @@ class Spend:
         """Let calls that wait go on, the first first: as far as there is room, or never will be."""
         while self._waiting:
             waiter = self._waiting[0]
-            if waiter.budget.holds(self._spent.plus(self._reserved).plus(waiter.need)):
+            if self._has_room(waiter.need, waiter.budget):
                 try:
                     waiter.call = self._grant(waiter.need)
                 except BudgetError as error:
                     waiter.error = error
-            elif waiter.budget.holds(self._spent.plus(waiter.need)):
+            elif waiter.budget.holds(self._spent.plus(waiter.need)) and not self._is_never():
                 return
             self._waiting.popleft()
             with contextlib.suppress(RuntimeError):  # its event loop is closed: nobody waits any more
+                waiter.loop.call_soon_threadsafe(_resolve, waiter.decided)
+
+    def _has_room(self, need: Amount, budget: Budget) -> bool:
+        return budget.holds(self._spent.plus(self._reserved).plus(need))
+
+    def _is_never(self) -> bool:
+        """Return whether there will be no room for the first call that waits, whatever becomes of those in flight."""
+        return False
+
+    def _wanted(self, need: Amount, budget: Budget) -> None:
+        """A call is wanted. Called with the lock held, as the next one."""
+
+    def _waits(self) -> None:
+        """A call waits for room."""
+
+    def _joined_again(self) -> None:
+        """Somebody has joined."""
+
+    def _left(self) -> None:
+        """All have left."""
+
+    @property
+    def elsewhere(self) -> str:
+        """What else was spent of the budget, for people; empty when nobody shares it."""
+        return ""
+
+    def _fail(self, text: str) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            waiter.error = BudgetError(text)
+            with contextlib.suppress(RuntimeError):
                 waiter.loop.call_soon_threadsafe(_resolve, waiter.decided)
 
     def _give_up(self, waiter: _Waiter) -> None:

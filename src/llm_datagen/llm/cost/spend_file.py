@@ -4,6 +4,11 @@
     ["reserve", call, picodollars, tokens]
     ["settle", call, picodollars, tokens]
     ["lose", call]
+    ["ask", number, token, picodollars, tokens]
+    ["grant", number, picodollars, tokens]
+
+The last two are of a run that shares its budget by a grants service: what it asks for, and keeps until it is answered;
+and what it was granted, in all, before it is spent. Then the first line has format 3, and an entry "grants".
 
 The first line sums up what was before; `lost` is the part of `spent` that went to calls whose answer never came. A
 `reserve` is written before anything else happens, and survives the death of the process. (Not that of the machine,
@@ -34,6 +39,7 @@ from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
 FILE_NAME = "budget.jsonl"
 _FORMAT = 2
+_SHARED_FORMAT = 3
 _LARGEST_BYTES = 1 << 20
 
 
@@ -51,6 +57,24 @@ class Spending(NamedTuple):
     in_flight: Amount
 
 
+class GrantNotes(NamedTuple):
+    """What the file says of a budget that is shared by a grants service.
+
+    Attributes:
+        client: what the service knows the run by.
+        number: of the latest request.
+        token: of that request; empty when it was answered.
+        granted: what the run holds of the budget, with what it has spent of it.
+        inherited: what it has spent that another run holds, of which it is a copy.
+    """
+
+    client: str
+    number: int = 0
+    token: str = ""
+    granted: Amount = Amount()
+    inherited: Amount = Amount()
+
+
 class SpendFile:
     """What is on the disk. All methods block; one thread at a time.
 
@@ -60,6 +84,7 @@ class SpendFile:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
+        self.grants: GrantNotes | None = None
         self._file: AppendFile | None = None
         self._size = 0
         self._is_torn = False
@@ -87,13 +112,17 @@ class SpendFile:
                 f"{self.path} is damaged: {error!r}; restore it, or delete it: then what was spent is forgotten"
             ) from error
 
-    def rewrite(self, spent: Amount, lost: Amount, in_flight: Mapping[int, Amount]) -> None:
+    def rewrite(
+        self, spent: Amount, lost: Amount, in_flight: Mapping[int, Amount], grants: GrantNotes | None = None
+    ) -> None:
         """Replace the file by a short one that says the same, and go on with it.
 
         Raises:
             BudgetError: when it cannot be written.
         """
-        head = {"format": _FORMAT, "spent": list(spent), "lost": list(lost)}
+        head: dict[str, Any] = {"format": _FORMAT, "spent": list(spent), "lost": list(lost)}
+        if grants is not None:
+            head |= {"format": _SHARED_FORMAT, "grants": [list(e) if isinstance(e, Amount) else e for e in grants]}
         chain = ChecksumChain()
         entries = (["reserve", call, *need] for call, need in in_flight.items())
         data = b"".join(chain.line(orjson.dumps(value)) for value in (head, *entries))
@@ -146,19 +175,28 @@ class SpendFile:
         if not head:
             return Spending(Amount(), Amount(), Amount())
         start = orjson.loads(head)
-        if start["format"] not in {1, _FORMAT}:
-            raise BudgetError(f"{self.path} has format {start['format']}, and this version knows {_FORMAT}")
+        if start["format"] not in {1, _FORMAT, _SHARED_FORMAT}:
+            raise BudgetError(f"{self.path} has format {start['format']}, and this version knows {_SHARED_FORMAT}")
+        grants = None
+        if start["format"] == _SHARED_FORMAT:
+            client, number, token, granted, inherited = start["grants"]
+            grants = GrantNotes(client, number, token, Amount(*granted), Amount(*inherited))
         spent, lost = Amount(*start["spent"]), Amount(*start["lost"])
         open_calls: dict[int, Amount] = {}
         for kind, call, *amount in map(orjson.loads, entries):
             if kind == "reserve":
                 open_calls[call] = Amount(*amount)
                 continue
+            if kind in {"ask", "grant"} and grants is not None:
+                token = amount.pop(0) if kind == "ask" else ""
+                grants = grants._replace(number=call, token=token, granted=Amount(*amount))
+                continue
             need = open_calls.pop(call)
             if kind == "lose":
                 spent, lost = spent.plus(need), lost.plus(need)
             else:
                 spent = spent.plus(Amount(*amount))
+        self.grants = grants
         in_flight = Amount()
         for need in open_calls.values():
             in_flight = in_flight.plus(need)

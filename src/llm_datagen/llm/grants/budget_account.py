@@ -69,12 +69,11 @@ class BudgetAccount:
         holder.spent = holder.spent.at_least(ask.spent)
         refused = self._refusal(ask, now)
         holder.caps = ask.caps
+        holder.is_over = ask.is_over
         if ask.is_over:
-            holder.is_over = True
             self._line.leave(ask.client)
         if ask.number == 0:
             return self._answer(ask, holder, now, refused=refused), False
-        holder.is_over = ask.is_over
         before = holder.granted
         holder.number, holder.token, holder.granted = ask.number, ask.token, ask.keep.at_most(before)
         again, is_never = None, False
@@ -106,7 +105,7 @@ class BudgetAccount:
     def _refusal(self, ask: BudgetAsk, now: float) -> str:
         """Return why a run with such caps gets nothing: one that is going on has others."""
         for client, other in self._holders.items():
-            if client != ask.client and other.is_live(now) and other.caps not in (ask.caps, ANY):
+            if ask.caps != ANY and client != ask.client and other.is_live(now) and other.caps not in (ask.caps, ANY):
                 return f"{client} has {_words(other.caps)}, and {ask.client} has {_words(ask.caps)}"
         return ""
 

@@ -20,6 +20,10 @@ from llm_datagen.llm.grants.environment import ServiceAddress
 from llm_datagen.llm.grants.messages import BudgetAnswer, BudgetAsk, LimitAnswer, LimitAsk, Message, Reply
 
 PATH = "/v1/exchange"
+LOOK_SECONDS = 1.0
+"""How often calls that wait for grants look whether the service is there."""
+LOG_WAIT_SECONDS = 60.0
+"""How often it is logged that they wait, at most."""
 _TIMEOUT_SECONDS = 10.0
 _PAUSE_SECONDS = 0.02
 """Between two exchanges: what comes meanwhile goes together."""

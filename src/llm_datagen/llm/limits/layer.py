@@ -10,7 +10,7 @@ from dataclasses import replace
 from pydantic import SecretStr
 
 from llm_datagen.llm.errors import LLMError, LLMRequestError
-from llm_datagen.llm.grants.client import GrantsClient
+from llm_datagen.llm.grants.client import LOG_WAIT_SECONDS, LOOK_SECONDS, GrantsClient
 from llm_datagen.llm.limits.limiter import Limiter, Limits
 from llm_datagen.llm.limits.permit import CallOutcome, Permit, Waiter
 from llm_datagen.llm.limits.shared import SharedLimiter, limiter_of
@@ -21,9 +21,6 @@ from llm_datagen.llm.waits import Waits, is_paused
 
 _LOG_SECONDS = 10.0
 _LONG_WAIT_SECONDS = 10.0
-_LOG_WAIT_SECONDS = 60.0
-_LOOK_SECONDS = 1.0
-"""How often calls that wait for grants look whether the service is there."""
 
 
 class LimitLayer(Layer):
@@ -161,7 +158,7 @@ class LimitLayer(Layer):
         """Log that calls wait for long, every minute at most."""
         now = time.monotonic()
         if request.ctx is not None and _LONG_WAIT_SECONDS <= seconds < math.inf and now >= self._wait_logged_until:
-            self._wait_logged_until = now + _LOG_WAIT_SECONDS
+            self._wait_logged_until = now + LOG_WAIT_SECONDS
             name = f"{self._model} at {self._endpoint}"
             request.ctx.log(f"{name} has no room for another call by its limits: calls wait", seconds=round(seconds, 1))
 
@@ -169,7 +166,7 @@ class LimitLayer(Layer):
         """Log that calls wait for the grants service, every minute at most."""
         now = time.monotonic()
         if request.ctx is not None and grants.status and now >= self._wait_logged_until:
-            self._wait_logged_until = now + _LOG_WAIT_SECONDS
+            self._wait_logged_until = now + LOG_WAIT_SECONDS
             request.ctx.log(f"{self._model} at {self._endpoint} {grants.status}", level="warning")
 
     def _tokens(self, limiter: Limiter, request: ChatRequest) -> int:
@@ -220,7 +217,7 @@ class LimitLayer(Layer):
                 if self._grants is not None:
                     self._grants.check()
                     self._log_away(self._grants, request)
-                    turn = min(turn, _LOOK_SECONDS)
+                    turn = min(turn, LOOK_SECONDS)
                 await self._waits.until(woken, turn, request)
         except BaseException:
             limiter.give_up(waiter)

@@ -24,24 +24,23 @@ def operator(server: FakeLLMServer, **settings: Any) -> LLMOperator:
 def test_a_budget_holds_for_all_shards_together_and_a_resume_may_raise_it(bench: Bench) -> None:
     """Two worker processes: the endpoint's own account is within the cap; the run is stopped, and goes on with more."""
     bench.give(numbered(40))
-    with FakeLLMServer(answer="yes") as server:
-        with nothing_left():
-            pipeline = in_shards(
-                bench.pipeline([operator(server, budget={"tokens": 300}, params={"max_tokens": 8})], parallel_size=2),
-                executor=LocalExecutor(2),
-                merge="concat",
-            )
-            report = pipeline.create("a").run(progress=False)
-            assert report.status == "stopped"
-            assert report.reason.startswith("the budget of ")
-            spent = sum(entry["prompt_tokens"] + entry["completion_tokens"] for entry in report.usage)
-            assert 0 < spent <= 300
-            assert server.tokens <= 300
-            more = in_shards(
-                bench.pipeline([operator(server, budget={"tokens": 30_000}, params={"max_tokens": 8})]),
-                executor=LocalExecutor(2),
-            )
-            assert more.resume("a").run(progress=False).rows_out == 40
+    with FakeLLMServer(answer="yes") as server, nothing_left():
+        pipeline = in_shards(
+            bench.pipeline([operator(server, budget={"tokens": 300}, params={"max_tokens": 8})], parallel_size=2),
+            executor=LocalExecutor(2),
+            merge="concat",
+        )
+        report = pipeline.create("a").run(progress=False)
+        assert report.status == "stopped"
+        assert report.reason.startswith("the budget of ")
+        spent = sum(entry["prompt_tokens"] + entry["completion_tokens"] for entry in report.usage)
+        assert 0 < spent <= 300
+        assert server.tokens <= 300
+        more = in_shards(
+            bench.pipeline([operator(server, budget={"tokens": 30_000}, params={"max_tokens": 8})]),
+            executor=LocalExecutor(2),
+        )
+        assert more.resume("a").run(progress=False).rows_out == 40
     assert [row["n"] for row in sorted(lines(bench.output), key=lambda row: row["_i"])] == list(range(40))
 
 

@@ -16,13 +16,13 @@ import pytest
 
 from llm_datagen import StreamBusyError, StreamCorruptError, StreamError, StreamExistsError, StreamFactory
 from llm_datagen.errors import ConfigError
-from llm_datagen.shards.gathered import Gathered, ShardState, check_outputs
+from llm_datagen.shards.gathered import Gathered, check_outputs
 from llm_datagen.streams.outputs import Target, Work, place_of
 from llm_datagen.testing import Fault, FaultPlan, record
 
 from ..kit import programs
 from ..kit.support import stored
-from .sealed import entry, export_to, shards_of, whole, write_shard
+from .sealed import entry, export_to, shard_state, shards_of, whole, write_shard
 
 PROGRAM = Path(__file__).with_name("gathering.py")
 FORMATS = ["out.jsonl", "out.jsonl.gz", "out.csv", "out.csv.bz2"]
@@ -159,7 +159,7 @@ def check_kills(folder: Path, name: str, merge: str, export: str, *, first: int,
     def fresh(number: object) -> Gathered:
         where = Path(shutil.copytree(template, folder / f"case-{number}"))
         uris = [f"{where}/shards/{k:05}/{name}" for k in range(3)]
-        shards = [ShardState(k, f"{k:05}", {"nodes": [entry("node_0", uri)]}) for k, uri in enumerate(uris)]
+        shards = list(map(shard_state, range(3), uris))
         return whole(where, name, shards, merge, **(export_to(f"{where}/{export}") if export else {}))
 
     def gather(said: Path, plan: FaultPlan) -> int:

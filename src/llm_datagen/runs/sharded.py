@@ -37,3 +37,11 @@ def refuse_sharded(run_state: Mapping[str, Any], verb: str) -> None:
             "give --shards with as many as it has",
         )
     )
+
+
+def no_diff(pipeline_id: str) -> ConfigError:
+    """Return the error that refuses to compare a run in shards with the code."""
+    return ConfigError(
+        f"run {pipeline_id!r} is in shards, of which there is no diff: a resume refuses operators that were edited, "
+        "says which, and changes nothing"
+    )

@@ -32,7 +32,8 @@ from llm_datagen.shards.merge_parts import (
     remove_merged,
 )
 from llm_datagen.shards.sealed_parts import SealedPart
-from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams import MergedStream, Stream, StreamFactory
+from llm_datagen.streams.inputs.part import PROTOCOL as PART
 from llm_datagen.streams.outputs.side_by_side import why_not_both
 
 Merge = Literal["shards", "concat"]
@@ -87,15 +88,19 @@ class Gathered:
         Raises:
             StreamError: when one of them is not sealed.
         """
-        parts = []
+        parts: list[SealedPart] = []
+        moved: Mapping[int, tuple[int, int]] = {}
         for shard in self.shards:
-            stream = StreamFactory.output_of(shard.entry(entry["node_id"]))
+            of_shard = shard.entry(entry["node_id"])
+            stream = StreamFactory.output_of(of_shard)
             seal = stream.read_seal()
             if seal is None or not seal.complete:
                 raise StreamError(
                     f"{stream.path}, which shard {shard.number} has written, is not sealed; resume the run"
                 )
-            parts.append(SealedPart(shard.number, shard.run, stream, seal))
+            part = SealedPart(shard.number, shard.run, stream, seal, moved)
+            moved = part.moved_on(_streams_of_shard(of_shard["input_uri"]))
+            parts.append(part)
         return parts
 
     def rows(self) -> Stream:
@@ -176,6 +181,13 @@ def outputs_of(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
         return []
     read = {place for entry in run_state["nodes"] for place in StreamFactory.source(entry["input_uri"]).places}
     return [entry for entry in run_state["nodes"] if StreamFactory.create(entry["output_uri"]).place not in read]
+
+
+def _streams_of_shard(uri: str) -> list[int]:
+    """Return the numbers of those inputs of a node of a shard that other nodes of the shard write."""
+    source = StreamFactory.source(uri)
+    inputs = [each.stream for each in source.inputs] if isinstance(source, MergedStream) else [source]
+    return [number for number, stream in enumerate(inputs) if not stream.uri.startswith(PART)]
 
 
 def check_outputs(run_state: Mapping[str, Any], merge: str, count: int) -> None:

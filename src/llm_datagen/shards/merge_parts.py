@@ -205,7 +205,7 @@ def _put(work: Work, target: PartsTarget, number: int, part: SealedPart) -> dict
         "last_id": last,
         "shard": part.number,
         "run": part.run,
-        "source_rows": [[span.start, span.end] for span in part.seal.cover],
+        "source_rows": [[span.start, span.end] for span in part.cover()],
     }
 
 

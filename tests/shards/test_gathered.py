@@ -198,9 +198,9 @@ def test_what_was_gathered_is_removed_though_it_is_cut_short(tmp_path: Path, mer
     gathered = whole(tmp_path, "out.jsonl", shards, merge)
     for hit in range(1, 5):
         gathered.make()
-        with inject(Fault(operation="remove", path=f"{tmp_path}/*out*", hit=hit, action="raise", error="EIO")):
-            with pytest.raises(DiskError):
-                gathered.remove()
+        fault = Fault(operation="remove", path=f"{tmp_path}/*out*", hit=hit, action="raise", error="EIO")
+        with inject(fault), pytest.raises(DiskError):
+            gathered.remove()
         gathered.remove()
         assert made(tmp_path) == {}
 

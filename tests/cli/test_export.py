@@ -179,12 +179,13 @@ def test_the_path_of_a_schema_is_that_of_where_it_is_typed(
     shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command changes to the directory of the run, where the same path is another file, or none."""
-    command("run", shell.yaml(), "--id", "a")
+    command("run", shell.yaml(["ops:odd"]), "--id", "a")
     elsewhere = shell.folder / "elsewhere"
     elsewhere.mkdir()
-    monkeypatch.chdir(elsewhere)
     results_dir = ["--results-dir", str(shell.folder / "tmp" / "results")]
+    monkeypatch.chdir(elsewhere)
     command("export", "a", "--to", "types.parquet", *results_dir)
+    monkeypatch.chdir(elsewhere)  # the command has left it
     made = command("export", "a", "--to", "made.parquet", "--schema", "types.parquet", "--json", *results_dir)
     assert json.loads(made.stdout)["failed"] == 0
     assert (elsewhere / "made.parquet").is_file()

@@ -77,9 +77,9 @@ def _text(run_state: Mapping[str, Any], *, streaming: bool) -> Iterator[str]:
                 continue
             yield f"{head}: {_visible(node['operator'])} ({_of(node)})"
             yield f"{inner}{_visible(node['output_uri'])}"
-            key = _key(node["output_uri"])
-            found = readers.get(key, [])
-            made = exports if key == exported else []
+            written_key = _key(node["output_uri"])
+            found = readers.get(written_key, [])
+            made = exports if written_key == exported else []
             for number, export in enumerate(made, 1):
                 branch, _ = _branch(inner, number, len(made) + len(found))
                 yield f"{branch}export, at the end: {_visible(export['path'])} ({export['kind']})"

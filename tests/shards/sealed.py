@@ -43,8 +43,13 @@ def shards_of(folder: Path, name: str, rows: Sequence[Sequence[dict[str, Any]]],
     for number, chosen in enumerate(rows):
         uri = str(folder / f"shards/{number:05}/{name}")
         write_shard(uri, chosen, number * each, (number + 1) * each)
-        states.append(ShardState(number, f"{number:05}", {"nodes": [entry("node_0", uri)]}))
+        states.append(shard_state(number, uri))
     return states
+
+
+def shard_state(number: int, uri: str) -> ShardState:
+    """Return a shard that reads a part of the input, and writes one stream."""
+    return ShardState(number, f"{number:05}", {"nodes": [entry("node_0", uri, "part://in.jsonl?rows=0-1&at=0-1")]})
 
 
 def whole(folder: Path, name: str, shards: Sequence[ShardState], merge: Any, **state: Any) -> Gathered:

@@ -22,12 +22,14 @@ from llm_datagen.errors import (
     NodeFailedError,
     PipelineBusyError,
     ResumeWarning,
+    RunError,
     RunStateError,
     StreamChangedError,
 )
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.verify import verify
 from llm_datagen.shards.claim import is_settled, latest, take
+from llm_datagen.shards.gather import gather
 from llm_datagen.shards.lifecycle import prepared
 from llm_datagen.streams.recovery import last_position
 from llm_datagen.streams.storage import owner
@@ -358,6 +360,15 @@ def test_the_shard_of_a_run_is_taken_over_by_another_worker_and_the_whole_has_al
     assert workers.said("one")[0].startswith("failed the run failed: LeaseLostError: run '00003' in ")
     assert sorted(row["_i"] for row in rows_in_shards(bench, "a", "node_0")) == list(range(200))
     assert [state["pipeline_id"] for state in shard_states(bench, "a")] == ["00000", "00001", "00002", "00003.2"]
+
+
+def test_a_shard_that_a_process_still_has_is_not_gathered(bench: Bench) -> None:
+    bench.give(numbered(8))
+    in_shards(bench.pipeline([claim_job.Double()], on_error="skip")).create("a").run(progress=False)
+    refused = pytest.raises(RunError, match="run 'a' cannot be gathered yet: a process has shard 3 still")
+    with take(f"{bench.results}/a/shards", NUMBER), refused:
+        gather(bench.results, "a")
+    gather(bench.results, "a")
 
 
 def test_who_was_taken_over_exits_with_5(capsys: pytest.CaptureFixture[str]) -> None:

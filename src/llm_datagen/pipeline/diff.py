@@ -21,6 +21,7 @@ from llm_datagen.pipeline.target_needs import UNKNOWN, Standing, rows_needed
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.logs.writer import LogTarget
+from llm_datagen.runs.sharded import is_sharded, no_diff
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.versions import find_run, refuse_earlier, version_of
 from llm_datagen.streams import Place, Stream, StreamFactory
@@ -37,6 +38,8 @@ def diff_run(
     folder = find_run(results_dir, pipeline_id)
     run_state = folder.load()
     refuse_earlier(run_state, "resume")
+    if is_sharded(run_state):
+        raise no_diff(folder.pipeline_id)
     if folder.lock.is_held():
         raise PipelineBusyError(f"run {folder.pipeline_id!r} is being run: its rows change; wait for it, or cancel it")
     if "reset" in run_state:

@@ -12,15 +12,14 @@ again. A stream without the mark is somebody else's, and is refused.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_datagen.errors import StreamError, StreamExistsError
 from llm_datagen.shards.sealed_parts import SealedPart, bodies_of
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.commit_log import CommitLog
-from llm_datagen.streams.coverage import INPUT_STRIDE, Span
+from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import check_recoverable, position_of
@@ -63,7 +62,6 @@ def concatenate(entry: Mapping[str, Any], parts: Sequence[SealedPart], owner: st
         _start(output, source, _mark(owner, identity, 0))
         output.storage.remove(output.done_path)
     bodies = {body.part.number: body for body in bodies_of(parts)}
-    spans = list(_one_behind_the_other(parts)) if not entry["is_root"] else [part.seal.cover for part in parts]
     sink = output.sink(source=source)
     try:
         for number in range(sink.position.marks[GATHERED]["next"], len(parts)):
@@ -72,7 +70,7 @@ def concatenate(entry: Mapping[str, Any], parts: Sequence[SealedPart], owner: st
             sink.append(
                 bodies.get(part.number, b""),
                 rows=seal.rows or 0,
-                spans=spans[number],
+                spans=part.cover(),
                 filtered=seal.filtered,
                 skipped=seal.failed[0],
                 dead=seal.failed[1],
@@ -81,42 +79,21 @@ def concatenate(entry: Mapping[str, Any], parts: Sequence[SealedPart], owner: st
                 marks=_mark(owner, identity, number + 1),
             )
         sizes = [part.seal.source_size for part in parts]
-        whole = max if entry["is_root"] else sum
-        sink.seal(source_size=None if None in sizes else whole(size for size in sizes if size is not None))
+        # Shards that read streams of their own have read one part each; of the input, each knows the size of all.
+        total = sum if any(part.moved for part in parts) else max
+        sink.seal(source_size=None if None in sizes else total(size for size in sizes if size is not None))
     finally:
         sink.close()
     return True
 
 
-def _one_behind_the_other(parts: Sequence[SealedPart]) -> Iterator[list[Span]]:
-    """Yield which source rows each part covers, where each shard has numbered them from 0: those of streams of its own.
-
-    They are numbered as if these streams lay one behind the other: of several merged ones, each by itself.
-    """
-    rows: Counter[int] = Counter()
-    offsets: Counter[int] = Counter()
-    for part in parts:
-        cover = part.seal.cover
-        for_each = [(span.start // INPUT_STRIDE, span) for span in cover]
-        yield [
-            Span(span.start + rows[k], span.end + rows[k], span.offset + offsets[k], span.offset_end + offsets[k])
-            for k, span in for_each
-        ]
-        for k, span in dict(for_each).items():  # the last one of each
-            rows[k] += span.end - k * INPUT_STRIDE
-            offsets[k] += span.offset_end - k * INPUT_STRIDE
-
-
-def check_concatenated(
-    entry: Mapping[str, Any], parts: Sequence[SealedPart], owner: str, *, is_read: bool = True
-) -> list[str]:
+def check_concatenated(entry: Mapping[str, Any], parts: Sequence[SealedPart], owner: str) -> list[str]:
     """Return what is wrong with an output that `concatenate` has made: nothing, if it is what the shards have.
 
     Args:
         entry: the node, in the run state of the whole.
         parts: what the shards have made, in the order of the input.
         owner: the id of the sharded run.
-        is_read: whether its bytes are compared with their checksum.
     """
     output = StreamFactory.output_of(entry)
     seal = output.read_seal()
@@ -125,12 +102,17 @@ def check_concatenated(
         return [f"{output.path} is not sealed as an output of this run; gather the shards again"]
     if mark["of"] != _hash_of(parts):
         return [f"{output.path} was made of the shards as they were before; gather them again"]
-    if is_read:
-        try:
-            output.check_seal()
-            output.verify()
-        except StreamError as error:
-            return [str(error)]
+    try:
+        output.check_seal()
+        output.verify()
+        dead = sum(1 for _ in read_dead_letters(output, checked=True))
+    except StreamError as error:
+        return [str(error)]
+    size = output.storage.size(output.errors_path) or 0
+    if dead != seal.failed[1] or size != seal.failed[2]:
+        return [
+            f"{output.errors_path} has {dead} dead letters in {size} bytes, not {seal.failed[1]} in {seal.failed[2]}"
+        ]
     expected = sum(body.part.seal.size - body.skip for body in bodies_of(parts))
     rows = sum(part.seal.rows or 0 for part in parts)
     if (expected and seal.size != expected) or seal.rows != rows:
@@ -139,11 +121,20 @@ def check_concatenated(
 
 
 def remove_concatenated(entry: Mapping[str, Any], owner: str) -> None:
-    """Remove an output that `concatenate` has made, or begun; nothing of anybody else."""
+    """Remove an output that `concatenate` has made, or begun; nothing of anybody else. When cut short, do it again.
+
+    Raises:
+        StreamBusyError: when somebody writes it.
+        DiskError: when the disk, or the store, refuses.
+    """
     output = StreamFactory.output_of(entry)
     found = position_of(output)
-    if found is not None and found[1].marks.get(GATHERED, {}).get("run") == owner:
-        output.delete()
+    if found is None or found[1].marks.get(GATHERED, {}).get("run") != owner:
+        return
+    output.check_free()
+    _start(output, found[0], _mark(owner, "", 0))  # goes last: until then, what is left is known by it
+    for path in (output.done_path, output.errors_path, output.path, output.commits_path):
+        output.storage.remove(path)
 
 
 def check_free(entry: Mapping[str, Any], owner: str) -> None:

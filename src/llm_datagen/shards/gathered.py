@@ -13,7 +13,6 @@ from llm_datagen.config import check_choice
 from llm_datagen.errors import ConfigError, StreamError
 from llm_datagen.runs.exports import KEY as EXPORTS
 from llm_datagen.runs.exports import (
-    are_made,
     is_export,
     make_exports,
     remove_exports,
@@ -32,7 +31,8 @@ from llm_datagen.shards.merge_parts import (
     remove_merged,
 )
 from llm_datagen.shards.sealed_parts import SealedPart
-from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams import MergedStream, Stream, StreamFactory
+from llm_datagen.streams.inputs.part import PROTOCOL as PART
 from llm_datagen.streams.outputs.side_by_side import why_not_both
 
 Merge = Literal["shards", "concat"]
@@ -87,15 +87,19 @@ class Gathered:
         Raises:
             StreamError: when one of them is not sealed.
         """
-        parts = []
+        parts: list[SealedPart] = []
+        moved: Mapping[int, tuple[int, int]] = {}
         for shard in self.shards:
-            stream = StreamFactory.output_of(shard.entry(entry["node_id"]))
+            of_shard = shard.entry(entry["node_id"])
+            stream = StreamFactory.output_of(of_shard)
             seal = stream.read_seal()
             if seal is None or not seal.complete:
                 raise StreamError(
                     f"{stream.path}, which shard {shard.number} has written, is not sealed; resume the run"
                 )
-            parts.append(SealedPart(shard.number, shard.run, stream, seal))
+            part = SealedPart(shard.number, shard.run, stream, seal, moved)
+            moved = part.moved_on(_streams_of_shard(of_shard["input_uri"]))
+            parts.append(part)
         return parts
 
     def rows(self) -> Stream:
@@ -131,15 +135,9 @@ class Gathered:
                 merge_parts(target, self.parts(entry), self.owner)
         return make_exports(self.run_state, stopped, self.rows()) if self.run_state.get(EXPORTS) else []
 
-    def is_made(self) -> bool:
-        """Return whether all of it is there, made of the shards as they are now. Files are not read."""
-        if self.run_state.get(EXPORTS) and not are_made(self.run_state, self.rows()):
-            return False
-        return not self._differences(is_read=False)
-
     def findings(self) -> list[str]:
         """Return what is wrong with the outputs and the exports, read from beginning to end."""
-        return [*self._differences(is_read=True), *verify_exports(self.run_state)]
+        return [*self._differences(), *verify_exports(self.run_state)]
 
     def remove(self) -> None:
         """Remove what was made, and nothing of anybody else."""
@@ -152,18 +150,14 @@ class Gathered:
     def _targets(self, entries: Sequence[Mapping[str, Any]]) -> list[PartsTarget]:
         return parts_targets(entries, len(self.shards), targets_of(self.run_state))
 
-    def _differences(self, *, is_read: bool) -> list[str]:
+    def _differences(self) -> list[str]:
         entries = outputs_of(self.run_state)
         if self.merge == "concat":
-            return [
-                text
-                for entry in entries
-                for text in check_concatenated(entry, self.parts(entry), self.owner, is_read=is_read)
-            ]
+            return [text for entry in entries for text in check_concatenated(entry, self.parts(entry), self.owner)]
         return [
             text
             for entry, target in zip(entries, self._targets(entries), strict=True)
-            for text in check_merged(target, self.parts(entry), self.owner, is_read=is_read)
+            for text in check_merged(target, self.parts(entry), self.owner)
         ]
 
 
@@ -176,6 +170,13 @@ def outputs_of(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
         return []
     read = {place for entry in run_state["nodes"] for place in StreamFactory.source(entry["input_uri"]).places}
     return [entry for entry in run_state["nodes"] if StreamFactory.create(entry["output_uri"]).place not in read]
+
+
+def _streams_of_shard(uri: str) -> list[int]:
+    """Return the numbers of those inputs of a node of a shard that other nodes of the shard write."""
+    source = StreamFactory.source(uri)
+    inputs = [each.stream for each in source.inputs] if isinstance(source, MergedStream) else [source]
+    return [number for number, stream in enumerate(inputs) if not stream.uri.startswith(PART)]
 
 
 def check_outputs(run_state: Mapping[str, Any], merge: str, count: int) -> None:

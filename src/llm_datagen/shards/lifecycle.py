@@ -21,6 +21,7 @@ from llm_datagen.pipeline.operator_changes import compare
 from llm_datagen.pipeline.resume_checks import change_limits, change_policy
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.stored import RunLifecycle, StoredRun
+from llm_datagen.pipeline.unique_ids import check_ids
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.sharded import SHARDS, is_sharded
@@ -34,6 +35,7 @@ from llm_datagen.shards.plan_file import PlanFile
 from llm_datagen.shards.spec import ShardSpec, shards_folder
 from llm_datagen.shards.splittable import input_of
 from llm_datagen.shards.standing import Standing
+from llm_datagen.shards.whole import readers_of_input
 
 PREPARE_SECONDS = 600.0
 """How long to wait for another process that plans the shards: it reads the whole input once."""
@@ -233,6 +235,7 @@ def prepared(folder: RunFolder, run_state: dict[str, Any], log_file: LogTarget, 
 
     Raises:
         StreamError: when the input cannot be split: it is not there, or cannot be read.
+        IdError: when two of its rows have one id.
         RunStateError: when plan or spec cannot be read.
         DiskError: when they cannot be written.
     """
@@ -240,7 +243,10 @@ def prepared(folder: RunFolder, run_state: dict[str, Any], log_file: LogTarget, 
     spec = ShardSpec.load(shards)
     if spec is not None:
         return spec
-    PlanFile(shards.location).create(plan_shards(input_of(run_state["nodes"]), run_state[SHARDS]["count"]))
+    source, readers = input_of(run_state["nodes"]), readers_of_input(run_state["nodes"])
+    if any(entry["node_id"] in readers and not entry["is_root"] for entry in run_state["nodes"]):
+        check_ids(source, follow=False)  # two shards could have one id, and neither would see it
+    PlanFile(shards.location).create(plan_shards(source, run_state[SHARDS]["count"]))
     spec = ShardSpec.of(run_state, has_log=log_file is not None, at_once=at_once)
     spec.save(shards)
     return spec

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.errors import StreamChangedError, StreamCorruptError, StreamError
 from llm_datagen.streams import Stream
-from llm_datagen.streams.coverage import Coverage
+from llm_datagen.streams.checksums import with_check
+from llm_datagen.streams.coverage import INPUT_STRIDE, Span
+from llm_datagen.streams.dead_letters import read_dead_letters
+from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.seal import Seal
@@ -28,12 +31,34 @@ class SealedPart:
         run: the id of the shard's run.
         stream: its stream, which is sealed.
         seal: what the seal says.
+        moved: for each input of the node that is a stream of the shard, by its number: how many rows and bytes the
+            shards before have in theirs. In the whole, its rows follow those.
     """
 
     number: int
     run: str
     stream: Stream
     seal: Seal
+    moved: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+
+    def cover(self) -> list[Span]:
+        """Return the source rows that it covers, by their numbers and addresses in the whole."""
+        return [self._in_whole(span) for span in self.seal.cover]
+
+    def moved_on(self, inputs: Iterable[int]) -> dict[int, tuple[int, int]]:
+        """Return `moved` of the next shard; `inputs` are the numbers of those inputs that are streams of shards."""
+        moved = dict(self.moved)
+        for number in inputs:
+            base = number * INPUT_STRIDE
+            ends = [span for span in self.seal.cover if span.start // INPUT_STRIDE == number]
+            rows, size = moved.get(number, (0, 0))
+            last, end = max(((span.end - base, span.offset_end - base) for span in ends), default=(0, 0))
+            moved[number] = rows + last, size + end
+        return moved
+
+    def _in_whole(self, span: Span) -> Span:
+        rows, size = self.moved.get(span.start // INPUT_STRIDE, (0, 0))
+        return Span(span.start + rows, span.end + rows, span.offset + size, span.offset_end + size)
 
     def identity(self) -> list[Any]:
         """Return what tells it from what it was before its rows were made again, as plain data."""
@@ -69,7 +94,7 @@ class SealedPart:
             )
 
     def dead_letters(self) -> bytes:
-        """Return the lines of its dead letters.
+        """Return the lines of its dead letters, which name their rows by the numbers that these have in the whole.
 
         Raises:
             StreamCorruptError: when some are missing.
@@ -77,6 +102,8 @@ class SealedPart:
         size = self.seal.failed[2]
         if not size:
             return b""
+        if any(map(any, self.moved.values())):
+            return b"".join(map(self._dead_letter, read_dead_letters(self.stream, position=self.seal.position())))
         path = self.stream.errors_path
         file = self.stream.storage.open_read(path)
         try:
@@ -86,6 +113,11 @@ class SealedPart:
         if len(data) != size:
             raise StreamCorruptError(f"{path} has {len(data)} bytes, and {size} were committed; restore the file")
         return data
+
+    def _dead_letter(self, dead_letter: dict[str, Any]) -> bytes:
+        row, offset, end = dead_letter["source"]
+        span = self._in_whole(Span(row, row + 1, offset, end))
+        return with_check(dumps({**dead_letter, "source": [span.start, span.offset, span.offset_end]}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +175,13 @@ def position_after(parts: Sequence[SealedPart], marks: Mapping[str, Any]) -> Pos
         position.errors_bytes += seal.failed[2]
         position.first_id = seal.ids[0] if position.first_id is None else position.first_id
         position.last_id = position.last_id if seal.ids[1] is None else seal.ids[1]
-        for span in seal.cover:
+        for span in part.cover():
             if not position.coverage.add(span):
                 raise StreamCorruptError(
                     f"{part.stream.path}: shard {part.number} covers source rows {span.start} to {span.end}, and "
                     "a shard before it does, too; verify the run"
                 )
     return position
-
-
-def coverage_of(parts: Sequence[SealedPart]) -> Coverage:
-    """Return the source rows that the parts of one output cover together."""
-    return position_after(parts, {}).coverage
 
 
 def _beginning_of(stream: Stream) -> tuple[bytes, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llm_datagen.runs.trace import Trace, trace
-from llm_datagen.shards.whole import Shard, Whole
+from llm_datagen.shards.whole import Shard, Whole, readers_of_input
 from llm_datagen.streams.ids import Id, batch_ends, parent_of, root_names
 
 
@@ -39,7 +39,8 @@ def trace_whole(whole: Whole, row_id: Id) -> Iterator[tuple[Shard, list[Trace]]]
 
 def _row_number(whole: Whole, row_id: Id) -> int | None:
     """Return the number of the row of the input that a row comes from, as its id says; None when it does not."""
-    names = next((root_names(entry) for entry in whole.saved["nodes"] if entry["is_root"]), None)
+    readers = readers_of_input(whole.saved["nodes"])
+    names = next(root_names(entry) for entry in whole.saved["nodes"] if entry["node_id"] in readers)
     if names is None:
         return None
     current: Id | None = row_id

@@ -108,7 +108,8 @@ def _of_plan(whole: Whole) -> Iterator[str]:
 def _ids_twice(whole: Whole) -> Iterator[str]:
     """Yield ids of outputs that are in two shards; ids that come of the numbers of rows cannot be."""
     state = whole.saved
-    if all(root_names(entry) is not None for entry in state["nodes"] if entry["is_root"]):
+    readers = readers_of_input(state["nodes"])
+    if all(root_names(entry) is not None for entry in state["nodes"] if entry["node_id"] in readers):
         return
     gathered = whole.gathered(dict(state))
     entries = [entry for entry in outputs_of(state) or [rows_entry(state)] if "id_column" not in entry]

@@ -17,7 +17,7 @@ from llm_datagen.runs.sharded import SHARDS, is_sharded
 from llm_datagen.runs.status import ENDED, INTERRUPTED, LIVE, Status
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.usage import UsageSums, cost_of
-from llm_datagen.shards.claim import latest
+from llm_datagen.shards.claim import is_settled, latest
 from llm_datagen.shards.gathered import Gathered, ShardState
 from llm_datagen.shards.plan import ShardPlan, ShardRange
 from llm_datagen.shards.plan_file import PlanFile
@@ -170,13 +170,20 @@ class Whole:
         return SeenRun({**state, "status": str(saved)}, status, bool(self.numbers(*LIVE)), note)
 
     def refuse_unfinished(self) -> None:
-        """Check that all shards are completed.
+        """Check that all shards are completed, and stay so.
 
         Raises:
             RunError: when some are not; says which, and what to do.
         """
         if self.is_done:
-            return
+            location = shards_folder(self.folder).location
+            held = [str(shard.number) for shard in self.shards if not is_settled(location, shard.number)]
+            if not held:
+                return
+            raise RunError(
+                f"run {self.folder.pipeline_id!r} cannot be gathered yet: a process has shard {', '.join(held)} still, "
+                "or was taking it over when it died; wait for it, or run that shard again: it is taken over"
+            )
         what = self._left() or "its shards are not planned"
         raise RunError(f"run {self.folder.pipeline_id!r} cannot be gathered yet: {what}; {self._go_on()}")
 

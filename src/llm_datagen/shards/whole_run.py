@@ -83,7 +83,7 @@ class WholeRun(Run):
 
     def _job_of(self, number: int) -> ShardJob:
         location = shards_folder(self._whole).location
-        return ShardJob(location, number, self._packed, self._allowance.environment(number))
+        return ShardJob(location, number, self._packed, self._allowance.environment())
 
     def _clean_up(self) -> None:
         try:

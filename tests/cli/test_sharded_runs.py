@@ -98,7 +98,7 @@ def test_verify_recounts_all_shards_and_what_was_made_of_them(bench: Bench, comm
     bench.output.write_bytes(data.replace(b'"half":0', b'"half":7', 1))
     wrong = command("verify", "four", *where, code=1).stdout
     assert "run four (completed): 1 finding\n" in wrong
-    assert f"  {bench.output}, bytes 0 to " in wrong
+    assert f"  {bench.output}, bytes " in wrong
     bench.output.write_bytes(data)
     shard = bench.results / "four/shards/00002/node_0.jsonl"
     shard.write_bytes(shard.read_bytes().replace(b'"half":1', b'"half":7', 1))
@@ -165,6 +165,9 @@ def test_logs_of_all_shards_are_shown_by_time(bench: Bench, command: Command) ->
     assert [event["timestamp"] for event in events] == sorted(event["timestamp"] for event in events)
     assert {event["pipeline_id"] for event in events} == {"four", "00000", "00001", "00002", "00003"}
     assert " 00002 " in command("logs", "four", *where).stdout
+    told = json.loads(command("logs", "four", "--summary", "--json", *where).stdout)
+    assert [run["pipeline_id"] for run in told["runs"]] == ["four", "00000", "00001", "00002", "00003"]
+    assert "run 00003: " in command("logs", "four", "--summary", *where).stdout
     one, four = (command("describe", name, *where).stdout for name in ("one", "four"))
     assert four == one.replace("one.jsonl", "out.jsonl")
 

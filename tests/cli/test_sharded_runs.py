@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,27 @@ def test_a_gather_waits_for_all_shards_and_says_which_are_left(bench: Bench, com
     assert bench.output.read_bytes() == before
     assert "nothing is wrong" in command("verify", "four", *where).stdout
     assert "not in shards" in command("gather", "one", *where, code=2).output
+
+
+def test_a_shard_that_has_not_begun_is_pending_with_its_rows(bench: Bench, command: Command) -> None:
+    """Where each shard is run by itself, and nobody has run one yet: its rows are counted, and said to be to come."""
+    where = run_both(bench)
+    shutil.rmtree(bench.results / "four/shards/00002")
+    whole = RunFolder(bench.results, "four")
+    whole.save({**whole.load(), "status": str(Status.PENDING)})
+    told = json.loads(command("status", "four", "--json", *where).stdout)
+    rows = told["shards"]["each"][2]["rows"]
+    assert (told["status"], told["nodes"][0]["status"], told["nodes"][0]["pending"]) == (
+        "pending",
+        "pending",
+        rows[1] - rows[0],
+    )
+    assert told["note"].startswith("not begun: 2; go on with llm-datagen resume four")
+    verified = command("verify", "four", *where).stdout
+    assert f"+ {rows[1] - rows[0]} pending; " in verified
+    assert "run four (pending): nothing is wrong" in verified
+    said = command("trace", "four", str(rows[0]), *where, code=1).stdout
+    assert said.endswith("in any of its streams yet: it belongs to shard 2, which has not begun\n")
 
 
 @pytest.mark.parametrize("merge", ["concat", "shards"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +99,12 @@ def test_verify_recounts_all_shards_and_what_was_made_of_them(bench: Bench, comm
     bench.output.write_bytes(data.replace(b'"half":0', b'"half":7', 1))
     wrong = command("verify", "four", *where, code=1).stdout
     assert "run four (completed): 1 finding\n" in wrong
-    assert f"  {bench.output}, bytes 0 to " in wrong
+    assert f"  {bench.output}, bytes " in wrong
     bench.output.write_bytes(data)
     shard = bench.results / "four/shards/00002/node_0.jsonl"
     shard.write_bytes(shard.read_bytes().replace(b'"half":1', b'"half":7', 1))
     wrong = command("verify", "four", *where, code=1).stdout
-    assert f"  node_0: shard 2: {shard}, bytes 0 to " in wrong
+    assert f"  node_0: shard 2: {shard}, bytes " in wrong
 
 
 def test_verify_sees_files_of_shards_that_were_changed(bench: Bench, command: Command) -> None:
@@ -165,6 +166,9 @@ def test_logs_of_all_shards_are_shown_by_time(bench: Bench, command: Command) ->
     assert [event["timestamp"] for event in events] == sorted(event["timestamp"] for event in events)
     assert {event["pipeline_id"] for event in events} == {"four", "00000", "00001", "00002", "00003"}
     assert " 00002 " in command("logs", "four", *where).stdout
+    told = json.loads(command("logs", "four", "--summary", "--json", *where).stdout)
+    assert [run["pipeline_id"] for run in told["runs"]] == ["four", "00000", "00001", "00002", "00003"]
+    assert "run 00003: " in command("logs", "four", "--summary", *where).stdout
     one, four = (command("describe", name, *where).stdout for name in ("one", "four"))
     assert four == one.replace("one.jsonl", "out.jsonl")
 
@@ -202,6 +206,27 @@ def test_a_gather_waits_for_all_shards_and_says_which_are_left(bench: Bench, com
     assert bench.output.read_bytes() == before
     assert "nothing is wrong" in command("verify", "four", *where).stdout
     assert "not in shards" in command("gather", "one", *where, code=2).output
+
+
+def test_a_shard_that_has_not_begun_is_pending_with_its_rows(bench: Bench, command: Command) -> None:
+    """Where each shard is run by itself, and nobody has run one yet: its rows are counted, and said to be to come."""
+    where = run_both(bench)
+    shutil.rmtree(bench.results / "four/shards/00002")
+    whole = RunFolder(bench.results, "four")
+    whole.save({**whole.load(), "status": str(Status.PENDING)})
+    told = json.loads(command("status", "four", "--json", *where).stdout)
+    rows = told["shards"]["each"][2]["rows"]
+    assert (told["status"], told["nodes"][0]["status"], told["nodes"][0]["pending"]) == (
+        "pending",
+        "pending",
+        rows[1] - rows[0],
+    )
+    assert told["note"].startswith("not begun: 2; go on with llm-datagen resume four")
+    verified = command("verify", "four", *where).stdout
+    assert f"+ {rows[1] - rows[0]} pending; " in verified
+    assert "run four (pending): nothing is wrong" in verified
+    said = command("trace", "four", str(rows[0]), *where, code=1).stdout
+    assert said.endswith("in any of its streams yet: it belongs to shard 2, which has not begun\n")
 
 
 @pytest.mark.parametrize("merge", ["concat", "shards"])

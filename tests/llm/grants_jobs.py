@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 from llm_datagen import UnifiedPipeline
 from llm_datagen.llm import LLMOperator
 from llm_datagen.llm.grants.service import GrantService
 from llm_datagen.llm.limits import shared
-
-from ..kit.programs import Program
 
 PRICES = {"input": 1.0, "output": 2.0}
 WINDOW = 2.0
@@ -34,9 +31,3 @@ def work(name: str, base_url: str, options: dict[str, Any], window: float = WIND
     pipeline = UnifiedPipeline([ask], f"jsonl://{name}.jsonl", f"jsonl://{name}.out.jsonl", parallel_size=20)
     report = pipeline.create(name, if_exists="resume").run()
     print(report.status, report.reason or "", flush=True)
-
-
-def program(call: str, folder: Path, environment: dict[str, str], **options: Any) -> Program:
-    """Return a process that calls a function of this module."""
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); from {__name__} import *; {call}"
-    return Program(["-c", code], cwd=folder, env=environment, **options)

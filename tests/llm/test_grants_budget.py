@@ -78,7 +78,7 @@ class Client:
 
     def check(self) -> None: ...
 
-    def wait_until(self, is_done: Callable[[], bool], seconds: float) -> bool:
+    def wait_until(self, is_done: Callable[[], bool], seconds: float, *, also_away: bool) -> bool:
         for _ in range(200):
             if not is_done():
                 self._service.now += 0.01

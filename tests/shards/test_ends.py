@@ -9,13 +9,31 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import ConfigError, NodeFailedError, OperatorChangedError, PipelineBusyError, StopRun
+from llm_datagen import (
+    ConfigError,
+    JsonlStream,
+    NodeFailedError,
+    OperatorChangedError,
+    PipelineBusyError,
+    StopRun,
+    StreamFactory,
+)
 from llm_datagen.messages import Cancel, GetStatus, Pause, PipelineFinished, Reconfigure, Subscribe, Unpause
 from llm_datagen.operators import INodeContext
 from llm_datagen.shards.local import LocalExecutor
 
 from ..kit.shards import InThreads, in_shards, rows_in_shards, shard_states
-from ..kit.support import Bench, Calls, eventually, instrument, nothing_left, numbered, until_cancelled, until_paused
+from ..kit.support import (
+    Bench,
+    Calls,
+    eventually,
+    instrument,
+    lines,
+    nothing_left,
+    numbered,
+    until_cancelled,
+    until_paused,
+)
 
 
 class Counting:
@@ -233,6 +251,22 @@ def test_a_worker_that_dies_is_begun_again_and_one_that_dies_always_is_named(
         again = in_shards(bench.pipeline([Counting(calls)]), shards=3, executor=LocalExecutor(1))
         again.resume("a").run(progress=False)
     assert [row["_i"] for row in rows_in_shards(bench, "a", "node_0")] == list(range(30))
+
+
+class Mine(JsonlStream):
+    """A protocol of the test's own."""
+
+
+@pytest.mark.process
+def test_workers_know_the_protocols_of_the_program(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StreamFactory, "_protocols", {**StreamFactory._protocols})
+    monkeypatch.setattr(StreamFactory, "_of_users", {})
+    StreamFactory.register("mine", Mine)
+    bench.give(numbered(8))
+    calls = Calls(bench.folder / "calls")
+    pipeline = bench.pipeline([Counting(calls)], input_uri=f"mine://{bench.input}", output_uri=f"mine://{bench.output}")
+    in_shards(pipeline, executor=LocalExecutor(1), shards=2, merge="concat").create("a").run(progress=False)
+    assert [row["n"] for row in lines(bench.output)] == list(range(8))
 
 
 def test_two_drivers_never_run_one_id(bench: Bench) -> None:

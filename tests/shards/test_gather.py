@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import zlib
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,15 @@ from llm_datagen import (
     UnifiedNodePipeline,
 )
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.trace import trace
+from llm_datagen.runs.verify import verify
 from llm_datagen.shards.gather import gather
 from llm_datagen.shards.verify_whole import verify_whole
 from llm_datagen.shards.whole import Whole
 from llm_datagen.streams.formats.base import lines_of
+from llm_datagen.testing import Fault, FaultPlan
 
+from ..kit import programs
 from ..kit.s3 import S3Bucket
 from ..kit.shards import in_shards
 from ..kit.support import QUICK, Bench, lines, numbered, stored
@@ -155,6 +161,10 @@ def test_a_run_in_a_store_is_gathered_there(s3: S3Bucket, bench: Bench, merge: A
         assert [part["crc32"] for part in manifest["parts"]] == [zlib.crc32(s3.get(key) or b"") for key in keys]
     s3.put(keys[-1], b"-")
     assert len(findings(bench, "four", s3.uri("runs"))) == 1
+    whole = Whole.find(RunFolder(s3.uri("runs"), "four"))
+    assert whole is not None
+    whole.gathered(dict(whole.saved)).remove()
+    assert not [key for key in s3.all_keys() if key.startswith(("to/", "e/"))]
 
 
 def test_an_output_that_is_there_is_refused_before_anything_is_run(bench: Bench) -> None:
@@ -180,6 +190,53 @@ def test_an_output_that_comes_meanwhile_fails_the_run_and_a_gather_ends_it(bench
     gather(bench.results, "four")
     assert [row["_i"] for row in lines(bench.output)] == list(range(5))
     assert findings(bench, "four") == []
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("merge", ["concat", "shards"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(operation="rename", path="*/four/runtime.json"),
+        Fault(operation="rename", path="*/four/runtime.json", when="after"),
+        Fault(operation="write", path="*/four/runtime.json.tmp", action="tear", keep=100),
+        Fault(operation="remove", path="*/four/owner.json"),
+        Fault(operation="*", path="*/out*", hit=3),
+        Fault(operation="*", path="*/x.csv*", hit=4),
+    ],
+    ids=["before", "after", "torn", "owner", "output", "export"],
+)
+def test_killed_while_it_completes_the_run_a_gather_is_done_again(bench: Bench, merge: Any, fault: Fault) -> None:
+    """Of shards that were each run by itself: the outputs are those of one run, and it is completed once."""
+    bench.give(numbered(ROWS))
+    settings: dict[str, Any] = {"ordered": True, "on_error": "dead_letter"}
+    one = bench.pipeline([fates], **settings, output_uri=f"jsonl://{bench.folder}/one.jsonl").create("one")
+    one.run(progress=False)
+    in_shards(bench.pipeline([fates], **settings, also=[f"{bench.folder}/x.csv"]), merge=merge).create("four").run(
+        progress=False
+    )
+    folder = RunFolder(bench.results, "four")
+    whole = Whole.find(folder)
+    assert whole is not None
+    whole.gathered(folder.load()).remove()
+    assert not list(bench.folder.glob("out*"))
+    folder.save({**folder.load(), "status": "pending"})
+    job = [Path(__file__).with_name("gather_job.py"), bench.results, "four"]
+    env = {**os.environ, **FaultPlan.of(fault).as_env()}
+    assert programs.run(job, env=env).returncode == -signal.SIGKILL
+    gather(bench.results, "four")
+    assert folder.load()["status"] == "completed"
+    rows = [row for path in sorted(bench.folder.glob("out*.jsonl")) for row in lines(path) if "error" not in row]
+    assert rows == lines(bench.folder / "one.jsonl")
+    assert findings(bench, "four") == []
+
+
+def test_what_looks_at_one_run_refuses_a_run_in_shards(bench: Bench) -> None:
+    bench.give(numbered(5))
+    in_shards(bench.pipeline([picky])).create("four").run(progress=False)
+    for look in (verify, lambda run_state: list(trace(run_state, 1))):
+        with pytest.raises(ConfigError, match=r"run 'four' is in shards: llm_datagen\.shards\.(\w+)_whole\.\1_whole "):
+            look(bench.run_state("four"))
 
 
 def test_a_second_gather_at_the_same_time_is_refused_by_name(bench: Bench) -> None:

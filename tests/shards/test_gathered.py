@@ -14,11 +14,11 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from llm_datagen import StreamBusyError, StreamCorruptError, StreamError, StreamExistsError, StreamFactory
+from llm_datagen import DiskError, StreamBusyError, StreamCorruptError, StreamError, StreamExistsError, StreamFactory
 from llm_datagen.errors import ConfigError
 from llm_datagen.shards.gathered import Gathered, check_outputs
 from llm_datagen.streams.outputs import Target, Work, place_of
-from llm_datagen.testing import Fault, FaultPlan, record
+from llm_datagen.testing import Fault, FaultPlan, inject, record
 
 from ..kit import programs
 from ..kit.support import stored
@@ -109,9 +109,7 @@ def test_an_export_reads_all_shards_as_one_stream(tmp_path: Path, name: str) -> 
     shards = shards_of(tmp_path, name, rows)
     state = export_to(f"{tmp_path}/e/out.parquet")
     gathered = whole(tmp_path, name, shards, "shards", **state)
-    assert not gathered.is_made()
     gathered.make()
-    assert gathered.is_made()
     table = pyarrow.parquet.read_table(tmp_path / "e/out.parquet")
     assert [int(row_id) for row_id in table["_i"].to_pylist()] == ids_in(rows)
     assert table["b"].to_pylist()[-1] == "shard 3"
@@ -194,6 +192,20 @@ def _placed(where: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("merge", ["shards", "concat"])
+def test_what_was_gathered_is_removed_though_it_is_cut_short(tmp_path: Path, merge: str) -> None:
+    """By a disk that fails at each removal, once: what is left is still known, and goes the next time."""
+    shards = shards_of(tmp_path, "out.jsonl", rows_of([4, 3]))
+    gathered = whole(tmp_path, "out.jsonl", shards, merge)
+    for hit in range(1, 5):
+        gathered.make()
+        fault = Fault(operation="remove", path=f"{tmp_path}/*out*", hit=hit, action="raise", error="EIO")
+        with inject(fault), pytest.raises(DiskError):
+            gathered.remove()
+        gathered.remove()
+        assert made(tmp_path) == {}
+
+
+@pytest.mark.parametrize("merge", ["shards", "concat"])
 def test_what_shards_have_made_again_takes_the_place_of_what_was_gathered(tmp_path: Path, merge: str) -> None:
     """As after a replay: another seal of one shard. Until then, nothing of what was gathered changes."""
     shards = shards_of(tmp_path, "out.jsonl", rows_of([4, 3]))
@@ -203,7 +215,6 @@ def test_what_shards_have_made_again_takes_the_place_of_what_was_gathered(tmp_pa
     write_shard(str(tmp_path / "shards/00001/out.jsonl"), rows_of([0, 9])[1], 10, 20)
     assert len(gathered.findings()) == 1
     assert "as they were before; gather them again" in gathered.findings()[0]
-    assert not gathered.is_made()
     gathered.make()
     assert gathered.findings() == []
     paths = sorted(tmp_path.glob("out*.jsonl"))

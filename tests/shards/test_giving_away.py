@@ -119,7 +119,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize("executor", ["threads", pytest.param("local", marks=pytest.mark.process)])
+@pytest.mark.parametrize("executor", ["threads", pytest.param("local", marks=[pytest.mark.process, pytest.mark.slow])])
 def test_a_slow_shard_is_split_and_the_rows_are_those_of_one_run(bench: Bench, executor: str) -> None:
     """R2, C1: in the order of the input, with the ids of one run; the whole, and verify, count each row once."""
     bench.give(numbered(1200))
@@ -163,7 +163,7 @@ STEPS = [
 
 
 @pytest.mark.process
-@pytest.mark.sampled(2, of=7)
+@pytest.mark.sampled(1, of=7)
 @pytest.mark.parametrize(("kill", "at"), STEPS)
 def test_who_is_killed_while_a_shard_is_split_loses_nothing_and_doubles_nothing(
     bench: Bench, kill: str, at: str
@@ -192,6 +192,7 @@ def test_who_is_killed_while_a_shard_is_split_loses_nothing_and_doubles_nothing(
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_a_note_that_is_lost_with_the_power_is_made_again_as_the_plan_says(bench: Bench) -> None:
     """R2: a run state with fsync="never" may be an older one than the plan, which is always on the medium."""
     bench.give(numbered(ROWS))
@@ -209,7 +210,7 @@ def test_a_note_that_is_lost_with_the_power_is_made_again_as_the_plan_says(bench
 
 
 @pytest.mark.process
-@pytest.mark.sampled(1, of=4)
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(24))
 def test_workers_and_drivers_that_are_killed_while_shards_are_split_lose_nothing(bench: Bench, seed: int) -> None:
     """R2, M21: at any moment, before the first split and after it."""

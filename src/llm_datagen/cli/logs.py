@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from llm_datagen.runs.versions import find_run, logged_as
 from llm_datagen.streams.formats.json_values import shown
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+_OPEN_AT_ONCE = 200
+"""So many logs of shards are read side by side; of more, each is read to its end first: open files are few."""
 
 _STATES = {
     LoggedState.ENDED: "ended",
@@ -64,8 +67,10 @@ def show_events(
     found = [logs.read(path, pipeline_id=logged_as(results_dir, pipeline_id), **wanted)] if path.exists() else []
     if not found and not shards:
         logs.read(path)  # says that there is no log
-    found += [logs.read(each, pipeline_id=run, **wanted) for each, run in shards]
-    for event in heapq.merge(*found, key=lambda event: event.at):
+    of_shards: Iterator[Iterable[logs.LogEvent]] = (logs.read(each, pipeline_id=run, **wanted) for each, run in shards)
+    if len(shards) > _OPEN_AT_ONCE:
+        of_shards = map(list, of_shards)
+    for event in heapq.merge(*found, *of_shards, key=lambda event: event.at):
         if as_json:
             write_json_line(event.line)
         else:
@@ -92,19 +97,23 @@ def show_summary(
     if events or node is not None:
         raise ConfigError("--summary is of whole runs: leave out --event and --node")
     path = _path(results_dir, pipeline_id, log_file)
-    found = logs.summary(path, pipeline_id=logged_as(results_dir, pipeline_id), since=_time(since))
+    wanted = [(path, logged_as(results_dir, pipeline_id))]
+    wanted += [] if log_file is not None else _logs_of_shards(results_dir, pipeline_id)
+    summaries = [(each, logs.summary(each, pipeline_id=run, since=_time(since))) for each, run in wanted]
+    runs = [run for _, found in summaries for run in found.runs]
     if as_json:
-        data = {"log_file": str(path), "unreadable": found.unreadable, "runs": [run.as_dict() for run in found.runs]}
-        write_json(data)
+        unreadable = sum(found.unreadable for _, found in summaries)
+        write_json({"log_file": str(path), "unreadable": unreadable, "runs": [run.as_dict() for run in runs]})
         return
-    for run in found.runs:
+    for run in runs:
         for line in _lines(run):
             write(line)
-    if not found.runs:
+    if not runs:
         write(f"{path}: nothing of {'any run' if pipeline_id is None else f'run {pipeline_id}'} is in it")
-    if found.unreadable:
-        count = "1 line" if found.unreadable == 1 else f"{number(found.unreadable)} lines"
-        write(f"{count} of {path} left out: no event, but torn or written by somebody else")
+    for each, found in summaries:
+        if found.unreadable:
+            count = "1 line" if found.unreadable == 1 else f"{number(found.unreadable)} lines"
+            write(f"{count} of {each} left out: no event, but torn or written by somebody else")
 
 
 def _path(results_dir: str, pipeline_id: str | None, log_file: Path | None) -> Path:

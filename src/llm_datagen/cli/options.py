@@ -22,7 +22,15 @@ class ExecutorOption(enum.StrEnum):
     """Who runs the shards of a run."""
 
     LOCAL = "local"
+    RAY = "ray"
     NONE = "none"
+
+
+class GoOnOption(enum.StrEnum):
+    """Who goes on with the shards of a run."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 class MergeOption(enum.StrEnum):
@@ -105,7 +113,46 @@ ReplaceOption = Annotated[
     bool,
     typer.Option("--replace", help="As --rerun, but what was there is deleted: no earlier version is kept."),
 ]
+GoOnExecutorOption = Annotated[
+    GoOnOption | None,
+    typer.Option(
+        "--executor", help="Who runs its shards, if it has some: local (the default), or ray.", show_default=False
+    ),
+]
+
+RayAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="With --executor ray: where the cluster is (ray://host:10001, host:6379, auto), or local, which starts a "
+        "Ray. Unless given, RAY_ADDRESS, a cluster of this machine, or local.",
+        show_default=False,
+    ),
+]
+
+ResourcesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="JSON",
+        help='With --executor ray: what a shard needs, such as \'{"num_cpus": 2, "num_gpus": 1}\'.',
+        show_default=False,
+    ),
+]
+
+RuntimeEnvOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="JSON",
+        help='With --executor ray: Ray\'s runtime environment of the shards, such as \'{"working_dir": "."}\'.',
+        show_default=False,
+    ),
+]
+
 WorkersOption = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="How many shards run at once; as many as there are cores, unless given."),
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="How many shards run at once; as many as there are cores (or a cluster has room for), unless given.",
+    ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,9 +20,12 @@ from llm_datagen.runs.sharded import SHARDS, is_sharded
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.shards.allowance import GRANTS, share_of
 from llm_datagen.shards.array_task import shard_given, shard_of_environment
+from llm_datagen.shards.executor import ShardExecutor
 from llm_datagen.shards.pipeline import ShardedPipeline
 
 OF_ENVIRONMENT = "env"
+
+_OF_RAY = ("ray_address", "resources", "runtime_env")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +35,12 @@ class ShardOptions:
     Attributes:
         shards: how many there are.
         shard: which one this process runs: ``3/16``, or ``env``.
-        executor: who runs them: "local" or "none".
+        executor: who runs them: "local", "ray" or "none".
         workers: how many at once.
         merge: what becomes of the outputs.
+        ray_address: where the Ray cluster is.
+        resources: what a shard needs of it, as JSON.
+        runtime_env: its runtime environment, as JSON.
     """
 
     shards: int | None = None
@@ -41,6 +48,9 @@ class ShardOptions:
     executor: str | None = None
     workers: int | None = None
     merge: str | None = None
+    ray_address: str | None = None
+    resources: str | None = None
+    runtime_env: str | None = None
 
     @property
     def are_given(self) -> bool:
@@ -58,9 +68,25 @@ class ShardOptions:
         Raises:
             ConfigError: when there are some.
         """
-        for name in ("executor", "workers", "merge"):
+        for name in ("executor", "workers", "merge", *_OF_RAY):
             if getattr(self, name) is not None and not self.are_given:
-                raise ConfigError(f"--{name} is for a run in shards: give --shards N, too")
+                raise ConfigError(f"{_flag(name)} is for a run in shards: give --shards N, too")
+
+    def who(self) -> str | ShardExecutor:
+        """Return who runs the shards, if this process has them run.
+
+        Raises:
+            ConfigError: when options of Ray are wrong, or given without it.
+        """
+        if self.executor == "ray":
+            from llm_datagen.shards.ray import RayExecutor
+
+            resources, runtime_env = _object("resources", self.resources), _object("runtime_env", self.runtime_env)
+            return RayExecutor(self.ray_address, resources=resources, runtime_env=runtime_env, workers=self.workers)
+        for name in _OF_RAY:
+            if getattr(self, name) is not None:
+                raise ConfigError(f"{_flag(name)} is for shards on Ray: give --executor ray, too")
+        return "local"
 
     def one(self, environment: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
         """Return the shard that this process is to run, and how many there are; None: all.
@@ -87,10 +113,26 @@ class ShardOptions:
 NO_SHARDS = ShardOptions()
 
 
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _object(name: str, text: str | None) -> dict[str, Any] | None:
+    """Return an option that is an object in JSON."""
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{_flag(name)} {text!r} is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{_flag(name)} must be an object in JSON, such as '{{\"num_cpus\": 2}}', got {text!r}")
+    return found
+
+
 def in_shards(pipeline: BasePipeline, options: ShardOptions, *, count: int | None) -> ShardedPipeline:
     """Return a pipeline that is run in shards, as the options say."""
-    executor = options.executor if options.executor not in {None, "none"} else "local"
-    given: dict[str, Any] = {"workers": options.workers, "merge": options.merge, "executor": executor}
+    given: dict[str, Any] = {"workers": options.workers, "merge": options.merge, "executor": options.who()}
     return ShardedPipeline(pipeline, shards=count, **given)
 
 

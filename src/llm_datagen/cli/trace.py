@@ -89,6 +89,11 @@ def _is_known(run: RunView, row_id: Id) -> bool:
 
 def _nearest(run: RunView, row_id: Id) -> str:
     """Return a hint at the row that may be meant, or at the parent that the id names."""
+    if run.whole is not None:
+        from llm_datagen.shards.trace_whole import shard_to_come
+
+        if (shard := shard_to_come(run.whole, row_id)) is not None:
+            return f" yet: it belongs to shard {shard.number}, which has not begun"
     for entry in run.state["nodes"]:
         root = root_names(entry)
         if root is not None and str(root.name(0)) != "0" and str(row_id).partition("_")[0].isdecimal():

@@ -167,11 +167,11 @@ def remove_exports(run_state: Mapping[str, Any] | None) -> None:
                 work.remove_outputs()
 
 
-def are_made(run_state: Mapping[str, Any], rows: Stream | None = None) -> bool:
-    """Return whether every export of a run is there, made of its last stream, or of `rows`, as it is now."""
+def are_made(run_state: Mapping[str, Any]) -> bool:
+    """Return whether every export of a run is there, made of its last stream as it is now."""
     if not run_state.get(KEY):
         return True
-    stream = rows or rows_stream(run_state)[1]
+    _, stream = rows_stream(run_state)
     if not stream.is_sealed():
         return False
     seal = stream.read_seal()

@@ -39,6 +39,20 @@ def refuse_sharded(run_state: Mapping[str, Any], verb: str) -> None:
     )
 
 
+def refuse_whole(run_state: Mapping[str, Any], use: str) -> None:
+    """Refuse to look at a run in shards as if its streams were its own: they are those of its shards.
+
+    Args:
+        run_state: its run state.
+        use: what looks at all shards.
+
+    Raises:
+        ConfigError: when it is one.
+    """
+    if is_sharded(run_state):
+        raise ConfigError(f"run {run_state['pipeline_id']!r} is in shards: {use} looks at all of them")
+
+
 def no_diff(pipeline_id: str) -> ConfigError:
     """Return the error that refuses to compare a run in shards with the code."""
     return ConfigError(

@@ -17,6 +17,7 @@ from typing import Any
 from llm_datagen.errors import IdError
 from llm_datagen.runs.ancestry import Origin, named_sources, parents_of
 from llm_datagen.runs.graph import StreamNode, stream_nodes_of
+from llm_datagen.runs.sharded import refuse_whole
 from llm_datagen.streams import Stream
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.ids import Id
@@ -61,7 +62,9 @@ def trace(run_state: dict[str, Any], row_id: Id) -> Iterator[Trace]:
 
     Raises:
         StreamError: when a stream cannot be read.
+        ConfigError: when the run is in shards.
     """
+    refuse_whole(run_state, "llm_datagen.shards.trace_whole.trace_whole")
     relatives = _Relatives(stream_nodes_of(run_state), row_id)
     if relatives.is_known():
         yield from relatives.members()

@@ -15,6 +15,7 @@ from llm_datagen.runs.account import NodeAccount
 from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.moving_output import check_state_of, rows_until
+from llm_datagen.runs.sharded import refuse_whole
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.unneeded import unneeded_nodes
 from llm_datagen.runs.versions import MADE_FROM, VERSION_OF
@@ -48,7 +49,11 @@ def verify(run_state: dict[str, Any]) -> list[NodeAccount]:
 
     Args:
         run_state: the run state (`RunFolder.load`).
+
+    Raises:
+        ConfigError: when it is that of a run in shards.
     """
+    refuse_whole(run_state, "llm_datagen.shards.verify_whole.verify_whole")
     written = {StreamFactory.create(entry["output_uri"]).place for entry in run_state["nodes"]}
     is_over = run_state["status"] == Status.COMPLETED
     left_out = unsettled(run_state)

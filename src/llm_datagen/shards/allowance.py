@@ -21,36 +21,25 @@ SHARE = "LLM_DATAGEN_SHARE"
 class Allowance:
     """Tells shards, by their environment, what they may use.
 
-    Where the environment of this process says it already, all shards have that. Else, if models have limits and no
-    budget, a service shares the limits among those that run. A budget is shared out in equal parts.
+    Where the environment of this process says it already, all shards have that. Else, if models have limits or a
+    budget, a service shares them among the shards that run.
 
     Args:
         operators: those of the whole.
-        folder: that of the whole, in which the service keeps its files.
-        count: how many shards there are.
+        folder: that of the whole, in which the service keeps its files, on this machine.
     """
 
-    def __init__(self, operators: Iterable[Any], folder: RunFolder, count: int) -> None:
-        self._count = count
+    def __init__(self, operators: Iterable[Any], folder: RunFolder) -> None:
         self._service: GrantService | None = None
         is_said = os.environ.get(GRANTS) or os.environ.get(SHARE)
-        has_limits, has_budget = _needs(operators)
-        self._is_shared_out = has_budget and not is_said
-        if has_limits and not has_budget and not is_said:
+        if not is_said and _are_limited(operators):
             from llm_datagen.llm.grants.service import service_for
 
             self._service = service_for(folder.path)
 
-    @property
-    def may_split(self) -> bool:
-        """Whether there may be more shards than were planned: not where each has its part of the budget, fixed."""
-        return not self._is_shared_out
-
-    def environment(self, number: int) -> Mapping[str, str]:
-        """Return the variables of a shard."""
-        if self._service is not None:
-            return self._service.environment()
-        return share_of(number, self._count) if self._is_shared_out else {}
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables of all shards."""
+        return {} if self._service is None else self._service.environment()
 
     def stop(self) -> None:
         """Serve no more. May be called more than once."""
@@ -63,16 +52,14 @@ def share_of(number: int, count: int) -> Mapping[str, str]:
     return {SHARE: f"{number}/{count}"}
 
 
-def _needs(operators: Iterable[Any]) -> tuple[bool, bool]:
-    """Return whether operators call models with limits, and with a budget."""
+def _are_limited(operators: Iterable[Any]) -> bool:
+    """Return whether operators call models with limits, or with a budget."""
     if "llm_datagen.llm.operator" not in sys.modules:
-        return False, False  # then none of them does
+        return False  # then none of them calls any
     from llm_datagen.llm.operator import LLMOperator
 
     models = [each for operator in operators for each in operators_within(operator) if isinstance(each, LLMOperator)]
-    has_limits = any(
-        endpoint.requests_per_minute is not None or endpoint.tokens_per_minute is not None
-        for each in models
-        for endpoint in each.endpoints
+    limits = [endpoint.limits for each in models for endpoint in each.endpoints]
+    return any(each.budget is not None for each in models) or any(
+        each.requests_per_minute is not None or each.tokens_per_minute is not None for each in limits
     )
-    return has_limits, any(each.budget is not None for each in models)

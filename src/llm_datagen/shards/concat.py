@@ -19,6 +19,7 @@ from llm_datagen.errors import StreamError, StreamExistsError
 from llm_datagen.shards.sealed_parts import SealedPart, bodies_of
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.commit_log import CommitLog
+from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import check_recoverable, position_of
@@ -86,16 +87,13 @@ def concatenate(entry: Mapping[str, Any], parts: Sequence[SealedPart], owner: st
     return True
 
 
-def check_concatenated(
-    entry: Mapping[str, Any], parts: Sequence[SealedPart], owner: str, *, is_read: bool = True
-) -> list[str]:
+def check_concatenated(entry: Mapping[str, Any], parts: Sequence[SealedPart], owner: str) -> list[str]:
     """Return what is wrong with an output that `concatenate` has made: nothing, if it is what the shards have.
 
     Args:
         entry: the node, in the run state of the whole.
         parts: what the shards have made, in the order of the input.
         owner: the id of the sharded run.
-        is_read: whether its bytes are compared with their checksum.
     """
     output = StreamFactory.output_of(entry)
     seal = output.read_seal()
@@ -104,12 +102,17 @@ def check_concatenated(
         return [f"{output.path} is not sealed as an output of this run; gather the shards again"]
     if mark["of"] != _hash_of(parts):
         return [f"{output.path} was made of the shards as they were before; gather them again"]
-    if is_read:
-        try:
-            output.check_seal()
-            output.verify()
-        except StreamError as error:
-            return [str(error)]
+    try:
+        output.check_seal()
+        output.verify()
+        dead = sum(1 for _ in read_dead_letters(output, checked=True))
+    except StreamError as error:
+        return [str(error)]
+    size = output.storage.size(output.errors_path) or 0
+    if dead != seal.failed[1] or size != seal.failed[2]:
+        return [
+            f"{output.errors_path} has {dead} dead letters in {size} bytes, not {seal.failed[1]} in {seal.failed[2]}"
+        ]
     expected = sum(body.part.seal.size - body.skip for body in bodies_of(parts))
     rows = sum(part.seal.rows or 0 for part in parts)
     if (expected and seal.size != expected) or seal.rows != rows:
@@ -118,11 +121,20 @@ def check_concatenated(
 
 
 def remove_concatenated(entry: Mapping[str, Any], owner: str) -> None:
-    """Remove an output that `concatenate` has made, or begun; nothing of anybody else."""
+    """Remove an output that `concatenate` has made, or begun; nothing of anybody else. When cut short, do it again.
+
+    Raises:
+        StreamBusyError: when somebody writes it.
+        DiskError: when the disk, or the store, refuses.
+    """
     output = StreamFactory.output_of(entry)
     found = position_of(output)
-    if found is not None and found[1].marks.get(GATHERED, {}).get("run") == owner:
-        output.delete()
+    if found is None or found[1].marks.get(GATHERED, {}).get("run") != owner:
+        return
+    output.check_free()
+    _start(output, found[0], _mark(owner, "", 0))  # goes last: until then, what is left is known by it
+    for path in (output.done_path, output.errors_path, output.path, output.commits_path):
+        output.storage.remove(path)
 
 
 def check_free(entry: Mapping[str, Any], owner: str) -> None:

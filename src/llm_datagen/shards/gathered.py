@@ -13,7 +13,6 @@ from llm_datagen.config import check_choice
 from llm_datagen.errors import ConfigError, StreamError
 from llm_datagen.runs.exports import KEY as EXPORTS
 from llm_datagen.runs.exports import (
-    are_made,
     is_export,
     make_exports,
     remove_exports,
@@ -136,15 +135,9 @@ class Gathered:
                 merge_parts(target, self.parts(entry), self.owner)
         return make_exports(self.run_state, stopped, self.rows()) if self.run_state.get(EXPORTS) else []
 
-    def is_made(self) -> bool:
-        """Return whether all of it is there, made of the shards as they are now. Files are not read."""
-        if self.run_state.get(EXPORTS) and not are_made(self.run_state, self.rows()):
-            return False
-        return not self._differences(is_read=False)
-
     def findings(self) -> list[str]:
         """Return what is wrong with the outputs and the exports, read from beginning to end."""
-        return [*self._differences(is_read=True), *verify_exports(self.run_state)]
+        return [*self._differences(), *verify_exports(self.run_state)]
 
     def remove(self) -> None:
         """Remove what was made, and nothing of anybody else."""
@@ -157,18 +150,14 @@ class Gathered:
     def _targets(self, entries: Sequence[Mapping[str, Any]]) -> list[PartsTarget]:
         return parts_targets(entries, len(self.shards), targets_of(self.run_state))
 
-    def _differences(self, *, is_read: bool) -> list[str]:
+    def _differences(self) -> list[str]:
         entries = outputs_of(self.run_state)
         if self.merge == "concat":
-            return [
-                text
-                for entry in entries
-                for text in check_concatenated(entry, self.parts(entry), self.owner, is_read=is_read)
-            ]
+            return [text for entry in entries for text in check_concatenated(entry, self.parts(entry), self.owner)]
         return [
             text
             for entry, target in zip(entries, self._targets(entries), strict=True)
-            for text in check_merged(target, self.parts(entry), self.owner, is_read=is_read)
+            for text in check_merged(target, self.parts(entry), self.owner)
         ]
 
 

@@ -150,14 +150,13 @@ def merge_parts(target: PartsTarget, parts: Sequence[SealedPart], owner: str) ->
     return True
 
 
-def check_merged(target: PartsTarget, parts: Sequence[SealedPart], owner: str, *, is_read: bool = True) -> list[str]:
+def check_merged(target: PartsTarget, parts: Sequence[SealedPart], owner: str) -> list[str]:
     """Return what is wrong with the files of an output: nothing, if they are what the shards have.
 
     Args:
         target: where they are.
         parts: what the shards have made, in the order of the input.
         owner: the id of the sharded run.
-        is_read: whether their bytes are compared with their checksums.
     """
     work = _work(target)
     manifest = work.manifest()
@@ -168,11 +167,7 @@ def check_merged(target: PartsTarget, parts: Sequence[SealedPart], owner: str, *
     found = [(part["rows"], part["bytes"], part["crc32"]) for part in manifest["parts"]]
     if found != [(part.seal.rows, part.seal.size, part.seal.crc) for part in parts]:
         return [f"{target.manifest_path} does not say of each file what the seal of its shard says; gather again"]
-    if is_read:
-        return check_parts(target, manifest, work.place)
-    if work.place.size(target.success_path) is None:
-        return [f"{target.success_path} is missing; gather the shards again"]
-    return []
+    return check_parts(target, manifest, work.place)
 
 
 def remove_merged(target: PartsTarget, owner: str) -> None:

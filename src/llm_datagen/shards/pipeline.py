@@ -17,7 +17,7 @@ from llm_datagen.pipeline.settings import NodePipelineOptions
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
-from llm_datagen.runs.sharded import SHARDS, no_diff
+from llm_datagen.runs.sharded import no_diff
 from llm_datagen.shards.allowance import Allowance
 from llm_datagen.shards.blueprint import WholeBlueprint
 from llm_datagen.shards.executor import ShardExecutor
@@ -221,7 +221,7 @@ class ShardedPipeline(BasePipeline):
                 hooks=hooks or self.hooks,
                 log=open_log(self.log_file),
                 notes=stored.notes,
-                allowance=Allowance(operators, folder, stored.state[SHARDS]["count"]),
+                allowance=Allowance(operators, folder),
             )
         except BaseException:
             folder.lock.release()

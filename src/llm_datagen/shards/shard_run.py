@@ -12,7 +12,7 @@ from typing import Any
 import pykka
 
 from llm_datagen.actors.pipeline import PipelineActor
-from llm_datagen.errors import DatagenError, FailureRecord, NodeFailedError, RunStateError
+from llm_datagen.errors import ConfigError, DatagenError, FailureRecord, NodeFailedError, RunStateError
 from llm_datagen.executors.process.pickling import pack, pack_error
 from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.operators.references import ref_of
@@ -30,6 +30,7 @@ from llm_datagen.shards.given_away import end_with
 from llm_datagen.shards.plan import ShardPlan, ShardRange
 from llm_datagen.shards.plan_file import PlanFile
 from llm_datagen.shards.spec import ShardSpec
+from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.storage.looked_at import each_looked_at_once
 
 REPLAYS = "replays"
@@ -39,14 +40,22 @@ LOG = "platform.log"
 
 
 def pack_operators(operators: Sequence[Any]) -> bytes:
-    """Return operators as bytes; what a script defines is in them, code and all.
+    """Return operators as bytes, with the protocols of the program's own: what a script defines is in them, as code.
 
     Raises:
         ConfigError: naming the first one that cannot be pickled.
     """
     for operator in operators:
         pack(operator)
-    return pack(*operators)
+    registered = StreamFactory.registered()
+    try:
+        return pack(*operators, registered)
+    except ConfigError as error:  # each operator by itself can be
+        cause = error.__cause__
+        raise ConfigError(
+            f"the protocols and formats of the program ({', '.join(registered)}) cannot be sent to worker processes: "
+            f"{type(cause).__name__}: {cause}; keep what cannot be pickled out of their classes"
+        ) from cause
 
 
 Begun = Callable[["pykka.ActorRef[PipelineActor]"], object]
@@ -66,7 +75,8 @@ def run_job(job: ShardJob, begun: Begun) -> ShardOutcome:
     shards = _folder_of(job)
     try:
         with _environment(job):
-            operators = pickle.loads(job.packed)
+            *operators, registered = pickle.loads(job.packed)
+            StreamFactory.register_again(registered)
             return run_shard(shards, job.number, operators, begun)
     except DatagenError as error:
         return ShardOutcome(str(Status.FAILED), str(error))

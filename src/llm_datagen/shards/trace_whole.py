@@ -37,6 +37,13 @@ def trace_whole(whole: Whole, row_id: Id) -> Iterator[tuple[Shard, list[Trace]]]
             return
 
 
+def shard_to_come(whole: Whole, row_id: Id) -> Shard | None:
+    """Return the shard that a row belongs to, by its id, if it has not begun: then nothing is known of the row."""
+    number = _row_number(whole, row_id)
+    found = (shard for shard in whole.shards if number is not None and not shard.state and _has(shard, number))
+    return next(found, None)
+
+
 def _row_number(whole: Whole, row_id: Id) -> int | None:
     """Return the number of the row of the input that a row comes from, as its id says; None when it does not."""
     readers = readers_of_input(whole.saved["nodes"])

@@ -178,6 +178,9 @@ class Whole:
             return SeenRun({**state, "status": self.saved["status"]}, driver.status, driver.is_live, driver.note)
         status, note = self._status(driver)
         saved = status if status != INTERRUPTED else Status.RUNNING
+        if not self.numbers(*LIVE, INTERRUPTED):
+            for node in state["nodes"]:  # some shards have done theirs, and nobody does the others now
+                node["status"] = str(Status.PENDING) if node["status"] in LIVE else node["status"]
         return SeenRun({**state, "status": str(saved)}, status, bool(self.numbers(*LIVE)), note)
 
     def refuse_unfinished(self) -> None:

@@ -78,7 +78,7 @@ class WholeRun(Run):
                 self._standing,
                 PlanFile(shards.location),
                 at_once=self._spec.at_once,
-                may_split=self._allowance.may_split and not self._spec.is_done_again,
+                may_split=not self._spec.is_done_again,
                 log=self._log,
             ),
             folder=self._whole,
@@ -92,7 +92,7 @@ class WholeRun(Run):
 
     def _job_of(self, number: int) -> ShardJob:
         location = shards_folder(self._whole).location
-        return ShardJob(location, number, self._packed, self._allowance.environment(number))
+        return ShardJob(location, number, self._packed, self._allowance.environment())
 
     def _clean_up(self) -> None:
         try:

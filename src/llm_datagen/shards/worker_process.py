@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from llm_datagen.errors import FailureRecord, NotRunningError, RemoteError, RunError
 from llm_datagen.executors.process.channel import Channel
@@ -134,18 +134,28 @@ class WorkerProcess:
                     sys.stderr.flush()
 
 
+class Runner(Protocol):
+    """What runs a shard somewhere else. Any thread may use it."""
+
+    def send(self, *message: Any) -> None:
+        """Send it a message; of one that has died, others tell."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
 class RunningShard:
-    """A shard that is run by a worker process: a `ShardHandle`. Any thread may use it.
+    """A shard that is run somewhere else: a `ShardHandle`. Any thread may use it.
 
     Args:
-        worker: the process.
+        worker: what runs it: a worker process, say.
         number: the number of the shard.
 
     Attributes:
         now: what is known of its run.
     """
 
-    def __init__(self, worker: WorkerProcess, number: int) -> None:
+    def __init__(self, worker: Runner, number: int) -> None:
         self._worker = worker
         self._number = number
         self._outcome: Future[ShardOutcome] = Future()

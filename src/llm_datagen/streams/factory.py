@@ -74,6 +74,24 @@ class StreamFactory:
         **dict.fromkeys(SCHEMES, ObjectStream),
     }
 
+    _of_users: ClassVar[dict[str, type[Stream]]] = {}
+    """What `register` and `register_format` were told: by the protocol, or by the ending, with its dot."""
+
+    @classmethod
+    def registered(cls) -> dict[str, type[Stream]]:
+        """Return the protocols and formats of the program's own, for `register_again` in another process."""
+        return dict(cls._of_users)
+
+    @classmethod
+    def register_again(cls, registered: Mapping[str, type[Stream]]) -> None:
+        """Make known what is known in another process."""
+        for name, stream_class in registered.items():
+            if name.startswith("."):
+                assert issubclass(stream_class, FileStream)
+                cls.register_format(name, stream_class)
+            else:
+                cls.register(name, stream_class)
+
     @classmethod
     def register(cls, protocol: str, stream_class: type[Stream]) -> None:
         """Make `protocol` (``"oss"`` or ``"oss://"``) known; a known one is replaced.
@@ -86,7 +104,7 @@ class StreamFactory:
             raise ConfigError(f"a protocol is a name such as 'oss' or 'oss://', not {protocol!r}")
         if not (isinstance(stream_class, type) and issubclass(stream_class, Stream)):
             raise ConfigError(f"{stream_class!r} is not a subclass of FileStream (or Stream)")
-        cls._protocols[name] = stream_class
+        cls._protocols[name] = cls._of_users[name] = stream_class
 
     @classmethod
     def register_format(cls, ending: str, stream_class: type[FileStream]) -> None:
@@ -112,6 +130,7 @@ class StreamFactory:
         if not is_table and not is_file:
             raise ConfigError(f"{stream_class!r} is neither a TableStream nor a FileStream with a codec")
         cls.register(name, stream_class)
+        cls._of_users[ending] = stream_class
         _MAY_BE_MANY.add(stream_class)
         _TABLES.pop(ending, None)
         if issubclass(stream_class, TableStream):

@@ -14,6 +14,7 @@ from llm_datagen.cli.exit_codes import exit_codes
 from llm_datagen.cli.options import (
     AcceptOption,
     ExecutorOption,
+    GoOnExecutorOption,
     IdArgument,
     IfExistsOption,
     JsonOption,
@@ -21,9 +22,12 @@ from llm_datagen.cli.options import (
     OnErrorOption,
     OriginArgument,
     PipelineArgument,
+    RayAddressOption,
     ReplaceOption,
     RerunOption,
+    ResourcesOption,
     ResultsOption,
+    RuntimeEnvOption,
     SetOption,
     TracebackOption,
     WorkersOption,
@@ -96,12 +100,16 @@ def run(
     executor: Annotated[
         ExecutorOption | None,
         typer.Option(
-            help="Who runs the shards: processes of this machine (local, the default); or you do (none): one in each "
-            "task of a Slurm array or an indexed Kubernetes Job, where the environment says which, or by --shard.",
+            help="Who runs the shards: processes of this machine (local, the default); a Ray cluster (ray); or you do "
+            "(none): one in each task of a Slurm array or an indexed Kubernetes Job, where the environment says which, "
+            "or by --shard.",
             show_default=False,
         ),
     ] = None,
     workers: WorkersOption = None,
+    ray_address: RayAddressOption = None,
+    resources: ResourcesOption = None,
+    runtime_env: RuntimeEnvOption = None,
     merge: Annotated[
         MergeOption | None,
         typer.Option(
@@ -139,7 +147,16 @@ def run(
         }
         target = find_target(pipeline, given)
         on_change = on_change_of(accept=accept_changes, rerun=rerun, replace=replace)
-        split = ShardOptions(shards=shards, shard=shard, executor=executor, workers=workers, merge=merge)
+        split = ShardOptions(
+            shards=shards,
+            shard=shard,
+            executor=executor,
+            workers=workers,
+            merge=merge,
+            ray_address=ray_address,
+            resources=resources,
+            runtime_env=runtime_env,
+        )
         split.refuse_without_shards()
         if split.are_by_others:
             raise typer.Exit(run_some(target, pipeline_id, split, if_exists, on_change))
@@ -268,7 +285,11 @@ def resume(
             show_default=False,
         ),
     ] = None,
+    executor: GoOnExecutorOption = None,
     workers: WorkersOption = None,
+    ray_address: RayAddressOption = None,
+    resources: ResourcesOption = None,
+    runtime_env: RuntimeEnvOption = None,
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
@@ -294,7 +315,13 @@ def resume(
                 parallel_size=parallel_size,
                 rate=rate,
                 target=parse_target(target_rows or []),
-                shards=ShardOptions(workers=workers),
+                shards=ShardOptions(
+                    executor=executor,
+                    workers=workers,
+                    ray_address=ray_address,
+                    resources=resources,
+                    runtime_env=runtime_env,
+                ),
             )
         )
 
@@ -303,7 +330,11 @@ def resume(
 def replay(
     pipeline_id: IdArgument,
     pipeline: OriginArgument = None,
+    executor: GoOnExecutorOption = None,
     workers: WorkersOption = None,
+    ray_address: RayAddressOption = None,
+    resources: ResourcesOption = None,
+    runtime_env: RuntimeEnvOption = None,
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
@@ -321,7 +352,13 @@ def replay(
                 pipeline,
                 results_dir,
                 on_change_of(accept=accept_changes, rerun=rerun, replace=replace),
-                ShardOptions(workers=workers),
+                ShardOptions(
+                    executor=executor,
+                    workers=workers,
+                    ray_address=ray_address,
+                    resources=resources,
+                    runtime_env=runtime_env,
+                ),
             )
         )
 

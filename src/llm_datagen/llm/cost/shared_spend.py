@@ -19,8 +19,8 @@ _LEAVE_SECONDS = 5.0
 class SharedSpend(Spend):
     """What one run spends of a shared budget. Any thread and event loop may use it; the client's thread talks for it.
 
-    When all have left, it gives back what is not needed, and waits for that: 5 s when the service is slow. Else the run
-    holds what it has not spent until it is resumed.
+    When all have left, it gives back what is not needed, and waits for that, for 5 s when the service is away. Then the
+    run holds what it has not spent until it is resumed.
 
     Args:
         folder: where its file lies; None keeps it in memory.
@@ -72,7 +72,9 @@ class SharedSpend(Spend):
     def elsewhere(self) -> str:
         """What the budget was spent on besides this run, for people; empty when it is not shared."""
         answer = self._holding.answer
-        return "" if answer is None else shared_words(Amount(*answer.total), Amount(*answer.held))
+        return (
+            "" if answer is None or not answer.is_never else shared_words(Amount(*answer.total), Amount(*answer.held))
+        )
 
     def _use(self) -> Use:
         """Return how the run stands. Only calls that a grant would make room for wait for one."""
@@ -135,7 +137,7 @@ class SharedSpend(Spend):
     def _left(self) -> None:
         with self._lock:
             self._holding.leave()
-        self._client.wait_until(lambda: self._holding.is_settled, _LEAVE_SECONDS)
+        self._client.wait_until(lambda: self._holding.is_settled, _LEAVE_SECONDS, also_away=True)
         if not self._users:
             self._client.remove(self)
 

@@ -2,6 +2,7 @@
 
 Layout:
     service.py         the service: HTTP, one file, one thread
+    __main__.py        the same as a program
     limit_account.py   what it knows of a limit: who holds how much, and what was used within the last minute
     budget_account.py  what it knows of the budget: who holds how much of it
     line.py            who waits, in order

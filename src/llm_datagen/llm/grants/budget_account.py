@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ LIVE_SECONDS = 15.0
 """What a run holds that was not heard of for so long is not waited for."""
 
 _AGAIN = 0.25
+_LOOK_SECONDS = 0.25
 _PROCESSES_PER_SECOND = 64  # that ask again while they wait
 _SLICES = 2  # of what is left, for each run that is going on
 
@@ -49,6 +51,10 @@ class BudgetAccount:
     def __init__(self) -> None:
         self._holders: dict[str, Holder] = {}
         self._line = Line()
+        self._granted = NOTHING
+        self._caps = ANY
+        self._live = 1
+        self._looked_at = -math.inf
 
     def exchange(self, ask: BudgetAsk, now: float) -> tuple[BudgetAnswer, bool]:
         """Take what a run says, and grant it what there is.
@@ -63,6 +69,7 @@ class BudgetAccount:
         holder = self._holders.get(ask.client)
         if holder is None:  # what it says to have, it has from an account that is lost
             holder = self._holders[ask.client] = Holder(now, granted=ask.keep)
+            self._granted = self._granted.plus(ask.keep)
         holder.heard = now
         if ask.number <= holder.number and (ask.number, ask.token) != (0, ""):  # repeated, or late
             return self._answer(ask, holder, now), False
@@ -76,6 +83,7 @@ class BudgetAccount:
             return self._answer(ask, holder, now, refused=refused), False
         before = holder.granted
         holder.number, holder.token, holder.granted = ask.number, ask.token, ask.keep.at_most(before)
+        self._granted = self._granted.plus(holder.granted).minus(before)
         again, is_never = None, False
         if not refused:
             again, is_never = self._grant(holder, ask, now)
@@ -95,7 +103,9 @@ class BudgetAccount:
             now: the moment.
         """
         number, token, granted, spent = state
-        self._holders[client] = Holder(now, number, token, Units(*granted), Units(*spent))
+        before = self._holders.get(client)
+        holder = self._holders[client] = Holder(now, number, token, Units(*granted), Units(*spent))
+        self._granted = self._granted.plus(holder.granted).minus(NOTHING if before is None else before.granted)
 
     @property
     def clients(self) -> list[str]:
@@ -104,15 +114,18 @@ class BudgetAccount:
 
     def _refusal(self, ask: BudgetAsk, now: float) -> str:
         """Return why a run with such caps gets nothing: one that is going on has others."""
+        if ask.caps in (ANY, self._caps):
+            return ""
         for client, other in self._holders.items():
-            if ask.caps != ANY and client != ask.client and other.is_live(now) and other.caps not in (ask.caps, ANY):
+            if client != ask.client and other.is_live(now) and other.caps not in (ask.caps, ANY):
                 return f"{client} has {_words(other.caps)}, and {ask.client} has {_words(ask.caps)}"
+        self._caps = ask.caps
         return ""
 
     def _grant(self, holder: Holder, ask: BudgetAsk, now: float) -> tuple[float | None, bool]:
         """Grant what there is; return when more may be had, or None, and whether there never will be enough."""
         ahead = self._line.ahead(ask.client, now)
-        room = ask.caps.room(self._granted().plus(ahead)).at_least(NOTHING)
+        room = ask.caps.room(self._granted.plus(ahead)).at_least(NOTHING)
         if not ask.least.fits(room):
             self._line.leave(ask.client)
             if not ask.least.fits(ask.caps.room(self._gone(now, ask.client).plus(holder.granted))):
@@ -121,16 +134,18 @@ class BudgetAccount:
             self._line.wait(ask.client, ask.least, now + again)
             return again, False
         self._line.leave(ask.client)
-        live = sum(each.is_live(now) for each in self._holders.values())
-        part = room.parts(_SLICES * max(1, live)).at_least(ask.least)
-        holder.granted = holder.granted.plus(ask.want.at_least(ask.least).at_most(part))
+        part = room.parts(_SLICES * self._count_live(now)).at_least(ask.least)
+        granted = ask.want.at_least(ask.least).at_most(part)
+        holder.granted = holder.granted.plus(granted)
+        self._granted = self._granted.plus(granted)
         return None, False
 
-    def _granted(self) -> Units:
-        total = NOTHING
-        for holder in self._holders.values():
-            total = total.plus(holder.granted)
-        return total
+    def _count_live(self, now: float) -> int:
+        """Return how many runs go on; counted not for each message."""
+        if now >= self._looked_at + _LOOK_SECONDS:
+            self._looked_at = now
+            self._live = sum(each.is_live(now) for each in self._holders.values())
+        return max(1, self._live)
 
     def _gone(self, now: float, without: str = "") -> Units:
         """Return what does not come back as long as nobody is resumed."""
@@ -150,10 +165,12 @@ class BudgetAccount:
         is_never: bool = False,
         refused: str = "",
     ) -> BudgetAnswer:
-        held = NOTHING
-        for each in self._holders.values():
-            if not each.is_live(now):
-                held = held.plus(each.granted.minus(each.spent).at_least(NOTHING))
+        held = total = NOTHING
+        if is_never:  # of interest then alone
+            total = self._gone(now)
+            for each in self._holders.values():
+                if not each.is_live(now):
+                    held = held.plus(each.granted.minus(each.spent).at_least(NOTHING))
         self._line.ahead("", now)
         return BudgetAnswer(
             client=ask.client,
@@ -164,7 +181,7 @@ class BudgetAccount:
             is_never=is_never,
             is_scarce=len(self._line) > 0,
             held=held,
-            total=self._gone(now),
+            total=total,
             refused=refused,
         )
 

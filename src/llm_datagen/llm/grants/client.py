@@ -28,7 +28,7 @@ _TIMEOUT_SECONDS = 10.0
 _PAUSE_SECONDS = 0.02
 """Between two exchanges: what comes meanwhile goes together."""
 _FIRST_BACKOFF = 0.1
-_LAST_BACKOFF = 5.0
+_LAST_BACKOFF = 2.0
 _OK = 200
 _REFUSALS = {400, 401, 403, 404, 405, 413}
 
@@ -121,16 +121,22 @@ class GrantsClient:
         with self._changed:
             self._wake()
 
-    def wait_until(self, is_done: Callable[[], bool], seconds: float) -> bool:
-        """Wait for an exchange after which something is so; return whether it is. Blocks."""
+    def wait_until(self, is_done: Callable[[], bool], seconds: float, *, also_away: bool = False) -> bool:
+        """Wait for an exchange after which something is so; return whether it is. Blocks.
+
+        Args:
+            is_done: whether it is so.
+            seconds: to wait at most.
+            also_away: whether to wait while the service is away, too.
+        """
         until = time.monotonic() + seconds
         with self._changed:
             while not is_done():
                 left = until - time.monotonic()
-                if left <= 0 or self._refused or self._away_since is not None:
+                if left <= 0 or self._refused or (self._away_since is not None and not also_away):
                     return is_done()
                 self._wake()
-                self._changed.wait(left)
+                self._changed.wait(min(left, LOOK_SECONDS))
         return True
 
     @property

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_datagen.llm.grants.line import Line
-from llm_datagen.llm.grants.messages import NOTHING, Caps, LimitAnswer, LimitAsk, Units
+from llm_datagen.llm.grants.messages import ANY, NOTHING, Caps, LimitAnswer, LimitAsk, Units
 
 SLICE_SECONDS = 2.0
 """How long a process may use what it was granted, from the moment it asked."""
@@ -25,6 +25,7 @@ SLICE_SECONDS = 2.0
 _MIN_AGAIN = 0.05
 _MAX_AGAIN = 0.5
 _TOGETHER_SECONDS = 0.05  # what is used so soon after another counts with it, and as long
+_LOOK_SECONDS = 0.25
 _PROCESSES_PER_SECOND = 64  # that ask again while they wait
 
 
@@ -57,6 +58,11 @@ class Holder:
         """What it may use, or uses."""
         return self.granted.minus(self.ended).minus(self.freed)
 
+    @property
+    def counts(self) -> Units:
+        """What of that counts by itself: nothing when it counts as used."""
+        return NOTHING if self.is_silent else self.held
+
 
 class LimitAccount:
     """The account of one limit. Not thread-safe.
@@ -71,7 +77,10 @@ class LimitAccount:
         self._slice = slice_seconds
         self._holders: dict[str, Holder] = {}
         self._used: deque[tuple[float, Units]] = deque()  # until when it counts; in order
-        self._used_now = NOTHING
+        self._used_now = self._held = NOTHING
+        self._caps = ANY
+        self._looked_at = -math.inf
+        self._silent: list[str] = []
         self._line = Line()
         self._opens_at = -math.inf
 
@@ -93,14 +102,18 @@ class LimitAccount:
         holder = self._holders.get(ask.holder)
         if holder is None:  # what it says to have, it has from an account that is lost
             holder = self._holders[ask.holder] = Holder(ask.caps, ask.call_seconds, now, granted=ask.known)
+            self._held = self._held.plus(holder.counts)
+            self._caps = self._caps.lowest(ask.caps)
         if ask.number <= holder.number:
             return LimitAnswer(scope=ask.scope, granted=holder.granted)
         self._use(ask.ended.minus(holder.ended), now)
+        before = holder.counts
         holder.granted = holder.granted.at_least(ask.known)
         holder.number, holder.ended, holder.freed = ask.number, ask.ended, ask.freed
         holder.caps, holder.call_seconds = ask.caps, ask.call_seconds
         holder.heard, holder.is_silent = now, False
-        self._look_for_silent(now)
+        self._held = self._held.plus(holder.counts).minus(before)
+        self._look_around(now)
         again = self._grant(holder, ask, now)
         return LimitAnswer(scope=ask.scope, granted=holder.granted, again=again)
 
@@ -108,11 +121,12 @@ class LimitAccount:
         """Return what counts: what is held, and what was used within the last minute."""
         while self._used and self._used[0][0] <= now:
             self._used_now = self._used_now.minus(self._used.popleft()[1])
-        total = self._used_now
-        for holder in self._holders.values():
-            if not holder.is_silent:
-                total = total.plus(holder.held)
-        return total
+        return self._used_now.plus(self._held)
+
+    def silenced(self) -> list[str]:
+        """Return the processes that have been found silent since this was called last: the file has to know."""
+        silent, self._silent = self._silent, []
+        return silent
 
     def state(self, name: str) -> list[Any]:
         """Return what the file has to know of a process."""
@@ -131,13 +145,19 @@ class LimitAccount:
         """
         before = self._holders.get(name)
         self.restore_holder(name, state, now)
-        self._use(self._holders[name].ended.minus(NOTHING if before is None else before.ended), then)
+        holder = self._holders[name]
+        self._use(holder.ended.minus(NOTHING if before is None else before.ended), then)
+        if holder.is_silent and (before is None or not before.is_silent):
+            self._use(holder.held, then)
 
     def restore_holder(self, name: str, state: list[Any], now: float) -> None:
         """Take what the file says of a process, where it says by itself what was used."""
         caps, call_seconds, number, granted, ended, freed, is_silent = state
         amounts = Units(*granted), Units(*ended), Units(*freed)
-        self._holders[name] = Holder(Caps(*caps), call_seconds, now, number, *amounts, is_silent)
+        before = self._holders.get(name)
+        holder = self._holders[name] = Holder(Caps(*caps), call_seconds, now, number, *amounts, is_silent)
+        self._held = self._held.plus(holder.counts).minus(NOTHING if before is None else before.counts)
+        self._looked_at = -math.inf
 
     def used(self, now: float) -> list[tuple[float, Units]]:
         """Return what was used within the last minute: for how many seconds it counts on, and how much it is."""
@@ -162,20 +182,25 @@ class LimitAccount:
             used = used.plus(self._used.pop()[1])
         self._used.append((until, used))
 
-    def _look_for_silent(self, now: float) -> None:
-        for holder in self._holders.values():
+    def _look_around(self, now: float) -> None:
+        """Look for processes that are silent, and for the lowest caps of the others; not for each message."""
+        if now < self._looked_at + _LOOK_SECONDS:
+            return
+        self._looked_at, self._caps = now, ANY
+        for name, holder in self._holders.items():
             if not holder.is_silent and holder.heard + self._slice + holder.call_seconds < now:
                 self._use(holder.held, now)
+                self._held = self._held.minus(holder.held)
                 holder.is_silent = True
+                self._silent.append(name)
+            if not holder.is_silent:
+                self._caps = self._caps.lowest(holder.caps)
 
     def _grant(self, holder: Holder, ask: LimitAsk, now: float) -> float | None:
         """Grant what there is; return when more may be had, or None."""
         unknown = holder.granted.minus(ask.known)  # the answer that granted it was lost
         want, least = ask.want.minus(unknown).at_least(NOTHING), ask.least.minus(unknown).at_least(NOTHING)
-        caps = ask.caps
-        active = [each for each in self._holders.values() if not each.is_silent]
-        for each in active:
-            caps = caps.lowest(each.caps)
+        caps = self._caps.lowest(ask.caps)
         least = least.at_most(caps.room(NOTHING))  # a call of more than all may be made when nothing else counts
         ahead = self._line.ahead(ask.holder, now)
         room = caps.room(self.counted(now).plus(ahead)).at_least(NOTHING)
@@ -190,6 +215,7 @@ class LimitAccount:
         part = room.parts(max(1, len(self._line) + 1)).at_least(least)
         granted = want.at_least(least).at_most(part)
         holder.granted = holder.granted.plus(granted)
+        self._held = self._held.plus(granted)
         return None if want.fits(granted) else _MIN_AGAIN
 
     def _again(self, caps: Caps, need: Units, now: float) -> float:

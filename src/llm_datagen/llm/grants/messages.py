@@ -161,8 +161,8 @@ class BudgetAnswer(_Model):
         again: seconds after which there may be more; None when nothing was refused.
         is_never: whether there will be no room for `least`.
         is_scarce: whether others wait, so that what is not needed is to be given back.
-        held: what runs hold that do not run now.
-        total: what all have spent, and what those that do not run now hold.
+        held: with `is_never`, what runs hold that do not run now.
+        total: with `is_never`, what all have spent, and what those that do not run now hold.
         refused: why nothing is granted at all; empty when that is not so.
     """
 

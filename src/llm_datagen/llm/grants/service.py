@@ -174,8 +174,11 @@ class GrantService:
             account = self._accounts.limit(ask.scope)
             answer = account.exchange(ask, now)
             limits.append(answer)
+            news = account.silenced()
             if answer.granted != ask.known:
-                self._file.note("limit", ask.scope, ask.holder, now, account.state(ask.holder))
+                news.append(ask.holder)
+            for name in news:
+                self._file.note("limit", ask.scope, name, now, account.state(name))
         for each in message.budgets:
             granted, is_news = self._accounts.budget.exchange(each, now)
             budgets.append(granted)

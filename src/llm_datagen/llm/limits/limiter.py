@@ -127,11 +127,16 @@ class Limiter:
             return units is None or units.has(tokens, now) or units.may_get(now)
 
     def first(self) -> Units:
-        """Return what the first call needs that waits; nothing when none does. Called with the lock held."""
-        return Units(1, self._queue[0].tokens) if self._queue else NOTHING
+        """Return what the first call needs that waits for units alone; nothing when none does. In the lock."""
+        if not self._queue or not self._is_shared:
+            return NOTHING
+        tokens, now = self._queue[0].tokens, self.clock()
+        return Units(1, tokens) if self._own_room_at(tokens, now) <= now else NOTHING
 
     def waiting(self) -> Units:
-        """Return what all calls need that wait. Called with the lock held."""
+        """Return what all calls need that wait behind that one, and it. In the lock."""
+        if self.first() == NOTHING:
+            return NOTHING
         return Units(len(self._queue), sum(each.tokens for each in self._queue))
 
     def wake(self) -> None:

@@ -43,6 +43,7 @@ class Prompt:
             raise ConfigError(f"{label} must be a text that is not empty, not {text!r}")
         self.label = label
         self._may_be_blank = may_be_blank
+        self._source = text, null
         try:
             tree = environment(null).parse(text)
             self._template = environment(null).from_string(tree)
@@ -51,6 +52,9 @@ class Prompt:
             raise ConfigError(f"{label} is not a Jinja2 template: line {error.lineno}: {error}{hint}") from error
         # A row with a field `row`: only a template that reaches for it shows that it means the whole row by that name.
         self._may_mean_a_field = _uses(tree, ROW) and not _reaches(tree, ROW)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _compiled, (*self._source, self.label, self._may_be_blank)  # a template itself cannot be pickled
 
     def render(self, item: Any) -> str:
         """Return the prompt of one item.
@@ -85,6 +89,11 @@ class Prompt:
         if not text.strip() and not self._may_be_blank:
             raise PromptError(f"the {self.label} of {row_label(item)} is empty: a field that it uses is blank")
         return text
+
+
+def _compiled(text: str, null: Null, label: str, may_be_blank: bool) -> Prompt:
+    """Compile a prompt again, in another process."""
+    return Prompt(text, label=label, may_be_blank=may_be_blank, null=null)
 
 
 def _did_you_mean(error: UndefinedError, fields: Mapping[str, Any]) -> str:

@@ -49,10 +49,15 @@ def neighbours(target: Target, place: OutputPlace) -> Iterator[str]:
     mine = {target.manifest_path, joined(target.work_path, PLAN)}
     like = [joined(target.root, ".*.manifest"), joined(joined(target.root, ".*.export"), PLAN)]
     found = [path for pattern in like for path in place.matching(target.root, pattern)]
-    whole = Target("hf-folder", target.root)  # its own files lie beside the folder
-    for path in [*found, whole.manifest_path, joined(whole.work_path, PLAN)]:
-        if path not in mine:
-            yield path
+    if not _is_bucket(target.root):
+        whole = Target("hf-folder", target.root)  # its own files lie beside the folder
+        found += [whole.manifest_path, joined(whole.work_path, PLAN)]
+    yield from (path for path in found if path not in mine)
+
+
+def _is_bucket(folder: str) -> bool:
+    """Return whether a folder is all of a bucket: nothing lies beside that."""
+    return is_object_uri(folder) and "/" not in folder.partition("://")[2].rstrip("/")
 
 
 PLAN = "plan.json"

@@ -93,7 +93,7 @@ class Reconfigured:
 
 @dataclass(frozen=True, slots=True)
 class GiveAway:
-    """To the run of a shard: end earlier, as the rows from here on are for another shard.
+    """To the run of a shard, by its driver: end earlier, as the rows from here on are for another shard.
 
     Asked, the reply is whether it does: True when that is in its run state, so that a resume keeps it; False, with
     nothing changed, when rows from there on were read, or several nodes read the input.

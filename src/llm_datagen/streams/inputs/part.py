@@ -136,13 +136,23 @@ class PartStream(DerivedStream):
         return changed
 
     @property
+    def first(self) -> Begin:
+        """Number and address of its first row."""
+        return self.part.first
+
+    @property
+    def last(self) -> Begin:
+        """Number and address of the row behind its last one; it may come nearer while the part is read."""
+        return self.part.last
+
+    @property
     def rows(self) -> int:
         """How many rows it has."""
-        return self.part.last[0] - self.part.first[0]
+        return self.last[0] - self.first[0]
 
     def gaps(self, done: Coverage) -> list[Segment]:
         """Return what is not done of the part; the last of these segments ends with it."""
-        first, last = self.part.first, self.part.last
+        first, last = self.first, self.last
         return list(clipped(done.gaps(), first, last)) or [Segment(*last, *last)]
 
     def holes(self, done: Coverage) -> int:
@@ -180,7 +190,8 @@ class PartStream(DerivedStream):
     def shorten(self, last: Begin) -> bool:
         """Let the part end earlier while it is read; return False, with nothing changed, when it is too late for that.
 
-        Its URI stays what it was; see `end_at`. Called by the thread that reads it; others may look at it meanwhile.
+        Its URI stays what it was; see `end_at`. Called by the thread that reads it, with the cursor that was opened last;
+        others may look at it meanwhile.
 
         Args:
             last: number and address of the row behind its last one.

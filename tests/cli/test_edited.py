@@ -167,6 +167,8 @@ def test_a_replay_after_an_edit_says_what_to_type_and_counts_the_rows_that_stay(
     assert "picky): code (41 rows are done, 9 are dead letters)" in refused
     assert "type the same command with --accept-changes: what is done stays" in refused
     assert "on_change" not in refused
+    shown = "Rows kept and done again, calls and cost, before anything is spent: llm-datagen diff a --replay (with"
+    assert shown in refused
     shell.mend()
     assert "llm-datagen replay a --accept-changes" in command("errors", "a").output
     command("replay", "a", "--accept-changes")

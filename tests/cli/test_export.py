@@ -61,7 +61,16 @@ def test_the_command_exports_and_says_which_rows_do_not_fit(tmp_path: Path, resu
     done = command("export", "job", "--to", "again.parquet", "--schema", "out.parquet", "--json", *results_dir, code=1)
     assert json.loads(done.stdout)["failed"] == 10
     done = command("export", "job", "--to", "none.parquet", "--schema", "no.parquet", *results_dir, code=2)
-    assert "or the path of a Parquet or Arrow file, not 'no.parquet'" in done.stderr
+    told = " ".join(done.stderr.split())
+    assert "no.parquet does not exist; give the path of a Parquet or Arrow file whose columns have the types" in told
+    for option, why in (
+        (["--schema", "{n: strnig}"], "column 'n': 'strnig' is no type of a JSON value; did you mean 'string'?"),
+        (["--schema", "{n: string"], "--schema: '{n: string' is not a YAML value: expected ',' or '}'"),
+        (["--option", "mixd=json"], "'mixd' is no option of an export; did you mean 'mixed'?"),
+        (["--option", "mixed=[1"], "--option mixed: '[1' is not a YAML value: expected ',' or ']'"),
+    ):
+        done = command("export", "job", "--to", "none.parquet", *option, *results_dir, code=2)
+        assert why in " ".join(done.stderr.split())
 
     done = command("export", "job", "--to", "out.xlsx", *results_dir, code=2)
     assert "does not say a format" in done.stderr
@@ -164,3 +173,19 @@ def test_the_summary_of_a_run_that_failed_says_that_nothing_is_exported_yet(shel
     failed = shell.run("run", shell.yaml(["ops:no_seven"], also=["out.csv"]), "--id", "a")
     assert failed.returncode == 1
     assert f"  export {shell.folder}/out.csv (csv): not made yet\n" in failed.stdout
+
+
+def test_the_path_of_a_schema_is_that_of_where_it_is_typed(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command changes to the directory of the run, where the same path is another file, or none."""
+    command("run", shell.yaml(["ops:odd"]), "--id", "a")
+    elsewhere = shell.folder / "elsewhere"
+    elsewhere.mkdir()
+    results_dir = ["--results-dir", str(shell.folder / "tmp" / "results")]
+    monkeypatch.chdir(elsewhere)
+    command("export", "a", "--to", "types.parquet", *results_dir)
+    monkeypatch.chdir(elsewhere)  # the command has left it
+    made = command("export", "a", "--to", "made.parquet", "--schema", "types.parquet", "--json", *results_dir)
+    assert json.loads(made.stdout)["failed"] == 0
+    assert (elsewhere / "made.parquet").is_file()

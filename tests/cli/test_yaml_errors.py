@@ -110,6 +110,8 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"operators": []}, "operators: must not be empty"),
     ({"operators": "ops:odd"}, "operators: must be a list, not 'ops:odd'"),
     ({"pipeline_id": 3}, "pipeline_id: must be text, not 3"),
+    ({"export_options": {"rows_per_shrad": 9}}, "export_options: 'rows_per_shrad' is no option of an export; did you"),
+    ({"also": [{"to": "x.parquet", "schmea": {}}]}, "also: 'schmea' is no option of an export; did you mean 'schema'"),
     ({"log_file": 5}, "log_file: must be a path, or hold path, max_bytes and backups, not 5"),
     ({"log_file": {"pth": "x"}}, "log_file: has no setting 'pth'; did you mean 'path'?"),
     ({"log_file": {"path": 5}}, "log_file: path of a LogFile must be text, not 5"),
@@ -249,13 +251,15 @@ def test_yaml_without_a_bottom_is_refused(tmp_path: Path, text: str, says: str) 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("2024-02-30", "2024-02-30 cannot be read as timestamp"),
-        ("2024-13-01 10:00:00", "2024-13-01 10:00:00 cannot be read as timestamp"),
+        ("2024-02-30", "2024-02-30 is a date in some versions of YAML, and a text in others"),
+        ("2024-01-01", "2024-01-01 is a date in some versions of YAML, and a text in others"),
+        ("2024-12-01 10:00:00", "2024-12-01 10:00:00 is a date in some versions of YAML, and a text in others"),
+        ("9" * 5000, f"{'9' * 59}… cannot be read as int"),
         ("!!int ten", "ten cannot be read as int"),
         ("!!int ''", " cannot be read as int"),
         ("!!int [1]", "this cannot be read as int"),
         ("!!float x", "x cannot be read as float"),
-        ("!!timestamp soon", "soon cannot be read as timestamp"),
+        ("!!timestamp soon", "soon is a date in some versions of YAML, and a text in others"),
         ("!!bool maybe", "maybe cannot be read as bool"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from typing import Any
 
@@ -154,6 +155,8 @@ def test_languages_are_told_apart_and_doubt_is_null() -> None:
         (ops.MaskPII(counts="text"), {"text": "x"}, "'text' already"),
         (ops.Chunk(), {"text": 1}, "must hold text, and holds an int"),
         (ops.Vote(["a", "b"]), {"a": "x", "b": []}, "column 'b' must hold a text, a number"),
+        (ops.Vote(["a", "b"]), {"a": math.nan, "b": math.nan}, "column 'a' must hold .*, and holds nan"),
+        (ops.TopK(2, by="a"), {"a": math.nan}, "column 'a' must hold a number or a text, and holds nan"),
         (ops.Vote(["a", "b"], into="a"), {"a": "x", "b": "x"}, "'a' already"),
         (ops.AddTurn(), {"said": "x", "messages": "y"}, "'messages' must hold a list of turns"),
         (ops.AddTurn(), {"said": None}, "'said' must hold text, and holds null"),

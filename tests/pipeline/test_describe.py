@@ -122,3 +122,32 @@ def test_odd_characters_neither_break_a_line_nor_end_a_label(odd: str) -> None:
     read = [re.sub(r"#(\d+);", lambda code: chr(int(code[1])), label) for label in labels]
     assert read[0] == f"jsonl://in {visible}.jsonl"
     assert read[2] == f"node_0: {visible}<br/>parallel_size=1, batch_size=1"
+
+
+def test_exports_are_drawn_at_the_stream_that_they_are_made_of(bench: Bench) -> None:
+    """Before `create()` and after it; in Mermaid, too."""
+    target, other = bench.folder / "out.parquet", bench.folder / "out-{shard:05}.jsonl"
+    pipeline = bench.pipeline([FunctionOperator(same, name="ask")], output_uri=str(target), also=[str(other)])
+    bench.give(numbered(1))
+    for run in ("PIPELINE_ID", "a"):
+        assert pipeline.describe().splitlines()[2:] == [
+            "↓ node_0: ask (parallel_size=1, batch_size=1)",
+            f"jsonl://{bench.folder}/between/{run}/output.jsonl",
+            f"├─ export, at the end: {target} (parquet)",
+            f"└─ export, at the end: {other} (jsonl)",
+        ]
+        mermaid = pipeline.describe("mermaid").splitlines()
+        assert mermaid[-2].startswith('    stream1 -- "export: parquet" --> export0[("/')
+        assert mermaid[-1].startswith('    stream1 -- "export: jsonl" --> export1[("/')
+        assert mermaid[-2].endswith('/out.parquet")]')
+        assert mermaid[-1].endswith('/out#45;#123;shard:05#125;#46;jsonl")]')
+        if run != "a":
+            pipeline.create("a")
+
+
+def test_one_export_is_drawn_below_its_stream(bench: Bench) -> None:
+    pipeline = bench.pipeline([FunctionOperator(same)], also=[str(bench.folder / "out.parquet")], keep_ids=False)
+    bench.give(numbered(1))
+    drawn = pipeline.describe().splitlines()
+    assert drawn[4] == f"├─ export, at the end: {bench.folder}/out.parquet (parquet)"
+    assert drawn[5].startswith("└─ export: export (")  # which takes the ids out

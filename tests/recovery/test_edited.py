@@ -87,6 +87,7 @@ def test_an_edited_operator_is_refused_by_name_and_nothing_is_changed(begun: Ben
     assert caught.value.changes == {"node_1": ("attribute mark",)}
     assert "give create() or resume() on_change='accept'" in str(caught.value)
     assert "give create() or resume() on_change='rerun'" in str(caught.value)
+    assert str(caught.value).endswith("before anything is spent: pipeline.diff('a')")
     assert "--" not in str(caught.value)
     assert isinstance(caught.value, OperatorMismatchError)
     assert state(begun) == before

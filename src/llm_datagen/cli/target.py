@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from llm_datagen.cli.modules import make_importable
 from llm_datagen.cli.yaml_errors import problems_in
 from llm_datagen.cli.yaml_graph import Graph
-from llm_datagen.cli.yaml_load import Document
+from llm_datagen.cli.yaml_load import Document, yaml_value
 from llm_datagen.cli.yaml_nodes import GraphPart
 from llm_datagen.cli.yaml_spec import SETTINGS, PipelinePart, read_spec
 from llm_datagen.config import IfExists, OnChange
@@ -125,10 +123,7 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
             raise ConfigError(f"--set {text}: must be key=value")
         if key not in known:
             raise ConfigError(f"--set {text}: {key!r} is not a setting; {did_you_mean(key, known)}")
-        try:
-            settings[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {text}: {value!r} is not a YAML value") from None
+        settings[key] = yaml_value(value, f"--set {key}")
     return settings
 
 

@@ -12,6 +12,10 @@ import yaml
 
 from llm_datagen.cli.yaml_errors import key_path
 from llm_datagen.errors import ConfigError
+from llm_datagen.errors.escape import shortened
+
+_SHOWN = 60
+"""Signs of a value that errors show."""
 
 _MOST_VALUES = 100_000
 """Values that a file may have. More is no pipeline, but aliases of aliases of aliases."""
@@ -27,7 +31,7 @@ class _Loader(yaml.SafeLoader):
         except (ValueError, LookupError, AttributeError):  # PyYAML does not look first
             shown = node.value if isinstance(node, yaml.ScalarNode) else "this"
             kind = node.tag.rpartition(":")[2]
-            problem = f"{shown} cannot be read as {kind}: quote it, if it is a text"
+            problem = f"{shortened(shown, _SHOWN)} cannot be read as {kind}: quote it, if it is a text"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
 
@@ -41,6 +45,12 @@ def _number(loader: _Loader, node: yaml.ScalarNode) -> Any:
     return loader.construct_yaml_int(node) if is_whole else loader.construct_yaml_float(node)
 
 
+def _date(_: _Loader, node: yaml.ScalarNode) -> Any:
+    """Refuse what YAML 1.1 reads as a date or a moment, and 1.2 as a text: no row and no setting holds a date."""
+    problem = f"{node.value} is a date in some versions of YAML, and a text in others: quote it, to have the text"
+    raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
 _IN_DOUBT = "!in-doubt"
 _NUMBER_OF_ONE_VERSION = re.compile(
     r"[-+]?(?:0o[0-7]+|0[0-9]*[89][0-9]*|(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][0-9]+|[0-9]+[eE][-+][0-9]+)$"
@@ -48,9 +58,27 @@ _NUMBER_OF_ONE_VERSION = re.compile(
 _Loader.add_implicit_resolver(_IN_DOUBT, _NUMBER_OF_ONE_VERSION, list("-+.0123456789"))
 for _tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", _IN_DOUBT):
     _Loader.add_constructor(_tag, _number)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _date)
 
 
-def _loaded(data: bytes) -> tuple[Any, dict[str, int]]:
+def yaml_value(text: str, where: str) -> Any:
+    """Return what a text of the command line says in YAML.
+
+    Args:
+        text: the value.
+        where: the option, for errors.
+
+    Raises:
+        ConfigError: when it is no YAML, or in doubt.
+    """
+    try:
+        return _loaded(text)[0]
+    except yaml.YAMLError as error:
+        why = error.problem if isinstance(error, yaml.MarkedYAMLError) else " ".join(str(error).split())
+        raise ConfigError(f"{where}: {shortened(text, _SHOWN)!r} is not a YAML value: {why}") from None
+
+
+def _loaded(data: bytes | str) -> tuple[Any, dict[str, int]]:
     """Return what a YAML text says, and the line of each key, by its path.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -171,7 +172,12 @@ def without_id(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != ID_FIELD}
 
 
+def is_nan(value: Any) -> bool:
+    """Return whether a value is the float that no file has a number for, and that differs from itself."""
+    return isinstance(value, float) and math.isnan(value)
+
+
 def refuse_value(column: str, value: Any, wanted: str) -> NoReturn:
     """Say that a column holds another kind of value than the one that is needed."""
-    kind = "null" if value is None else a_kind(type(value))
+    kind = "null" if value is None else "nan" if is_nan(value) else a_kind(type(value))
     raise RowDataError(f"column {column!r} must hold {wanted}, and holds {kind}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llm_datagen.operators import INodeContext
-from llm_datagen.ops.base import StateOperator, new_column, refuse_value, row_of, value_of, whole_number
+from llm_datagen.ops.base import StateOperator, is_nan, new_column, refuse_value, row_of, value_of, whole_number
 from llm_datagen.ops.best import BestRows
 from llm_datagen.streams.rows import Derived
 
@@ -48,6 +48,6 @@ def score_of(item: Any, column: str) -> int | float | str:
         RowDataError: when the column is missing, or holds no number and no text.
     """
     score = value_of(item, column)
-    if isinstance(score, bool) or not isinstance(score, int | float | str):
+    if isinstance(score, bool) or not isinstance(score, int | float | str) or is_nan(score):
         refuse_value(column, score, "a number or a text")
     return score

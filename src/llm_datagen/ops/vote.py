@@ -8,7 +8,7 @@ from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import INodeContext
-from llm_datagen.ops.base import DataOperator, as_columns, new_column, refuse_value, value_of, with_columns
+from llm_datagen.ops.base import DataOperator, as_columns, is_nan, new_column, refuse_value, value_of, with_columns
 
 
 class Vote(DataOperator):
@@ -47,6 +47,6 @@ class Vote(DataOperator):
 
 
 def _checked(column: str, value: Any) -> Any:
-    if value is not None and not isinstance(value, str | int | float):
+    if value is not None and (not isinstance(value, str | int | float) or is_nan(value)):
         refuse_value(column, value, "a text, a number, true, false, or null")
     return value

@@ -18,6 +18,7 @@ def refusal(
     on_change: OnChange,
     *,
     is_replay: bool,
+    results_dir: str | None = None,
 ) -> str:
     """Return why a run does not go on.
 
@@ -27,6 +28,7 @@ def refusal(
         told: what changed, by the node's id.
         on_change: what was to become of the changes.
         is_replay: whether the dead letters were to be done again.
+        results_dir: the folder of the runs; None for a run of which there is no diff.
     """
     pipeline_id = run_state["pipeline_id"]
     names = {entry["node_id"]: entry["operator"] for entry in [*run_state["nodes"], *entries]}
@@ -41,7 +43,7 @@ def refusal(
         never = "Rows of other steps cannot be accepted as those of these. " if on_change == "accept" else ""
         return (
             f"run {pipeline_id!r} was made with the operators {known}, and the code has {now}. Changed: {what}. "
-            f"{never}Undo that; or {rerun}"
+            f"{never}Undo that; or {rerun}{_shown(pipeline_id, results_dir, is_replay)}"
         )
     accept = (
         f"{_choice('accept', is_replay)}: what is done stays, and the rest is done by the new operators"
@@ -49,7 +51,7 @@ def refusal(
     )
     return (
         f"run {pipeline_id!r} has rows of operators that were edited since. Changed: {what}. Undo that; or "
-        f"{accept}; or {rerun}"
+        f"{accept}; or {rerun}{_shown(pipeline_id, results_dir, is_replay)}"
     )
 
 
@@ -65,6 +67,17 @@ def edits_unread(folder: RunFolder, on_change: OnChange, *, is_replay: bool) -> 
         f"Give the edited operators: UnifiedPipeline(operators=[…], results_dir=…).{verb}({pipeline_id!r}, "
         f"on_change={on_change!r})",
         f"Say where the edited operators are: {typed}",
+    )
+
+
+def _shown(pipeline_id: str, results_dir: str | None, is_replay: bool) -> str:
+    """Return where the reader sees what would follow, before anything is done."""
+    if results_dir is None:
+        return ""
+    typed = command_line("diff", pipeline_id, results_dir, options=["--replay"] if is_replay else [])
+    called = f"pipeline.diff({pipeline_id!r}{', replay=True' if is_replay else ''})"
+    return ". Rows kept and done again, calls and cost, before anything is spent: " + advice(
+        called, f"{typed} (with the FILE.yaml or module:name that you gave, if any)"
     )
 
 

@@ -57,7 +57,7 @@ def check_resume(
     if on_change != "refuse" and not blueprint.has_operators:
         raise ConfigError(edits_unread(folder, on_change, is_replay=is_replay))
     edit = compare(run_state, *blueprint.steps(run_state), is_replay=is_replay)
-    reset = edit.settle(on_change)
+    reset = edit.settle(on_change, folder.results_dir)
     nodes = nodes_of(blueprint, run_state)
     if edit.is_redrawn:
         check_topology(nodes)

@@ -85,15 +85,21 @@ class Edit:
         """Return whether a node keeps something that the operator of the run state has done."""
         return bool(self.rows[node_id] or (self.dead_letters[node_id] and not self.is_replay))
 
-    def settle(self, on_change: OnChange) -> Reset | None:
+    def settle(self, on_change: OnChange, results_dir: str | None = None) -> Reset | None:
         """Write into the run state what becomes of the changes; return what has to be done to the streams, if anything.
+
+        Args:
+            on_change: what is to become of them.
+            results_dir: the folder of the runs, for a refusal that names `diff`; None for a run that has no diff.
 
         Raises:
             OperatorChangedError: when there are changes, and they are to be refused, or cannot be accepted.
         """
         if self.changes and (on_change == "refuse" or (on_change == "accept" and self.is_redrawn)):
             told = {node_id: listed(parts, PARTS_SHOWN) + self._done(node_id) for node_id, parts in self.shown.items()}
-            text = refusal(self.run_state, self.entries, told, on_change, is_replay=self.is_replay)
+            text = refusal(
+                self.run_state, self.entries, told, on_change, is_replay=self.is_replay, results_dir=results_dir
+            )
             raise OperatorChangedError(text, self.changes)
         again = self.done_again() if on_change in AGAIN else set()
         reset = reset_of(self.run_state, self.entries, again) if again or self.is_redrawn else None

@@ -1,13 +1,14 @@
-"""Diagrams of a pipeline: streams and the nodes between them, as text and as a Mermaid flowchart."""
+"""Diagrams of a pipeline: streams, the nodes between them, and exports, as text and as a Mermaid flowchart."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from llm_datagen.config import check_choice
 from llm_datagen.errors import ConfigError
+from llm_datagen.runs.exports import KEY, rows_entry
 from llm_datagen.streams import StreamFactory, inputs_of
 
 DiagramFormat = Literal["text", "mermaid"]
@@ -20,10 +21,10 @@ _PLAIN = re.compile(r"[^\W_]|[/:=,() ]|(?<=[^\W_])[._-](?=[^\W_])")
 
 
 def draw(run_state: Mapping[str, Any], format: DiagramFormat = "text") -> str:
-    """Return a diagram of the nodes and streams in a run state. Each stream is in it once. Opens no stream.
+    """Return a diagram of the nodes, streams and exports in a run state. Each stream is in it once. Opens no stream.
 
     Args:
-        run_state: the run state; only its `config` and its `nodes` are used.
+        run_state: the run state; only its `config`, its `nodes` and its `exports` are used.
         format: "text": a line per node and a line per stream, indented where several nodes read the same stream. A node
             that reads several is drawn below the last of them, and named below the others.
             "mermaid": a flowchart in the language of Mermaid.
@@ -32,9 +33,9 @@ def draw(run_state: Mapping[str, Any], format: DiagramFormat = "text") -> str:
         ConfigError: when `format` is another one.
     """
     check_choice("format", format, DiagramFormat)
-    nodes = run_state["nodes"]
-    lines = _mermaid(nodes) if format == "mermaid" else _text(nodes, streaming=bool(run_state["config"]["streaming"]))
-    return "\n".join(lines)
+    if format == "mermaid":
+        return "\n".join(_mermaid(run_state))
+    return "\n".join(_text(run_state, streaming=bool(run_state["config"]["streaming"])))
 
 
 def _key(uri: str) -> Any:
@@ -49,7 +50,10 @@ def _of(node: Mapping[str, Any]) -> str:
     return f"parallel_size={node['parallel_size']}, batch_size={node['batch_size']}"
 
 
-def _text(nodes: Sequence[Mapping[str, Any]], *, streaming: bool) -> Iterator[str]:
+def _text(run_state: Mapping[str, Any], *, streaming: bool) -> Iterator[str]:
+    nodes = run_state["nodes"]
+    exports = list(run_state.get(KEY) or ())
+    exported = _key(rows_entry(run_state)["output_uri"]) if exports else None
     yield "streaming: all nodes at once" if streaming else "one node after the other"
     readers: dict[Any, list[tuple[str, _Node]]] = {}
     roots: dict[Any, str] = {}
@@ -73,27 +77,40 @@ def _text(nodes: Sequence[Mapping[str, Any]], *, streaming: bool) -> Iterator[st
                 continue
             yield f"{head}: {_visible(node['operator'])} ({_of(node)})"
             yield f"{inner}{_visible(node['output_uri'])}"
-            waiting += _branches(readers.get(_key(node["output_uri"]), []), inner)
+            written_key = _key(node["output_uri"])
+            found = readers.get(written_key, [])
+            made = exports if written_key == exported else []
+            for number, export in enumerate(made, 1):
+                branch, _ = _branch(inner, number, len(made) + len(found))
+                yield f"{branch}export, at the end: {_visible(export['path'])} ({export['kind']})"
+            waiting += _branches(found, inner, len(made))
 
 
-def _branches(found: list[tuple[str, _Node]], indent: str) -> list[tuple[str, str, _Node]]:
+def _branches(found: list[tuple[str, _Node]], indent: str, before: int = 0) -> list[tuple[str, str, _Node]]:
     """Return the readers of a stream, the first one last: how their line begins, what lines below begin with, the node.
 
     Args:
         found: the readers; and the stream's name there, if there are several.
         indent: what lines begin with here.
+        before: how many branches were drawn here already.
     """
     branches = []
-    for number, (name, node) in enumerate(found, 1):
-        is_last = number == len(found)
-        mark = "↓ " if len(found) == 1 else "└─ " if is_last else "├─ "
-        inner = indent + ("" if len(found) == 1 else "   " if is_last else "│  ")
+    for number, (name, node) in enumerate(found, before + 1):
+        branch, inner = _branch(indent, number, before + len(found))
         here = f" [{_visible(name)}]" if name else ""
-        branches.append((f"{indent}{mark}{_visible(node['node_id'])}{here}", inner, node))
+        branches.append((f"{branch}{_visible(node['node_id'])}{here}", inner, node))
     return branches[::-1]
 
 
-def _mermaid(nodes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _branch(indent: str, number: int, count: int) -> tuple[str, str]:
+    """Return how the line of a branch begins, and the lines below it: it is one of `count`, from 1."""
+    if count == 1:
+        return f"{indent}↓ ", indent
+    return (f"{indent}└─ ", f"{indent}   ") if number == count else (f"{indent}├─ ", f"{indent}│  ")
+
+
+def _mermaid(run_state: Mapping[str, Any]) -> Iterator[str]:
+    nodes = run_state["nodes"]
     yield "flowchart TD"
     names: dict[Any, str] = {}
     for node in nodes:
@@ -109,6 +126,10 @@ def _mermaid(nodes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for name, other in others:
             yield f"    {names[_key(other)]} {_arrow(name)} node{number}"
         yield f"    {names[_key(uri)]} {_arrow(last)} node{number} --> {names[_key(node['output_uri'])]}"
+    for number, export in enumerate(run_state.get(KEY) or ()):
+        source = names[_key(rows_entry(run_state)["output_uri"])]
+        made = f'export{number}[("{_label(export["path"])}")]'
+        yield f"    {source} {_arrow('export: ' + export['kind'])} {made}"
 
 
 def _arrow(name: str) -> str:

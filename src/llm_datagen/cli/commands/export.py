@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from llm_datagen.cli.exit_codes import FAILED, exit_codes
 from llm_datagen.cli.options import IdArgument, JsonOption, ResultsOption, TracebackOption
 from llm_datagen.cli.output import write, write_json
 from llm_datagen.cli.run_view import open_run
+from llm_datagen.cli.yaml_load import yaml_value
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs.exports import why_failed
 from llm_datagen.runs.results_dir import absolute
@@ -111,17 +111,13 @@ def _from_here(to: str) -> str:
 def _schema(text: str | None) -> Any:
     if text is None:
         return None
-    value = yaml.safe_load(text) if text.lstrip().startswith("{") else text
-    if not isinstance(value, dict) and not Path(text).is_file():
-        raise ConfigError(
-            f"--schema must be such as '{{text: string, score: float64}}', or the path of a Parquet or Arrow file, "
-            f"not {text!r}"
-        )
-    return value
+    if text.lstrip().startswith("{"):
+        return yaml_value(text, "--schema")
+    return str(Path(text).absolute())  # the command changes its directory to that of the run
 
 
 def _parsed(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"--option must be KEY=VALUE, not {text!r}")
-    return key, yaml.safe_load(value)
+    return key, yaml_value(value, f"--option {key}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.errors.advice import did_you_mean
 from llm_datagen.streams.arrow_library import arrow
 from llm_datagen.streams.inputs.arrow_plain import is_extension, is_list, is_text
 from llm_datagen.streams.inputs.arrow_values import JSON_MARK
@@ -19,6 +20,13 @@ _ALIASES = {
     **dict.fromkeys(("str", "text", "large_string", "large_utf8", "utf8"), "string"),
     "boolean": "bool",
 }
+
+_TYPES = [
+    *SCALARS,
+    *("date", "time64[us]", "timestamp[us]", "timestamp[us, UTC]", "duration[us]", "decimal(10, 2)", "binary", "uuid"),
+    "list<…> of one",
+]
+"""The types, as an error names them."""
 
 
 def schema_given(schema: Any) -> dict[str, ColumnType]:
@@ -39,6 +47,9 @@ def schema_given(schema: Any) -> dict[str, ColumnType]:
     )
 
 
+_INSTEAD = "a Parquet or Arrow file whose columns have the types; or the types, such as {text: string, score: float64}"
+
+
 def _schema_of_file(path: str) -> Any:
     pa = arrow()
     try:
@@ -53,9 +64,11 @@ def _schema_of_file(path: str) -> Any:
             file.seek(0)
             return (pa.ipc.open_file if is_file else pa.ipc.open_stream)(file).schema
     except FileNotFoundError:
-        raise ConfigError(f"schema: {path} does not exist; give the path of a Parquet or Arrow file") from None
+        raise ConfigError(f"schema: {path} does not exist; give the path of {_INSTEAD}") from None
     except (OSError, pa.ArrowException) as error:
-        raise ConfigError(f"schema: {path} cannot be read as Parquet or Arrow: {error}") from error
+        raise ConfigError(
+            f"schema: {path} cannot be read as Parquet or Arrow: {error}; give the path of {_INSTEAD}"
+        ) from error
 
 
 def _parsed(column: str, text: Any) -> ColumnType:
@@ -78,9 +91,7 @@ def _parsed(column: str, text: Any) -> ColumnType:
         raise ConfigError(f"schema: column {column!r}: {text!r} is no type: {error}") from None
     if found is None:
         raise ConfigError(
-            f"schema: column {column!r}: {text!r} is no type of a JSON value; use {', '.join(SCALARS)}, date, "
-            "time64[us], timestamp[us], timestamp[us, UTC], duration[us], decimal(10, 2), binary, uuid, or list<…> "
-            "of one"
+            f"schema: column {column!r}: {text!r} is no type of a JSON value; {did_you_mean(name, _TYPES)}"
         )
     return found
 

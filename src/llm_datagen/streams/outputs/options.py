@@ -10,6 +10,7 @@ from llm_datagen.config import check_choice, check_count, check_flag, check_text
 from llm_datagen.config.encoding_names import check_text_encoding
 from llm_datagen.config.table_checks import check_sign
 from llm_datagen.errors import ConfigError
+from llm_datagen.errors.advice import did_you_mean
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD
 from llm_datagen.streams.outputs.column_types import LongInts, Mixed
 
@@ -123,6 +124,6 @@ class ExportOptions:
         unknown = [name for name in given if name not in cls.__dataclass_fields__]
         if unknown:
             raise ConfigError(
-                f"{unknown[0]!r} is no option of an export; known are {', '.join(cls.__dataclass_fields__)}"
+                f"{unknown[0]!r} is no option of an export; {did_you_mean(str(unknown[0]), cls.__dataclass_fields__)}"
             )
         return cls(**given)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
+from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.errors import DatagenError
 from llm_datagen.messages import GiveAway
 from llm_datagen.runs.logs import events
@@ -33,15 +36,17 @@ class Asked:
         number: which one.
         cut: from where on it was to give its rows away.
         plan: the plan after it was split there; None when the shard has refused, or could not be asked.
+        error: why the plan could not be split, though the shard has given its rows away.
     """
 
     number: int
     cut: Cut
-    plan: ShardPlan | None
+    plan: ShardPlan | None = None
+    error: DatagenError | None = None
 
 
 class Splitter:
-    """Splits the plan of a run in shards while it runs. Used by the supervisor's thread, but for `ask`.
+    """Splits the plan of a run in shards while it runs. Used by the supervisor's thread.
 
     Args:
         standing: where the shards stand.
@@ -49,6 +54,9 @@ class Splitter:
         at_once: how many shards may run at once.
         may_split: whether shards may be asked. What they have noted before is followed in any case.
         log: the platform log.
+
+    Attributes:
+        is_asking: whether a shard has not answered yet.
     """
 
     def __init__(self, standing: Standing, file: PlanFile, *, at_once: int, may_split: bool, log: PlatformLog) -> None:
@@ -56,6 +64,7 @@ class Splitter:
         self._reader = only_reader(standing.entries) if may_split else None
         self._refused: dict[int, int] = {}  # rows that shards have begun already, by the shard
         self._not_before = float("-inf")
+        self._pool = ThreadPoolExecutor(1, "datagen-shard-splits")
         self.is_asking = False
 
     def save(self) -> list[int]:
@@ -75,44 +84,64 @@ class Splitter:
         known = {each.number for each in before.ranges}
         return [number for number in self._standing.numbers if number not in known]
 
-    def choose(self, running: Mapping[int, ShardHandle], now: float) -> tuple[int, Cut] | None:
-        """Return the shard that is to be asked now, and from where on; None for none.
+    def ask(self, running: Mapping[int, ShardHandle], now: float, supervisor: Recipient) -> None:
+        """Have the shard that would end last asked for rows, if a worker has nothing to do. Does not wait.
 
         Args:
             running: the shards that run.
             now: the time, in seconds.
+            supervisor: is told `Asked`.
         """
         idle = self._at_once - len(running)
         if self._reader is None or self.is_asking or now < self._not_before or idle < 1:
-            return None
+            return
         known = [self._progress(number, handle) for number, handle in running.items()]
         ranges = [progress for progress in known if progress is not None]
-        return which_to_split(ranges, self._standing.plan.cuts, idle, LEAST_SECONDS)
+        found = which_to_split(ranges, self._standing.plan.cuts, idle, LEAST_SECONDS)
+        if found is not None:
+            number, cut = found
+            self.is_asking, self._not_before = True, now + AGAIN_SECONDS
+            self._pool.submit(self._ask, running[number], cut, supervisor)
 
-    def ask(self, handle: ShardHandle, cut: Cut) -> Asked:
-        """Ask a shard; if it gives its rows away, split the plan there. On any thread; blocks.
+    def _ask(self, handle: ShardHandle, cut: Cut, supervisor: Recipient) -> None:
+        """Ask a shard; if it gives its rows away, split the plan there. On a thread of the pool."""
+        asked = Asked(handle.number, cut)
+        try:
+            # An error: it has ended, or does not answer. What it may have noted is followed when it has ended.
+            with contextlib.suppress(Exception):
+                if handle.send(GiveAway(cut.row, cut.at)) is True:
+                    asked = self._split(asked)
+        finally:
+            tell(supervisor, asked)
+
+    def _split(self, asked: Asked) -> Asked:
+        try:
+            return replace(asked, plan=self._file.split(asked.number, asked.cut))
+        except DatagenError as error:
+            return replace(asked, error=error)
+
+    def answered(self, asked: Asked) -> list[int]:
+        """Take the answer of a shard; return the numbers of new shards.
 
         Raises:
-            DatagenError: when the plan cannot be read or written. The shard has noted its end: it is followed later.
+            DatagenError: when the plan cannot be read or written. The shard has noted its end: a resume follows it.
         """
-        try:
-            is_given = handle.send(GiveAway(cut.row, cut.at)) is True
-        except DatagenError:  # it has ended, or does not answer; what it may have noted is followed when it has ended
-            is_given = False
-        return Asked(handle.number, cut, self._file.split(handle.number, cut) if is_given else None)
-
-    def answered(self, asked: Asked, now: float) -> list[int]:
-        """Take the answer of a shard; return the numbers of new shards."""
+        self.is_asking = False
+        if asked.error is not None:
+            raise asked.error
         if asked.plan is None:
             self._refused[asked.number] = asked.cut.row
-            self._not_before = now + AGAIN_SECONDS
             return []
         known = set(self._standing.numbers)
         # A plan only grows: of two, the longer one is what is on the disk.
-        self._take(
-            asked.number, asked.cut, max(asked.plan, self._standing.saved_plan, key=lambda plan: len(plan.ranges))
-        )
+        plan = max(asked.plan, self._standing.saved_plan, key=lambda plan: len(plan.ranges))
+        self._take(asked.number, asked.cut, plan)
+        self._not_before = float("-inf")
         return [number for number in self._standing.numbers if number not in known]
+
+    def close(self) -> None:
+        """Wait until no shard is asked any more: those that run have been ended."""
+        self._pool.shutdown()
 
     def _take(self, number: int, cut: Cut, plan: ShardPlan) -> None:
         new = next(each.number for each in plan.ranges if each.first.row == cut.row)

@@ -190,8 +190,8 @@ class PartStream(DerivedStream):
     def shorten(self, last: Begin) -> bool:
         """Let the part end earlier while it is read; return False, with nothing changed, when it is too late for that.
 
-        Its URI stays what it was; see `end_at`. Called by the thread that reads it, with the cursor that was opened last;
-        others may look at it meanwhile.
+        Its URI stays what it was; see `end_at`. Called by the thread that reads it, by the cursor that was opened last.
+        Others may look at it meanwhile.
 
         Args:
             last: number and address of the row behind its last one.

@@ -39,6 +39,10 @@ class InThreads:
         self.jobs: list[int] = []
         self._threads: list[threading.Thread] = []
 
+    @property
+    def host(self) -> None:
+        """None: they run here."""
+
     def start(self, job: ShardJob) -> _Shard:
         """Begin to run a shard."""
         self.jobs.append(job.number)

@@ -82,6 +82,10 @@ class ShardExecutor(Protocol):
     def workers(self) -> int | None:
         """How many shards it runs at once, at most; None: it decides by itself, and all may be started."""
 
+    @property
+    def host(self) -> str | None:
+        """The name, or the address, of this machine as shards reach it; None: they run on it."""
+
     def start(self, job: ShardJob) -> ShardHandle:
         """Begin to run a shard; return at once.
 

@@ -206,11 +206,12 @@ class ShardedPipeline(BasePipeline):
             stored = self._catch_up(stored)
             spec = prepared(folder, stored.state, self.log_file, self._at_once)
             operators = self._code.operators(stored.state)
+            executor = self._new_executor()
             self._run = WholeRun(
                 standing_of(folder, spec),
                 spec=spec,
                 packed=pack_operators(operators),
-                executor=self._new_executor(),
+                executor=executor,
                 batched={
                     entry["node_id"]
                     for entry, operator in zip(stored.state["nodes"], operators, strict=True)
@@ -221,7 +222,7 @@ class ShardedPipeline(BasePipeline):
                 hooks=hooks or self.hooks,
                 log=open_log(self.log_file),
                 notes=stored.notes,
-                allowance=Allowance(operators, folder),
+                allowance=Allowance(operators, folder, executor.host),
             )
         except BaseException:
             folder.lock.release()

@@ -14,7 +14,7 @@ from llm_datagen.errors import StreamCorruptError
 from llm_datagen.runs import RunFolder
 from llm_datagen.streams.state.table import TableReader
 
-from ..kit.support import write_jsonl
+from ..kit.support import lines, write_jsonl
 from .conftest import Command
 from .shell import Shell
 
@@ -341,5 +341,5 @@ def test_a_state_file_in_which_a_byte_is_another_one_is_found(shell: Shell, comm
     path.unlink()
     give("a text of number 3")
     command("resume", "a")
-    assert [row["is_copy"] for row in shell.rows()] == [*[None] * 51, 3]
+    assert [row["is_copy"] for row in lines(shell.output)] == [*[None] * 51, 3]
     command("verify", "a")

@@ -135,12 +135,12 @@ def test_a_run_in_which_several_nodes_read_the_input_gives_nothing_away(bench: B
     bench.give(numbered(4000))
     plan = planned(bench, 2)
     cut = plan.cuts_in(plan.ranges[0])[-1]
-    gate = Gate(3)
+    gate: Any = Gate(3)
     nodes = [
         UnifiedNode(name, follow_input=False, writer_config=QUICK)
         .bind_io(plan.part_uri(plan.ranges[0]), f"jsonl://{bench.folder}/{name}.jsonl")
-        .set_operator(operator)
-        for name, operator in {"one": gate, "two": gate}.items()
+        .set_operator(gate)
+        for name in ("one", "two")
     ]
     pipeline = UnifiedNodePipeline(nodes, results_dir=bench.results, log_file=bench.log, streaming=True).create("a")
     run = pipeline.start()

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from llm_datagen.errors import FailureRecord
 from llm_datagen.messages import Cancel, Pause, Reconfigure, Unpause
+from llm_datagen.shards.passed_events import PackedEvent
 
-Command = Pause | Unpause | Cancel | Reconfigure
+
+@dataclass(frozen=True, slots=True)
+class PassEventsOn:
+    """Somebody watches the whole: from now on, `ShardHandle.events` is to return events of the shard's run."""
+
+
+Command = Pause | Unpause | Cancel | Reconfigure | PassEventsOn
 """What a shard may be told."""
 
 
@@ -22,12 +29,14 @@ class ShardJob:
         number: the number of the shard, from 0.
         packed: the operators, pickled, as `executors.process.pickling.pack` makes them.
         environment: variables of the environment that the shard is run with, besides those of its host.
+        is_watched: whether somebody watches the whole already; see `PassEventsOn`.
     """
 
     folder: str
     number: int
     packed: bytes
     environment: Mapping[str, str] = field(default_factory=dict)
+    is_watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +70,11 @@ class ShardHandle(Protocol):
     def status(self) -> Mapping[str, Any] | None:
         """Return what `GetStatus` returns of its run, as plain data; None while it is not known."""
 
+    def events(self) -> Sequence[PackedEvent]:
+        """Return what its run has told since the last time, and nobody may miss who watches; none may be returned."""
+
     def send(self, command: Command) -> Any:
-        """Tell its run a command (Pause, Unpause, Cancel, Reconfigure); return the answer.
+        """Tell its run a command (Pause, Unpause, Cancel, Reconfigure), or `PassEventsOn`; return the answer.
 
         Raises:
             NotRunningError: when it has ended.

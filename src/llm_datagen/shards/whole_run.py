@@ -17,6 +17,7 @@ from llm_datagen.shards.allowance import Allowance
 from llm_datagen.shards.executor import ShardExecutor, ShardJob
 from llm_datagen.shards.gather import gather_locked
 from llm_datagen.shards.limits import Limits
+from llm_datagen.shards.passed_events import KINDS
 from llm_datagen.shards.spec import ShardSpec, shards_folder
 from llm_datagen.shards.standing import Standing
 from llm_datagen.shards.supervisor import ShardSupervisor
@@ -77,13 +78,17 @@ class WholeRun(Run):
             pipeline=pipeline,
             log=self._log,
             at_end=self._gather,
+            is_watched=self._is_watched,
         )
         self._refs.append(supervisor)
         return supervisor
 
     def _job_of(self, number: int) -> ShardJob:
         location = shards_folder(self._whole).location
-        return ShardJob(location, number, self._packed, self._allowance.environment())
+        return ShardJob(location, number, self._packed, self._allowance.environment(), self._is_watched())
+
+    def _is_watched(self) -> bool:
+        return self._subscribers.want(*KINDS)
 
     def _clean_up(self) -> None:
         try:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from llm_datagen.errors import FailureRecord
-from llm_datagen.messages import Cancel, Pause, Reconfigure, Unpause
+from llm_datagen.messages import Cancel, GiveAway, Pause, Reconfigure, Unpause
 
-Command = Pause | Unpause | Cancel | Reconfigure
+Command = Pause | Unpause | Cancel | Reconfigure | GiveAway
 """What a shard may be told."""
 
 
@@ -62,7 +62,9 @@ class ShardHandle(Protocol):
         """Return what `GetStatus` returns of its run, as plain data; None while it is not known."""
 
     def send(self, command: Command) -> Any:
-        """Tell its run a command (Pause, Unpause, Cancel, Reconfigure); return the answer.
+        """Tell its run a command (Pause, Unpause, Cancel, Reconfigure, GiveAway); return the answer.
+
+        A shard that is not told of `GiveAway` keeps its rows: then the answer is anything but True.
 
         Raises:
             NotRunningError: when it has ended.

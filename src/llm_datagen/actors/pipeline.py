@@ -19,6 +19,7 @@ from llm_datagen.messages import (
     ControlRequest,
     Event,
     GetStatus,
+    GiveAway,
     Pause,
     PipelineFinished,
     PipelineMessage,
@@ -96,7 +97,7 @@ class PipelineActor(Stage):
                 )
             case Cancel():
                 self._cancel(message)
-            case Pause() | Unpause() | Reconfigure():
+            case Pause() | Unpause() | Reconfigure() | GiveAway():
                 self._control_request(message)
             case Subscribe(ref=ref, kinds=kinds):
                 self._subscribers.add(ref, kinds)
@@ -147,7 +148,7 @@ class PipelineActor(Stage):
             hurry(self._supervisor, SAVE_SECONDS)
         self.mailbox.interrupt.hurry(SAVE_SECONDS)  # for the lease of the run, which is given back at its end
 
-    def _control_request(self, command: Pause | Unpause | Reconfigure) -> None:
+    def _control_request(self, command: Pause | Unpause | Reconfigure | GiveAway) -> None:
         """Pass a command on; the supervisor answers it, so that this actor always answers."""
         if self._supervisor is None:
             self._run()

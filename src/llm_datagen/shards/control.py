@@ -18,7 +18,7 @@ from llm_datagen.actors.deferred_reply import when_all
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.refs import ActorEndedError
 from llm_datagen.errors import DatagenError, NotRunningError
-from llm_datagen.messages import Pause, Reconfigure, Unpause
+from llm_datagen.messages import GiveAway, Pause, Reconfigure, Unpause
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.runs.status import PipelineStatus
@@ -57,7 +57,7 @@ class ShardControl:
 
     def do(
         self,
-        command: Pause | Unpause | Reconfigure,
+        command: Pause | Unpause | Reconfigure | GiveAway,
         answer: Future[Any],
         handles: Collection[ShardHandle],
         *,
@@ -84,6 +84,8 @@ class ShardControl:
                 answer.set_result(now())
             case Reconfigure():
                 self._reconfigure(command, answer, handles, is_running=is_running)
+            case GiveAway():  # it is for a shard
+                answer.set_result(False)
             case _:
                 answer.set_result(now())
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from llm_datagen.errors import FailureRecord
-from llm_datagen.messages import Cancel, Pause, Reconfigure, Unpause
+from llm_datagen.messages import Cancel, GiveAway, Pause, Reconfigure, Unpause
 from llm_datagen.shards.passed_events import PackedEvent
 
 
@@ -16,7 +16,7 @@ class PassEventsOn:
     """Somebody watches the whole: from now on, `ShardHandle.events` is to return events of the shard's run."""
 
 
-Command = Pause | Unpause | Cancel | Reconfigure | PassEventsOn
+Command = Pause | Unpause | Cancel | Reconfigure | GiveAway | PassEventsOn
 """What a shard may be told."""
 
 
@@ -71,10 +71,15 @@ class ShardHandle(Protocol):
         """Return what `GetStatus` returns of its run, as plain data; None while it is not known."""
 
     def events(self) -> Sequence[PackedEvent]:
-        """Return what its run has told since the last time, and nobody may miss who watches; none may be returned."""
+        """Return the events of its run since the last call, once they are wanted: the job or `PassEventsOn` says so.
+
+        Who cannot tell them returns none: then those who watch the whole hear of its progress and its end only.
+        """
 
     def send(self, command: Command) -> Any:
-        """Tell its run a command (Pause, Unpause, Cancel, Reconfigure), or `PassEventsOn`; return the answer.
+        """Tell its run a command (Pause, Unpause, Cancel, Reconfigure, GiveAway), or `PassEventsOn`; return the answer.
+
+        A shard that is not told of `GiveAway` keeps its rows: then the answer is anything but True.
 
         Raises:
             NotRunningError: when it has ended.

@@ -27,6 +27,7 @@ from llm_datagen.runs.status import Status
 from llm_datagen.shards.blueprint import ShardBlueprint
 from llm_datagen.shards.claim import take
 from llm_datagen.shards.executor import ShardJob, ShardOutcome
+from llm_datagen.shards.given_away import end_with
 from llm_datagen.shards.plan import ShardPlan, ShardRange
 from llm_datagen.shards.plan_file import PlanFile
 from llm_datagen.shards.spec import ShardSpec
@@ -154,7 +155,7 @@ class ShardPipeline(BasePipeline):
     def __init__(
         self, spec: ShardSpec, folder: RunFolder, plan: ShardPlan, of: ShardRange, operators: Sequence[Any]
     ) -> None:
-        self._spec, self._folder = spec, folder
+        self._spec, self._folder, self._range = spec, folder, of
         planned = spec.of_shard(folder, plan.part_uri(of), plan.fingerprint_of(of))
         self._blueprint = ShardBlueprint(planned=planned, code=operators)
         log_file = str(folder.path / LOG) if spec.has_log else None
@@ -202,10 +203,13 @@ class ShardPipeline(BasePipeline):
         self._take(StoredRun(folder=folder, state=run_state, nodes=nodes))
 
     def _take_over(self) -> None:
-        """Have the shard go on with the limits that the whole has now."""
+        """Have the shard go on with the limits that the whole has now, and end where its range does."""
         with self._locked():
             run_state = self._folder.load()
-            if self._spec.take_over(run_state):
+            before = deepcopy(run_state)
+            self._spec.take_over(run_state)
+            end_with(run_state, self._range)
+            if run_state != before:
                 self._folder.save(run_state)
 
     def _note_replay(self) -> None:

@@ -29,6 +29,7 @@ from llm_datagen.shards.control import Changed, ShardControl
 from llm_datagen.shards.executor import PassEventsOn, ShardExecutor, ShardHandle, ShardJob, ShardOutcome
 from llm_datagen.shards.limits import Limits
 from llm_datagen.shards.lost_shards import LostShards
+from llm_datagen.shards.splitter import Asked, Splitter
 from llm_datagen.shards.standing import Standing
 from llm_datagen.shards.whole_state import WholeState
 
@@ -49,6 +50,7 @@ class ShardSupervisor(Stage):
         job_of: makes what is sent to whoever runs a shard.
         executor: runs them; closed at the end.
         limits: what may be changed while they run.
+        splitter: has slow shards give rows away when workers have nothing to do.
         folder: that of the whole, where its run state is saved.
         saved_state: the run state of the whole; the supervisor alone changes it from now on.
         pipeline: gets all reports; the parent.
@@ -64,6 +66,7 @@ class ShardSupervisor(Stage):
         job_of: Callable[[int], ShardJob],
         executor: ShardExecutor,
         limits: Limits,
+        splitter: Splitter,
         folder: RunFolder,
         saved_state: dict[str, Any],
         pipeline: Recipient,
@@ -77,6 +80,7 @@ class ShardSupervisor(Stage):
         self._left = deque(standing.left)
         self._running: dict[int, ShardHandle] = {}
         self._lost_shards = LostShards(standing, log)
+        self._splitter = splitter
         self._control = ShardControl(limits, self.actor_ref, self.mailbox, log)
         self._state = WholeState(
             standing,
@@ -91,6 +95,7 @@ class ShardSupervisor(Stage):
     def begin(self) -> None:
         """Begin the first shards."""
         self._state.begin()
+        self._splitter.save()
         self._look()
 
     def handle(self, message: Any) -> None:
@@ -98,6 +103,8 @@ class ShardSupervisor(Stage):
         match message:
             case _Look():
                 self._look()
+            case Asked():
+                self._asked(message)
             case ControlRequest():
                 self._control_request(message)
             case Changed():
@@ -123,6 +130,7 @@ class ShardSupervisor(Stage):
             self._executor.close()
         finally:
             self._control.close()
+            self._splitter.close()
 
     # Shards.
 
@@ -136,6 +144,8 @@ class ShardSupervisor(Stage):
             self._shard_ended(number, outcome)
         self._start_due()
         self._have_events_passed_on()
+        if not self._left and not self._control.is_paused and self._state.status is Status.RUNNING:
+            self._splitter.ask(self._running, self.clock.monotonic(), self.actor_ref)
         self._tick(is_due=bool(ended))
         self._advance()
         if not self.actor_stopped.is_set():
@@ -160,10 +170,20 @@ class ShardSupervisor(Stage):
             self._are_watched = True
             self._control.send(PassEventsOn(), list(self._running.values()))
 
+    def _asked(self, asked: Asked) -> None:
+        """Begin what a shard has given away."""
+        try:
+            self._left.extend(self._splitter.answered(asked))
+        except DatagenError as error:
+            self._failed("", FailureRecord.of(error), error)
+        self._start_due()
+        self._advance()
+
     def _shard_ended(self, number: int, outcome: ShardOutcome) -> None:
         try:
             self._standing.read(number)
-        except DatagenError as error:  # its run state cannot be read
+            self._left.extend(self._splitter.save())
+        except DatagenError as error:  # its run state, or the plan, cannot be read
             outcome = ShardOutcome(str(Status.FAILED), f"{outcome.error or 'it has ended'}; and then: {error}")
         self._log.info(events.SHARD_ENDED, shard=number, status=outcome.status, error=outcome.error)
         if outcome.is_lost:
@@ -190,7 +210,7 @@ class ShardSupervisor(Stage):
 
     def _advance(self) -> None:
         """Settle when nothing runs and nothing is left to run."""
-        if self._running or self._at_end.is_under_way:
+        if self._running or self._at_end.is_under_way or self._splitter.is_asking:
             return
         if self._left and self._state.status is Status.RUNNING:
             return  # paused

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llm_datagen.errors import RunError
@@ -19,6 +19,7 @@ from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.usage import UsageSums, cost_of
 from llm_datagen.shards.claim import is_settled, latest
 from llm_datagen.shards.gathered import Gathered, ShardState
+from llm_datagen.shards.given_away import followed
 from llm_datagen.shards.plan import ShardPlan, ShardRange
 from llm_datagen.shards.plan_file import PlanFile
 from llm_datagen.shards.progress import added_up
@@ -107,16 +108,26 @@ class Whole:
         """
         location = shards_folder(folder).location
         plan = PlanFile(location).find()
-        ranges = () if plan is None else plan.ranges
 
         def look(each: ShardRange) -> Shard:
             run = latest(location, each.number)
             return Shard(each) if run is None else Shard(each, run, see(RunFolder(location, run)))
 
-        if not folder.is_on_store:
-            return cls(folder, driver, plan, tuple(map(look, ranges)))
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return cls(folder, driver, plan, tuple(pool.map(look, ranges)))
+        if plan is None:
+            return cls(folder, driver, plan, ())
+        if folder.is_on_store:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                shards = tuple(pool.map(look, plan.ranges))
+        else:
+            shards = tuple(map(look, plan.ranges))
+        for shard in shards:
+            if shard.state:
+                plan = followed(plan, shard.number, shard.state)
+        known = {shard.number: shard for shard in shards}
+        shards = tuple(
+            replace(known[each.number], range=each) if each.number in known else look(each) for each in plan.ranges
+        )
+        return cls(folder, driver, plan, shards)
 
     @classmethod
     def find(cls, folder: RunFolder) -> Whole | None:

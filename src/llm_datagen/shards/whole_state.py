@@ -193,7 +193,8 @@ class WholeState:
         now = self.now()
         fields = ("reason", "error", "failed_row", "paused", "usage", "cost")
         self._saved_state.update({name: getattr(now, name) for name in fields}, status=str(now.status))
-        self._saved_state[SHARDS] = {**self._saved_state[SHARDS], **self._counts()}
+        count = self._saved_state[SHARDS]["count"]  # with how many it was made
+        self._saved_state[SHARDS] = {**self._saved_state[SHARDS], **self._counts(), "count": count}
         if final:
             self._saved_state["ended_at"] = now_text()
         for entry, report in zip(self._saved_state["nodes"], now.nodes, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from llm_datagen import UnifiedNode, UnifiedNodePipeline
 from llm_datagen.errors import RunError
 from llm_datagen.messages import GiveAway
 from llm_datagen.runs import RunFolder
@@ -20,16 +22,20 @@ from llm_datagen.runs.verify import verify
 from llm_datagen.shards import splitter
 from llm_datagen.shards.gather import gather
 from llm_datagen.shards.pipeline import ShardedPipeline
-from llm_datagen.shards.plan import ShardPlan, plan_shards
+from llm_datagen.shards.plan import Cut, ShardPlan, plan_shards
 from llm_datagen.shards.spec import shards_folder
 from llm_datagen.shards.verify_whole import verify_whole
 from llm_datagen.shards.whole import Whole
-from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams import Coverage, Span, Stream, StreamFactory
+from llm_datagen.streams.inputs.part import PartStream
+from llm_datagen.streams.source_cursor import SourceCursor
 
 from ..kit.jobs import Jobs
-from ..kit.shards import InThreads, shard_states
+from ..kit.s3 import S3Bucket
+from ..kit.shards import InThreads, in_shards, shard_states
 from ..kit.support import (
     PATIENCE_SECONDS,
+    QUICK,
     Bench,
     eventually,
     is_worker,
@@ -92,23 +98,81 @@ def test_a_part_ends_where_the_rows_begin_that_it_gave_away(bench: Bench, stream
     assert (again.status, again.rows_in) == ("completed", cut.row)
 
 
+def test_a_part_cannot_end_before_rows_that_were_done_read_or_given_away(bench: Bench) -> None:
+    """S1: also where rows behind a hole were done by an earlier run."""
+    bench.give(numbered(4000))
+    plan = planned(bench, 2)
+    cuts = plan.cuts_in(plan.ranges[0])
+    done = Coverage([Span(cuts[1].row, cuts[3].row, cuts[1].at, cuts[3].at)])
+    part = StreamFactory.create(plan.part_uri(plan.ranges[0]))
+    assert isinstance(part, PartStream)
+    cursor = part.cursor(part.gaps(done), follow=False)
+    with contextlib.closing(cursor):
+        check_ends(part, cursor, cuts)
+    # Nothing is left of a part whose rows were all done, nor can it end sooner.
+    done.add(Span(0, cuts[1].row, 0, cuts[1].at))
+    done.add(Span(cuts[3].row, cuts[-1].row, cuts[3].at, cuts[-1].at))
+    assert part.cursor(part.gaps(done), follow=False).ended()
+    assert not part.shorten((cuts[3].row, cuts[3].at))
+
+
+def check_ends(part: PartStream, cursor: SourceCursor, cuts: list[Cut]) -> None:
+    """Check where a part may end; the rows between the second and the fourth cut were done before."""
+    last = part.last
+    for cut in cuts[:3]:
+        assert not part.shorten((cut.row, cut.at))
+    assert part.shorten((cuts[-1].row, cuts[-1].at))
+    assert not part.shorten(last)
+    read = [block for _ in range(9) if (block := cursor.read(300)) is not None]
+    assert not part.shorten((cuts[3].row, cuts[3].at))
+    numbers = [number for block in read for number in range(block.start, block.end)]
+    assert numbers == [*range(cuts[1].row), *range(cuts[3].row, cuts[-1].row)]
+    assert (cursor.ended(), cursor.start, cursor.limit, part.rows) == (True, *[cuts[-1].row] * 3)
+
+
+def test_a_run_in_which_several_nodes_read_the_input_gives_nothing_away(bench: Bench) -> None:
+    """S1: they may be at different rows."""
+    bench.give(numbered(4000))
+    plan = planned(bench, 2)
+    cut = plan.cuts_in(plan.ranges[0])[-1]
+    gate: Any = Gate(3)
+    nodes = [
+        UnifiedNode(name, follow_input=False, writer_config=QUICK)
+        .bind_io(plan.part_uri(plan.ranges[0]), f"jsonl://{bench.folder}/{name}.jsonl")
+        .set_operator(gate)
+        for name in ("one", "two")
+    ]
+    pipeline = UnifiedNodePipeline(nodes, results_dir=bench.results, log_file=bench.log, streaming=True).create("a")
+    run = pipeline.start()
+    assert gate.is_there.wait(PATIENCE_SECONDS)
+    assert run.ask(GiveAway(cut.row, cut.at), timeout=PATIENCE_SECONDS) is False
+    gate.is_open.set()
+    assert [node.rows_in for node in pipeline.wait().nodes] == [plan.ranges[0].rows] * 2
+
+
 class Waiting:
-    """The first shard begins when there are three, and what it has given away when there are four.
+    """The first shard goes on when three have begun, and what it has given away when four have.
 
     Of each row, it makes `n % 3` children.
     """
 
     version = "1"
 
-    def __init__(self, shards: Path | None = None) -> None:
-        self.shards = shards
+    def __init__(self, begun: Path | None = None) -> None:
+        self.begun = begun
         self.has_begun = False
 
     def process_item(self, item: Any, ctx: Any) -> Any:
-        if self.shards is not None and not self.has_begun and item["n"] < 600:
-            eventually((self.shards / ("00003" if item["n"] else "00002")).exists, "rows are given away")
+        if self.begun is not None and not self.has_begun:
+            (self.begun / str(item["n"])).touch()
+            if item["n"] < 600:
+                eventually(partial(self.are, 4 if item["n"] else 3), "rows are given away")
         self.has_begun = True
         return [{"n": item["n"], "k": k} for k in range(item["n"] % 3)]
+
+    def are(self, count: int) -> bool:
+        assert self.begun is not None
+        return len(list(self.begun.iterdir())) >= count
 
 
 @pytest.fixture
@@ -124,9 +188,10 @@ def test_a_slow_shard_is_split_and_the_rows_are_those_of_one_run(bench: Bench, e
     """R2, C1: in the order of the input, with the ids of one run; the whole, and verify, count each row once."""
     bench.give(numbered(1200))
     bench.pipeline([Waiting(), same], ordered=True).create("one").run()
-    shards = bench.results / "two" / "shards"
+    begun = bench.folder / "begun"
+    begun.mkdir()
     output = f"jsonl://{bench.folder}/two.jsonl"
-    line = bench.pipeline([Waiting(shards), same], ordered=True, batch_size=1, output_uri=output)
+    line = bench.pipeline([Waiting(begun), same], ordered=True, batch_size=1, output_uri=output)
     who = InThreads(2) if executor == "threads" else "local"
     pipeline = ShardedPipeline(line, shards=2, executor=who, workers=2, merge="concat").create("two")
     with nothing_left():
@@ -142,6 +207,25 @@ def test_a_slow_shard_is_split_and_the_rows_are_those_of_one_run(bench: Bench, e
     assert findings(whole) == []
     new = [line["new"] for line in bench.log_lines() if line["event"] == "[Shard Split]"]
     assert new == list(range(2, len(whole.shards)))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("at_once")
+def test_a_slow_shard_on_a_store_is_split(bench: Bench, s3: S3Bucket) -> None:
+    """R2: notes are saved, and the plan is split, by compare-and-swap."""
+    bench.give(numbered(1200))
+    begun = bench.folder / "begun"
+    begun.mkdir()
+    line = bench.pipeline([Waiting(begun)], ordered=True, batch_size=1, results_dir=s3.uri("runs"), log_file=None)
+    report = in_shards(line, shards=2, merge="concat").create("two").run(progress=False)
+    assert (report.status, report.rows_in) == ("completed", 1200)
+    assert [(row["_i"], row["n"]) for row in lines(bench.output)] == [
+        (f"{n}_{k}", n) for n in range(1200) for k in range(n % 3)
+    ]
+    whole = Whole.find(RunFolder(s3.uri("runs"), "two"))
+    assert whole is not None
+    assert len(whole.shards) > 3
+    assert findings(whole) == []
 
 
 def findings(whole: Whole) -> list[str]:

@@ -113,6 +113,11 @@ class WholeState:
         node_id, failure, error = self.cause or ("", None, None)
         tell(self._pipeline, Settled(self.now(), node_id, failure, error))
 
+    def pass_events_on(self, handle: ShardHandle) -> None:
+        """Report what a shard has told of its rows, its usage and its stalls."""
+        for packed in handle.events():
+            tell(self._pipeline, packed.unpack(self._pipeline_id))
+
     def tell_log(self, text: str) -> None:
         """Tell people something."""
         node_id = self._saved_state["nodes"][0]["node_id"]
@@ -147,6 +152,7 @@ class WholeState:
         for handle in running:
             if (known := handle.status()) is not None:
                 self._standing.now(handle.number, known)
+            self.pass_events_on(handle)
         status = self.now()
         self._tell_progress(status.nodes)
         tell(self._pipeline, StatusChanged(status))

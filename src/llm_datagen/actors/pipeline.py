@@ -52,10 +52,10 @@ class PipelineActor(Stage):
         status: what to answer before it runs.
         config: the configuration, for subscribers.
         start_supervisor: starts the supervisor, given this actor's ref.
-        subscribers: get all events from the beginning.
+        subscribers: hear of events from the beginning.
         settled: resolved, with how the run ended, when this actor has ended.
         clean_up: called when the run has ended, before `settled` is resolved, in this actor's thread.
-        host: gets every status and event; None when the run has no host.
+        host: gets every status, besides the events that it subscribes to; None when the run has no host.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class PipelineActor(Stage):
         status: PipelineStatus,
         config: dict[str, Any],
         start_supervisor: StartSupervisor,
-        subscribers: list[Recipient],
+        subscribers: Subscribers,
         settled: Future[Settled],
         clean_up: Callable[[], None],
         host: Recipient | None = None,
@@ -73,7 +73,7 @@ class PipelineActor(Stage):
         self._config = config
         self._start_supervisor = start_supervisor
         self._supervisor: pykka.ActorRef[SupervisorActor] | None = None
-        self._subscribers = Subscribers(subscribers)
+        self._subscribers = subscribers
         self._host = host
         self._settled = settled
         self._clean_up = clean_up
@@ -165,7 +165,7 @@ class PipelineActor(Stage):
         self.end(StageOutcome.FINISHED)
 
     def _rows_failed(self, message: RowsFailed) -> None:
-        if not self._subscribers and self._host is None:  # where many rows fail, an event for each takes time
+        if not self._subscribers.want(RowDeadLettered):  # where many rows fail, an event for each takes time
             return
         for failure in message.failures:
             self._publish(
@@ -182,7 +182,6 @@ class PipelineActor(Stage):
 
     def _publish(self, event: Event) -> None:
         self._subscribers.publish(event)
-        tell(self._host, event)
 
 
 def _failed(status: PipelineStatus, error: BaseException) -> PipelineStatus:

@@ -12,6 +12,7 @@ from typing import Any
 import pykka
 
 from llm_datagen.actors.pipeline import PipelineActor
+from llm_datagen.actors.stage import Recipient
 from llm_datagen.errors import ConfigError, DatagenError, FailureRecord, NodeFailedError, RunStateError
 from llm_datagen.executors.process.pickling import pack, pack_error
 from llm_datagen.operators.fingerprint import fingerprint_of
@@ -59,12 +60,13 @@ Begun = Callable[["pykka.ActorRef[PipelineActor]"], object]
 """Is given the actor of the run of a shard, once it runs: to look at it, and to control it."""
 
 
-def run_job(job: ShardJob, begun: Begun) -> ShardOutcome:
+def run_job(job: ShardJob, begun: Begun, watcher: Recipient | None = None) -> ShardOutcome:
     """Run a shard to its end, in this process, whatever that is. Blocks.
 
     Args:
         job: the shard.
         begun: is given the actor of its run.
+        watcher: hears of every status and event of its run, from the first one on, if anybody does.
 
     Returns:
         How it has ended. What it failed of is in it, and is not raised.
@@ -74,14 +76,16 @@ def run_job(job: ShardJob, begun: Begun) -> ShardOutcome:
         with _environment(job):
             *operators, registered = pickle.loads(job.packed)
             StreamFactory.register_again(registered)
-            return run_shard(shards, job.number, operators, begun)
+            return run_shard(shards, job.number, operators, begun, watcher)
     except DatagenError as error:
         return ShardOutcome(str(Status.FAILED), str(error))
     except Exception as error:  # noqa: BLE001 - of the user's modules: the driver says so
         return ShardOutcome(str(Status.FAILED), str(FailureRecord.of(error)))
 
 
-def run_shard(shards: RunFolder, number: int, operators: Sequence[Any], begun: Begun) -> ShardOutcome:
+def run_shard(
+    shards: RunFolder, number: int, operators: Sequence[Any], begun: Begun, watcher: Recipient | None = None
+) -> ShardOutcome:
     """Run a shard to its end; see `run_job`. Of somebody else who gives no sign of life, it is taken over.
 
     Args:
@@ -89,12 +93,13 @@ def run_shard(shards: RunFolder, number: int, operators: Sequence[Any], begun: B
         number: the number of the shard.
         operators: those of its nodes.
         begun: is given the actor of its run.
+        watcher: hears of every status and event of its run, if anybody does.
 
     Raises:
         DatagenError: when it cannot be run: it is run elsewhere, its input was changed, operators were edited.
     """
     with opened_shard(shards, number, operators) as pipeline:
-        begun(pipeline.start())
+        begun(pipeline.start_watched(watcher))
         try:
             report = pipeline.wait()
         except NodeFailedError as error:
@@ -169,6 +174,10 @@ class ShardPipeline(BasePipeline):
             self._note_replay()
         else:
             self.resume(folder.pipeline_id, on_change=spec.on_change, verify=spec.verify)
+
+    def start_watched(self, watcher: Recipient | None) -> pykka.ActorRef[PipelineActor]:
+        """Run as `start()` does; `watcher` hears of every status and event."""
+        return self._prepare().start(watcher)
 
     @each_looked_at_once()
     def _begin(self) -> None:

@@ -26,7 +26,7 @@ from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.shards.control import Changed, ShardControl
-from llm_datagen.shards.executor import ShardExecutor, ShardHandle, ShardJob, ShardOutcome
+from llm_datagen.shards.executor import PassEventsOn, ShardExecutor, ShardHandle, ShardJob, ShardOutcome
 from llm_datagen.shards.limits import Limits
 from llm_datagen.shards.lost_shards import LostShards
 from llm_datagen.shards.splitter import Asked, Splitter
@@ -56,6 +56,7 @@ class ShardSupervisor(Stage):
         pipeline: gets all reports; the parent.
         log: the platform log.
         at_end: what is done when all shards are completed, before the run is.
+        is_watched: says whether somebody hears of the events that shards pass on.
     """
 
     def __init__(
@@ -71,10 +72,11 @@ class ShardSupervisor(Stage):
         pipeline: Recipient,
         log: PlatformLog,
         at_end: AtEnd | None,
+        is_watched: Callable[[], bool],
     ) -> None:
         super().__init__("supervisor", "", pipeline)
         self._standing, self._job_of, self._executor, self._log = standing, job_of, executor, log
-        self._at_end = EndWork(at_end)
+        self._at_end, self._is_watched, self._are_watched = EndWork(at_end), is_watched, False
         self._left = deque(standing.left)
         self._running: dict[int, ShardHandle] = {}
         self._lost_shards = LostShards(standing, log)
@@ -138,9 +140,10 @@ class ShardSupervisor(Stage):
             return
         ended = [(number, outcome) for number, handle in self._running.items() if (outcome := handle.wait(0))]
         for number, outcome in ended:
-            del self._running[number]
+            self._state.pass_events_on(self._running.pop(number))
             self._shard_ended(number, outcome)
         self._start_due()
+        self._have_events_passed_on()
         if not self._left and not self._control.is_paused and self._state.status is Status.RUNNING:
             self._splitter.ask(self._running, self.clock.monotonic(), self.actor_ref)
         self._tick(is_due=bool(ended))
@@ -160,6 +163,12 @@ class ShardSupervisor(Stage):
                 self._failed("", FailureRecord.of(error), error)
                 return
             self._log.info(events.SHARD_STARTED, shard=number)
+
+    def _have_events_passed_on(self) -> None:
+        """Tell shards that somebody watches the whole now; those that begin later know it from their job."""
+        if not self._are_watched and self._is_watched():
+            self._are_watched = True
+            self._control.send(PassEventsOn(), list(self._running.values()))
 
     def _asked(self, asked: Asked) -> None:
         """Begin what a shard has given away."""

@@ -17,6 +17,7 @@ from llm_datagen.shards.allowance import Allowance
 from llm_datagen.shards.executor import ShardExecutor, ShardJob
 from llm_datagen.shards.gather import gather_locked
 from llm_datagen.shards.limits import Limits
+from llm_datagen.shards.passed_events import KINDS
 from llm_datagen.shards.plan_file import PlanFile
 from llm_datagen.shards.spec import ShardSpec, shards_folder
 from llm_datagen.shards.splitter import Splitter
@@ -86,13 +87,17 @@ class WholeRun(Run):
             pipeline=pipeline,
             log=self._log,
             at_end=self._gather,
+            is_watched=self._is_watched,
         )
         self._refs.append(supervisor)
         return supervisor
 
     def _job_of(self, number: int) -> ShardJob:
         location = shards_folder(self._whole).location
-        return ShardJob(location, number, self._packed, self._allowance.environment())
+        return ShardJob(location, number, self._packed, self._allowance.environment(), self._is_watched())
+
+    def _is_watched(self) -> bool:
+        return self._subscribers.want(*KINDS)
 
     def _clean_up(self) -> None:
         try:

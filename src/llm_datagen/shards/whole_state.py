@@ -67,7 +67,7 @@ class WholeState:
         self.failed_row: str | None = None
         self._reason, self._end = "", Status.CANCELED
         self._running = 0
-        self._told: dict[str, tuple[int, int | None]] = {}
+        self._told: dict[str, tuple[Any, ...]] = {}
         self._last_told = self._last_save = float("-inf")
 
     @property
@@ -113,6 +113,11 @@ class WholeState:
         node_id, failure, error = self.cause or ("", None, None)
         tell(self._pipeline, Settled(self.now(), node_id, failure, error))
 
+    def pass_events_on(self, handle: ShardHandle) -> None:
+        """Report what a shard has told of its rows, its usage and its stalls."""
+        for packed in handle.events():
+            tell(self._pipeline, packed.unpack(self._pipeline_id))
+
     def tell_log(self, text: str) -> None:
         """Tell people something."""
         node_id = self._saved_state["nodes"][0]["node_id"]
@@ -147,6 +152,7 @@ class WholeState:
         for handle in running:
             if (known := handle.status()) is not None:
                 self._standing.now(handle.number, known)
+            self.pass_events_on(handle)
         status = self.now()
         self._tell_progress(status.nodes)
         tell(self._pipeline, StatusChanged(status))
@@ -169,8 +175,9 @@ class WholeState:
 
     def _tell_progress(self, reports: Sequence[NodeReport]) -> None:
         for report in reports:
-            if self._told.get(report.node_id) != (report.rows_in, report.total):
-                self._told[report.node_id] = report.rows_in, report.total
+            told = report.rows_in, report.total, report.usage
+            if self._told.get(report.node_id) != told:
+                self._told[report.node_id] = told
                 meta = {**report.as_dict(), SHARDS: self._counts()}
                 tell(
                     self._pipeline,

@@ -215,6 +215,8 @@ class RayExecutor:
             shard.end(rest[0])
         elif kind == "answer":
             shard.answered(*rest)
+        elif kind == "events":
+            shard.box.put(rest[0])
         else:
             shard.now = rest[0]
 

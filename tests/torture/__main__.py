@@ -19,6 +19,7 @@ from .faults import folders, frozen, full_and_broken
 from .graphs import graphs
 from .inputs import SOURCES
 from .llm import llm
+from .shards import shards
 from .state_graphs import StateGraph
 from .stores import stores
 from .table import between, claims_of, contradictions, measured, render
@@ -43,6 +44,7 @@ def main() -> int:
             "targets",
             "llm",
             "stores",
+            "shards",
             "full",
             "frozen",
             "folders",
@@ -56,6 +58,7 @@ def main() -> int:
         "targets: runs that end with exactly so many rows, killed; "
         "llm: LLM operators at endpoints that fail, killed, --seeds cases; "
         "stores: inputs, outputs and run states in an object store, killed, with a --storm; "
+        "shards: runs in shards, whose drivers, workers, tasks, services and gathers are killed; "
         "full: full and broken disks, at every step; "
         "frozen disks; folders taken away; changes: cut and flipped files; "
         "tampering, tampering-llm: --edits edits of any file; "
@@ -101,6 +104,9 @@ def main() -> int:
             "llm": lambda: llm(folder, seed=given.seed, cases=given.seeds, seconds=given.seconds),
             "stores": lambda: stores(
                 folder, seed=given.seed, kills=given.kills, storm=given.storm, seconds=given.seconds
+            ),
+            "shards": lambda: shards(
+                folder, seed=given.seed, kills=given.kills, seeds=given.seeds, seconds=given.seconds
             ),
             "frozen": lambda: frozen(folder, share=given.share, seed=given.seed),
             "folders": lambda: folders(folder, share=given.share, seed=given.seed),

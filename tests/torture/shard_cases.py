@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from llm_datagen import Route, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline, WriterConfig
 from llm_datagen.llm import LLMOperator
+from llm_datagen.llm.grants.service import GrantService
+from llm_datagen.llm.limits import shared
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.shards.pipeline import ShardedPipeline
 from llm_datagen.streams.storage.compression import compression_of
@@ -45,6 +47,14 @@ Way = Literal["driver", "command", "tasks", "tasks, then a driver"]
 array, with the rest done by a driver perhaps."""
 
 
+def shorten_minutes() -> None:
+    """Have the limits of this process, and of a service in it, count in windows of a second."""
+    vars(shared)["WINDOW_SECONDS"] = WINDOW_SECONDS
+    defaults = GrantService.__init__.__kwdefaults__
+    assert defaults is not None
+    defaults["window"] = WINDOW_SECONDS
+
+
 def prompt_of(row: dict[str, Any]) -> str:
     """Return what is asked about a row."""
     return f"ask t {row['k']} {row['v']}"
@@ -66,6 +76,14 @@ class Step:
 
     def __init__(self, name: str, fate: str, outputs: Sequence[str], poison: int, nap: float, seed: int) -> None:
         self.name, self.fate, self.outputs, self.poison, self.nap, self.seed = name, fate, outputs, poison, nap, seed
+
+    def __repr__(self) -> str:
+        return f"{self.name}: {self.fate}, {self.outputs}, poison {self.poison}, nap {self.nap}"
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Be there in a worker process, whose limits count in windows of a second, too."""
+        shorten_minutes()
+        vars(self).update(state)
 
     def process_item(self, item: Any, ctx: Any) -> Any:
         """Return what becomes of a row."""
@@ -185,7 +203,7 @@ class ShardCase:
             rows=rows,
             source=source,
             compression=chance.choice(["", "", ".gz", ".zst"]) if source == "jsonl" else "",
-            files=chance.choice([1, 1, 3]),
+            files=1 if is_graph else chance.choice([1, 1, 3]),  # a node with several inputs knows no patterns
             shards=chance.randint(2, 8),
             workers=chance.randint(1, 4),
             merge=chance.choice(["shards", "concat"]),

@@ -19,8 +19,7 @@ from pathlib import Path
 
 from llm_datagen import LeaseLostError, NodeFailedError, PipelineBusyError
 from llm_datagen.cli import main
-from llm_datagen.llm.grants.service import GrantService, service_for
-from llm_datagen.llm.limits import shared
+from llm_datagen.llm.grants.service import service_for
 from llm_datagen.runs import RunFolder, file_names
 from llm_datagen.shards import claim, shard_run
 from llm_datagen.shards.allowance import GRANTS, SHARE
@@ -29,7 +28,7 @@ from llm_datagen.testing import Fault, Latency, LLMFaults, inject
 
 from ..kit.support import worker_processes
 from .forks import REFUSED_CODE, Child, PlannedFailure, fork
-from .shard_cases import CANARY, ID, VARIABLE, WINDOW_SECONDS, ShardCase
+from .shard_cases import CANARY, ID, VARIABLE, ShardCase, shorten_minutes
 from .shard_judge import ShardJudge
 from .tally import Tally
 from .till import TillProcess
@@ -155,13 +154,13 @@ class ShardTorture:
 
     def _drive(self) -> None:
         """Create the run, or go on with it."""
-        _patch()
+        shorten_minutes()
         sharded = self.case.sharded(self.folder, self._url, self.budget)
         _end(str(sharded.create(ID, if_exists="resume").run(progress=False).status))
 
     def _command(self) -> None:
         """Do so by the commands that a user types."""
-        _patch()
+        shorten_minutes()
         results, case = str(self.folder / "results"), self.case
         given = {"seed": case.seed, "folder": str(self.folder), "base_url": self._url, "budget": self.budget}
         os.environ[VARIABLE] = json.dumps(given)
@@ -223,6 +222,7 @@ class ShardTorture:
                     left.appendleft(number)  # somebody else takes it over
                 else:
                     running[number].send(signal.SIGKILL)
+                    running[number].is_over(HANG_SECONDS)
             for at, child in list(running.items()):
                 if not child.is_over():
                     continue
@@ -259,7 +259,7 @@ class ShardTorture:
 
     def _task(self, number: int) -> None:
         """Run a shard, as a process of its own."""
-        _patch()
+        shorten_minutes()
         shard_run.take = partial(claim.take, lease_seconds=LEASE_SECONDS)  # type: ignore[attr-defined]
         if self._has_service:
             os.environ |= _Service.environment(self._run_folder)
@@ -389,7 +389,7 @@ class _Service:
         return child
 
     def _serve(self, ready: Path) -> None:
-        _patch()
+        shorten_minutes()
         service_for(self._run_folder)
         ready.touch()
         driver = os.getppid()
@@ -412,14 +412,6 @@ def shards(folder: Path, *, seed: int, kills: int, seeds: int = 1_000_000, secon
         ShardTorture(seed, folder / f"shards-{seed}", tally).run()
         seed += 1
     return tally
-
-
-def _patch() -> None:
-    """Have limits count in windows of a second."""
-    vars(shared)["WINDOW_SECONDS"] = WINDOW_SECONDS
-    defaults = GrantService.__init__.__kwdefaults__
-    assert defaults is not None
-    defaults["window"] = WINDOW_SECONDS
 
 
 def _end(status: str) -> None:

@@ -17,7 +17,6 @@ from llm_datagen import Route, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
 from llm_datagen.llm import LLMOperator
 from llm_datagen.llm.grants.service import GrantService
 from llm_datagen.llm.limits import shared
-from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.shards.pipeline import ShardedPipeline
 from llm_datagen.streams.storage.compression import compression_of
 
@@ -257,7 +256,7 @@ class ShardCase:
 
     def pipeline(
         self, folder: Path, to: Path, base_url: str = "", budget: dict[str, float] | None = None
-    ) -> BasePipeline:
+    ) -> UnifiedPipeline | UnifiedNodePipeline:
         """Return the pipeline.
 
         Args:
@@ -308,7 +307,7 @@ class ShardCase:
 
 
 def _ask(chance: random.Random, rows: int) -> Ask:
-    tokens = 2000 + round(rows * 60 * chance.uniform(0.3, 1.5))
+    tokens = 500 + round(rows * 18 * chance.uniform(0.2, 1.5))
     caps: list[dict[str, float] | None] = [None, {"usd": tokens * 1.3e-6}, {"tokens": tokens}]
     return Ask(
         budget=chance.choice(caps),

@@ -77,14 +77,15 @@ class LimitedRun:
     Args:
         folder: where.
         window: seconds that a minute has; 60.1 leaves everything as it is.
-        windows: how many it takes, about, until the budget is used up.
+        windows: how many are measured: those after the first, which is full at once, and before the last, when the
+            budget comes to its end.
         requests: the limit in a window.
     """
 
     def __init__(self, folder: Path, window: float, windows: int, requests: int) -> None:
         self.folder, self.window, self.windows, self.requests = folder, window, windows, requests
-        self.rows = requests * (windows + 2) * 4
-        self.cap = requests * (windows + 1) * _TOKENS_A_CALL
+        self.rows = requests * (windows + 3) * 4
+        self.cap = requests * (windows + 2) * _TOKENS_A_CALL
         self.tally = Tally()
         self.used = 0.0
         self._till: TillProcess | None = None
@@ -141,8 +142,9 @@ class LimitedRun:
             timeout=CALL_SECONDS,
             name="ask",
         )
+        operators: list[Any] = [Uneven(self.rows, self.window), ask]
         pipeline = UnifiedPipeline(
-            [Uneven(self.rows, self.window), ask],
+            operators,
             f"jsonl://{self.folder}/in.jsonl",
             f"jsonl://{self.folder}/out.jsonl",
             parallel_size=8,
@@ -165,14 +167,11 @@ class LimitedRun:
         most = most_within(came_at, min(MINUTE, self.window))
         if most > self.requests:
             found.append(f"{most} calls came within a window, and the limit is {self.requests}")
-        first = came_at[0] + self.window
-        whole = int((came_at[-1] - first) / self.window)
-        within = sum(first <= moment < first + whole * self.window for moment in came_at)
-        self.used = within / max(1, whole * self.requests)
-        print(
-            f"{whole} windows, {self.used:.1%} of the limit used, {sold['tokens'] / self.cap:.1%} of the budget",
-            file=sys.stderr,
-        )
+        begins = [came_at[0] + self.window * (number + 1) for number in range(self.windows)]
+        used = [sum(begin <= moment < begin + self.window for moment in came_at) for begin in begins]
+        self.used = sum(used) / (self.windows * self.requests)
+        shown = f"{self.used:.1%} of the limit used ({used} of {self.requests})"
+        print(f"{shown}, {sold['tokens'] / self.cap:.1%} of the budget", file=sys.stderr)
         return found
 
 

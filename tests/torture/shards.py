@@ -96,10 +96,12 @@ class ShardTorture:
         if death.how != "done":
             yield f"in peace, it was {death.how}: {death.text}"
             return
-        if self.case.way.startswith("tasks"):
-            yield from self._in_tasks()
-        if self.case.way != "tasks":
-            yield from self._by_drivers()
+        found = list(self._in_tasks()) if self.case.way.startswith("tasks") else []
+        if not found and self.case.way != "tasks":
+            found = list(self._by_drivers())
+        if found:
+            yield from found
+            return
         yield from self._judged(partial(ShardJudge.findings, ShardJudge(self.case, self.folder)))
         if self.till is not None:
             again = None
@@ -203,10 +205,10 @@ class ShardTorture:
             if time.monotonic() > ends:
                 yield f"after {HANG_SECONDS} s, of shards {list(left)} are not begun, and {list(running)} run"
                 break
-            while left and len(running) < self.case.workers:
+            while left and not is_short and len(running) < self.case.workers:
                 number = left.popleft()
                 running[number] = Child(partial(self._task, number), self._scratch(f"task-{number}"))
-            number = self.dice.choice(sorted(running))
+            number = self.dice.choice(sorted(running))  # there is one: a budget is raised when all have ended
             is_over = running[number].is_over(self.dice.uniform(0.0, 0.1))
             if actions and not is_over and self.dice.random() < 0.4:
                 actions -= 1
@@ -286,8 +288,8 @@ class ShardTorture:
                 return
 
     def _gather(self, hit: int | None) -> None:
-        when = "before" if hit is not None and hit % 2 else "after"
-        with inject(None if hit is None else Fault(hit=hit, when=when)):
+        fault = None if hit is None else Fault(hit=hit, when="before" if hit % 2 else "after")
+        with inject(fault):
             gather(self.folder / "results", ID)
 
     # What all of them need.
@@ -333,22 +335,18 @@ class ShardTorture:
 
     def _raise_budget(self) -> None:
         assert self.budget is not None
-        self.budget = (
-            {"tokens": self.budget["tokens"] * 1.5 // 1}
-            if "tokens" in self.budget
-            else {"usd": self.budget["usd"] * 1.5}
-        )
+        self.budget = {name: cap * 1.5 if name == "usd" else int(cap * 1.5) for name, cap in self.budget.items()}
         self.how.append(f"stopped; the budget is raised to {self.budget}")
         self.tally.ends += 1
 
     def _judged(self, judge: Callable[[], Iterator[str]]) -> Iterator[str]:
         """Yield what a judge finds, in a process of its own."""
         file = self._scratch("found")
-        death = fork(
-            lambda: file.write_text(json.dumps(list(judge()))) and None,
-            self._scratch("judge"),
-            hangs_after=HANG_SECONDS,
-        )
+
+        def write() -> None:
+            file.write_text(json.dumps(list(judge())))
+
+        death = fork(write, self._scratch("judge"), hangs_after=HANG_SECONDS)
         if death.how != "done":
             yield f"the judge was {death.how}: {death.text}"
         else:

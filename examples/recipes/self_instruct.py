@@ -1,7 +1,7 @@
 """Self-instruct: seed tasks become new tasks, near-duplicates are left out, and what is new is answered.
 
 Run it with ``python examples/recipes/self_instruct.py``; `endpoint` says where the model is. self_instruct.yaml is the
-same without a line of Python around it.
+same without a line of Python around it. The recipe of the same name that ``llm-datagen recipes`` prints is another one.
 """
 
 import json

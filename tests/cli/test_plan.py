@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen.cli.projection import Estimate, mean_of
+from llm_datagen.cli.estimate import Estimate, mean_of
 from llm_datagen.testing import FakeLLMServer
 
 from ..kit.support import write_jsonl
@@ -71,7 +71,7 @@ def test_a_plan_that_tries_all_rows_is_exact(shell: Shell, command: Command, mon
         shown = command("plan", pipeline, "-k", "50", "--seed", "7").output
         command("run", pipeline)
     used, (model,) = _used(shell, 1), plan["nodes"][1]["models"]
-    assert model["calls"] == {"value": 25, "error": 0, "low": 25, "high": 25}
+    assert model["calls"] == {"value": 25, "error": 0, "low": 25, "high": 25, "is_at_most": False}
     for name in ("prompt_tokens", "completion_tokens"):
         assert model[name]["value"] == pytest.approx(used[name])
         assert model[name]["error"] == 0
@@ -94,6 +94,32 @@ def test_rows_that_are_no_objects_are_planned_and_shown_as_well(
     assert plan["total"]["calls"]["value"] == 80
     assert plan["nodes"][0]["rows_out"]["value"] == 80
     assert shown.count("user      about text 1") == 2
+
+
+def test_what_comes_behind_an_operator_that_looks_at_many_rows_is_an_upper_bound(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 60 rows with 5 texts, few have a duplicate within a sample of 6; all of them show what remains."""
+    write_jsonl(shell.folder / "in.jsonl", ({"n": n, "text": f"text {n % 5}"} for n in range(60)))
+    dedupe = {"use": "ops.Dedupe", "with": {"by": "text"}}
+    pipeline = shell.yaml([dedupe, _ask("{{ text }}", budget={"tokens": 300}, params={"max_tokens": 5})])
+    with FakeLLMServer() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        plan = json.loads(command("plan", pipeline, "--json", "-k", "6").output)
+        shown = " ".join(command("plan", pipeline, "-k", "6").output.split())
+        whole = json.loads(command("plan", pipeline, "--json", "-k", "60").output)
+    first, second = plan["nodes"]
+    assert first["rows_in"] == {"value": 60, "error": 0, "low": 60, "high": 60, "is_at_most": False}
+    rows, calls = first["rows_out"], second["models"][0]["calls"]
+    assert rows == second["rows_in"]
+    assert rows["is_at_most"] is calls["is_at_most"] is plan["total"]["calls"]["is_at_most"] is True
+    assert rows["low"] == 0
+    assert 5 < rows["value"] <= rows["high"]
+    assert f"node_1 LLMOperator ≤ {rows['high']:.0f}" in shown
+    assert "* node_0: it looks at many rows, of which the sample has few (few duplicates lie in it)" in shown
+    assert "the budget of 300 tokens may end the run early: it takes at most " in shown
+    assert "node_1: it looks at many rows" not in shown
+    assert whole["nodes"][0]["rows_out"] == {"value": 5, "error": 0, "low": 5, "high": 5, "is_at_most": False}
 
 
 def test_what_a_plan_does_not_know_it_says(shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,11 @@ import pytest
 
 from llm_datagen import StreamFactory
 from llm_datagen.cli.target import find_target
+from llm_datagen.errors import StreamCorruptError
 from llm_datagen.runs import RunFolder
+from llm_datagen.streams.state.table import TableReader
 
-from ..kit.support import write_jsonl
+from ..kit.support import lines, write_jsonl
 from .conftest import Command
 from .shell import Shell
 
@@ -310,3 +312,34 @@ def test_integers_of_any_length_are_shown_as_they_are(shell: Shell, command: Com
     command("run", pipeline, "--id", "a")
     assert f'"id":{long}' in command("trace", "a", "0").stdout.replace(" ", "")
     assert f'"id":{long}' in command("preview", pipeline).stdout.replace(" ", "")
+
+
+def test_a_state_file_in_which_a_byte_is_another_one_is_found(shell: Shell, command: Command) -> None:
+    """SQLite has no checksums, and its own check finds nothing here: the log tells. Removed, it is made anew."""
+    write_jsonl(shell.folder / "in.jsonl", ({"text": f"a text of number {n}"} for n in range(50)))
+    pipeline = shell.yaml([{"use": "ops.Dedupe", "with": {"by": "text", "mark": "is_copy"}}])
+    command("run", pipeline, "--id", "a")
+    (path,) = shell.folder.glob("*.state.sqlite")
+
+    def give(text: str) -> None:
+        with (shell.folder / "in.jsonl").open("a") as file:
+            file.write(json.dumps({"text": text}) + "\n")
+
+    give("new")
+    command("resume", "a")  # which brings the table to the last commit before
+    command("verify", "a")
+    data = path.read_bytes()
+    with TableReader(str(path)) as table:
+        key, value = next(table.items())
+    at = data.index(key + value) + len(key)
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    told = " ".join(command("verify", "a", code=1).stdout.split())
+    assert f"{path.name} is damaged: the key " in told
+    assert f"remove it (and {path.name}-wal, -shm): a resume makes it anew of " in told
+    with pytest.raises(StreamCorruptError, match="sqlite is damaged: the key"):
+        find_target(pipeline).pipeline.resume("a", verify="full")
+    path.unlink()
+    give("a text of number 3")
+    command("resume", "a")
+    assert [row["is_copy"] for row in lines(shell.output)] == [*[None] * 51, 3]
+    command("verify", "a")

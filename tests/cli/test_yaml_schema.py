@@ -12,12 +12,15 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from llm_datagen import ConfigError
+from llm_datagen import ConfigError, ops
+from llm_datagen.cli.target import find_target
 from llm_datagen.cli.yaml_load import Document
 from llm_datagen.cli.yaml_nodes import GRAPH, NODE
 from llm_datagen.cli.yaml_parts import OPERATOR
 from llm_datagen.cli.yaml_schema import file_schema
 from llm_datagen.cli.yaml_spec import PIPELINE, read_spec
+from llm_datagen.operators.import_path import load
+from llm_datagen.operators.references import spelled_out
 
 from ..examples.pages import DOCS, blocks_of
 from .conftest import Command
@@ -122,6 +125,10 @@ def test_a_misspelt_key_is_refused_by_both_and_a_value_that_is_read_is_valid(
         (LINE, ["operators", 0], "use", 5),
         (LINE, ["operators", 0], "with", 3),
         (LINE, ["operators", 0], "from", "input"),
+        (LINE, [], "export_options", {"rows_per_shrad": 1}),
+        (LINE, [], "export_options", {"mixed": "jsn"}),
+        (LINE, [], "also", ["x.parquet", {"to": "y.parquet", "schmea": {}}]),
+        (LINE, [], "also", [{"rows_per_shard": 1}]),
         (NODES, [], "nodes", {}),
         (NODES, [], "nodes", []),
         (NODES, [], "keep_ids", True),
@@ -161,3 +168,84 @@ def test_an_editor_completes_operators_and_rules() -> None:
         "minimum": 0,
         "default": 0,
     }
+
+
+NEEDED: dict[str, dict[str, Any]] = {
+    "llm.LLMOperator": {"prompt": "{{ a }}", "model": "m"},
+    "ops.Best": {"n": 1, "by": "a", "of": "b"},
+    "ops.Choose": {"column": "a", "values": ["x"]},
+    "ops.Cross": {"b": ["x"]},
+    "ops.Drop": {"columns": "a"},
+    "ops.Explode": {"column": "a"},
+    "ops.GroupBy": {"by": "a"},
+    "ops.Join": {"table": "t.jsonl", "by": "a"},
+    "ops.Keep": {"condition": "a > 1"},
+    "ops.Limit": {"n": 1},
+    "ops.Loop": {"body": ["ops.Dedupe"], "max_rounds": 1},
+    "ops.Rename": {"columns": {"a": "b"}},
+    "ops.RouteBy": {"column": "a"},
+    "ops.RouteWhen": {"conditions": {"a": "n > 1"}},
+    "ops.RunPython": {"code": "a"},
+    "ops.Select": {"columns": "a"},
+    "ops.Split": {"parts": {"a": 0.5, "b": 0.5}},
+    "ops.TopK": {"k": 1, "by": "a"},
+    "ops.Vote": {"columns": ["a", "b"]},
+}
+"""What must be given to a class of this package."""
+
+
+def _makes(part: dict[str, Any]) -> bool:
+    made = load(spelled_out(part["use"]))
+    try:
+        made(**part["with"])
+    except (ConfigError, TypeError):
+        return False
+    return True
+
+
+CLASSES = sorted(name for name in file_schema()["$defs"] if "." in name)
+
+
+def test_there_is_a_schema_of_each_class_of_this_package() -> None:
+    assert sorted(["llm.LLMOperator", *(f"ops.{name}" for name in ops.__all__)]) == CLASSES
+
+
+@pytest.mark.sampled(6)
+@pytest.mark.parametrize("name", CLASSES)
+def test_what_with_gives_to_a_class_of_this_package_is_checked_by_the_schema_too(name: str) -> None:
+    """By its short name and by its whole one: what the class needs is taken, an argument that it has not is refused."""
+    needed = NEEDED.get(name, {})
+    for use in (name, spelled_out(name)):
+        part = {"use": use, "with": needed}
+        misspelt = {"use": use, "with": {**needed, "colunm_": ["a"]}}
+        for each, is_right in ((part, True), (misspelt, name == "ops.Cross")):  # which takes any column
+            content = (
+                changed(NODES, ["nodes", "a"], "route", each)
+                if "Route" in name
+                else changed(LINE, [], "operators", [each])
+            )
+            assert _makes(each) is is_right
+            assert SCHEMA.is_valid(content) is is_right
+
+
+def test_a_value_of_another_type_and_an_argument_that_is_missing_are_refused() -> None:
+    for use, given in (
+        ("ops.Dedupe", {"by": 1}),
+        ("ops.Limit", {}),
+        ("ops.ToChat", {"layout": "sharegtp"}),
+        ("llm.LLMOperator", {"prompt": "x", "n": "two"}),
+        ("llm.LLMOperator", {"prompt": "x", "budget": {"dollars": 3}}),
+    ):
+        assert not SCHEMA.is_valid(changed(LINE, [], "operators", [{"use": use, "with": given}])), use
+    assert SCHEMA.is_valid(changed(LINE, [], "operators", [{"use": "mine:Own", "with": {"any": [1]}}]))
+
+
+def test_what_is_wrong_with_an_argument_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "input_uri: i.jsonl\noutput_uri: o.jsonl\noperators:\n  - use: ops.Dedupe\n    with:\n      normalise: a\n"
+    )
+    with pytest.raises(
+        ConfigError, match=r"p\.yaml, line 6: operators\[0\]\.with\.normalise: .*; did you mean 'normalize'\?"
+    ):
+        find_target(str(path))

@@ -182,7 +182,7 @@ def test_every_order_and_event_of_a_pipeline_is_in_the_tables() -> None:
     for cell, (fields, _) in events.items():
         assert names_in(fields) == list(_fields(getattr(messages, cell.strip("`"))))
     public = {event.__name__ for event in typing.get_args(messages.Event)} | {name.strip("`") for name in orders}
-    internal = {"StatusChanged", "Settled", "StageEnded", "RowsFailed"}
+    internal = {"StatusChanged", "Settled", "StageEnded", "RowsFailed", "GiveAway"}
     assert {cls.__name__ for cls in typing.get_args(messages.PipelineMessage)} == public | internal
     assert {cls.__name__ for cls in typing.get_args(messages.HostMessage)} == {name.strip("`") for name in orders}
 

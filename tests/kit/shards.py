@@ -14,7 +14,8 @@ from llm_datagen.messages import Cancel, GetStatus
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.runs import RunFolder
 from llm_datagen.shards.claim import latest
-from llm_datagen.shards.executor import Command, ShardJob, ShardOutcome
+from llm_datagen.shards.executor import Command, PassEventsOn, ShardJob, ShardOutcome
+from llm_datagen.shards.passed_events import EventBox, PackedEvent
 from llm_datagen.shards.pipeline import ShardedPipeline
 from llm_datagen.shards.plan_file import PlanFile
 from llm_datagen.shards.shard_run import run_job
@@ -32,16 +33,23 @@ class InThreads:
 
     Attributes:
         jobs: the numbers of all shards that were begun, in order.
+        are_watched: for each, whether somebody watched the whole when it was begun.
     """
 
     def __init__(self, workers: int | None = 2) -> None:
         self.workers = workers
         self.jobs: list[int] = []
+        self.are_watched: list[bool] = []
         self._threads: list[threading.Thread] = []
+
+    @property
+    def host(self) -> None:
+        """None: they run here."""
 
     def start(self, job: ShardJob) -> _Shard:
         """Begin to run a shard."""
         self.jobs.append(job.number)
+        self.are_watched.append(job.is_watched)
         shard = _Shard(job.number)
         thread = threading.Thread(target=shard.run, args=(job,))
         thread.start()
@@ -60,9 +68,11 @@ class _Shard:
         self.number = number
         self._ref: Future[pykka.ActorRef[Any]] = Future()
         self._outcome: Future[ShardOutcome] = Future()
+        self._box = EventBox()
 
     def run(self, job: ShardJob) -> None:
-        outcome = run_job(job, self._ref.set_result)
+        self._box.is_open = self._box.is_open or job.is_watched
+        outcome = run_job(job, self._ref.set_result, self._box)
         if not self._ref.done():
             self._ref.set_exception(NotRunningError("the shard has ended"))
         self._outcome.set_result(outcome)
@@ -74,7 +84,13 @@ class _Shard:
         except (TimeoutError, NotRunningError, pykka.ActorDeadError):
             return None
 
+    def events(self) -> list[PackedEvent]:
+        return self._box.take()
+
     def send(self, command: Command) -> Any:
+        if isinstance(command, PassEventsOn):
+            self._box.is_open = True
+            return None
         ref = self._ref.result(PATIENCE_SECONDS)
         try:
             if isinstance(command, Cancel):

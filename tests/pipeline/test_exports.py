@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -255,7 +256,8 @@ def test_a_cancel_in_an_export_is_heard_and_a_resume_goes_on_with_its_parts(
     folder = RunFolder(tmp_path / "results", "job")
     assert [export.get("rows") for export in folder.load()["exports"]] == [None, None]
     shown = run_lines(read_run(folder))
-    assert f"export {target} (csv): not made yet" in shown
+    assert f"export {target} (csv): {'half made: a resume goes on with it' if after else 'not made yet'}" in shown
+    assert f"export {tmp_path}/whole.csv (csv): not made yet" in shown
     assert "0/2 exports" in list_lines([read_run(folder)])[0]
 
     assert run.resume("job").run(progress=False).status == "completed"
@@ -279,6 +281,11 @@ def test_status_says_which_export_is_being_made_and_a_table_of_runs_counts_them(
     shown = run_lines(live)
     assert f"export {tmp_path}/a.csv (csv): being made" in shown
     assert f"export {tmp_path}/b.csv (csv): not made yet" in shown
+    killed = {**state, "status": "running", "usage_is_partial": True}
+    told = "usage and cost are at least these: the last usage before a kill is missing"
+    assert told not in run_lines(replace(live, status="interrupted", state=killed, is_live=False)), "it has no usage"
+    killed["nodes"] = [{**node, "usage": [{"model": "m", "total_tokens": 3}]} for node in state["nodes"]]
+    assert told in run_lines(replace(live, status="interrupted", state=killed, is_live=False))
     table = list_table([live])
     assert [str(column.header) for column in table.columns][-2:] == ["exports", "updated"]
     assert [str(cell) for cell in table.columns[-2].cells] == ["0/2"]

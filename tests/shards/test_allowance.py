@@ -57,5 +57,8 @@ def test_shards_are_told_of_a_service_only_where_there_is_something_to_share(
         assert told["LLM_DATAGEN_GRANTS"].startswith("http://127.0.0.1:")
         assert told["LLM_DATAGEN_GRANTS_TOKEN"]
         allowance.stop()
+        elsewhere = Allowance([limited], RunFolder(bench.results, "b"), "driver.example.org")
+        assert elsewhere.environment()["LLM_DATAGEN_GRANTS"].startswith("http://driver.example.org:")
+        elsewhere.stop()
         monkeypatch.setenv("LLM_DATAGEN_SHARE", "0/2")
         assert Allowance([limited], folder).environment() == {}

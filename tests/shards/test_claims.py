@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -397,3 +399,14 @@ def test_in_a_store_a_stopped_worker_is_refused_when_it_goes_on(s3: S3Bucket, tm
     assert "taken over" in workers.said("one")[1] or "another writer" in workers.said("one")[1]
     assert f"was taken over from process {one.pid} on " in (tmp_path / "errors.two").read_text()
     workers.check()
+
+
+def test_a_process_that_has_ended_is_dead_though_its_parent_has_not_asked_how() -> None:
+    """Where nobody asks, as in a container whose first process does not, its shard would be watched for a lease."""
+    child = subprocess.Popen(["true"])
+    try:
+        eventually(lambda: Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
+        assert not owner.Owner(host=socket.gethostname(), pid=child.pid, since="").is_alive
+        assert owner.Owner.of_this_process().is_alive
+    finally:
+        child.wait()

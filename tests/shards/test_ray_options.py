@@ -12,6 +12,7 @@ import pytest
 from llm_datagen import ConfigError, NodeFailedError
 from llm_datagen.shards.pipeline import ShardedPipeline
 from llm_datagen.shards.ray import RayExecutor
+from llm_datagen.shards.ray.address import address_towards
 from llm_datagen.shards.ray.options import Needs
 
 from ..kit.shards import InThreads, rows_in_shards
@@ -29,6 +30,13 @@ def test_resources_are_named_as_those_of_an_actor_and_all_others_are_custom() ->
     assert needs.actor_options() == {"num_cpus": 2, "num_gpus": 0.5, "memory": 8e9, "resources": {"licence": 1}}
     assert str(needs) == "num_cpus=2, num_gpus=0.5, memory=8e+09, licence=1"
     assert Needs.of(None).actor_options() == {"num_cpus": 1.0, "num_gpus": 0.0, "memory": None, "resources": None}
+
+
+def test_nodes_reach_the_driver_by_the_name_that_they_are_told_and_those_of_this_machine_need_none() -> None:
+    assert address_towards("127.0.0.1:6379") is None
+    assert address_towards("ray://127.0.0.1:10001") is None
+    assert RayExecutor("local").host is None
+    assert RayExecutor("ray://127.0.0.1:10001", host="driver.example.org").host == "driver.example.org"
 
 
 @pytest.mark.parametrize(

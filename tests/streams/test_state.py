@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_datagen.errors import StreamChangedError, StreamCorruptError, StreamError
+from llm_datagen.errors import DiskError, StreamChangedError, StreamCorruptError, StreamError
 from llm_datagen.streams import JsonlStream, MemoryStream, Stream
 from llm_datagen.streams.state import store as store_module
+from llm_datagen.streams.state.compared import compare_table
 from llm_datagen.streams.state.keys import Key, decode_key, encode_key
 from llm_datagen.streams.state.log import StateLog
 from llm_datagen.streams.state.store import StateStore, check_state
-from llm_datagen.streams.state.table import applied_of
+from llm_datagen.streams.state.table import TableReader, applied_of
 
 PARTS = st.one_of(
     st.text(max_size=4), st.integers(-(2**63), 2**63 - 1), st.sampled_from(["", "\0", "a\0", "\0\0", "é"])
@@ -95,6 +97,7 @@ class Node:
 
     def check(self) -> None:
         self.store.begin()
+        compare_table(self.stream)  # whatever the table has taken over, and the log has dropped
         assert dict(self.store.items()) == self.now
         assert [key for key, _ in self.store.items()] == sorted(self.now, key=encode_key)
         for key in self.now:
@@ -225,3 +228,74 @@ def test_a_look_at_a_table_changes_nothing(kept: Node, tmp_path: Path) -> None:
     assert applied_of(str(empty)) == 0
     assert applied_of(str(tmp_path / "none")) is None
     assert (Path(path).read_bytes(), empty.stat().st_size) == (before, 0)
+
+
+def table_of(folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_shortened: bool) -> Path:
+    """Return the table of a state, closed, that has all of it; the log has it too, or only the end of it."""
+    monkeypatch.setattr(store_module, "APPLY_BYTES", 20)
+    if is_shortened:
+        monkeypatch.setattr(store_module, "SHORTEN_BYTES", 60)
+    node = Node(JsonlStream(f"jsonl://{folder}/out.jsonl"))
+    for number in range(40):
+        node.call([(("seen", number), {"text": "x" * 40})], fails=False)
+        node.commit()
+    node.call([(("seen", 7), None), ("last", 1)], fails=False)
+    node.commit()
+    node.store.close()
+    assert (StateLog(node.stream.storage, node.stream.state_path).begin > 0) is is_shortened
+    StateStore(node.stream, node.mark).close()
+    return Path(f"{folder}/out.jsonl.state.sqlite")
+
+
+@pytest.mark.parametrize("is_shortened", [False, True])
+def test_a_byte_of_the_table_that_is_another_one_is_found_or_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_shortened: bool
+) -> None:
+    """SQLite has no checksums. What its own check does not see, the log does, as far as it goes back."""
+    path = table_of(tmp_path, monkeypatch, is_shortened=is_shortened)
+    stream = JsonlStream(f"jsonl://{tmp_path}/out.jsonl")
+    data = path.read_bytes()
+    with TableReader(str(path)) as reader:
+        content = list(reader.items())
+    compare_table(stream)
+    found = 0
+    for at in range(3, len(data), 97):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 0x04]) + data[at + 1 :])
+        try:
+            compare_table(stream)
+        except (StreamCorruptError, DiskError):
+            found += 1
+            continue
+        with TableReader(str(path)) as reader:
+            changed = dict(reader.items())
+        assert len(changed) == len(content)
+        assert is_shortened or list(changed.items()) == content, at
+    assert found > 10
+
+
+def test_a_value_of_the_table_that_is_another_one_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the table, a resume makes it anew of the log."""
+    path = table_of(tmp_path, monkeypatch, is_shortened=False)
+    stream = JsonlStream(f"jsonl://{tmp_path}/out.jsonl")
+    data = path.read_bytes()
+    at = data.index(b"x" * 40) + 5
+    path.write_bytes(data[:at] + b"y" + data[at + 1 :])
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    db.close()
+    says = (
+        r"out.jsonl.state.sqlite is damaged: the key \('seen', \d+\) has another value than what .*out.jsonl.state says"
+    )
+    with pytest.raises(StreamCorruptError, match=f"{says}; remove it"):
+        compare_table(stream)
+    for each in stream.state_table_paths:
+        Path(each).unlink(missing_ok=True)
+    log = StateLog(stream.storage, stream.state_path)
+    size = path.parent.joinpath("out.jsonl.state").stat().st_size - log._header_bytes
+    crc = zlib.crc32(b"".join(log._pieces(0, size)))
+    StateStore(stream, [size, crc]).close()
+    compare_table(stream)
+    with TableReader(str(path)) as reader:
+        assert len(list(reader.items())) == 40

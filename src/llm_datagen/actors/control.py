@@ -20,7 +20,17 @@ from llm_datagen.actors.running_nodes import RunningNodes
 from llm_datagen.actors.stage import tell
 from llm_datagen.config import check_count, check_rate
 from llm_datagen.errors import ConfigError, NotRunningError
-from llm_datagen.messages import Pause, PauseCalls, Reconfigure, Reconfigured, Resize, Unpause, UnpauseCalls
+from llm_datagen.messages import (
+    EndSooner,
+    GiveAway,
+    Pause,
+    PauseCalls,
+    Reconfigure,
+    Reconfigured,
+    Resize,
+    Unpause,
+    UnpauseCalls,
+)
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.runs.state_file import change_settings
@@ -78,7 +88,7 @@ class PauseControl:
 
     def do(
         self,
-        command: Pause | Unpause | Reconfigure,
+        command: Pause | Unpause | Reconfigure | GiveAway,
         answer: Future[Any],
         *,
         is_running: bool,
@@ -88,7 +98,7 @@ class PauseControl:
 
         Args:
             command: the command.
-            answer: gets the status, or what was changed.
+            answer: gets the status, what was changed, or whether rows were given away.
             is_running: whether the run goes on; else it ends, and no call begins.
             now: returns the status.
 
@@ -101,6 +111,11 @@ class PauseControl:
             case Unpause() if is_running:
                 self._unpause()
                 answer.set_result(now())
+            case GiveAway():
+                # The reader of the input answers, if there is one; when it may end sooner, after that is saved.
+                reader = self._nodes.reader_of_part() if is_running else None
+                if not tell(reader, EndSooner(command.row, command.at, answer)):
+                    answer.set_result(False)
             case Reconfigure():
                 answer.set_result(self._reconfigure(command, is_running=is_running))
             case _:

@@ -91,13 +91,9 @@ class HookDispatcher:
                 case NodeProgressed(node_id=node_id):
                     conflated.pop(node_id, None)
                     conflated[node_id] = event
-                case UsageReported(
-                    pipeline_id=pipeline_id, node_id=node_id, provider=provider, model=model, metrics=metrics
-                ):
-                    key = pipeline_id, node_id, provider, model
-                    before = conflated.pop(key).metrics if key in conflated else {}
-                    sums = {name: before.get(name, 0) + metrics.get(name, 0) for name in {**before, **metrics}}
-                    conflated[key] = UsageReported(*key, sums)
+                case UsageReported(node_id=node_id, provider=provider, model=model):
+                    key = node_id, provider, model
+                    conflated[key] = conflated.pop(key).plus(event) if key in conflated else event
                 case CheckpointSaved() | OperatorLogged() | RowDeadLettered():
                     pass
                 case _:

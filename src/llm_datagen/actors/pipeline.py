@@ -19,6 +19,7 @@ from llm_datagen.messages import (
     ControlRequest,
     Event,
     GetStatus,
+    GiveAway,
     Pause,
     PipelineFinished,
     PipelineMessage,
@@ -51,10 +52,10 @@ class PipelineActor(Stage):
         status: what to answer before it runs.
         config: the configuration, for subscribers.
         start_supervisor: starts the supervisor, given this actor's ref.
-        subscribers: get all events from the beginning.
+        subscribers: hear of events from the beginning.
         settled: resolved, with how the run ended, when this actor has ended.
         clean_up: called when the run has ended, before `settled` is resolved, in this actor's thread.
-        host: gets every status and event; None when the run has no host.
+        host: gets every status, besides the events that it subscribes to; None when the run has no host.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class PipelineActor(Stage):
         status: PipelineStatus,
         config: dict[str, Any],
         start_supervisor: StartSupervisor,
-        subscribers: list[Recipient],
+        subscribers: Subscribers,
         settled: Future[Settled],
         clean_up: Callable[[], None],
         host: Recipient | None = None,
@@ -72,7 +73,7 @@ class PipelineActor(Stage):
         self._config = config
         self._start_supervisor = start_supervisor
         self._supervisor: pykka.ActorRef[SupervisorActor] | None = None
-        self._subscribers = Subscribers(subscribers)
+        self._subscribers = subscribers
         self._host = host
         self._settled = settled
         self._clean_up = clean_up
@@ -96,7 +97,7 @@ class PipelineActor(Stage):
                 )
             case Cancel():
                 self._cancel(message)
-            case Pause() | Unpause() | Reconfigure():
+            case Pause() | Unpause() | Reconfigure() | GiveAway():
                 self._control_request(message)
             case Subscribe(ref=ref, kinds=kinds):
                 self._subscribers.add(ref, kinds)
@@ -147,7 +148,7 @@ class PipelineActor(Stage):
             hurry(self._supervisor, SAVE_SECONDS)
         self.mailbox.interrupt.hurry(SAVE_SECONDS)  # for the lease of the run, which is given back at its end
 
-    def _control_request(self, command: Pause | Unpause | Reconfigure) -> None:
+    def _control_request(self, command: Pause | Unpause | Reconfigure | GiveAway) -> None:
         """Pass a command on; the supervisor answers it, so that this actor always answers."""
         if self._supervisor is None:
             self._run()
@@ -164,7 +165,7 @@ class PipelineActor(Stage):
         self.end(StageOutcome.FINISHED)
 
     def _rows_failed(self, message: RowsFailed) -> None:
-        if not self._subscribers and self._host is None:  # where many rows fail, an event for each takes time
+        if not self._subscribers.want(RowDeadLettered):  # where many rows fail, an event for each takes time
             return
         for failure in message.failures:
             self._publish(
@@ -181,7 +182,6 @@ class PipelineActor(Stage):
 
     def _publish(self, event: Event) -> None:
         self._subscribers.publish(event)
-        tell(self._host, event)
 
 
 def _failed(status: PipelineStatus, error: BaseException) -> PipelineStatus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 from llm_datagen.actors.metrics import SourceMetrics
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
@@ -13,7 +14,10 @@ from llm_datagen.messages import (
     Cancel,
     Committed,
     Demand,
+    EndNoted,
     EndOfSource,
+    EndSooner,
+    EndsSooner,
     PauseCalls,
     ReaderMessage,
     Sealed,
@@ -24,6 +28,7 @@ from llm_datagen.messages import (
 )
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.streams.inputs.part import PartStream
 from llm_datagen.streams.reader_writer import EOF_RETRIES, EOF_RETRY_SECONDS
 from llm_datagen.streams.source_cursor import SourceCursor
 
@@ -79,6 +84,7 @@ class ReaderActor(Stage):
         self._is_paused = False
         self._is_fed = False  # by a node of the run, which seals its output itself
         self._has_warned = False
+        self._unnoted = 0  # how many new ends are not in the run state yet
 
     def handle(self, message: ReaderMessage | _Retry) -> None:
         """Handle a message."""
@@ -92,6 +98,11 @@ class ReaderActor(Stage):
                 self._serve()
             case Sealed() | _Retry():
                 self._serve()
+            case EndSooner():
+                self._end_sooner(message)
+            case EndNoted():
+                self._unnoted -= 1
+                self._serve()
             case PauseCalls():
                 self._is_paused = True
             case UnpauseCalls():
@@ -102,6 +113,11 @@ class ReaderActor(Stage):
                 self.end(StageOutcome.STOPPED)
             case _:
                 refuse_unknown(message)
+
+    def drop(self, message: Any) -> None:
+        """Answer that it is too late to end sooner."""
+        if isinstance(message, EndSooner):
+            message.answer.set_result(False)
 
     def release(self) -> None:
         """Close the source."""
@@ -120,12 +136,26 @@ class ReaderActor(Stage):
             tell(self._node, Batch(len(block.records), block))
             self._estimate()
         elif self._cursor.ended():
+            if self._unnoted:
+                return
             self._stop_waiting()
             tell(self._supervisor, SourceSized(self.node_id, self._cursor.start, is_exact=True))
             tell(self._node, EndOfSource(self._cursor.start, self._cursor.limit))
             self.end(StageOutcome.FINISHED)
         else:
             self._wait()
+
+    def _end_sooner(self, message: EndSooner) -> None:
+        """End before a row of a part, if it was not read. Not at once: nothing may be sealed before that is noted."""
+        stream = self._cursor.stream
+        if not isinstance(stream, PartStream) or not stream.shorten((message.row, message.at)):
+            message.answer.set_result(False)
+            return
+        self._unnoted += 1
+        tell(self._supervisor, SourceSized(self.node_id, stream.rows, is_exact=True))
+        told = EndsSooner(self.node_id, message.row, message.at, message.answer)
+        if not tell(self._supervisor, told):
+            message.answer.set_result(False)
 
     def _estimate(self) -> None:
         """Report, once per second, about how many rows a source has whose end is known."""

@@ -32,6 +32,8 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.runs.status import SETTLED, PipelineStatus, Status, why_empty, why_short
+from llm_datagen.streams.coverage import Begin
+from llm_datagen.streams.inputs.part import INPUT_END
 from llm_datagen.streams.storage.owner import now_text
 from llm_datagen.streams.storage.waiting import Interrupted
 
@@ -233,6 +235,11 @@ class RunState:
         tell(self._pipeline, stalled)
         self.changed()
 
+    def moved(self, node_id: str) -> None:
+        """Record and report that something moves again in a node that had stalled."""
+        self.node_states[node_id].stalled = None
+        self.changed()
+
     def tell_progress(self, state: NodeState) -> None:
         """Tell subscribers how far a node is."""
         self._totals.was_told(state)
@@ -266,11 +273,18 @@ class RunState:
             paused=self._control.is_paused and self.status is Status.RUNNING,
         )
 
-    def save(self, *, final: bool = False) -> None:
-        """Save the run state and the checkpoint."""
+    def input_ends(self, node_id: str, end: Begin) -> bool:
+        """Note that the input of a node ends earlier than it was planned; return whether that is saved."""
+        entry = next(entry for entry in self._saved_state["nodes"] if entry["node_id"] == node_id)
+        entry[INPUT_END] = list(end)
+        self._log.info(events.GIVEN_AWAY, node_id=node_id, row=end[0])
+        return self.save(may_wait=False)
+
+    def save(self, *, final: bool = False, may_wait: bool = True) -> bool:
+        """Save the run state and the checkpoint; return whether that was done. See `RunFolder.save`."""
         self._last_save = self._clock.monotonic()
         if self._folder is None:
-            return
+            return False
         now = self.now()
         fields = ("reason", "error", "failed_row", "paused", "usage", "cost")
         self._saved_state.update({name: getattr(now, name) for name in fields}, status=str(now.status))
@@ -283,8 +297,9 @@ class RunState:
             for node in self._saved_state["nodes"]
         }
         self._folder.save_checkpoint(checkpoint)
-        if not self._folder.save(self._saved_state, may_wait=not final):
-            return
+        if not self._folder.save(self._saved_state, may_wait=may_wait and not final):
+            return False
         for node_id, position in checkpoint.items():
             if self.node_states[node_id].last is not None:
                 tell(self._pipeline, CheckpointSaved(self._pipeline_id, node_id, position))
+        return True

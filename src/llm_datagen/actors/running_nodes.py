@@ -12,6 +12,8 @@ from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.messages import Drain
 from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.streams.inputs.part import PartStream
+from llm_datagen.streams.source import streams_of
 
 
 class RunningNodes:
@@ -44,6 +46,11 @@ class RunningNodes:
         self._order = [opened.node_id for opened in opened_nodes]
         self._waiting = [opened for opened in opened_nodes if opened.sink is not None]
         self._begun: dict[str, NodeStages] = {}
+        self._of_part = [
+            opened
+            for opened in opened_nodes
+            if any(isinstance(stream, PartStream) for stream in streams_of(opened.source))
+        ]
 
     def __iter__(self) -> Iterator[NodeStages]:
         """Yield those that have begun."""
@@ -52,6 +59,13 @@ class RunningNodes:
     def get(self, node_id: str) -> NodeStages | None:
         """Return the stages of a node; None when it has not begun."""
         return self._begun.get(node_id)
+
+    def reader_of_part(self) -> Recipient | None:
+        """Return the reader of the one node that reads a part of an input; None when several do, or none has begun."""
+        if len(self._of_part) != 1 or not isinstance(self._of_part[0].source, PartStream):
+            return None
+        stages = self.get(self._of_part[0].node_id)
+        return None if stages is None else stages.reader
 
     @property
     def is_idle(self) -> bool:

@@ -9,21 +9,18 @@ from llm_datagen.messages import Event
 
 
 class Subscribers:
-    """Who gets which events. Used by the thread of one actor.
+    """Who gets which events. Used by one thread, but for `want`."""
 
-    Args:
-        refs: get all of them from the beginning.
-    """
+    def __init__(self) -> None:
+        self._known: list[tuple[Recipient, tuple[type, ...]]] = []
 
-    def __init__(self, refs: Sequence[Recipient] = ()) -> None:
-        self._known: list[tuple[Recipient, tuple[type, ...]]] = [(ref, ()) for ref in refs]
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def add(self, ref: Recipient, kinds: Sequence[type]) -> None:
+    def add(self, ref: Recipient, kinds: Sequence[type] = ()) -> None:
         """Tell `ref` from now on; with `kinds`, only events of these classes."""
         self._known.append((ref, tuple(kinds)))
+
+    def want(self, *wanted: type) -> bool:
+        """Return whether anybody hears of events of one of these classes. Any thread may ask."""
+        return any(not kinds or any(issubclass(each, kinds) for each in wanted) for _, kinds in self._known)
 
     def publish(self, event: Event) -> None:
         """Tell `event` to all who subscribe to it. Who cannot be told is removed."""

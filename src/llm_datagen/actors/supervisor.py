@@ -27,7 +27,10 @@ from llm_datagen.messages import (
     Cancel,
     ControlRequest,
     Drain,
+    EndNoted,
+    EndsSooner,
     Feed,
+    GiveAway,
     Moved,
     OperatorFailed,
     OperatorLogged,
@@ -145,8 +148,7 @@ class SupervisorActor(Stage):
             case Stalled():
                 self._run_state.stalled(message)
             case Moved(node_id=node_id):
-                self._run_state.node_states[node_id].stalled = None
-                self._changed()
+                self._run_state.moved(node_id)
             case RowsFailed():
                 self._run_state.rows_failed(message)
             case OperatorFailed():
@@ -155,6 +157,8 @@ class SupervisorActor(Stage):
                 self._stage_ended(message)
             case ControlRequest(command=command, answer=answer):
                 self._control_request(command, answer)
+            case EndsSooner():
+                self._ends_sooner(message)
             case Cancel(reason=reason):
                 self._cancel(reason)
                 self._nodes.hurry()
@@ -174,7 +178,7 @@ class SupervisorActor(Stage):
 
     def drop(self, message: Any) -> None:
         """Fail the answer to a command that will not be handled."""
-        if isinstance(message, ControlRequest):
+        if isinstance(message, ControlRequest | EndsSooner):
             message.answer.set_exception(ActorEndedError("the run has ended"))
 
     def release(self) -> None:
@@ -208,7 +212,7 @@ class SupervisorActor(Stage):
 
     # Control.
 
-    def _control_request(self, command: Pause | Unpause | Reconfigure, answer: Future[Any]) -> None:
+    def _control_request(self, command: Pause | Unpause | Reconfigure | GiveAway, answer: Future[Any]) -> None:
         try:
             is_running = self._run_state.status is Status.RUNNING
             self._control.do(command, answer, is_running=is_running, now=self._run_state.now)
@@ -218,6 +222,13 @@ class SupervisorActor(Stage):
             if not isinstance(error, ConfigError):
                 raise
         self._changed()
+
+    def _ends_sooner(self, message: EndsSooner) -> None:
+        """Note it on the disk; then, and not before, the reader may tell that its source has ended."""
+        is_noted = self._run_state.input_ends(message.node_id, (message.row, message.at))
+        if is_noted:
+            tell(self._nodes.reader_of_part(), EndNoted())
+        message.answer.set_result(is_noted)
 
     # Ending.
 

@@ -26,7 +26,7 @@ Layout:
     budget.py      what a run has spent; a budget for a resume
     preview_run.py some rows through a pipeline, in a temporary folder: for preview and plan
     preview.py     prompts and answers of some rows
-    plan.py        what a run will use; projection.py computes it from some rows
+    plan.py        what a run will use; projection.py computes it from some rows, with the errors of estimate.py
     status.py      how runs stand, once or again and again
     dead_letters.py  rows that failed, by node and cause
     verify.py      a run, recounted from its files

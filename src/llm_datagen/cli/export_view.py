@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from llm_datagen.runs.display.tables import number, rows_in_words
 from llm_datagen.runs.exports import KEY
 from llm_datagen.runs.status import Status
+from llm_datagen.streams.outputs import Target
+from llm_datagen.streams.outputs.side_by_side import PLAN
 
 
 def exports_of(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -27,9 +30,17 @@ def export_lines(run_state: Mapping[str, Any], *, is_live: bool) -> Iterator[str
     is_next = is_live and all(node.get("status") == Status.COMPLETED for node in nodes)
     for export in exports_of(run_state):
         if export["rows"] is None:
-            what, is_next = ("being made" if is_next else "not made yet"), False  # one after the other
+            what, is_next = ("being made" if is_next else _not_made(export)), False  # one after the other
         else:
             files = "" if export["parts"] == 1 else f" in {number(export['parts'])} files"
             lost = f", {rows_in_words(export['failed'])} did not fit" if export["failed"] else ""
             what = f"{rows_in_words(export['rows'])}{files}{lost}"
         yield f"export {export['path']} ({export['kind']}): {what}"
+
+
+def _not_made(export: Mapping[str, Any]) -> str:
+    """Return what is there of an export that is not made; of one in a store, nobody looks."""
+    target = Target(export["kind"], export["path"])
+    if target.is_remote or not Path(target.work_path, PLAN).is_file():
+        return "not made yet"
+    return "half made: a resume goes on with it"

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from llm_datagen.cli.estimate import NOTHING, Estimate
 from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import is_terminal, write_json
 from llm_datagen.cli.preview_run import PreviewRun, made_of, spent_in
-from llm_datagen.cli.projection import NOTHING, Estimate, NodeUse, as_data, project, run_seconds
+from llm_datagen.cli.projection import NodeUse, as_data, is_upper_bound, project, run_seconds
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.operators import operators_within
 from llm_datagen.pipeline.preview import NodePreview, Sample, random_rows
@@ -136,14 +137,14 @@ def _notes(
         if sample.unreadable:
             yield f"{number(len(sample.unreadable))} of them could not be read; the figures count on all rows"
     for (stage, calls), node in zip(previews, nodes, strict=True):
-        for note in (*_notes_of_rows(stage), *_notes_of_calls(calls, node), *_notes_of_target(stage, node)):
+        for note in (*_notes_of_rows(stage, node), *_notes_of_calls(calls, node), *_notes_of_target(stage, node)):
             yield f"{node.node_id}: {note}"
     yield from _notes_of_budgets(previews, nodes)
     left_out = "tries that fail, pauses after them, and limits that nobody gave, are left out"
     yield f"± is the sampling error at 95 %; {left_out}"
 
 
-def _notes_of_rows(stage: NodePreview) -> Iterator[str]:
+def _notes_of_rows(stage: NodePreview, node: NodeUse) -> Iterator[str]:
     given = rows_in_words(len(stage.given))
     if stage.waiting:
         there = len(stage.given) + stage.waiting
@@ -152,6 +153,11 @@ def _notes_of_rows(stage: NodePreview) -> Iterator[str]:
         yield "it got no row, so what it will use is not known"
     elif not stage.made:
         yield f"nothing came of {given}, so what comes behind it is not known"
+    if is_upper_bound(stage, node.rows_in):
+        yield (
+            "it looks at many rows, of which the sample has few (few duplicates lie in it), so what comes behind it is "
+            "at most (≤) as shown, and may be much less"
+        )
     if stage.failed:
         first = one_line(str(stage.failed[0]["error"]["text"]), 200)
         yield f"{number(len(stage.failed))} of {given} failed, such as: {first}"
@@ -183,7 +189,12 @@ def _notes_of_target(stage: NodePreview, node: NodeUse) -> Iterator[str]:
     target, rows = stage.entry.get("target"), node.rows_out.value
     if target is None or not stage.made:
         return
-    if rows < target:
+    if node.rows_out.is_at_most:
+        if node.rows_out.high < target:
+            yield f"at most {_short(node.rows_out.high)} rows come out, fewer than its target of {number(target)}"
+        else:
+            yield f"after how many rows its target of {rows_in_words(target)} is met is not known"
+    elif rows < target:
         yield f"about {_short(rows)} rows come out, fewer than its target of {number(target)}"
     else:
         yield (
@@ -202,12 +213,16 @@ def _notes_of_budgets(
         found += [(budget, use) for use in node.models for budget in budgets if budget is not None]
     usd = min((budget.picodollars for budget, _ in found if budget.picodollars), default=None)
     tokens = min((budget.tokens for budget, _ in found if budget.tokens), default=None)
-    cost = sum((use.cost.value for _, use in found if use.cost), 0.0)
-    amount = sum(use.prompt_tokens.value + use.completion_tokens.value for _, use in found)
-    if usd is not None and cost > usd / 10**12:
-        yield f"the budget of {dollars(usd / 10**12)} ends the run early: it takes about {dollars(cost)}"
-    if tokens is not None and amount > tokens:
-        yield f"the budget of {number(tokens)} tokens ends the run early: it takes about {_short(amount)}"
+    cost = sum((use.cost for _, use in found if use.cost), NOTHING)
+    amount = sum((use.prompt_tokens + use.completion_tokens for _, use in found), NOTHING)
+    if usd is not None and cost.value > usd / 10**12:
+        yield f"the budget of {dollars(usd / 10**12)} {_ends(cost)} {dollars(cost.told)}"
+    if tokens is not None and amount.value > tokens:
+        yield f"the budget of {number(tokens)} tokens {_ends(amount)} {_short(amount.told)}"
+
+
+def _ends(use: Estimate) -> str:
+    return "may end the run early: it takes at most" if use.is_at_most else "ends the run early: it takes about"
 
 
 def _table(plan: Plan) -> Table:
@@ -248,6 +263,8 @@ def _lines(plan: Plan) -> Iterator[str]:
 
 
 def _amount(value: Estimate) -> str:
+    if value.is_at_most:
+        return f"≤ {_short(value.high)}"
     margin = _short(value.margin)
     return _short(value.value) + (f" ± {margin}" if margin != "0" else "")
 
@@ -264,6 +281,8 @@ def _money(value: Estimate | None) -> str:
     if value is None:
         return "unknown"
     digits = 2 if value.value >= 1 or not value.value else 4
+    if value.is_at_most:
+        return f"≤ ${value.high:,.{digits}f}"
     margin = f" ± {value.margin:,.{digits}f}" if round(value.margin, digits) else ""
     return f"${value.value:,.{digits}f}{margin}"
 
@@ -271,5 +290,7 @@ def _money(value: Estimate | None) -> str:
 def _time(value: Estimate) -> str:
     if value.value < 0.5:
         return "-"
+    if value.is_at_most:
+        return f"≤ {duration(value.high)}"
     margin = round(value.margin)
     return duration(value.value) + (f" ± {duration(margin)}" if margin else "")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean, stdev
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from llm_datagen.cli.estimate import NOTHING, Estimate, mean_of
 from llm_datagen.operators import Call, operators_within
 from llm_datagen.pipeline.preview import NodePreview, sources_of
 from llm_datagen.streams import Place, StreamFactory
@@ -22,58 +22,6 @@ if TYPE_CHECKING:
 
 SLOW_SECONDS = 0.005
 """In the time of a run, a row of an operator without calls counts only if it takes so long."""
-
-_WITHIN = 1.96
-"""Standard errors on each side that cover 95 % of a normal distribution."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """An estimated number.
-
-    Attributes:
-        value: the number.
-        error: its standard error.
-    """
-
-    value: float
-    error: float = 0.0
-
-    @property
-    def margin(self) -> float:
-        """Half of the 95 % confidence interval of the sampling error."""
-        return _WITHIN * self.error
-
-    def __mul__(self, other: Estimate | float) -> Estimate:
-        if not isinstance(other, Estimate):
-            return Estimate(self.value * other, self.error * abs(other))
-        return Estimate(self.value * other.value, math.hypot(self.error * other.value, other.error * self.value))
-
-    def __add__(self, other: Estimate) -> Estimate:
-        return Estimate(self.value + other.value, math.hypot(self.error, other.error))
-
-    def as_dict(self) -> dict[str, float]:
-        """Return it as plain data, with the bounds of the range."""
-        low, high = max(self.value - self.margin, 0.0), self.value + self.margin
-        return {"value": self.value, "error": self.error, "low": low, "high": high}
-
-
-NOTHING = Estimate(0.0)
-
-
-def mean_of(values: Sequence[float], population: float) -> Estimate:
-    """Estimate the mean of a population from some of its values.
-
-    Args:
-        values: those that are known; of a single one, the error is taken as large as itself.
-        population: how many there are.
-    """
-    if not values:
-        return NOTHING
-    mean = fmean(values)
-    spread = stdev(values) if len(values) > 1 else abs(mean)
-    left = max(0.0, 1 - len(values) / population) if population > 0 else 0.0
-    return Estimate(mean, spread / math.sqrt(len(values)) * math.sqrt(left))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +111,7 @@ def _node_use(stage: NodePreview, calls: Sequence[ObservedCall], rows_in: Estima
         node_id=stage.node_id,
         operator=str(stage.entry["operator"]),
         rows_in=rows_in,
-        rows_out=rows_in * _rows_per_row(stage, rows_in.value),
+        rows_out=rows_in * replace(_rows_per_row(stage, rows_in.value), is_at_most=is_upper_bound(stage, rows_in)),
         models=models,
         row_seconds=row.value,
         seconds=ways[bound],
@@ -171,6 +119,17 @@ def _node_use(stage: NodePreview, calls: Sequence[ObservedCall], rows_in: Estima
         was_at_once=min(at_once, len(stage.given)),
         bound=bound if ways[bound].value else "",
     )
+
+
+def is_upper_bound(stage: NodePreview, rows_in: Estimate) -> bool:
+    """Return whether less may come of each row than in the sample, as of rows with duplicates that it lacks.
+
+    Args:
+        stage: the preview of the node.
+        rows_in: how many rows the node gets.
+    """
+    call = Call(stage.operator)
+    return (call.keeps_state or call.finish is not None) and bool(stage.made) and len(stage.given) < rows_in.value
 
 
 def _at_the_limit(operator: Any, models: Sequence[ModelUse], seconds: float) -> dict[str, Estimate]:

@@ -267,6 +267,7 @@ def _details(run: RunView) -> str:
     is_short = run_state.get("usage_is_partial") or (
         run.status == INTERRUPTED and run_state.get("status") != Status.RESUMING
     )
+    is_short = is_short and any(map(_may_have_used, run_state.get("nodes", ())))
     usage = "usage and cost are at least these: the last usage before a kill is missing\n" if is_short else ""
     older = "".join(f"{escape_line(text)}\n" for text in _versions(run_state))
     exports = "".join(f"{escape_line(text)}\n" for text in export_lines(run_state, is_live=run.is_live))
@@ -276,6 +277,11 @@ def _details(run: RunView) -> str:
         f"{shards}{exports}{_version(run_state)}{older}{at}{budget}{usage}created {created}, last started {started}, "
         f"updated {_time(run_state.get('updated_at'))}{where}"
     )
+
+
+def _may_have_used(node: dict[str, Any]) -> bool:
+    """Return whether a node calls a model, as far as anybody knows: usage is saved with the first rows."""
+    return bool(node.get("usage")) or (node.get("status") in LIVE and not node.get("rows_in"))
 
 
 def _version(run_state: dict[str, Any]) -> str:

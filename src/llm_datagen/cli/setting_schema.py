@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
@@ -35,9 +36,6 @@ def schema_of_type(hint: Any) -> Schema:
     return _simple(schema)
 
 
-_ANY_MAPPING = {"additionalProperties": True, "type": "object"}
-
-
 def _simple(schema: Schema) -> Schema:
     """Return a schema in which a path is a text, and an object of a class is a mapping of its fields and no others."""
     classes = schema.pop("$defs", {})
@@ -46,8 +44,8 @@ def _simple(schema: Schema) -> Schema:
     if "anyOf" not in schema:
         return schema
     options = [option for option in schema["anyOf"] if option.get("format") != "path"]
-    if classes:
-        options = [option for option in options if option != _ANY_MAPPING]
+    if classes:  # a mapping has its fields, too
+        options = [option for option in options if option.get("type") != "object"]
     options = [_closed(classes[option["$ref"].split("/")[-1]]) if "$ref" in option else option for option in options]
     return options[0] if len(options) == 1 else {**schema, "anyOf": options}
 
@@ -56,6 +54,35 @@ def _closed(schema: Schema) -> Schema:
     fields = {name: _simple(dict(each)) for name, each in schema["properties"].items()}
     kept = {key: value for key, value in schema.items() if key not in ("title", "description")}
     return {**kept, "properties": fields, "additionalProperties": False}
+
+
+def schema_of_arguments(cls: type) -> Schema:
+    """Return the schema of the arguments of a class as keys and values: their types, as far as these are known.
+
+    Args:
+        cls: a class whose arguments have types.
+    """
+    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+    fields: Schema = {}
+    required = []
+    others: Schema | bool = False
+    for name, parameter in inspect.signature(cls).parameters.items():
+        schema = _known(schema_of_type(hints.get(name, Any)))
+        if parameter.kind is parameter.VAR_KEYWORD:
+            others = schema
+        elif parameter.kind is not parameter.VAR_POSITIONAL:
+            fields[name] = schema
+            if parameter.default is parameter.empty:
+                required.append(name)
+    needed = {"required": required} if required else {}
+    return {"type": "object", "properties": fields, "additionalProperties": others, **needed}
+
+
+def _known(schema: Any) -> Any:
+    """Return a schema in which what is only named, and not there, takes everything."""
+    if isinstance(schema, dict):
+        return {} if "$ref" in schema else {key: _known(each) for key, each in schema.items()}
+    return [_known(each) for each in schema] if isinstance(schema, list) else schema
 
 
 def schema_of(name: str, setting: Setting, hint: Any) -> Schema:

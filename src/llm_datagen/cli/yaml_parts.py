@@ -24,8 +24,10 @@ from llm_datagen.cli.setting_schema import Schema, schema_of, schema_of_type
 from llm_datagen.config import DataConfig, NodeConfigOptions, Setting, WriterConfig, object_of, settings_in
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators.references import OperatorRef, spelled_out
+from llm_datagen.runs.exports import TO
 from llm_datagen.runs.logs.rotation import LogFile
 from llm_datagen.runs.logs.writer import DEFAULT_LOG
+from llm_datagen.streams.outputs import ExportOptions
 
 Text = Annotated[str, Field(min_length=1)]
 Check = Callable[[str, Any], Any]
@@ -87,7 +89,22 @@ def keys_of(*tables: type, without: Collection[str] = ()) -> dict[str, Any]:
 def _key(name: str, each: Setting, hint: Any) -> tuple[Any, Any]:
     if name in _GROUPS:
         return _GROUPS[name], Field(default=None, description=each.text)
-    return checking(name, each.check, lambda: schema_of(name, each, hint)), None
+    return checking(name, each.check, lambda: _schema(name, each, hint)), None
+
+
+def _schema(name: str, each: Setting, hint: Any) -> Schema:
+    """Return what the JSON Schema says of a setting; of one about exports, with their options."""
+    schema = schema_of(name, each, hint)
+    if name not in ("also", "export_options"):
+        return schema
+    options = schema_of_type(ExportOptions)
+    if name == "also":
+        with_target = {**options, "properties": {TO: _TARGET, **options["properties"]}, "required": [TO]}
+        options = {"type": "array", "items": {"anyOf": [_TARGET, with_target]}}
+    return {"description": schema["description"], "anyOf": [options, {"type": "null"}]}
+
+
+_TARGET = {"type": "string", "minLength": 1}
 
 
 _GROUPS: dict[str, Any] = {}

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from llm_datagen import ops
-from llm_datagen.cli.setting_schema import PlainSchema, Schema
+from llm_datagen.cli.setting_schema import PlainSchema, Schema, schema_of_arguments
 from llm_datagen.cli.yaml_nodes import GRAPH
 from llm_datagen.cli.yaml_spec import PIPELINE
 from llm_datagen.operators import BaseOperator
+from llm_datagen.operators.references import spelled_out
 
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 """The draft that editors know best."""
@@ -39,10 +41,22 @@ def file_schema() -> Schema:
 
 
 def _complete(parts: dict[str, Any]) -> None:
-    """Have editors propose the operators and the rules of this package."""
-    known = {f"ops.{name}": getattr(ops, name) for name in ops.__all__}
-    operators = ["llm.LLMOperator", *(name for name, each in known.items() if issubclass(each, BaseOperator))]
+    """Have editors propose the operators and the rules of this package, and check what `with` gives them."""
+    from llm_datagen.llm import LLMOperator  # only here: no other command needs all that it imports
+
+    known = {"llm.LLMOperator": LLMOperator, **{f"ops.{name}": getattr(ops, name) for name in ops.__all__}}
+    operators = [name for name, each in known.items() if issubclass(each, BaseOperator)]
     rules = [name for name in known if name not in operators]
     for part, names in (("OperatorPart", operators), ("NodePart", operators), ("UsePart", rules)):
         use = parts[part]["properties"]["use"]
         use["anyOf"] = [{"enum": names}, {"type": use.pop("type"), "minLength": use.pop("minLength")}]
+        parts[part]["allOf"] = [_when_used(name) for name in names]
+    for name, each in known.items():
+        parts[name] = {"description": inspect.getdoc(each).partition("\n")[0], **schema_of_arguments(each)}  # type: ignore[union-attr]
+
+
+def _when_used(name: str) -> Schema:
+    """Return what holds of a part that uses a class of this package, by its short name or its whole one."""
+    given = {"with": {"$ref": f"#/$defs/{name}"}}
+    is_used = {"required": ["use"], "properties": {"use": {"enum": [name, spelled_out(name)]}}}
+    return {"if": is_used, "then": {"properties": given}}

@@ -6,7 +6,8 @@ they never wait behind rows. Representations hide rows, so that no log can show 
 Who MUST do what:
 
 * A **reader** MUST NOT send more rows than were demanded; it sends at most one `Batch` for a `Demand`, as soon as it
-  has a row. When its source has ended and every row was sent, it MUST send `EndOfSource`, once, behind the rows.
+  has a row. When its source has ended and every row was sent, it MUST send `EndOfSource`, once, behind the rows;
+  but not between `EndsSooner` and `EndNoted`.
 * A **node** MUST have at most one `Demand` open. It MAY demand whenever it likes; it stops to pause the flow.
   It MUST send `Finish` to its writer when, and only when, its source has ended and each of its rows was delivered.
 * A **worker** MUST send the `Write` of a task before it reports the task's end to the node, and MAY be blocked by that.
@@ -28,6 +29,7 @@ from llm_datagen.messages.commands import (
     Cancel,
     ControlRequest,
     GetStatus,
+    GiveAway,
     Pause,
     Reconfigure,
     Reconfigured,
@@ -44,7 +46,9 @@ from llm_datagen.messages.data import (
     Demand,
     Drain,
     Dropped,
+    EndNoted,
     EndOfSource,
+    EndSooner,
     Feed,
     Finish,
     Load,
@@ -72,6 +76,7 @@ from llm_datagen.messages.events import (
 )
 from llm_datagen.messages.lead import LeadMoved, LimitLead, Starving, TellLead, TellStarving
 from llm_datagen.messages.reports import (
+    EndsSooner,
     Moved,
     OperatorFailed,
     RowsCommitted,
@@ -97,11 +102,15 @@ __all__ = [
     "Demand",
     "Drain",
     "Dropped",
+    "EndNoted",
     "EndOfSource",
+    "EndSooner",
+    "EndsSooner",
     "Event",
     "Feed",
     "Finish",
     "GetStatus",
+    "GiveAway",
     "HostMessage",
     "LeadMoved",
     "LimitLead",
@@ -169,12 +178,13 @@ NodeMessage = (
     | Resize
     | Cancel
 )
-ReaderMessage = Demand | Committed | Sealed | PauseCalls | UnpauseCalls | Cancel
+ReaderMessage = Demand | Committed | Sealed | EndSooner | EndNoted | PauseCalls | UnpauseCalls | Cancel
 WriterMessage = Attach | TellLead | Write | Finish | Dropped | Drain
 SupervisorMessage = (
     StageEnded
     | SourceQuiet
     | SourceSized
+    | EndsSooner
     | RowsCommitted
     | TimeSpent
     | TargetMet
@@ -209,6 +219,7 @@ PipelineMessage = (
     | Pause
     | Unpause
     | Reconfigure
+    | GiveAway
     | GetStatus
     | Subscribe
     | StatusChanged

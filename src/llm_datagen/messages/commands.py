@@ -92,10 +92,24 @@ class Reconfigured:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveAway:
+    """To the run of a shard, by its driver: end earlier, as the rows from here on are for another shard.
+
+    Asked, the reply is whether it does: True when that is in its run state, so that a resume keeps it; False, with
+    nothing changed, when rows from there on were read, or several nodes read the input.
+    """
+
+    row: int
+    """The number of the first row that is given away."""
+    at: int
+    """Its address."""
+
+
+@dataclass(frozen=True, slots=True)
 class ControlRequest:
     """Pipeline to supervisor: a command, and where the answer goes."""
 
-    command: Pause | Unpause | Reconfigure
+    command: Pause | Unpause | Reconfigure | GiveAway
     answer: Future[Any] = field(repr=False)
     """Resolved, or failed with what is raised to the caller."""
 

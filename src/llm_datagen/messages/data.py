@@ -79,6 +79,22 @@ class Resize:
     """Supervisor to node: the node's concurrency or rate has changed."""
 
 
+@dataclass(frozen=True, slots=True)
+class EndSooner:
+    """Supervisor to reader: end before this row, unless rows from it on were read. The reply is `EndsSooner`."""
+
+    row: int
+    at: int
+    """Its address."""
+    answer: Future[Any] = field(repr=False)
+    """Resolved with False by the reader when it is too late for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndNoted:
+    """Supervisor to reader: your new end is in the run state; you may tell that the source has ended."""
+
+
 # --- between reader and node -----------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from llm_datagen.errors import FailureRecord
@@ -135,3 +135,9 @@ class UsageReported:
     provider: str
     model: str
     metrics: Mapping[str, float]
+
+    def plus(self, other: UsageReported) -> UsageReported:
+        """Return this and another one of the same node and model as one."""
+        names = {**self.metrics, **other.metrics}
+        sums = {name: self.metrics.get(name, 0) + other.metrics.get(name, 0) for name in names}
+        return replace(self, metrics=sums)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llm_datagen.errors import FailureRecord
 from llm_datagen.messages.block_result import OperatorFailure
@@ -33,6 +34,17 @@ class SourceSized:
     total: int
     """Rows; an estimate from bytes unless `is_exact`."""
     is_exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EndsSooner:
+    """Reader to supervisor: it ends before this row, as it was told, and waits for `EndNoted` before it does."""
+
+    node_id: str
+    row: int
+    at: int
+    answer: Future[Any] = field(repr=False)
+    """To be resolved with True when that is in the run state."""
 
 
 @dataclass(frozen=True, slots=True)

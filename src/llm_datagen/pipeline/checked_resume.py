@@ -18,6 +18,9 @@ from llm_datagen.pipeline.stream_reset import Reset
 from llm_datagen.pipeline.topology import check_topology
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs.writer import LogTarget
+from llm_datagen.runs.moving_output import check_state_of
+from llm_datagen.streams.position import STATE
+from llm_datagen.streams.recovery import position_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,9 @@ def check_resume(
     if verify == "full":
         for node in remaining:
             node.output.verify()
+            found = position_of(node.output)
+            if found is not None and STATE in found[1].marks:
+                check_state_of(node.output, found[1])
     check_nodes(remaining, run_state)
     if reset is not None:
         check_reset(reset, nodes, folder)

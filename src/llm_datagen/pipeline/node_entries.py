@@ -34,6 +34,7 @@ from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.runs.store import check_pipeline_id
 from llm_datagen.streams import MergedStream, Stream, StreamFactory
 from llm_datagen.streams.ids import root_names
+from llm_datagen.streams.inputs.part import INPUT_END, end_at
 from llm_datagen.streams.storage.owner import now_text
 
 T = TypeVar("T")
@@ -255,4 +256,5 @@ def node_of_entry(entry: Mapping[str, Any], operator: Any, *, log_file: str | No
     node.bind_io(entry["input_uri"], entry["output_uri"]).set_operator(operator)
     node.output.codec = codec_of(entry, node.output.codec)
     node.input.pin(entry.get("input_fingerprint"))
+    end_at(node.input, entry.get(INPUT_END))
     return node

@@ -18,6 +18,7 @@ from llm_datagen.actors.hook_dispatcher import HookDispatcher
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.actors.stage import Recipient, join, tell
+from llm_datagen.actors.subscribers import Subscribers
 from llm_datagen.actors.supervisor import SupervisorActor
 from llm_datagen.errors import FailureRecord, LeaseLostError, NodeFailedError
 from llm_datagen.errors.advice import advice
@@ -95,6 +96,7 @@ class Run:
         self._watcher = hooks
         self._hooks: HookDispatcher | None = None
         self._state = OwnStateWarnings()
+        self._subscribers = Subscribers()
         self._refs: list[pykka.ActorRef[Any]] = []
         self._settled: Future[Settled] = Future()
         self._fingerprints = {node.node_id: fingerprint_of(node.operator) for node in opened}
@@ -143,17 +145,19 @@ class Run:
         self._run_state["log_file"] = self._log.path
         nodes = [node.node_id for node in self._opened]
         self._log.info(events.RUN_STARTED, streaming=self._streaming, nodes=nodes, pid=os.getpid())
-        subscribers: list[Recipient] = [self._state]
+        self._subscribers.add(self._state, (OperatorLogged,))
         if self._watcher is not None:
             self._hooks = HookDispatcher(self._watcher, self._pipeline_id, self._log)
-            subscribers.append(self._hooks)
+            self._subscribers.add(self._hooks)
+        if host is not None:
+            self._subscribers.add(host)
         if self._folder is not None:
             self._control = ControlServer.open(self._folder, lambda: self._ref)
             if self._control is None:
                 self._log.warning(events.NO_CONTROL)
         config = self._run_state.get("config", {})
         self._ref = PipelineActor.start(
-            self._status, config, self._start_supervisor, subscribers, self._settled, self._clean_up, host
+            self._status, config, self._start_supervisor, self._subscribers, self._settled, self._clean_up, host
         )
         tell(self._ref, RunMessage())
         for note in self._notes:

@@ -11,6 +11,7 @@ from llm_datagen.streams.ids import Id
 from llm_datagen.streams.position import STATE, Position
 from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.scan import rows_of
+from llm_datagen.streams.state.compared import compare_table
 from llm_datagen.streams.state.store import check_state
 
 _TRIES = 5
@@ -26,6 +27,7 @@ def check_state_of(output: Stream, position: Position) -> None:
     for left in reversed(range(_TRIES)):
         try:
             check_state(output, position.marks[STATE])
+            compare_table(output)
         except StreamError:
             now = _later_than(output, position)
             if now is None or not left:

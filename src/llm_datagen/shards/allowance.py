@@ -27,15 +27,18 @@ class Allowance:
     Args:
         operators: those of the whole.
         folder: that of the whole, in which the service keeps its files, on this machine.
+        host: the name of this machine as shards reach it; None: they run on it, and nobody else reaches the service.
     """
 
-    def __init__(self, operators: Iterable[Any], folder: RunFolder) -> None:
+    def __init__(self, operators: Iterable[Any], folder: RunFolder, host: str | None = None) -> None:
         self._service: GrantService | None = None
         is_said = os.environ.get(GRANTS) or os.environ.get(SHARE)
         if not is_said and _are_limited(operators):
             from llm_datagen.llm.grants.service import service_for
 
-            self._service = service_for(folder.path)
+            self._service = (
+                service_for(folder.path) if host is None else service_for(folder.path, host="0.0.0.0", address=host)
+            )
 
     def environment(self) -> Mapping[str, str]:
         """Return the variables of all shards."""

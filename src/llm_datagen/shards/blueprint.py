@@ -11,6 +11,7 @@ from llm_datagen.pipeline.changed_steps import has_same_steps
 from llm_datagen.pipeline.run import Run, StartNotice
 from llm_datagen.pipeline.stream_reset import Entry
 from llm_datagen.runs.sharded import SHARDS
+from llm_datagen.shards.given_away import keep_input
 from llm_datagen.shards.splittable import check_splittable, refuse_rows
 
 
@@ -51,8 +52,10 @@ class ShardBlueprint:
     def steps(self, run_state: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
         """Return the nodes that the spec says, and their operators."""
         entries: list[Entry] = self.run_state(run_state["pipeline_id"])["nodes"]
-        same = has_same_steps(run_state["nodes"], entries)
-        return run_state["nodes"] if same else entries, list(self.code)
+        if has_same_steps(run_state["nodes"], entries):
+            return run_state["nodes"], list(self.code)
+        keep_input(run_state["nodes"], entries)
+        return entries, list(self.code)
 
     def ignored(self, run_state: dict[str, Any]) -> list[StartNotice]:
         """Return nothing: the code gives no paths and settings of a shard."""

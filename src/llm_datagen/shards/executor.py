@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from llm_datagen.errors import FailureRecord
-from llm_datagen.messages import Cancel, Pause, Reconfigure, Unpause
+from llm_datagen.messages import Cancel, GiveAway, Pause, Reconfigure, Unpause
+from llm_datagen.shards.passed_events import PackedEvent
 
-Command = Pause | Unpause | Cancel | Reconfigure
+
+@dataclass(frozen=True, slots=True)
+class PassEventsOn:
+    """Somebody watches the whole: from now on, `ShardHandle.events` is to return events of the shard's run."""
+
+
+Command = Pause | Unpause | Cancel | Reconfigure | GiveAway | PassEventsOn
 """What a shard may be told."""
 
 
@@ -22,12 +29,14 @@ class ShardJob:
         number: the number of the shard, from 0.
         packed: the operators, pickled, as `executors.process.pickling.pack` makes them.
         environment: variables of the environment that the shard is run with, besides those of its host.
+        is_watched: whether somebody watches the whole already; see `PassEventsOn`.
     """
 
     folder: str
     number: int
     packed: bytes
     environment: Mapping[str, str] = field(default_factory=dict)
+    is_watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +70,16 @@ class ShardHandle(Protocol):
     def status(self) -> Mapping[str, Any] | None:
         """Return what `GetStatus` returns of its run, as plain data; None while it is not known."""
 
+    def events(self) -> Sequence[PackedEvent]:
+        """Return the events of its run since the last call, once they are wanted: the job or `PassEventsOn` says so.
+
+        Who cannot tell them returns none: then those who watch the whole hear of its progress and its end only.
+        """
+
     def send(self, command: Command) -> Any:
-        """Tell its run a command (Pause, Unpause, Cancel, Reconfigure); return the answer.
+        """Tell its run a command (Pause, Unpause, Cancel, Reconfigure, GiveAway), or `PassEventsOn`; return the answer.
+
+        A shard that is not told of `GiveAway` keeps its rows: then the answer is anything but True.
 
         Raises:
             NotRunningError: when it has ended.
@@ -81,6 +98,10 @@ class ShardExecutor(Protocol):
     @property
     def workers(self) -> int | None:
         """How many shards it runs at once, at most; None: it decides by itself, and all may be started."""
+
+    @property
+    def host(self) -> str | None:
+        """The name, or the address, of this machine as shards reach it; None: they run on it."""
 
     def start(self, job: ShardJob) -> ShardHandle:
         """Begin to run a shard; return at once.

@@ -36,6 +36,10 @@ class LocalExecutor:
         """How many shards it runs at once, at most."""
         return self._count
 
+    @property
+    def host(self) -> None:
+        """None: shards run on this machine."""
+
     def start(self, job: ShardJob) -> ShardHandle:
         """Begin to run a shard; return at once. The thread must outlive the shards that it starts."""
         return self._worker().run(job, self._is_free)

@@ -9,12 +9,13 @@ from typing import Any, Self
 
 from llm_datagen.config import IfExists, OnChange, check_choice, check_count, checked
 from llm_datagen.errors import ConfigError, PipelineBusyError, PipelineExistsError
-from llm_datagen.operators import Call
+from llm_datagen.operators import Call, operator_name
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.pipeline.diff_report import RunDiff
 from llm_datagen.pipeline.run import Run
 from llm_datagen.pipeline.settings import NodePipelineOptions
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.display.node_view import NodeView, view_of
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
 from llm_datagen.runs.sharded import no_diff
@@ -175,6 +176,11 @@ class ShardedPipeline(BasePipeline):
         code, given = self._code, self._given
         return WholeLifecycle(code, self.results_dir, self.log_file, at_once, given).shared(pipeline_id, on_change)
 
+    def node_views(self) -> list[NodeView]:
+        """Return the nodes as a display shows them before a run: with what all shards have done."""
+        known = zip(self.nodes, self.progress, strict=True)
+        return [view_of({**report.as_dict(), "operator": operator_name(node.operator)}) for node, report in known]
+
     @property
     def _at_once(self) -> int:
         return min(self._code.shards, self._workers or self._executor_workers() or self._code.shards)
@@ -206,11 +212,12 @@ class ShardedPipeline(BasePipeline):
             stored = self._catch_up(stored)
             spec = prepared(folder, stored.state, self.log_file, self._at_once)
             operators = self._code.operators(stored.state)
+            executor = self._new_executor()
             self._run = WholeRun(
                 standing_of(folder, spec),
                 spec=spec,
                 packed=pack_operators(operators),
-                executor=self._new_executor(),
+                executor=executor,
                 batched={
                     entry["node_id"]
                     for entry, operator in zip(stored.state["nodes"], operators, strict=True)
@@ -221,7 +228,7 @@ class ShardedPipeline(BasePipeline):
                 hooks=hooks or self.hooks,
                 log=open_log(self.log_file),
                 notes=stored.notes,
-                allowance=Allowance(operators, folder),
+                allowance=Allowance(operators, folder, executor.host),
             )
         except BaseException:
             folder.lock.release()

@@ -12,6 +12,7 @@ from typing import Any
 import pykka
 
 from llm_datagen.actors.pipeline import PipelineActor
+from llm_datagen.actors.stage import Recipient
 from llm_datagen.errors import ConfigError, DatagenError, FailureRecord, NodeFailedError, RunStateError
 from llm_datagen.executors.process.pickling import pack, pack_error
 from llm_datagen.operators.fingerprint import fingerprint_of
@@ -26,6 +27,7 @@ from llm_datagen.runs.status import Status
 from llm_datagen.shards.blueprint import ShardBlueprint
 from llm_datagen.shards.claim import take
 from llm_datagen.shards.executor import ShardJob, ShardOutcome
+from llm_datagen.shards.given_away import end_with
 from llm_datagen.shards.plan import ShardPlan, ShardRange
 from llm_datagen.shards.plan_file import PlanFile
 from llm_datagen.shards.spec import ShardSpec
@@ -61,12 +63,13 @@ Begun = Callable[["pykka.ActorRef[PipelineActor]"], object]
 """Is given the actor of the run of a shard, once it runs: to look at it, and to control it."""
 
 
-def run_job(job: ShardJob, begun: Begun) -> ShardOutcome:
+def run_job(job: ShardJob, begun: Begun, watcher: Recipient | None = None) -> ShardOutcome:
     """Run a shard to its end, in this process, whatever that is. Blocks.
 
     Args:
         job: the shard.
         begun: is given the actor of its run.
+        watcher: hears of every status and event of its run, from the first one on, if anybody does.
 
     Returns:
         How it has ended. What it failed of is in it, and is not raised.
@@ -76,14 +79,16 @@ def run_job(job: ShardJob, begun: Begun) -> ShardOutcome:
         with _environment(job):
             *operators, registered = pickle.loads(job.packed)
             StreamFactory.register_again(registered)
-            return run_shard(shards, job.number, operators, begun)
+            return run_shard(shards, job.number, operators, begun, watcher)
     except DatagenError as error:
         return ShardOutcome(str(Status.FAILED), str(error))
     except Exception as error:  # noqa: BLE001 - of the user's modules: the driver says so
         return ShardOutcome(str(Status.FAILED), str(FailureRecord.of(error)))
 
 
-def run_shard(shards: RunFolder, number: int, operators: Sequence[Any], begun: Begun) -> ShardOutcome:
+def run_shard(
+    shards: RunFolder, number: int, operators: Sequence[Any], begun: Begun, watcher: Recipient | None = None
+) -> ShardOutcome:
     """Run a shard to its end; see `run_job`. Of somebody else who gives no sign of life, it is taken over.
 
     Args:
@@ -91,12 +96,13 @@ def run_shard(shards: RunFolder, number: int, operators: Sequence[Any], begun: B
         number: the number of the shard.
         operators: those of its nodes.
         begun: is given the actor of its run.
+        watcher: hears of every status and event of its run, if anybody does.
 
     Raises:
         DatagenError: when it cannot be run: it is run elsewhere, its input was changed, operators were edited.
     """
     with opened_shard(shards, number, operators) as pipeline:
-        begun(pipeline.start())
+        begun(pipeline.start_watched(watcher))
         try:
             report = pipeline.wait()
         except NodeFailedError as error:
@@ -149,7 +155,7 @@ class ShardPipeline(BasePipeline):
     def __init__(
         self, spec: ShardSpec, folder: RunFolder, plan: ShardPlan, of: ShardRange, operators: Sequence[Any]
     ) -> None:
-        self._spec, self._folder = spec, folder
+        self._spec, self._folder, self._range = spec, folder, of
         planned = spec.of_shard(folder, plan.part_uri(of), plan.fingerprint_of(of))
         self._blueprint = ShardBlueprint(planned=planned, code=operators)
         log_file = str(folder.path / LOG) if spec.has_log else None
@@ -172,6 +178,10 @@ class ShardPipeline(BasePipeline):
         else:
             self.resume(folder.pipeline_id, on_change=spec.on_change, verify=spec.verify)
 
+    def start_watched(self, watcher: Recipient | None) -> pykka.ActorRef[PipelineActor]:
+        """Run as `start()` does; `watcher` hears of every status and event."""
+        return self._prepare().start(watcher)
+
     @each_looked_at_once()
     def _begin(self) -> None:
         """Write the run state of a shard that has not begun.
@@ -193,10 +203,13 @@ class ShardPipeline(BasePipeline):
         self._take(StoredRun(folder=folder, state=run_state, nodes=nodes))
 
     def _take_over(self) -> None:
-        """Have the shard go on with the limits that the whole has now."""
+        """Have the shard go on with the limits that the whole has now, and end where its range does."""
         with self._locked():
             run_state = self._folder.load()
-            if self._spec.take_over(run_state):
+            before = deepcopy(run_state)
+            self._spec.take_over(run_state)
+            end_with(run_state, self._range)
+            if run_state != before:
                 self._folder.save(run_state)
 
     def _note_replay(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from llm_datagen.config import OnChange, Verify
 from llm_datagen.errors import RunStateError
+from llm_datagen.pipeline.operator_changes import AGAIN
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.exports import KEY as EXPORTS
 from llm_datagen.runs.sharded import SHARDS
@@ -61,6 +62,11 @@ class ShardSpec:
     def pipeline_id(self) -> str:
         """The id of the whole."""
         return str(self.run_state["pipeline_id"])
+
+    @property
+    def is_done_again(self) -> bool:
+        """Whether shards that were done are done again, in whole or in part."""
+        return self.replays > 0 or self.on_change in AGAIN
 
     @classmethod
     def of(cls, run_state: Mapping[str, Any], *, has_log: bool, at_once: int) -> Self:
@@ -138,15 +144,13 @@ class ShardSpec:
         run_state.pop(SHARDS, None)
         return run_state
 
-    def take_over(self, run_state: dict[str, Any]) -> bool:
-        """Write into the run state of a shard what was changed of the whole; return whether anything was."""
-        before = deepcopy(run_state["nodes"])
+    def take_over(self, run_state: dict[str, Any]) -> None:
+        """Write into the run state of a shard what was changed of the whole."""
         known = {entry["node_id"]: entry for entry in self.run_state["nodes"]}
         for entry in run_state["nodes"]:
             if entry["node_id"] in known:
                 changed = {name: known[entry["node_id"]][name] for name in _TAKEN_OVER}
                 change_settings(entry, {**changed, "rate": self.share_of(changed["rate"])})
-        return bool(before != run_state["nodes"])
 
     def share_of(self, rate: float | None) -> float | None:
         """Return what one shard has of the rate of a node, of those that are run at once."""

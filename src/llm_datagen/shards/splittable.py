@@ -8,7 +8,7 @@ from typing import Any
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import Call, operator_name, operators_within
 from llm_datagen.pipeline.spool import is_standard
-from llm_datagen.streams import Cycle, Generate, MemoryStream, Stream, StreamFactory
+from llm_datagen.streams import Cycle, Generate, MemoryStream, MergedStream, Stream, StreamFactory
 from llm_datagen.streams.inputs.cycled import CycledStream
 from llm_datagen.streams.inputs.generated import GeneratedStream
 from llm_datagen.streams.source import streams_of
@@ -108,6 +108,15 @@ def input_of(entries: Sequence[Entry]) -> Stream:
             "the run begins; give follow_input=False, or wait until it is sealed"
         )
     return stream
+
+
+def only_reader(entries: Sequence[Entry]) -> str | None:
+    """Return the id of the one node that reads the input of a run; None when several do, or it reads others, too."""
+    found = {entry["node_id"]: entry for entry, _ in _external(entries)}
+    if len(found) != 1:
+        return None
+    ((node_id, entry),) = found.items()
+    return None if isinstance(StreamFactory.input_of(entry), MergedStream) else str(node_id)
 
 
 def _external(entries: Sequence[Entry]) -> Iterable[tuple[Entry, Stream]]:

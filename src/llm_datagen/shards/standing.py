@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.errors import DatagenError
+from llm_datagen.pipeline.operator_changes import AGAIN
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.shards.claim import is_settled, latest
+from llm_datagen.shards.given_away import followed
 from llm_datagen.shards.plan import ShardPlan
 from llm_datagen.shards.progress import added_up
 from llm_datagen.shards.shard_run import REPLAYS
 from llm_datagen.shards.spec import ShardSpec
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.recovery import position_of
-
-_AGAIN = {"rerun", "replace"}
 
 
 class Standing:
@@ -27,19 +27,28 @@ class Standing:
         shards: the folder of the shards.
         plan: which shards there are.
         spec: what they do.
+
+    Attributes:
+        plan: which shards there are, as the shards themselves say: some may end earlier; see `given_away`.
+        saved_plan: the plan as it is on the disk.
     """
 
     def __init__(self, shards: RunFolder, plan: ShardPlan, spec: ShardSpec) -> None:
         self._shards, self._spec = shards, spec
-        self.plan = plan
+        self.plan = self.saved_plan = plan
         self._entries: dict[int, list[Mapping[str, Any]]] = {}
         self.states: dict[int, Mapping[str, Any]] = {}
         """The run states of the shards that have begun, as they were read last."""
         self.done: set[int] = set()
         for each in plan.ranges:
             self.read(each.number)
-        if spec.on_change in _AGAIN:
+        if spec.on_change in AGAIN:
             self.done.clear()
+
+    @property
+    def entries(self) -> list[Mapping[str, Any]]:
+        """The nodes, as the run state of the whole has them."""
+        return list(self._spec.run_state["nodes"])
 
     @property
     def numbers(self) -> list[int]:
@@ -59,6 +68,7 @@ class Standing:
             return
         run_state = RunFolder(shards, run_id).load()
         self.states[number] = run_state
+        self.plan = followed(self.plan, number, run_state)
         self._entries[number] = run_state["nodes"]
         dead = any(entry.get("dead_letters") for entry in run_state["nodes"])
         is_replayed = not dead or run_state.get(REPLAYS, 0) >= self._spec.replays

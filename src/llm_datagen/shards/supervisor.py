@@ -10,77 +10,36 @@ again, and goes on where it was; one that dies again and again without getting f
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import pykka
-
-from llm_datagen.actors.deferred_reply import when_all
+from llm_datagen.actors.control import PauseAnswer
 from llm_datagen.actors.end_work import AtEnd, EndWork, EndWorkDone
 from llm_datagen.actors.refs import ActorEndedError
 from llm_datagen.actors.stage import Recipient, Stage, refuse_unknown, tell
-from llm_datagen.errors import DatagenError, FailureRecord, RunError, StopRun, TooManyErrorsError
+from llm_datagen.errors import DatagenError, FailureRecord, RunError, StopRun
 from llm_datagen.executors.process.pickling import unpack_error
-from llm_datagen.messages import (
-    Cancel,
-    ControlRequest,
-    NodeFailed,
-    NodeFinished,
-    NodeProgressed,
-    NodeStarted,
-    OperatorLogged,
-    Pause,
-    Reconfigure,
-    Settled,
-    StageOutcome,
-    StatusChanged,
-    Unpause,
-)
+from llm_datagen.messages import Cancel, ControlRequest, StageOutcome
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
-from llm_datagen.runs.sharded import SHARDS
-from llm_datagen.runs.status import SETTLED, NodeReport, PipelineStatus, Status
-from llm_datagen.shards.executor import Command, ShardExecutor, ShardHandle, ShardJob, ShardOutcome
+from llm_datagen.runs.status import NodeReport, Status
+from llm_datagen.shards.control import Changed, ShardControl
+from llm_datagen.shards.executor import PassEventsOn, ShardExecutor, ShardHandle, ShardJob, ShardOutcome
 from llm_datagen.shards.limits import Limits
+from llm_datagen.shards.lost_shards import LostShards
+from llm_datagen.shards.splitter import Asked, Splitter
 from llm_datagen.shards.standing import Standing
-from llm_datagen.streams.storage.owner import now_text
+from llm_datagen.shards.whole_state import WholeState
 
 LOOK_SECONDS = 0.05
 """How often it is looked whether a shard has ended."""
-
-TICK_SECONDS = 0.25
-"""How often the status is told to the pipeline."""
-
-TRIES = 3
-"""How often a shard may be begun that dies without getting further."""
-
-PAUSE_SECONDS = 0.75
-"""When a pause is answered at the latest."""
-
-_SENDERS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
     """Timer: look whether shards have ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Changed:
-    """From a thread of the pool: the shards that run have taken a change of a node over."""
-
-    command: Reconfigure
-    answer: Future[Any] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _AnswerNow:
-    """A pause is to be answered: all shards have, or it has taken long enough."""
-
-    answer: Future[Any] = field(repr=False)
 
 
 class ShardSupervisor(Stage):
@@ -91,11 +50,13 @@ class ShardSupervisor(Stage):
         job_of: makes what is sent to whoever runs a shard.
         executor: runs them; closed at the end.
         limits: what may be changed while they run.
+        splitter: has slow shards give rows away when workers have nothing to do.
         folder: that of the whole, where its run state is saved.
         saved_state: the run state of the whole; the supervisor alone changes it from now on.
         pipeline: gets all reports; the parent.
         log: the platform log.
         at_end: what is done when all shards are completed, before the run is.
+        is_watched: says whether somebody hears of the events that shards pass on.
     """
 
     def __init__(
@@ -105,35 +66,36 @@ class ShardSupervisor(Stage):
         job_of: Callable[[int], ShardJob],
         executor: ShardExecutor,
         limits: Limits,
+        splitter: Splitter,
         folder: RunFolder,
         saved_state: dict[str, Any],
         pipeline: Recipient,
         log: PlatformLog,
         at_end: AtEnd | None,
+        is_watched: Callable[[], bool],
     ) -> None:
         super().__init__("supervisor", "", pipeline)
-        self._standing, self._job_of, self._executor, self._limits = standing, job_of, executor, limits
-        self._folder, self._saved_state, self._pipeline, self._log = folder, saved_state, pipeline, log
-        self._at_end = EndWork(at_end)
-        self._pool = ThreadPoolExecutor(_SENDERS, "datagen-shard-commands")
+        self._standing, self._job_of, self._executor, self._log = standing, job_of, executor, log
+        self._at_end, self._is_watched, self._are_watched = EndWork(at_end), is_watched, False
         self._left = deque(standing.left)
         self._running: dict[int, ShardHandle] = {}
-        self._tries: dict[int, tuple[int, int]] = {}  # deaths in a row at so many rows, by the shard
-        self._status, self._reason, self._end = Status.RUNNING, "", Status.CANCELED
-        self._is_paused = False
-        self._cause: tuple[str, FailureRecord, BaseException | None] | None = None
-        self._failed_row: str | None = None
-        self._told: dict[str, tuple[int, int | None]] = {}
-        self._last_told = self._last_save = float("-inf")
-
-    @property
-    def _pipeline_id(self) -> str:
-        return self._folder.pipeline_id
+        self._lost_shards = LostShards(standing, log)
+        self._splitter = splitter
+        self._control = ShardControl(limits, self.actor_ref, self.mailbox, log)
+        self._state = WholeState(
+            standing,
+            folder=folder,
+            saved_state=saved_state,
+            pipeline=pipeline,
+            control=self._control,
+            log=log,
+            clock=self.clock,
+        )
 
     def begin(self) -> None:
         """Begin the first shards."""
-        for entry in self._saved_state["nodes"]:
-            tell(self._pipeline, NodeStarted(self._pipeline_id, entry["node_id"], entry))
+        self._state.begin()
+        self._splitter.save()
         self._look()
 
     def handle(self, message: Any) -> None:
@@ -141,13 +103,14 @@ class ShardSupervisor(Stage):
         match message:
             case _Look():
                 self._look()
-            case ControlRequest(command=command, answer=answer):
-                self._control(command, answer)
-            case _Changed(command=command, answer=answer):
-                answer.set_result(self._limits.change(command))
-            case _AnswerNow(answer=answer):
-                if not answer.done():
-                    answer.set_result(self._now())
+            case Asked():
+                self._asked(message)
+            case ControlRequest():
+                self._control_request(message)
+            case Changed():
+                self._control.changed(message)
+            case PauseAnswer():
+                message.give()
             case Cancel(reason=reason):
                 self._cancel(reason)
             case EndWorkDone():
@@ -157,7 +120,7 @@ class ShardSupervisor(Stage):
 
     def drop(self, message: Any) -> None:
         """Fail the answer to a command that will not be handled."""
-        if isinstance(message, ControlRequest | _Changed | _AnswerNow) and not message.answer.done():
+        if isinstance(message, ControlRequest | Changed):
             message.answer.set_exception(ActorEndedError("the run has ended"))
 
     def release(self) -> None:
@@ -166,7 +129,8 @@ class ShardSupervisor(Stage):
         try:
             self._executor.close()
         finally:
-            self._pool.shutdown()
+            self._control.close()
+            self._splitter.close()
 
     # Shards.
 
@@ -176,9 +140,12 @@ class ShardSupervisor(Stage):
             return
         ended = [(number, outcome) for number, handle in self._running.items() if (outcome := handle.wait(0))]
         for number, outcome in ended:
-            del self._running[number]
+            self._state.pass_events_on(self._running.pop(number))
             self._shard_ended(number, outcome)
         self._start_due()
+        self._have_events_passed_on()
+        if not self._left and not self._control.is_paused and self._state.status is Status.RUNNING:
+            self._splitter.ask(self._running, self.clock.monotonic(), self.actor_ref)
         self._tick(is_due=bool(ended))
         self._advance()
         if not self.actor_stopped.is_set():
@@ -186,7 +153,7 @@ class ShardSupervisor(Stage):
 
     def _start_due(self) -> None:
         most = self._executor.workers
-        while self._left and self._status is Status.RUNNING and not self._is_paused:
+        while self._left and self._state.status is Status.RUNNING and not self._control.is_paused:
             if most is not None and len(self._running) >= most:
                 return
             number = self._left.popleft()
@@ -197,236 +164,109 @@ class ShardSupervisor(Stage):
                 return
             self._log.info(events.SHARD_STARTED, shard=number)
 
+    def _have_events_passed_on(self) -> None:
+        """Tell shards that somebody watches the whole now; those that begin later know it from their job."""
+        if not self._are_watched and self._is_watched():
+            self._are_watched = True
+            self._control.send(PassEventsOn(), list(self._running.values()))
+
+    def _asked(self, asked: Asked) -> None:
+        """Begin what a shard has given away."""
+        try:
+            self._left.extend(self._splitter.answered(asked))
+        except DatagenError as error:
+            self._failed("", FailureRecord.of(error), error)
+        self._start_due()
+        self._advance()
+
     def _shard_ended(self, number: int, outcome: ShardOutcome) -> None:
         try:
             self._standing.read(number)
-        except DatagenError as error:  # its run state cannot be read
+            self._left.extend(self._splitter.save())
+        except DatagenError as error:  # its run state, or the plan, cannot be read
             outcome = ShardOutcome(str(Status.FAILED), f"{outcome.error or 'it has ended'}; and then: {error}")
         self._log.info(events.SHARD_ENDED, shard=number, status=outcome.status, error=outcome.error)
         if outcome.is_lost:
             self._lost(number, outcome)
         elif outcome.status == Status.FAILED:
-            state = self._standing.states.get(number, {})
-            self._failed_row = self._failed_row or state.get("failed_row")
+            failed_row = self._standing.states.get(number, {}).get("failed_row")
+            self._state.failed_row = self._state.failed_row or failed_row
             self._failed(outcome.node_id, *_failure_of(number, outcome))
-        elif outcome.status != Status.COMPLETED and self._status is Status.RUNNING:
+        elif outcome.status != Status.COMPLETED and self._state.status is Status.RUNNING:
             # An operator has stopped it (StopRun), or somebody has cancelled this one shard: so ends the run.
             end = Status.STOPPED if outcome.status == Status.STOPPED else Status.CANCELED
             self._cancel(outcome.error or f"shard {number} was cancelled", end=end)
 
     def _lost(self, number: int, outcome: ShardOutcome) -> None:
         """Begin a shard again whose process died, unless it does not get further."""
-        if self._status is not Status.RUNNING:
+        if self._state.status is not Status.RUNNING:
             return
-        rows = self._standing.rows_done(number)
-        tries, before = self._tries.get(number, (0, -1))
-        tries = 1 if rows > before else tries + 1
-        self._tries[number] = tries, rows
-        if tries >= TRIES:
-            text = (
-                f"shard {number} was begun {tries} times at the same place, and its process died each time: "
-                f"{outcome.error}. A row that kills its process is found by executor='process' of its node, which has "
-                "that row fail alone"
-            )
-            error = RunError(text)
+        try:
+            self._state.tell_log(self._lost_shards.lost(number, outcome))
+        except RunError as error:
             self._failed("", FailureRecord.of(error), error)
-            return
-        text = f"{outcome.error}; it is begun again, and goes on where it was ({rows:,} rows are done)"
-        self._log.warning(events.SHARD_LOST, shard=number, tries=tries, rows=rows, message=text)
-        self._tell_log(text)
-        self._left.appendleft(number)
+        else:
+            self._left.appendleft(number)
 
     def _advance(self) -> None:
         """Settle when nothing runs and nothing is left to run."""
-        if self._running or self._at_end.is_under_way:
+        if self._running or self._at_end.is_under_way or self._splitter.is_asking:
             return
-        if self._left and self._status is Status.RUNNING:
+        if self._left and self._state.status is Status.RUNNING:
             return  # paused
-        if self._status is Status.RUNNING and not self._standing.left:
+        if self._state.status is Status.RUNNING and not self._standing.left:
             self._at_end.begin(lambda ended: tell(self.actor_ref, ended))
             if self._at_end.is_under_way:
                 return
-        self._settle()
+        self._state.settle(is_done=self._at_end.is_done)
+        self.end(StageOutcome.FINISHED)
 
     def _end_work_done(self, ended: EndWorkDone) -> None:
         self._at_end.join(ended)
         for note in ended.notes:
-            self._tell_log(note)
+            self._state.tell_log(note)
         if isinstance(ended.error, StopRun):
             self._cancel("")
         elif ended.error is not None:
             self._failed("", FailureRecord.of(ended.error), ended.error)
         self._advance()
 
-    def _settle(self) -> None:
-        if self._cause is not None:
-            self._status = Status.FAILED
-        elif self._status is Status.RUNNING and self._at_end.is_done:
-            self._status = Status.COMPLETED
-        else:
-            self._status = self._end
+    def _control_request(self, request: ControlRequest) -> None:
+        self._control.do(
+            request.command,
+            request.answer,
+            list(self._running.values()),
+            is_running=self._state.status is Status.RUNNING,
+            now=self._state.now,
+        )
+        self._start_due()
         self._tick(is_due=True)
-        for report in self._standing.reports():
-            error = self._cause[2] if self._cause and self._cause[0] == report.node_id else None
-            is_done = report.status in SETTLED
-            tell(self._pipeline, NodeFinished(self._pipeline_id, report.node_id, is_done, error))
-        self._save(final=True)
-        node_id, failure, error = self._cause or ("", None, None)
-        tell(self._pipeline, Settled(self._now(), node_id, failure, error))
-        self.end(StageOutcome.FINISHED)
-
-    # Control.
-
-    def _control(self, command: Pause | Unpause | Reconfigure, answer: Future[Any]) -> None:
-        is_running = self._status is Status.RUNNING
-        match command:
-            case Reconfigure():
-                try:
-                    self._limits.check(command, is_running=is_running)
-                except DatagenError as error:
-                    self._log.warning(events.REFUSED, node_id=command.node_id, error=str(error))
-                    answer.set_exception(error)
-                    return
-                self._pool.submit(self._pass_change_on, command, list(self._running.values()), answer)
-            case Pause() if is_running:
-                if not self._is_paused:
-                    self._log.info(events.PAUSED)
-                self._is_paused = True
-                self.mailbox.wake_after(PAUSE_SECONDS, _AnswerNow(answer), key=f"answer {id(answer)}")
-                when_all(self._send(command), lambda: _tell(self.actor_ref, _AnswerNow(answer)))
-                self._tick(is_due=True)
-            case Unpause() if is_running:
-                if self._is_paused:
-                    self._log.info(events.UNPAUSED)
-                self._is_paused = False
-                self._send(command)
-                answer.set_result(self._now())
-                self._look()
-            case _:
-                answer.set_result(self._now())
-
-    def _send(self, command: Command) -> list[Future[None]]:
-        """Pass a command on to all shards that run; what they answer is not waited for."""
-        return [self._pool.submit(_told, handle, command) for handle in self._running.values()]
-
-    def _pass_change_on(self, command: Reconfigure, handles: Sequence[ShardHandle], answer: Future[Any]) -> None:
-        """Change a node in all shards that run. On a thread of the pool."""
-        for handle in handles:
-            try:
-                handle.send(self._limits.of_shard(command))
-            except DatagenError as error:
-                if _has_ended(error):
-                    continue
-                answer.set_exception(error)
-                return
-        try:
-            self.actor_ref.tell(_Changed(command, answer))
-        except pykka.ActorDeadError:
-            answer.set_exception(ActorEndedError("the run has ended"))
 
     # Ending.
 
     def _failed(self, node_id: str, failure: FailureRecord, error: BaseException | None) -> None:
-        self._log.error(events.NODE_FAILED, node_id=node_id, kind=failure.kind, ids=[], while_canceling=False)
-        if self._cause is None:
-            self._cause = node_id, failure, error
-            if node_id:
-                tell(self._pipeline, NodeFailed(self._pipeline_id, node_id, failure, error or RunError(str(failure))))
+        self._state.failed(node_id, failure, error)
         self._cancel("")
 
     def _cancel(self, reason: str, *, end: Status = Status.CANCELED) -> None:
         """Begin no shard, and cancel those that run."""
         self._at_end.stop()
-        if self._status is Status.RUNNING:
-            self._status, self._reason, self._end = Status.CANCELING, reason, end
-            self._log.info(events.CANCEL, reason=reason, because_of_failure=self._cause is not None)
-            self._send(Cancel(reason))
+        if self._state.status is Status.RUNNING:
+            self._state.canceling(reason, end=end)
+            self._control.send(Cancel(reason), list(self._running.values()))
             self._tick(is_due=True)
 
-    # Telling.
-
-    def _now(self) -> PipelineStatus:
-        return PipelineStatus(
-            pipeline_id=self._pipeline_id,
-            status=self._status,
-            nodes=self._standing.reports(),
-            reason=self._reason,
-            error=str(self._cause[1]) if self._cause else None,
-            failed_row=self._failed_row,
-            paused=self._is_paused and self._status is Status.RUNNING,
-        )
-
     def _tick(self, *, is_due: bool) -> None:
-        """Tell how things are, and save that if the last time is long enough ago."""
-        now = self.clock.monotonic()
-        if not is_due and now - self._last_told < TICK_SECONDS:
-            return
-        self._last_told = now
-        for number, handle in self._running.items():
-            if (known := handle.status()) is not None:
-                self._standing.now(number, known)
-        status = self._now()
-        self._check_errors(status.nodes)
-        for report in status.nodes:
-            if self._told.get(report.node_id) != (report.rows_in, report.total):
-                self._told[report.node_id] = report.rows_in, report.total
-                meta = self._meta(report)
-                tell(
-                    self._pipeline,
-                    NodeProgressed(self._pipeline_id, report.node_id, report.rows_in, report.total, meta),
-                )
-        tell(self._pipeline, StatusChanged(status))
-        self._folder.check()
-        if now - self._last_save >= self._folder.save_seconds:
-            self._save()
-
-    def _meta(self, report: NodeReport) -> Mapping[str, Any]:
-        return {**report.as_dict(), SHARDS: self._counts()}
-
-    def _counts(self) -> dict[str, int]:
-        """Return how many shards there are, are done, and run."""
-        standing = self._standing
-        return {"count": len(standing.numbers), "done": len(standing.done), "running": len(self._running)}
+        told = self._state.tick(self._running.values(), is_due=is_due)
+        if told is not None and self._state.status is Status.RUNNING:
+            self._check_errors(told.nodes)
 
     def _check_errors(self, reports: Sequence[NodeReport]) -> None:
-        """Fail when more rows failed in all shards together than may; each shard by itself looks at its own."""
-        for report, entry in zip(reports, self._saved_state["nodes"], strict=True):
-            most, failed = entry["max_errors"], report.skipped + report.dead_letters
-            if self._cause is None and isinstance(most, int) and failed > most and self._status is Status.RUNNING:
-                error = TooManyErrorsError(f"{failed:,} rows failed in all shards together, and max_errors is {most:,}")
-                self._failed(report.node_id, FailureRecord.of(error), error)
-
-    def _save(self, *, final: bool = False) -> None:
-        self._last_save = self.clock.monotonic()
-        now = self._now()
-        fields = ("reason", "error", "failed_row", "paused", "usage", "cost")
-        self._saved_state.update({name: getattr(now, name) for name in fields}, status=str(now.status))
-        self._saved_state[SHARDS] = {**self._saved_state[SHARDS], **self._counts()}
-        if final:
-            self._saved_state["ended_at"] = now_text()
-        for entry, report in zip(self._saved_state["nodes"], now.nodes, strict=True):
-            entry.update(report.as_dict())
-        self._folder.save(self._saved_state, may_wait=not final)
-
-    def _tell_log(self, text: str) -> None:
-        node_id = self._saved_state["nodes"][0]["node_id"]
-        tell(self._pipeline, OperatorLogged(self._pipeline_id, node_id, "warning", text))
-
-
-def _tell(ref: Recipient, message: Any) -> None:
-    tell(ref, message)
-
-
-def _told(handle: ShardHandle, command: Command) -> None:
-    """Tell a shard a command. One that has ended, or does not answer, does what it does."""
-    try:
-        handle.send(command)
-    except DatagenError:
-        return
-
-
-def _has_ended(error: DatagenError) -> bool:
-    return isinstance(error, RunError) and "has ended" in str(error)
+        """Fail when more rows failed in all shards together than may."""
+        found = self._state.too_many_errors(reports)
+        if found is not None:
+            node_id, error = found
+            self._failed(node_id, FailureRecord.of(error), error)
 
 
 def _failure_of(number: int, outcome: ShardOutcome) -> tuple[FailureRecord, BaseException | None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llm_datagen.errors import RunError
@@ -19,6 +19,7 @@ from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.usage import UsageSums, cost_of
 from llm_datagen.shards.claim import is_settled, latest
 from llm_datagen.shards.gathered import Gathered, ShardState
+from llm_datagen.shards.given_away import followed
 from llm_datagen.shards.plan import ShardPlan, ShardRange
 from llm_datagen.shards.plan_file import PlanFile
 from llm_datagen.shards.progress import added_up
@@ -30,6 +31,9 @@ NOT_BEGUN = "not begun"
 
 _AT_ONCE = 16
 """Shards on a store that are looked at at once."""
+
+_WHY = {str(Status.FAILED): "error", str(Status.STOPPED): "reason", str(Status.CANCELED): "reason"}
+"""What a run state says of why it has ended."""
 
 _WORST_FIRST = (Status.FAILED, INTERRUPTED, Status.STOPPED, Status.CANCELED)
 
@@ -107,16 +111,26 @@ class Whole:
         """
         location = shards_folder(folder).location
         plan = PlanFile(location).find()
-        ranges = () if plan is None else plan.ranges
 
         def look(each: ShardRange) -> Shard:
             run = latest(location, each.number)
             return Shard(each) if run is None else Shard(each, run, see(RunFolder(location, run)))
 
-        if not folder.is_on_store:
-            return cls(folder, driver, plan, tuple(map(look, ranges)))
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return cls(folder, driver, plan, tuple(pool.map(look, ranges)))
+        if plan is None:
+            return cls(folder, driver, plan, ())
+        if folder.is_on_store:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                shards = tuple(pool.map(look, plan.ranges))
+        else:
+            shards = tuple(map(look, plan.ranges))
+        for shard in shards:
+            if shard.state:
+                plan = followed(plan, shard.number, shard.state)
+        known = {shard.number: shard for shard in shards}
+        shards = tuple(
+            replace(known[each.number], range=each) if each.number in known else look(each) for each in plan.ranges
+        )
+        return cls(folder, driver, plan, shards)
 
     @classmethod
     def find(cls, folder: RunFolder) -> Whole | None:
@@ -253,11 +267,17 @@ class Whole:
             return Status.RUNNING, f"shards that run: {spans(live)}"
         for status in _WORST_FIRST:
             if self.numbers(status):
-                return str(status), f"{self._left()}; {self._go_on()}"
+                return str(status), self._next(status)
         if driver.status == Status.PENDING and not self.numbers(Status.COMPLETED):
             return Status.PENDING, ""
         status = Status.PENDING if driver.status == Status.COMPLETED else driver.status
-        return status, f"{self._left()}; {self._go_on()}"
+        return status, self._next(status)
+
+    def _next(self, status: str) -> str:
+        """Return why the whole has ended so, or else which shards are left; and what to do."""
+        states = (self._ends(), self.saved, *(shard.state for shard in self.shards))
+        why = next(filter(None, (state.get(_WHY.get(status, "")) for state in states)), None)
+        return f"{why or self._left()}; {self._go_on()}"
 
 
 def readers_of_input(entries: Iterable[Mapping[str, Any]]) -> set[str]:

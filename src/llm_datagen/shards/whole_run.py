@@ -17,7 +17,10 @@ from llm_datagen.shards.allowance import Allowance
 from llm_datagen.shards.executor import ShardExecutor, ShardJob
 from llm_datagen.shards.gather import gather_locked
 from llm_datagen.shards.limits import Limits
+from llm_datagen.shards.passed_events import KINDS
+from llm_datagen.shards.plan_file import PlanFile
 from llm_datagen.shards.spec import ShardSpec, shards_folder
+from llm_datagen.shards.splitter import Splitter
 from llm_datagen.shards.standing import Standing
 from llm_datagen.shards.supervisor import ShardSupervisor
 from llm_datagen.shards.whole_ids import check_numeric_ids
@@ -72,18 +75,29 @@ class WholeRun(Run):
             job_of=self._job_of,
             executor=self._executor,
             limits=Limits(self._spec, shards, self._run_state, self._batched, self._log),
+            splitter=Splitter(
+                self._standing,
+                PlanFile(shards.location),
+                at_once=self._spec.at_once,
+                may_split=not self._spec.is_done_again,
+                log=self._log,
+            ),
             folder=self._whole,
             saved_state=self._run_state,
             pipeline=pipeline,
             log=self._log,
             at_end=self._gather,
+            is_watched=self._is_watched,
         )
         self._refs.append(supervisor)
         return supervisor
 
     def _job_of(self, number: int) -> ShardJob:
         location = shards_folder(self._whole).location
-        return ShardJob(location, number, self._packed, self._allowance.environment())
+        return ShardJob(location, number, self._packed, self._allowance.environment(), self._is_watched())
+
+    def _is_watched(self) -> bool:
+        return self._subscribers.want(*KINDS)
 
     def _clean_up(self) -> None:
         try:

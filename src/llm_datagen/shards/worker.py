@@ -25,7 +25,8 @@ from llm_datagen.executors.process.channel import Channel
 from llm_datagen.executors.process.pickling import pack_error
 from llm_datagen.executors.process.spawn import SIGNALS, die_with
 from llm_datagen.messages import Cancel, GetStatus
-from llm_datagen.shards.executor import Command, ShardOutcome
+from llm_datagen.shards.executor import Command, PassEventsOn, ShardOutcome
+from llm_datagen.shards.passed_events import EventBox
 from llm_datagen.shards.shard_run import run_job
 
 STATUS_SECONDS = 0.25
@@ -64,16 +65,19 @@ class _Worker:
         self._run: pykka.ActorRef[Any] | None = None
         self._early: list[Callable[[], object]] = []  # commands that came before the run
         self._is_over = threading.Event()
+        self._box = EventBox()  # of the shard
 
     def serve(self) -> None:
         """Run shards, as they come."""
         threading.Thread(target=self._listen, name="datagen-listener", daemon=True).start()
         while (message := self._jobs.get())[0] == "job":
             _, sys.path[:], job = message
-            outcome = run_job(job, partial(self._begun, job.number))
+            box = self._box = EventBox(is_open=job.is_watched)
+            outcome = run_job(job, partial(self._begun, job.number), box)
             with contextlib.suppress(OSError, ValueError):
                 sys.stdout.flush()  # the process may be killed when it has nothing more to do
                 sys.stderr.flush()
+            self._pass_events_on(job.number, box)
             self._ended(outcome)
 
     def _tell(self, *message: Any) -> None:
@@ -99,6 +103,7 @@ class _Worker:
 
     def _watch(self, run: pykka.ActorRef[Any], number: int) -> None:
         before: Any = None
+        box = self._box
         with contextlib.suppress(pykka.ActorDeadError, OSError):
             while not self._is_over.is_set():
                 with contextlib.suppress(pykka.Timeout):
@@ -106,7 +111,12 @@ class _Worker:
                     if status != before:
                         self._tell("status", number, status)
                         before = status
+                self._pass_events_on(number, box)
                 self._is_over.wait(STATUS_SECONDS)
+
+    def _pass_events_on(self, number: int, box: EventBox) -> None:
+        if events := box.take():
+            self._tell("events", number, events)
 
     def _listen(self) -> None:
         try:
@@ -142,7 +152,9 @@ class _Worker:
         try:
             if ref is None:
                 raise NotRunningError("the shard has ended")
-            if isinstance(command, Cancel):
+            if isinstance(command, PassEventsOn):
+                self._box.is_open = True
+            elif isinstance(command, Cancel):
                 ref.tell(command)
             else:
                 answer = ref.ask(command, timeout=_ANSWER_SECONDS)

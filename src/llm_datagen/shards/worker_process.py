@@ -18,6 +18,7 @@ from llm_datagen.executors.process.pickling import unpack_error
 from llm_datagen.executors.process.spawn import how_it_ended, start
 from llm_datagen.runs.status import PipelineStatus, Status
 from llm_datagen.shards.executor import Command, ShardJob, ShardOutcome
+from llm_datagen.shards.passed_events import EventBox, PackedEvent
 
 LAST_WORDS = 20
 """How many lines of what a process has written to standard error are told when it dies."""
@@ -108,6 +109,8 @@ class WorkerProcess:
             match message:
                 case "status", number, status if number == shard.number:
                     shard.now = status
+                case "events", number, events if number == shard.number:
+                    shard.box.put(events)
                 case "answer", number, answer, error:
                     shard.answered(number, answer, error)
                 case "ended", outcome:
@@ -153,6 +156,7 @@ class RunningShard:
 
     Attributes:
         now: what is known of its run.
+        box: what its run has told.
     """
 
     def __init__(self, worker: Runner, number: int) -> None:
@@ -163,6 +167,7 @@ class RunningShard:
         self._asked = 0
         self._answers: dict[int, Future[Any]] = {}
         self.now: PipelineStatus | None = None
+        self.box = EventBox()
 
     @property
     def number(self) -> int:
@@ -173,6 +178,10 @@ class RunningShard:
         """Return what is known of its run; None while nothing is."""
         now = self.now
         return None if now is None else status_as_dict(now)
+
+    def events(self) -> list[PackedEvent]:
+        """Return what its run has told since the last time."""
+        return self.box.take()
 
     def send(self, command: Command) -> Any:
         """Tell its run a command; return the answer.

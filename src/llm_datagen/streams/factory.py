@@ -30,7 +30,7 @@ from llm_datagen.streams.inputs.generated import GeneratedStream
 from llm_datagen.streams.inputs.hub import HubFileSet
 from llm_datagen.streams.inputs.object_set import ObjectFileSet, is_object_set
 from llm_datagen.streams.inputs.parquet import ParquetStream
-from llm_datagen.streams.inputs.part import PartStream
+from llm_datagen.streams.inputs.part import INPUT_END, PartStream, end_at
 from llm_datagen.streams.inputs.table import TableStream, without_columns
 from llm_datagen.streams.merged import PROTOCOL, MergedStream
 from llm_datagen.streams.object_streams import CompressedObjectStream, ObjectStream, table_in_object_store
@@ -175,6 +175,7 @@ class StreamFactory:
         """Return what a node reads that the run state describes, with the node's settings."""
         source = cls.source(entry["input_uri"]).with_data(_data_of(entry)).with_source(entry.get("source_column"))
         source.pin(entry.get("input_fingerprint"))
+        end_at(source, entry.get(INPUT_END))
         return source
 
     @classmethod

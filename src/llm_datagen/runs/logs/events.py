@@ -131,6 +131,16 @@ TEARDOWN_FAILED = "[Teardown Failed]"
 
 Fields: `node_id`, `error`.
 """
+GIVEN_AWAY = "[Rows Given Away]"
+"""A shard ends earlier than planned: the rows from `row` on are for another shard, as a worker has nothing to do.
+
+Fields: `node_id`, `row` (its number in the input).
+"""
+SHARD_SPLIT = "[Shard Split]"
+"""A shard that runs has given away rows that it had not begun, and they are a new shard.
+
+Fields: `shard`, `row` (the first one of the new shard), `new` (its number).
+"""
 SHARD_STARTED = "[Shard Started]"
 """A shard of a run in shards begins, or goes on. What it does itself is in the log in its folder.
 

@@ -18,6 +18,7 @@ from typing import Any
 from llm_datagen.errors import NotRunningError
 from llm_datagen.executors.process.pickling import pack_error
 from llm_datagen.shards.executor import Command, ShardJob, ShardOutcome
+from llm_datagen.shards.passed_events import PackedEvent
 from llm_datagen.shards.worker_process import RunningShard, WorkerProcess
 
 _CHECKS = 10
@@ -43,8 +44,12 @@ class ShardActor:
         self._running: tuple[int, RunningShard] | None = None
         threading.Thread(target=self._end_when_unwatched, name="datagen-watched", daemon=True).start()
 
-    def watch(self, key: int, job: ShardJob | None, seconds: float) -> tuple[Any, ShardOutcome | None]:
-        """Return how a shard goes, and how it has ended: at once when it has, else after so many seconds.
+    def watch(
+        self, key: int, job: ShardJob | None, seconds: float
+    ) -> tuple[Any, list[PackedEvent], ShardOutcome | None]:
+        """Return how a shard goes, what it has told since the last time, and how it has ended.
+
+        The answer comes at once when it has ended, else after so many seconds.
 
         Args:
             key: the shard.
@@ -55,7 +60,7 @@ class ShardActor:
         shard = self._shard(key, job)
         outcome = shard.wait(seconds)
         self._watched = time.monotonic()
-        return shard.now, outcome
+        return shard.now, shard.events(), outcome
 
     def command(self, key: int, command: Command) -> tuple[Any, tuple[str, bytes | None] | None]:
         """Tell a shard a command; return the answer, or the error that it gave: its text, and itself."""

@@ -6,7 +6,6 @@ import importlib.util
 import itertools
 import logging
 import os
-import socket
 import sys
 import threading
 import time
@@ -14,12 +13,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from llm_datagen.config import check_count, check_flag, check_seconds, check_text
 from llm_datagen.errors import ConfigError, RunError
 from llm_datagen.runs.status import Status
 from llm_datagen.shards.executor import ShardHandle, ShardJob, ShardOutcome
+from llm_datagen.shards.ray.address import address_towards, check_that_somebody_listens
 from llm_datagen.shards.ray.connection import Connection, NotYetError
 from llm_datagen.shards.ray.options import Needs, RayOptions
 from llm_datagen.shards.worker_process import RunningShard
@@ -31,8 +30,7 @@ _FIRST_SECONDS = 60.0
 """How long a cluster that is there may refuse: one attempt in many fails, of ray:// addresses, after half a minute."""
 
 _TRY_AGAIN_SECONDS = 2.0
-_ANSWER_SECONDS = 5.0
-_CLIENT_PORT = 10001
+
 _INSTALL = "executor='ray' needs Ray: pip install 'llm-datagen[ray]', with the same version on all nodes of the cluster"
 
 
@@ -54,6 +52,8 @@ class RayExecutor:
         lost_seconds: how long a shard may be out of reach. Then it ends by itself, and may be run elsewhere.
         reconnect_seconds: how long a head that has died may take to come back.
         shows_output: whether what the nodes print is shown here.
+        host: the name of this machine as nodes reach it, for the grants service of models with limits or a budget;
+            None: the address by which this machine reaches the cluster.
 
     Raises:
         ConfigError: when an option is wrong, or Ray is not installed.
@@ -69,6 +69,7 @@ class RayExecutor:
         lost_seconds: float = LOST_SECONDS,
         reconnect_seconds: float = RECONNECT_SECONDS,
         shows_output: bool = False,
+        host: str | None = None,
     ) -> None:
         if importlib.util.find_spec("ray") is None:
             raise ConfigError(_INSTALL)
@@ -83,6 +84,7 @@ class RayExecutor:
             _own_paths(),
         )
         self._workers = None if workers is None else check_count("workers", workers)
+        self._host = None if host is None else check_text("host", host)
         self._reconnect_seconds = check_seconds("reconnect_seconds", reconnect_seconds)
         self._changing = threading.Lock()
         self._keys = itertools.count()
@@ -96,6 +98,13 @@ class RayExecutor:
     def workers(self) -> int | None:
         """How many shards are run at once, at most; None: Ray decides."""
         return self._workers
+
+    @property
+    def host(self) -> str | None:
+        """The address of this machine as nodes reach it; None when they are on it."""
+        if self._host is not None or self._options.address == "local":
+            return self._host
+        return address_towards(self._options.address or os.environ.get("RAY_ADDRESS", ""))
 
     def start(self, job: ShardJob) -> ShardHandle:
         """Begin to run a shard; return at once. It waits for the connection; when there is none, it fails."""
@@ -166,7 +175,7 @@ class RayExecutor:
         """
         address = self._options.address or os.environ.get("RAY_ADDRESS", "")
         if address:
-            _check_that_somebody_listens(address)
+            check_that_somebody_listens(address)
             return self._connection_to(address)
         try:
             return self._connection_to("auto")
@@ -206,6 +215,8 @@ class RayExecutor:
             shard.end(rest[0])
         elif kind == "answer":
             shard.answered(*rest)
+        elif kind == "events":
+            shard.box.put(rest[0])
         else:
             shard.now = rest[0]
 
@@ -253,25 +264,3 @@ def _own_paths() -> tuple[str, ...]:
     python = tuple(str(Path(prefix)) for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix})
     paths = dict.fromkeys(str(Path(entry).absolute()) for entry in sys.path)
     return tuple(path for path in paths if not path.startswith(python))
-
-
-def _check_that_somebody_listens(address: str) -> None:
-    """Check that a port is open: Ray itself looks for minutes.
-
-    Raises:
-        RunError: when it is not.
-    """
-    if address in {"auto", "local"}:
-        return
-    split = urlsplit(address if "://" in address else f"//{address}")
-    try:
-        host, port = split.hostname, split.port or (_CLIENT_PORT if split.scheme else None)
-    except ValueError:  # the port is no number
-        host = port = None
-    if host is None or port is None:
-        raise RunError(f"{address!r} is no address of a Ray cluster: ray://host:10001 or host:6379 is")
-    try:
-        socket.create_connection((host, port), _ANSWER_SECONDS).close()
-    except OSError as error:
-        hint = "" if split.scheme else "; from a machine that is no node of it, the address is ray://host:10001"
-        raise RunError(f"no Ray cluster answers at {address}: {error}{hint}") from None

@@ -126,9 +126,11 @@ class WatchedActor:
         if number is not None:
             yield "answer", number, *found
             return
-        status, outcome = found
+        status, events, outcome = found
         if status is not None:
             yield "status", status
+        if events:
+            yield "events", events
         if outcome is not None:
             self.is_usable = not outcome.is_lost
             yield "ended", outcome

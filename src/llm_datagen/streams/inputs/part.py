@@ -27,6 +27,7 @@ from llm_datagen.streams.inputs.part_cursor import PartCursor, clipped
 from llm_datagen.streams.inputs.planned_input import changed_since, files_of_part, noted_of
 from llm_datagen.streams.read_limit import ReadLimit
 from llm_datagen.streams.seal import Seal
+from llm_datagen.streams.source import Source
 from llm_datagen.streams.source_column import Origin
 from llm_datagen.streams.source_cursor import SourceCursor
 from llm_datagen.streams.storage.base import ReadFile
@@ -87,6 +88,18 @@ class Part:
         return cls(found["base"], first, last, seek)
 
 
+INPUT_END = "input_end"
+"""The key of a node for where the part that it reads ends, as number and address of the row behind its last one, when
+that is earlier than its URI says: the rest was given to another run."""
+
+
+def end_at(source: Source, noted: Sequence[int] | None) -> None:
+    """Have a part end where a run has noted it (`INPUT_END`); None: where its URI says."""
+    if noted is not None and isinstance(source, PartStream):
+        row, at = noted
+        source.part = replace(source.part, last=(row, at))
+
+
 class PartStream(DerivedStream):
     """Some rows, one after the other, of an input.
 
@@ -110,6 +123,7 @@ class PartStream(DerivedStream):
         self.has_tails, self.has_seek_marks = base.has_tails, base.has_seek_marks
         self.is_foreign = base.is_foreign
         self._known: Any = None
+        self._cursor: PartCursor | None = None
 
     def with_data(self, data: DataConfig) -> Self:
         """Return the part as it is read by other settings than the defaults."""
@@ -122,13 +136,23 @@ class PartStream(DerivedStream):
         return changed
 
     @property
+    def first(self) -> Begin:
+        """Number and address of its first row."""
+        return self.part.first
+
+    @property
+    def last(self) -> Begin:
+        """Number and address of the row behind its last one; it may come nearer while the part is read."""
+        return self.part.last
+
+    @property
     def rows(self) -> int:
         """How many rows it has."""
-        return self.part.last[0] - self.part.first[0]
+        return self.last[0] - self.first[0]
 
     def gaps(self, done: Coverage) -> list[Segment]:
         """Return what is not done of the part; the last of these segments ends with it."""
-        first, last = self.part.first, self.part.last
+        first, last = self.first, self.last
         return list(clipped(done.gaps(), first, last)) or [Segment(*last, *last)]
 
     def holes(self, done: Coverage) -> int:
@@ -160,7 +184,22 @@ class PartStream(DerivedStream):
     def open_cursor(self, segments: Sequence[Segment] = (START,), *, follow: bool = True) -> SourceCursor:
         """Return a cursor over some segments, as far as they lie in the part."""
         self._find()
-        return PartCursor(self, self.base, segments, self.part.first, self.part.last)
+        self._cursor = PartCursor(self, segments)
+        return self._cursor
+
+    def shorten(self, last: Begin) -> bool:
+        """Let the part end earlier while it is read; return False, with nothing changed, when it is too late for that.
+
+        Its URI stays what it was; see `end_at`. Called by the thread that reads it, by the cursor that was opened last.
+        Others may look at it meanwhile.
+
+        Args:
+            last: number and address of the row behind its last one.
+        """
+        if self._cursor is None or not self._cursor.may_end(last):
+            return False
+        self.part = replace(self.part, last=last)
+        return True
 
     def open_data(self) -> ReadFile:
         """Open the data, to be read at the addresses that rows have."""

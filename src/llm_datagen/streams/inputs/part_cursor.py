@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from llm_datagen.streams.block import Block
 from llm_datagen.streams.coverage import Begin, Segment
 from llm_datagen.streams.source_cursor import Described, SourceCursor
 from llm_datagen.streams.storage.base import Place
 from llm_datagen.streams.stream import Stream
+
+
+class Bounded(Described, Protocol):
+    """A part of an input, which may end earlier while it is read."""
+
+    base: Stream
+
+    @property
+    def first(self) -> Begin:
+        """Number and address of its first row."""
+
+    @property
+    def last(self) -> Begin:
+        """Number and address of the row behind its last one."""
 
 
 def clipped(segments: Sequence[Segment], first: Begin, last: Begin) -> Iterator[Segment]:
@@ -28,19 +43,17 @@ class PartCursor:
     Rows stand for the bytes of a part: in many formats, nobody knows its bytes without reading all of it.
 
     Args:
-        stream: the part.
-        base: the input.
+        stream: the part; it may end earlier while it is read, see `may_end`.
         segments: what to read, in order.
-        first: number and address of the first row of the part.
-        last: number and address of the row behind its last one.
     """
 
-    def __init__(self, stream: Described, base: Stream, segments: Sequence[Segment], first: Begin, last: Begin) -> None:
+    def __init__(self, stream: Bounded, segments: Sequence[Segment]) -> None:
         self.stream = stream
-        self._first = first[0]
-        self.limit = last[0] - first[0]
+        first, last = stream.first, stream.last
         left = list(clipped(segments, first, last))
-        self._cursor: SourceCursor | None = base.open_cursor(left, follow=False) if left else None
+        self._cursor: SourceCursor | None = stream.base.open_cursor(left, follow=False) if left else None
+        # From this row on, nothing of the part was done when reading began.
+        self._undone_from = left[-1].start if left and left[-1].end == last[0] else last[0]
 
     @property
     def offset(self) -> int:
@@ -50,9 +63,14 @@ class PartCursor:
     @property
     def start(self) -> int:
         """The rows that were read."""
-        if self._cursor is None or self._cursor.ended():  # what is behind the last row that was to be read is done
+        if self._cursor is None or self.ended():  # what is behind the last row that was to be read is done
             return self.limit
-        return self._cursor.start - self._first
+        return self._cursor.start - self.stream.first[0]
+
+    @property
+    def limit(self) -> int:
+        """How many rows there are."""
+        return self.stream.last[0] - self.stream.first[0]
 
     @property
     def knows_end(self) -> bool:
@@ -73,11 +91,21 @@ class PartCursor:
 
     def read(self, rows: int) -> Block | None:
         """Return the next rows, `rows` at most, with their numbers in the whole input; None when there are none."""
-        return None if self._cursor is None else self._cursor.read(rows)
+        if self._cursor is None or self.ended():
+            return None
+        block, last = self._cursor.read(rows), self.stream.last[0]
+        if block is None or block.end <= last:
+            return block
+        return block.split_at(last - block.start)[0] if block.start < last else None
 
     def ended(self) -> bool:
         """Return whether everything was read."""
-        return self._cursor is None or self._cursor.ended()
+        return self._cursor is None or self._cursor.ended() or self._cursor.start >= self.stream.last[0]
+
+    def may_end(self, last: Begin) -> bool:
+        """Return whether the part may end with the row before this one: nothing from it on was done, or handed out."""
+        begun = self._undone_from if self._cursor is None else max(self._cursor.start, self._undone_from)
+        return begun <= last[0] <= self.stream.last[0]
 
     def close(self) -> None:
         """Close the files."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from llm_datagen.errors import DiskError, StreamCorruptError
 from llm_datagen.streams.state.key_filter import KeyFilter
@@ -167,6 +166,77 @@ def _applied_in(row: tuple[Any, ...] | None, path: str | None) -> int:
     return row[0]
 
 
+class TableReader:
+    """A table as it is at one moment, also of a process that goes on with it. Only reads. A context manager.
+
+    Args:
+        path: the file, which is there.
+
+    Attributes:
+        applied: up to which byte of the state log it holds the changes; 0 when its process died before there were any.
+
+    Raises:
+        DiskError, StreamCorruptError: when it cannot be read.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        try:
+            self._db = sqlite3.connect(
+                f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise _named(error, path) from error
+        try:
+            self._db.execute("BEGIN")
+            self._is_made = bool(self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'log'").fetchone())
+            row = self._db.execute("SELECT applied FROM log").fetchone() if self._is_made else None
+            self.applied = _applied_in(row, path)
+        except BaseException as error:
+            self._db.close()
+            if isinstance(error, sqlite3.Error):
+                raise _named(error, path) from error
+            raise
+
+    def flaw(self) -> str | None:
+        """Return what SQLite itself finds wrong with the file; None for nothing.
+
+        Raises:
+            DiskError: when it cannot be read.
+        """
+        try:
+            found: str = self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            if found != "ok" or not self._is_made:
+                return None if found == "ok" else " ".join(found.split())
+            of_others = "SELECT 1 FROM state WHERE typeof(key) != 'blob' OR typeof(value) != 'blob' LIMIT 1"
+            return "a value has become one of another type" if self._db.execute(of_others).fetchone() else None
+        except sqlite3.OperationalError as error:
+            raise _named(error, self._path) from error
+        except sqlite3.DatabaseError as error:
+            return str(error)
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield all keys and values in the order of the keys.
+
+        Raises:
+            DiskError, StreamCorruptError: when they cannot be read.
+        """
+        try:
+            yield from self._db.execute("SELECT key, value FROM state ORDER BY key") if self._is_made else ()
+        except sqlite3.Error as error:
+            raise _named(error, self._path) from error
+
+    def close(self) -> None:
+        """Close the file. May be called more than once."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 def applied_of(path: str) -> int | None:
     """Return up to which byte of the state log the table at `path` goes; None when there is no such file. Only reads.
 
@@ -175,11 +245,5 @@ def applied_of(path: str) -> int | None:
     """
     if not Path(path).exists():
         return None
-    try:
-        with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as db:
-            if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'log'").fetchone():
-                return 0  # its process died before there was anything in it
-            row = db.execute("SELECT applied FROM log").fetchone()
-            return _applied_in(row, path)
-    except sqlite3.Error as error:
-        raise _named(error, path) from error
+    with TableReader(path) as table:
+        return table.applied

@@ -43,14 +43,14 @@ class Owner:
 
     @property
     def is_alive(self) -> bool:
-        """Whether a process of that number is alive on this machine."""
+        """Whether a process of that number is alive on this machine; not when it has ended, and its parent waits."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return False
         except PermissionError:
             return True
-        return True
+        return not _is_zombie(self.pid)
 
     @property
     def is_elsewhere(self) -> bool:
@@ -71,6 +71,13 @@ class Owner:
 def whoami() -> dict[str, Any]:
     """Return what a run state says of the process that runs it."""
     return {"pid": os.getpid(), "host": socket.gethostname()}
+
+
+def _is_zombie(pid: int) -> bool:
+    """Return whether a process has ended, and its parent has not asked for its exit status; False if nobody knows."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] == "Z"
+    return False
 
 
 @functools.cache

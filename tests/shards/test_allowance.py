@@ -47,7 +47,7 @@ def test_a_budget_holds_for_all_shards_together_and_a_resume_may_raise_it(bench:
 def test_what_shards_have_spent_of_fixed_shares_counts_when_a_driver_goes_on(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """M21: two shards are done as tasks of an array; then a driver, with a service, does what is left, within the cap."""
+    """M21: two shards are done as tasks of an array; a driver with a service does the others, within the cap."""
     bench.give([{"n": n} for n in range(45)] + [{"n": "9" * 300} for _ in range(100)])
     with FakeLLMServer(answer="yes") as server:
         asking = operator(server, budget={"tokens": 6000}, params={"max_tokens": 8})

@@ -226,6 +226,7 @@ def _die_once(folder: Path) -> Any:
     return die
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_begun_again_and_one_that_dies_always_is_named(
     bench: Bench, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -135,6 +135,7 @@ def test_each_output_of_a_graph_is_gathered(bench: Bench, merge: Any) -> None:
     assert findings(bench, "four") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merge", ["concat", "shards"])
 def test_a_run_in_a_store_is_gathered_there(s3: S3Bucket, bench: Bench, merge: Any) -> None:
     """Its state, its shards and its outputs are objects; what is wrong with them is seen."""

@@ -174,6 +174,16 @@ def test_a_node_that_a_cancel_or_its_operator_ends_is_shown_as_its_run_state_say
     assert not [line for line in written if {"canceled": "stopped", "stopped": "canceled"}[how] in line]
 
 
+def test_of_a_run_in_shards_the_tokens_and_the_cost_are_those_of_all_shards() -> None:
+    """Only their sum is told, with the progress."""
+    board = DisplayModel([NodeView(node_id="n", operator="Ask", status="stopped", done=100, tokens=7, cost=0.5)])
+    board.on_node_start("a", "n", {})
+    usage = [{"provider": "p", "model": "m", "total_tokens": 12, "cost": 0.75}]
+    board.on_node_progress("a", "n", 150, 200, meta(usage=usage, shards={"count": 4, "done": 1, "running": 2}))
+    view = board.view("n")
+    assert (view.done, view.tokens, view.cost) == (150, 12, 0.75)
+
+
 def test_rows_that_failed_before_are_counted_and_what_ended_the_run_before_is_not() -> None:
     board = DisplayModel([NodeView(node_id="n", failed=6, skipped=2, dead=3)])
     board.on_node_start("a", "n", {})

@@ -47,7 +47,7 @@ def test_the_help_imports_nothing_that_only_some_runs_need() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = set(done.stderr.split())
     assert "llm_datagen.cli.app" in imported
-    needless = {"ray", "cloudpickle", "pyarrow", "obstore", "llm_datagen.llm", "llm_datagen.shards.pipeline"}
+    needless = {"ray", "cloudpickle", "pyarrow", "obstore", "llm_datagen.llm", "llm_datagen.shards.plan"}
     assert needless & imported == set()
 
 

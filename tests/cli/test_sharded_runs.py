@@ -168,7 +168,9 @@ def test_logs_of_all_shards_are_shown_by_time(bench: Bench, command: Command) ->
     assert " 00002 " in command("logs", "four", *where).stdout
     told = json.loads(command("logs", "four", "--summary", "--json", *where).stdout)
     assert [run["pipeline_id"] for run in told["runs"]] == ["four", "00000", "00001", "00002", "00003"]
-    assert "run 00003: " in command("logs", "four", "--summary", *where).stdout
+    text = command("logs", "four", "--summary", *where).stdout
+    assert "run four, shard 00003: " in text
+    assert "the bottleneck is known when" not in text  # the driver has no nodes of its own
     one, four = (command("describe", name, *where).stdout for name in ("one", "four"))
     assert four == one.replace("one.jsonl", "out.jsonl")
 
@@ -195,6 +197,7 @@ def test_a_gather_waits_for_all_shards_and_says_which_are_left(bench: Bench, com
     assert "cannot be gathered yet" in " ".join(said.split())
     told = json.loads(command("status", "four", "--json", *where).stdout)
     assert (told["status"], told["error"]) == ("failed", "shard 1: ValueError: boom")
+    assert told["note"].startswith("shard 1: ValueError: boom; go on with ")
     assert resume in told["note"]
     assert bench.output.read_bytes() == before
     with pytest.raises(RunError, match="cannot be gathered yet"):

@@ -8,13 +8,21 @@ from typing import Any
 import pytest
 
 from llm_datagen import ConfigError
+from llm_datagen.cli.execute import summary
 from llm_datagen.runs import RunFolder
 from llm_datagen.shards.array_task import shard_given, shard_of_environment
 
-from ..kit.shards import rows_in_shards
-from ..kit.support import Bench, lines
+from ..kit.shards import in_shards, rows_in_shards
+from ..kit.support import Bench, lines, numbered
 from .conftest import Command
 from .shell import Shell
+
+
+def no_seven(row: dict[str, Any]) -> dict[str, Any]:
+    if row["n"] == 7:
+        raise ValueError("seven")
+    return row
+
 
 SHARDS = [f"out-{number:05}-of-00003.jsonl" for number in range(3)]
 
@@ -37,7 +45,7 @@ def test_a_run_in_shards_is_run_cancelled_by_ctrl_c_or_by_its_id_and_resumed(she
         assert "run a: running, not paused" in shell.run("unpause", "a").stdout
         cancelled = shell.run("cancel", "a", "--reason", "no time")
         assert cancelled.returncode == 0
-        assert "run a: canceled (canceled: 1, not begun: 2; go on with llm-datagen resume a" in cancelled.stdout
+        assert "run a: canceled (no time; go on with llm-datagen resume a" in cancelled.stdout
         told = run.communicate()[0]
         assert "  reason  no time" in told
         assert run.returncode == 1
@@ -78,9 +86,41 @@ def test_shards_are_run_one_by_one_each_in_a_task_of_an_array(shell: Shell) -> N
         done = shell.run("run", target, "--id", "a", *options, cwd=None, **variables)
         assert done.returncode == 0, done.stderr
         assert f"run a, shard {number} of 3: " in done.stdout
+        assert f"run a, shard {number} of 3: completed after" in done.stdout
+        assert "  then    llm-datagen gather a   (when all shards are completed)" in done.stdout
+    planned = shell.run("run", target, "--id", "a", "--shards", "3", "--executor", "none")
+    assert "run a: 3 shards: all completed" in planned.stdout
     assert not (shell.folder / SHARDS[0]).exists()
     assert shell.run("gather", "a").returncode == 0
     assert [row["n"] for name in SHARDS for row in lines(shell.folder / name)] == [n for n in range(50) if n % 2]
+
+
+def test_a_task_that_means_another_number_of_shards_is_refused(bench: Bench) -> None:
+    """Its rows, and its share of limits and budgets, would be others than it says."""
+    bench.give(numbered(9))
+
+    def planned(**given: Any) -> None:
+        in_shards(bench.pipeline([no_seven]), **given).prepare("a")
+
+    planned(shards=3)
+    with pytest.raises(ConfigError, match="run 'a' has 3 shards, not 5; give shards=3, or choose another id"):
+        planned(shards=5)
+    with pytest.raises(ConfigError, match="run 'a' was made with merge='shards', not 'concat'; leave it out"):
+        planned(shards=3, merge="concat")
+    planned(shards=3, merge="shards")
+
+
+def test_the_end_of_a_run_in_shards_names_only_files_that_are_there(bench: Bench) -> None:
+    bench.give(numbered(20))
+    pipeline = in_shards(bench.pipeline([no_seven], on_error="dead_letter"))
+    pipeline.create("a").run(progress=False)
+    told = list(summary(pipeline, 1.0))
+    assert f"  output  {bench.folder}/out-*.jsonl" in told
+    assert f"  errors  llm-datagen errors a --results-dir {bench.results}" in told
+    assert sorted(path.name for path in bench.folder.glob("out-*.jsonl"))[0] == "out-00000-of-00004.jsonl"
+    again = in_shards(bench.pipeline([no_seven], on_error="dead_letter")).replay("a")
+    (view,) = again.node_views()
+    assert (view.done, view.total, view.dead) == (20, 20, 1)  # not 0 of 20, until the shards have said something
 
 
 @pytest.mark.process

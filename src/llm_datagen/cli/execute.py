@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from llm_datagen.cli.budget import budget_options, spending
 from llm_datagen.cli.exit_codes import exit_code_of
@@ -11,7 +13,6 @@ from llm_datagen.cli.export_view import export_lines
 from llm_datagen.cli.output import is_terminal, write
 from llm_datagen.errors import TooManyErrorsError
 from llm_datagen.pipeline.base import BasePipeline
-from llm_datagen.pipeline.progress import node_views
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.live import LiveTable
@@ -19,6 +20,8 @@ from llm_datagen.runs.display.plain import PlainLines
 from llm_datagen.runs.display.tables import failed_rows, number, rows_in_words
 from llm_datagen.runs.exports import unfit_rows
 from llm_datagen.runs.hooks import CompositePipelineHooks
+from llm_datagen.runs.seen import see
+from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.status import RunReport, Status, why_short
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.usage import COST, dollars
@@ -26,12 +29,32 @@ from llm_datagen.runs.usage import COST, dollars
 Display = LiveTable | PlainLines
 
 
-def run_watched(pipeline: BasePipeline, *, go_on: str = "") -> int:
+@dataclass(frozen=True, slots=True)
+class PartOf:
+    """What a run is part of that is one shard of another run.
+
+    Attributes:
+        whole: the folder of the whole.
+        number: the number of the shard.
+        count: how many there are.
+    """
+
+    whole: RunFolder
+    number: int
+    count: int
+
+    @property
+    def name(self) -> str:
+        """What the shard is called."""
+        return f"run {self.whole.pipeline_id}, shard {self.number} of {self.count}"
+
+
+def run_watched(pipeline: BasePipeline, *, part: PartOf | None = None) -> int:
     """Run a pipeline that was created or resumed, and return the exit code.
 
     Args:
         pipeline: the pipeline.
-        go_on: how to continue it; unless given, the command that resumes it.
+        part: which shard of another run it is; None of a run by itself.
 
     Raises:
         DatagenError: when it failed.
@@ -45,7 +68,7 @@ def run_watched(pipeline: BasePipeline, *, go_on: str = "") -> int:
     finally:
         display.close()
         if pipeline.status not in {Status.PENDING, Status.RESUMING}:  # otherwise it was refused before it began
-            for line in summary(pipeline, time.monotonic() - started, reason, go_on):
+            for line in summary(pipeline, time.monotonic() - started, reason, part):
                 write(line)
     is_short = any(why_short(node) for node in pipeline.progress)
     has_unfit = unfit_rows(RunFolder(pipeline.results_dir, pipeline.pipeline_id).load()) > 0
@@ -53,18 +76,19 @@ def run_watched(pipeline: BasePipeline, *, go_on: str = "") -> int:
 
 
 def _display(pipeline: BasePipeline) -> Display:
-    nodes = node_views(pipeline.nodes, pipeline.progress)
+    nodes = pipeline.node_views()
     if is_terminal():
         return LiveTable(SafeConsole(), nodes, status=lambda: pipeline.status)
     return PlainLines(write, nodes)
 
 
-def summary(pipeline: BasePipeline, seconds: float, reason: str = "", go_on: str = "") -> Iterable[str]:
+def summary(pipeline: BasePipeline, seconds: float, reason: str = "", part: PartOf | None = None) -> Iterable[str]:
     """Return a run's summary in a few lines: why it was cancelled, and how to continue it if it is not completed."""
     report = RunReport(
         pipeline_id=pipeline.pipeline_id, status=pipeline.status, nodes=tuple(pipeline.progress), seconds=seconds
     )
-    yield f"run {report.pipeline_id}: {report.status} after {seconds:.1f} s"
+    name = f"run {report.pipeline_id}" if part is None else part.name
+    yield f"{name}: {report.status} after {seconds:.1f} s"
     if reason:
         yield f"  reason  {reason}"
     skipped, dead = (sum(getattr(node, name) for node in report.nodes) for name in ("skipped", "dead_letters"))
@@ -87,26 +111,41 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "", go_on: str
         yield f"  usage   {who}: {at_least}{', '.join(sums)}"
     if report.cost is not None and len(report.usage) > 1:
         yield f"  cost    {at_least}{dollars(report.cost)}"
-    spent = spending(folder)
+    spent = spending(*_folders(folder, run_state))
     if spent:
         yield f"  budget  {spent}"
+    yield from _outputs(pipeline, run_state)
+    for line in export_lines(run_state, is_live=False):
+        yield f"  {line}"
+    for node, progress in zip(pipeline.nodes, report.nodes, strict=True):
+        if progress.dead_letters and not is_sharded(run_state):  # those of shards lie in their folders
+            yield f"  errors  {node.output.shown}.errors.jsonl ({rows_in_words(progress.dead_letters)})"
+    if dead:
+        head = "  errors  " if is_sharded(run_state) else "          "
+        yield f"{head}{_command('errors', pipeline, part=part)}"
+    if report.status is not Status.COMPLETED:
+        is_spent = reason.startswith("the budget of ")
+        more = budget_options(node.operator for node in pipeline.nodes) if is_spent else []
+        yield f"  go on   {_command('resume', pipeline, *more) if part is None else 'the same command again'}"
+    elif part is not None:
+        yield f"  then    {_command('gather', pipeline, part=part)}   (when all shards are completed)"
+    if part is None:
+        yield from _ways_on(pipeline, report)
+
+
+def _outputs(pipeline: BasePipeline, run_state: Mapping[str, Any]) -> Iterable[str]:
+    """Return where the rows are. The outputs of a run in shards are made when all of them are completed."""
+    if is_sharded(run_state):
+        if pipeline.status is Status.COMPLETED:
+            from llm_datagen.shards.gathered import shown_outputs
+
+            for name in shown_outputs(run_state):
+                yield f"  output  {name}"
+        return
     read = {place for node in pipeline.nodes for place in node.input.places}
     for node in pipeline.nodes:
         if node.output.place not in read:
             yield f"  output  {node.output.shown}"
-    for line in export_lines(run_state, is_live=False):
-        yield f"  {line}"
-    for node, progress in zip(pipeline.nodes, report.nodes, strict=True):
-        if progress.dead_letters:
-            yield f"  errors  {node.output.shown}.errors.jsonl ({rows_in_words(progress.dead_letters)})"
-    if dead:
-        yield f"          {_command('errors', pipeline)}"
-    if report.status is not Status.COMPLETED:
-        is_spent = reason.startswith("the budget of ")
-        more = budget_options(node.operator for node in pipeline.nodes) if is_spent else []
-        yield f"  go on   {go_on or _command('resume', pipeline, *more)}"
-    if not go_on:
-        yield from _ways_on(pipeline, report)
 
 
 def _ways_on(pipeline: BasePipeline, report: RunReport) -> Iterable[str]:
@@ -123,5 +162,15 @@ def _ways_on(pipeline: BasePipeline, report: RunReport) -> Iterable[str]:
         yield f"          or without rows that fail: {leave_out}"
 
 
-def _command(verb: str, pipeline: BasePipeline, *options: str) -> str:
-    return command_line(verb, pipeline.pipeline_id, pipeline.results_dir, options=options)
+def _command(verb: str, pipeline: BasePipeline, *options: str, part: PartOf | None = None) -> str:
+    run = pipeline if part is None else part.whole
+    return command_line(verb, run.pipeline_id, run.results_dir, options=options)
+
+
+def _folders(folder: RunFolder, run_state: Mapping[str, Any]) -> Sequence[RunFolder]:
+    """Return the folders of a run: its own, or those of its shards."""
+    if not is_sharded(run_state):
+        return [folder]
+    from llm_datagen.shards.whole import Whole
+
+    return Whole.of(folder, see(folder)).folders

@@ -101,12 +101,15 @@ def show_summary(
     wanted += [] if log_file is not None else _logs_of_shards(results_dir, pipeline_id)
     summaries = [(each, logs.summary(each, pipeline_id=run, since=_time(since))) for each, run in wanted]
     runs = [run for _, found in summaries for run in found.runs]
+    of_shards = {run for _, run in wanted[1:]}
     if as_json:
         unreadable = sum(found.unreadable for _, found in summaries)
         write_json({"log_file": str(path), "unreadable": unreadable, "runs": [run.as_dict() for run in runs]})
         return
     for run in runs:
-        for line in _lines(run):
+        shard = f"run {pipeline_id}, shard {run.pipeline_id}" if run.pipeline_id in of_shards else ""
+        is_driver = bool(of_shards) and not shard  # it has no nodes of its own
+        for line in _lines(run, shard, is_driver=is_driver):
             write(line)
     if not runs:
         write(f"{path}: nothing of {'any run' if pipeline_id is None else f'run {pipeline_id}'} is in it")
@@ -164,14 +167,14 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else shown(value)
 
 
-def _lines(run: RunSummary) -> Iterator[str]:
-    name = f"run {run.pipeline_id}" if run.pipeline_id else "a single node"
+def _lines(run: RunSummary, shard: str, *, is_driver: bool) -> Iterator[str]:
+    name = shard or (f"run {run.pipeline_id}" if run.pipeline_id else "a single node")
     began = run.started.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     cut = "" if run.is_whole else "; its beginning is not in the log any more"
     yield f"{name}: {began}, {_took(run.seconds)}; {_STATES[run.state]}{cut}"
     for node in run.nodes:
         yield f"  {_node(node)}"
-    if run.bottleneck:
+    if run.bottleneck and not is_driver:
         yield f"  {run.bottleneck}"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from llm_datagen.cli.execute import run_watched
+from llm_datagen.cli.execute import PartOf, run_watched
 from llm_datagen.cli.output import write
 from llm_datagen.cli.run_origin import Origin, origin_of
 from llm_datagen.cli.target import Target
@@ -16,6 +16,7 @@ from llm_datagen.config import OnChange
 from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.seen import see
 from llm_datagen.runs.sharded import SHARDS, is_sharded
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.shards.allowance import GRANTS, share_of
@@ -170,20 +171,25 @@ def run_some(
     if origin_of(folder) is None:
         Origin.here(target.name).save(folder)
     if one is None:
-        _tell_tasks(folder, target.name, folder.load()[SHARDS]["count"])
+        _tell_tasks(folder, target.name)
         return 0
     number, count = one
     if not os.environ.get(GRANTS):
         os.environ.update({name: os.environ.get(name) or value for name, value in share_of(number, count).items()})
     with sharded.shard(number, pipeline_id, on_change=on_change, **target.settings) as shard:
-        write(f"run {pipeline_id}, shard {number} of {count}: {target.name}")
-        return run_watched(shard, go_on="the same command again")
+        part = PartOf(folder, number, count)
+        write(f"{part.name}: {target.name}")
+        return run_watched(shard, part=part)
 
 
-def _tell_tasks(folder: RunFolder, name: str, count: int) -> None:
+def _tell_tasks(folder: RunFolder, name: str) -> None:
     """Say how shards are run that nobody here runs."""
-    options = ["--id", folder.pipeline_id, "--shard"]
-    write(f"run {folder.pipeline_id}: {count} shards are planned, and none is begun")
+    from llm_datagen.shards.whole import Whole
+
+    options, whole = ["--id", folder.pipeline_id, "--shard"], Whole.of(folder, see(folder))
+    count = whole.count
+    planned = f"{count} shards are planned, and none is begun"
+    write(f"run {folder.pipeline_id}: {whole.summary() if whole.folders else planned}")
     write(f"  run     llm-datagen run {name} {' '.join(options)} 0/{count}   (and so on, to {count - 1}/{count})")
     write(f"  then    {command_line('gather', folder.pipeline_id, folder.results_dir)}")
 

@@ -25,6 +25,7 @@ from llm_datagen.pipeline.runners import run_beside, run_during, run_in_foregrou
 from llm_datagen.pipeline.stored import StoredRun
 from llm_datagen.pipeline.stored_pipeline import StoredPipeline
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.display.node_view import NodeView
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
 from llm_datagen.runs.status import PipelineStatus, RunReport
@@ -54,8 +55,12 @@ class BasePipeline(StoredPipeline):
         """
         check_progress(progress)
         self._ready()
-        with shown(progress, self.hooks, lambda: node_views(self.nodes, self.progress), lambda: self.status) as hooks:
+        with shown(progress, self.hooks, self.node_views, lambda: self.status) as hooks:
             return run_in_foreground(self._prepare(hooks))
+
+    def node_views(self) -> list[NodeView]:
+        """Return the nodes as a display shows them before a run."""
+        return node_views(self.nodes, self.progress)
 
     def start(self) -> pykka.ActorRef[PipelineActor]:
         """Run without blocking.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.errors.advice import advice
+from llm_datagen.runs.sharded import SHARDS
 
 SLURM = "SLURM_ARRAY_TASK_ID"
 KUBERNETES = "JOB_COMPLETION_INDEX"
@@ -69,3 +72,26 @@ def _number(environment: Mapping[str, str], name: str, default: int | None = Non
         return int(text or "")
     except ValueError:
         raise ConfigError(f"{name} must be a number, not {text!r}") from None
+
+
+def check_same(given: Mapping[str, Any], run_state: Mapping[str, Any]) -> None:
+    """Check that a task means the run that is there: its number of shards, and its merge.
+
+    Args:
+        given: what the task says of `shards` and `merge`, as far as it says it.
+        run_state: the run state of the whole.
+
+    Raises:
+        ConfigError: when it says another one; says what the run has.
+    """
+    known = run_state.get(SHARDS)
+    if known is None:
+        return  # a run that is not in shards is refused as such
+    name, count, merge = run_state["pipeline_id"], known["count"], known["merge"]
+    if given.get("shards", count) != count:
+        ways = advice(f"shards={count}", f"--shards {count}, or --shard K/{count}")
+        raise ConfigError(f"run {name!r} has {count} shards, not {given['shards']}; give {ways}, or choose another id")
+    if given.get("merge", merge) != merge:
+        raise ConfigError(
+            f"run {name!r} was made with merge={merge!r}, not {given['merge']!r}; leave it out, or choose another id"
+        )

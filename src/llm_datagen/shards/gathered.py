@@ -20,6 +20,7 @@ from llm_datagen.runs.exports import (
     targets_of,
     verify_exports,
 )
+from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.shards.concat import check_concatenated, check_free, concatenate, remove_concatenated
 from llm_datagen.shards.joined import joined_stream
 from llm_datagen.shards.merge_parts import (
@@ -27,6 +28,7 @@ from llm_datagen.shards.merge_parts import (
     check_merged,
     check_targets_free,
     merge_parts,
+    name_of_parts,
     parts_targets,
     remove_merged,
 )
@@ -170,6 +172,16 @@ def outputs_of(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
         return []
     read = {place for entry in run_state["nodes"] for place in StreamFactory.source(entry["input_uri"]).places}
     return [entry for entry in run_state["nodes"] if StreamFactory.create(entry["output_uri"]).place not in read]
+
+
+def shown_outputs(run_state: Mapping[str, Any]) -> list[str]:
+    """Return the names of the outputs of a run in shards, as its settings have them; of many files, as a pattern."""
+    found = []
+    for entry in outputs_of(run_state):
+        shown = StreamFactory.create(entry["output_uri"]).shown
+        folder, slash, name = shown.rpartition("/")
+        found.append(shown if run_state[SHARDS]["merge"] == "concat" else folder + slash + name_of_parts(name, "*"))
+    return found
 
 
 def _streams_of_shard(uri: str) -> list[int]:

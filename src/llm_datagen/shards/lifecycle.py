@@ -26,6 +26,7 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.sharded import SHARDS, is_sharded
 from llm_datagen.runs.status import Status
+from llm_datagen.shards.array_task import check_same
 from llm_datagen.shards.blueprint import WholeBlueprint
 from llm_datagen.shards.claim import nobody_in
 from llm_datagen.shards.gather import remove_gathered
@@ -139,6 +140,8 @@ class WholeLifecycle:
         while True:
             try:
                 spec = ShardSpec.load(shards_folder(folder))
+                if folder.exists():
+                    check_same(self.given, folder.load())
                 if spec is None:
                     self._make(folder, on_change)
                 elif self._is_edited(spec):
@@ -149,8 +152,7 @@ class WholeLifecycle:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(LOOK_SECONDS)
-        run_state = folder.load()
-        for note in [*self.blueprint.ignored(run_state), *self._ignored(run_state)]:
+        for note in self.blueprint.ignored(folder.load()):
             warn(note.text, ResumeWarning)
         return folder
 

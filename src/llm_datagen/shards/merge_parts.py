@@ -49,6 +49,17 @@ class PartsTarget(Target):
         return replace(self, success=f"{_SUCCESS}.{self.name}")
 
 
+def name_of_parts(name: str, number: str) -> str:
+    """Return what the files of an output are called.
+
+    Args:
+        name: the name of the output.
+        number: what stands for the number of a file, and how many there are.
+    """
+    stem, dot, endings = name.partition(".")
+    return f"{stem}-{number}{dot}{endings}"
+
+
 def parts_targets(entries: Sequence[Mapping[str, Any]], count: int, exports: Sequence[Target]) -> list[PartsTarget]:
     """Return where the files of each output of a run go.
 
@@ -67,8 +78,8 @@ def parts_targets(entries: Sequence[Mapping[str, Any]], count: int, exports: Seq
     for path, folder in zip(paths, folders, strict=True):
         if "{" in path or "}" in path:
             raise ConfigError(f"{path}: a name with braces cannot be that of many files; say merge='concat'")
-        stem, dot, endings = name_of(path).partition(".")
-        name = f"{stem}-{{shard:05}}-of-{count:05}{dot}{endings}"
+        endings = name_of(path).partition(".")[2]
+        name = name_of_parts(name_of(path), f"{{shard:05}}-of-{count:05}")
         target = PartsTarget(endings.partition(".")[0] or "rows", joined(folder, name), name_of(path))
         is_alone = folders.count(folder) == 1 and real(folder) not in others
         targets.append(_settled(target) if is_alone else target.apart)

@@ -9,12 +9,13 @@ from typing import Any, Self
 
 from llm_datagen.config import IfExists, OnChange, check_choice, check_count, checked
 from llm_datagen.errors import ConfigError, PipelineBusyError, PipelineExistsError
-from llm_datagen.operators import Call
+from llm_datagen.operators import Call, operator_name
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.pipeline.diff_report import RunDiff
 from llm_datagen.pipeline.run import Run
 from llm_datagen.pipeline.settings import NodePipelineOptions
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.display.node_view import NodeView, view_of
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
 from llm_datagen.runs.sharded import no_diff
@@ -174,6 +175,11 @@ class ShardedPipeline(BasePipeline):
         at_once = self._workers or self._code.shards
         code, given = self._code, self._given
         return WholeLifecycle(code, self.results_dir, self.log_file, at_once, given).shared(pipeline_id, on_change)
+
+    def node_views(self) -> list[NodeView]:
+        """Return the nodes as a display shows them before a run: with what all shards have done."""
+        known = zip(self.nodes, self.progress, strict=True)
+        return [view_of({**report.as_dict(), "operator": operator_name(node.operator)}) for node, report in known]
 
     @property
     def _at_once(self) -> int:

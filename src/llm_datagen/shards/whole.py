@@ -32,6 +32,9 @@ NOT_BEGUN = "not begun"
 _AT_ONCE = 16
 """Shards on a store that are looked at at once."""
 
+_WHY = {str(Status.FAILED): "error", str(Status.STOPPED): "reason", str(Status.CANCELED): "reason"}
+"""What a run state says of why it has ended."""
+
 _WORST_FIRST = (Status.FAILED, INTERRUPTED, Status.STOPPED, Status.CANCELED)
 
 
@@ -264,11 +267,17 @@ class Whole:
             return Status.RUNNING, f"shards that run: {spans(live)}"
         for status in _WORST_FIRST:
             if self.numbers(status):
-                return str(status), f"{self._left()}; {self._go_on()}"
+                return str(status), self._next(status)
         if driver.status == Status.PENDING and not self.numbers(Status.COMPLETED):
             return Status.PENDING, ""
         status = Status.PENDING if driver.status == Status.COMPLETED else driver.status
-        return status, f"{self._left()}; {self._go_on()}"
+        return status, self._next(status)
+
+    def _next(self, status: str) -> str:
+        """Return why the whole has ended so, or else which shards are left; and what to do."""
+        states = (self._ends(), self.saved, *(shard.state for shard in self.shards))
+        why = next(filter(None, (state.get(_WHY.get(status, "")) for state in states)), None)
+        return f"{why or self._left()}; {self._go_on()}"
 
 
 def readers_of_input(entries: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -67,7 +67,7 @@ class WholeState:
         self.failed_row: str | None = None
         self._reason, self._end = "", Status.CANCELED
         self._running = 0
-        self._told: dict[str, tuple[int, int | None]] = {}
+        self._told: dict[str, tuple[Any, ...]] = {}
         self._last_told = self._last_save = float("-inf")
 
     @property
@@ -175,8 +175,9 @@ class WholeState:
 
     def _tell_progress(self, reports: Sequence[NodeReport]) -> None:
         for report in reports:
-            if self._told.get(report.node_id) != (report.rows_in, report.total):
-                self._told[report.node_id] = report.rows_in, report.total
+            told = report.rows_in, report.total, report.usage
+            if self._told.get(report.node_id) != told:
+                self._told[report.node_id] = told
                 meta = {**report.as_dict(), SHARDS: self._counts()}
                 tell(
                     self._pipeline,

@@ -133,8 +133,10 @@ class DisplayModel(DefaultPipelineHooks):
                 warning=entry.view.warning if curr == entry.view.done else "",
             )
             entry.sample(self.clock(), curr)
-            if (shards := meta.get(SHARDS)) is not None:
+            if (shards := meta.get(SHARDS)) is not None:  # each shard is told its usage; here, only the sum is
                 self.shards = shards_in_words(shards)
+                usage = meta.get("usage") or []
+                entry.view = replace(entry.view, tokens=sum(map(tokens_in, usage)), cost=cost_of(usage))
 
     def on_node_end(self, cid: str, nid: str, success: bool, error: BaseException | None) -> None:
         """Record how it ended."""

@@ -20,6 +20,7 @@ def operator(server: FakeLLMServer, **settings: Any) -> LLMOperator:
     return LLMOperator("Say yes to {{ n }}.", model="m", base_url=server.base_url, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_budget_holds_for_all_shards_together_and_a_resume_may_raise_it(bench: Bench) -> None:
     """Two worker processes: the endpoint's own account is within the cap; the run is stopped, and goes on with more."""

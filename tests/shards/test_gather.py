@@ -155,6 +155,7 @@ def test_a_node_reads_the_input_and_what_another_has_made_of_it(bench: Bench) ->
     assert findings(bench, "four") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merge", ["concat", "shards"])
 def test_a_run_in_a_store_is_gathered_there(s3: S3Bucket, bench: Bench, merge: Any) -> None:
     """Its state, its shards and its outputs are objects; what is wrong with them is seen."""

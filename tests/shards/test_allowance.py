@@ -12,7 +12,7 @@ from llm_datagen.shards.allowance import Allowance
 from llm_datagen.shards.local import LocalExecutor
 from llm_datagen.testing import FakeLLMServer
 
-from ..kit.shards import in_shards
+from ..kit.shards import InThreads, in_shards
 from ..kit.support import Bench, lines, nothing_left, numbered
 
 
@@ -52,7 +52,7 @@ def test_what_shards_have_spent_of_fixed_shares_counts_when_a_driver_goes_on(
     bench.give([{"n": n} for n in range(45)] + [{"n": "9" * 300} for _ in range(100)])
     with FakeLLMServer(answer="yes") as server:
         asking = operator(server, budget={"tokens": 6000}, params={"max_tokens": 8})
-        pipeline = in_shards(bench.pipeline([asking]), shards=8)
+        pipeline = in_shards(bench.pipeline([asking]), shards=8, executor=InThreads(1))
         monkeypatch.setenv("LLM_DATAGEN_SHARE", "0/2")
         for number in (0, 1):
             with pipeline.shard(number, "a") as shard:

@@ -93,6 +93,7 @@ def test_concatenated_outputs_have_the_bytes_the_dead_letters_and_the_account_of
     assert findings(bench, "four") == []
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("merge", ["concat", "shards"])
 def test_an_output_that_is_an_export_is_made_of_all_shards_and_nothing_else(bench: Bench, merge: Any) -> None:
     bench.give(numbered(ROWS))
@@ -121,6 +122,7 @@ def graph(bench: Bench, name: str) -> UnifiedNodePipeline:
     return UnifiedNodePipeline([sort, seen], results_dir=bench.results, log_file=bench.log)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("merge", ["concat", "shards"])
 def test_each_output_of_a_graph_is_gathered(bench: Bench, merge: Any) -> None:
     """Those that no node reads; what lies between nodes stays in the shards."""

@@ -17,8 +17,12 @@ from llm_datagen import (
     NodeFailedError,
     PipelineBusyError,
     Route,
+    RunError,
+    RunStateError,
+    StreamChangedError,
     StreamExistsError,
     StreamFactory,
+    StreamMissingError,
     UnifiedNode,
     UnifiedNodePipeline,
 )
@@ -93,6 +97,7 @@ def test_concatenated_outputs_have_the_bytes_the_dead_letters_and_the_account_of
     assert findings(bench, "four") == []
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("merge", ["concat", "shards"])
 def test_an_output_that_is_an_export_is_made_of_all_shards_and_nothing_else(bench: Bench, merge: Any) -> None:
     bench.give(numbered(ROWS))
@@ -121,6 +126,7 @@ def graph(bench: Bench, name: str) -> UnifiedNodePipeline:
     return UnifiedNodePipeline([sort, seen], results_dir=bench.results, log_file=bench.log)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("merge", ["concat", "shards"])
 def test_each_output_of_a_graph_is_gathered(bench: Bench, merge: Any) -> None:
     """Those that no node reads; what lies between nodes stays in the shards."""
@@ -310,3 +316,96 @@ def test_a_diff_of_a_run_in_shards_is_refused_by_name(bench: Bench) -> None:
     for each in (pipeline, bench.pipeline([picky])):
         with pytest.raises(ConfigError, match="run 'four' is in shards, of which there is no diff"):
             each.diff("four")
+
+
+def first(row: dict[str, Any]) -> Any:
+    """Return the row as the first version does."""
+    return {**row, "by": "first"}
+
+
+def second(row: dict[str, Any]) -> Any:
+    """Return the row as the second version does; it goes by the name of the first."""
+    return {**row, "by": "second"}
+
+
+second.__name__ = second.__qualname__ = "first"
+first.version, second.version = "1", "2"  # type: ignore[attr-defined]
+
+
+def run_shard(bench: Bench, number: int, operator: Any, **options: Any) -> None:
+    """Run one of three shards by itself."""
+    with in_shards(bench.pipeline([operator]), shards=3, merge="concat").shard(number, "three", **options) as shard:
+        shard.run(progress=False)
+
+
+@pytest.mark.parametrize("runs_meanwhile", [False, True])
+def test_rows_of_two_operators_are_not_gathered_unless_the_edit_was_accepted(
+    bench: Bench, runs_meanwhile: bool
+) -> None:
+    """Also when a shard was begun with the first, and ends when the second has replaced it."""
+    bench.give(numbered(9))
+    if runs_meanwhile:
+        pipeline = in_shards(bench.pipeline([first]), shards=3, merge="concat")
+        with pipeline.shard(0, "three") as shard:
+            run_shard(bench, 1, second, on_change="replace")
+            shard.run(progress=False)
+    else:
+        run_shard(bench, 0, first)
+        run_shard(bench, 1, second, on_change="replace")
+    run_shard(bench, 2, second)
+    with pytest.raises(RunError, match=r"'three' cannot be gathered yet: to be done again: 0; go on with"):
+        gather(bench.results, "three")
+    run_shard(bench, 0, second)
+    gather(bench.results, "three")
+    assert [row["by"] for row in lines(bench.output)] == ["second"] * 9
+    assert findings(bench, "three") == []
+
+
+def test_rows_of_an_edit_that_was_accepted_are_gathered(bench: Bench) -> None:
+    bench.give(numbered(9))
+    run_shard(bench, 0, first)
+    run_shard(bench, 1, second, on_change="accept")
+    run_shard(bench, 2, second)
+    gather(bench.results, "three")
+    assert [row["by"] for row in lines(bench.output)] == ["first"] * 3 + ["second"] * 6
+
+
+def test_a_gathered_file_that_is_gone_is_made_again_and_one_that_was_changed_is_refused(bench: Bench) -> None:
+    bench.give(numbered(9))
+    in_shards(bench.pipeline([first]), shards=3).create("three").run(progress=False)
+    files = sorted(bench.folder.glob("out-*"))
+    before = [file.read_bytes() for file in files]
+    files[1].unlink()
+    gather(bench.results, "three")
+    assert [file.read_bytes() for file in files] == before
+    files[1].write_bytes(before[1][:-5])
+    with pytest.raises(StreamChangedError, match=r"out-00001-of-00003\.jsonl has \d+ bytes, not \d+: it was changed"):
+        gather(bench.results, "three")
+    assert files[1].read_bytes() == before[1][:-5]
+
+
+def test_one_gathered_file_that_is_gone_is_refused(bench: Bench) -> None:
+    bench.give(numbered(9))
+    in_shards(bench.pipeline([first]), shards=3, merge="concat").create("three").run(progress=False)
+    bench.output.unlink()
+    with pytest.raises(StreamMissingError, match=r"out\.jsonl is gone, though .*out\.jsonl\.done is there"):
+        gather(bench.results, "three")
+
+
+def test_a_plan_or_a_spec_that_is_damaged_or_gone_is_named(bench: Bench) -> None:
+    bench.give(numbered(9))
+    in_shards(bench.pipeline([first]), shards=3).create("three").run(progress=False)
+    plan, spec = (bench.results / "three/shards" / name for name in ("plan.json", "spec.json"))
+    for file, gone in ((plan, RunStateError), (spec, None)):
+        data = file.read_bytes()
+        file.write_bytes(data.replace(b"3", b"4", 1))
+        with pytest.raises(RunStateError, match=f"{file.name} .*edited"):
+            findings(bench, "three")
+        file.unlink()
+        if gone:
+            with pytest.raises(gone, match=f"{file.name} is gone"):
+                findings(bench, "three")
+        else:
+            assert findings(bench, "three") == [f"{file} is gone, which says what shards do; restore the file"]
+        file.write_bytes(data)
+    assert findings(bench, "three") == []

@@ -151,7 +151,7 @@ def rows_of_parts(bench: Bench, plan: ShardPlan, **settings: Any) -> bytes:
     return rows
 
 
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("shards", [1, 2, 3, 7])
 @pytest.mark.parametrize("kind", INPUTS)
 def test_parts_have_together_the_rows_of_the_whole_with_their_ids(bench: Bench, kind: str, shards: int) -> None:
@@ -177,7 +177,7 @@ def test_settings_of_the_data_apply_to_parts(bench: Bench) -> None:
     assert rows_of_parts(bench, plan_shards(source.with_data(data), 3), **settings) == whole
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ["jsonl", "quoted csv", "array", "gz members", "bz2", "parquet", "arrow", "many"])
 def test_a_range_may_be_split_at_any_of_its_cuts(bench: Bench, kind: str) -> None:
     uri = INPUTS[kind](bench.folder)

@@ -42,6 +42,7 @@ def concatenate(entry: Mapping[str, Any], parts: Sequence[SealedPart], owner: st
 
     Raises:
         StreamExistsError: when somebody else's rows are there.
+        StreamMissingError, StreamChangedError: when what was made is gone, or has another size.
         StreamCorruptError, StreamChangedError: when a shard's file is not what it was.
         StreamError: when the parts cannot be one file.
         StreamBusyError: when somebody else writes it.
@@ -53,6 +54,7 @@ def concatenate(entry: Mapping[str, Any], parts: Sequence[SealedPart], owner: st
     check_neighbours(output)
     made = _made_by(output, owner)
     if made is not None and made["of"] == identity and output.is_sealed():
+        output.readable(follow=False)  # refuses one that is gone, or was changed
         output.remove_leftovers()
         return False
     if made is None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llm_datagen.errors import ConfigError, StreamExistsError
+from llm_datagen.errors import ConfigError, StreamChangedError, StreamExistsError
 from llm_datagen.shards.sealed_parts import SealedPart
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.outputs import Target, Work, check_parts, place_of
@@ -139,13 +139,13 @@ def merge_parts(target: PartsTarget, parts: Sequence[SealedPart], owner: str) ->
     }
     with work.locked():
         done, plan = work.manifest(), work.plan()
-        if done is not None and _is_same(done, request):
+        if done is not None and _is_same(done, request) and _is_there(work, target, done):
             work.succeed()
             return False
         made = done or plan
         if made is not None and made.get("owner") != owner:
             raise _taken(target, made)
-        if made is not None and not _is_same(made, request):
+        if made is not None and (made is done or not _is_same(made, request)):
             work.remove_outputs()
             made = None
         if made is None:
@@ -217,6 +217,22 @@ def _put(work: Work, target: PartsTarget, number: int, part: SealedPart) -> dict
 
 def _is_same(made: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
     return REMOVING not in made and all(made.get(name) == value for name, value in request.items())
+
+
+def _is_there(work: Work, target: PartsTarget, done: Mapping[str, Any]) -> bool:
+    """Return whether the files of a manifest are there; one that is gone is made again.
+
+    Raises:
+        StreamChangedError: when one has another size: somebody has edited it.
+    """
+    sizes = {part["path"]: work.place.size(joined(target.root, part["path"])) for part in done["parts"]}
+    for part in done["parts"]:
+        if (size := sizes[part["path"]]) not in (None, part["bytes"]):
+            raise StreamChangedError(
+                f"{joined(target.root, part['path'])} has {size} bytes, not {part['bytes']}: it was changed since it "
+                "was gathered; move or remove it, then gather again, which makes it anew"
+            )
+    return None not in sizes.values()
 
 
 def _refuse_taken(work: Work, target: PartsTarget) -> None:

@@ -30,12 +30,9 @@ from llm_datagen.shards.executor import ShardJob, ShardOutcome
 from llm_datagen.shards.given_away import end_with
 from llm_datagen.shards.plan import ShardPlan, ShardRange
 from llm_datagen.shards.plan_file import PlanFile
-from llm_datagen.shards.spec import ShardSpec
+from llm_datagen.shards.spec import REPLAYS, ShardSpec
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.storage.looked_at import each_looked_at_once
-
-REPLAYS = "replays"
-"""The key of a shard's run state for how often its dead letters were to be done again."""
 
 LOG = "platform.log"
 

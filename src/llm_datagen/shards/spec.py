@@ -8,7 +8,7 @@ shard takes it over when it is begun, or goes on.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -16,8 +16,10 @@ from typing import Any, Self
 
 from llm_datagen.config import OnChange, Verify
 from llm_datagen.errors import RunStateError
+from llm_datagen.operators.fingerprint import changed_parts
 from llm_datagen.pipeline.operator_changes import AGAIN
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.earlier_versions import older_rows
 from llm_datagen.runs.exports import KEY as EXPORTS
 from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.state_file import OPTIONS, change_settings
@@ -31,6 +33,9 @@ from llm_datagen.streams.storage.object_uri import SCHEMES, is_object_uri
 
 SPEC = "spec.json"
 FORMAT = 1
+
+REPLAYS = "replays"
+"""The key of a shard's run state for how often its dead letters were to be done again."""
 
 _TAKEN_OVER = ("parallel_size", "batch_size", "rate", "on_error", "max_errors")
 """Settings of nodes that may be changed while a run goes on, or by a resume: all shards get them."""
@@ -143,6 +148,29 @@ class ShardSpec:
         run_state.pop(EXPORTS, None)
         run_state.pop(SHARDS, None)
         return run_state
+
+    def is_done(self, run_state: Mapping[str, Any]) -> bool:
+        """Return whether a shard has nothing left to do: it is completed, and no rows of it are to be done again.
+
+        Args:
+            run_state: that of the shard.
+        """
+        if run_state["status"] != Status.COMPLETED:
+            return False
+        nodes = run_state["nodes"]
+        if run_state.get(REPLAYS, 0) < self.replays and any(entry.get("dead_letters") for entry in nodes):
+            return False
+        return self.on_change not in AGAIN or not self._has_older_rows(nodes)
+
+    def _has_older_rows(self, nodes: Sequence[Mapping[str, Any]]) -> bool:
+        """Return whether some nodes of a shard are not those of the whole, or rows of one are of another operator."""
+        known = {entry["node_id"]: entry.get("fingerprint") or {} for entry in self.run_state["nodes"]}
+        if known.keys() != {entry["node_id"] for entry in nodes}:
+            return True
+        return any(
+            older_rows(entry) is not None or changed_parts(entry.get("fingerprint") or {}, known[entry["node_id"]])
+            for entry in nodes
+        )
 
     def take_over(self, run_state: dict[str, Any]) -> None:
         """Write into the run state of a shard what was changed of the whole."""

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.errors import DatagenError
-from llm_datagen.pipeline.operator_changes import AGAIN
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.status import NodeReport, Status
+from llm_datagen.runs.status import NodeReport
 from llm_datagen.shards.claim import is_settled, latest
 from llm_datagen.shards.given_away import followed
 from llm_datagen.shards.plan import ShardPlan
 from llm_datagen.shards.progress import added_up
-from llm_datagen.shards.shard_run import REPLAYS
 from llm_datagen.shards.spec import ShardSpec
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.recovery import position_of
@@ -42,8 +40,6 @@ class Standing:
         self.done: set[int] = set()
         for each in plan.ranges:
             self.read(each.number)
-        if spec.on_change in AGAIN:
-            self.done.clear()
 
     @property
     def entries(self) -> list[Mapping[str, Any]]:
@@ -70,9 +66,7 @@ class Standing:
         self.states[number] = run_state
         self.plan = followed(self.plan, number, run_state)
         self._entries[number] = run_state["nodes"]
-        dead = any(entry.get("dead_letters") for entry in run_state["nodes"])
-        is_replayed = not dead or run_state.get(REPLAYS, 0) >= self._spec.replays
-        if run_state["status"] == Status.COMPLETED and is_replayed and is_settled(shards, number):
+        if self._spec.is_done(run_state) and is_settled(shards, number):
             self.done.add(number)
 
     def now(self, number: int, status: Mapping[str, Any]) -> None:

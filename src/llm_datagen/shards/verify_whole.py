@@ -11,6 +11,7 @@ from llm_datagen.runs.exports import rows_entry
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.verify import verify
 from llm_datagen.shards.gathered import outputs_of
+from llm_datagen.shards.spec import SPEC, ShardSpec, shards_folder
 from llm_datagen.shards.whole import Shard, Whole, readers_of_input
 from llm_datagen.streams import MergedStream, Stream, StreamFactory
 from llm_datagen.streams.ids import Id, root_names
@@ -105,6 +106,9 @@ def _of_plan(whole: Whole) -> Iterator[str]:
     """Yield what is wrong with the input of the plan. A plan whose ranges have a gap or overlap cannot be read."""
     if whole.plan is None:
         return
+    shards = shards_folder(whole.folder)
+    if ShardSpec.load(shards) is None and any(shard.state for shard in whole.shards):
+        yield f"{shards.place_of(SPEC)} is gone, which says what shards do; restore the file"
     entry = next(entry for entry in whole.saved["nodes"] if entry["node_id"] in readers_of_input(whole.saved["nodes"]))
     source = StreamFactory.input_of({**entry, "input_uri": whole.plan.input_uri, "input_fingerprint": None})
     if isinstance(source, Stream) and (what := changed_since(source, whole.plan.fingerprint)) is not None:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from llm_datagen.errors import RunError
+from llm_datagen.errors import RunError, RunStateError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.seen import SeenRun, see
 from llm_datagen.runs.sharded import SHARDS, is_sharded
@@ -21,13 +21,16 @@ from llm_datagen.shards.claim import is_settled, latest
 from llm_datagen.shards.gathered import Gathered, ShardState
 from llm_datagen.shards.given_away import followed
 from llm_datagen.shards.plan import ShardPlan, ShardRange
-from llm_datagen.shards.plan_file import PlanFile
+from llm_datagen.shards.plan_file import PLAN_FILE, PlanFile
 from llm_datagen.shards.progress import added_up
-from llm_datagen.shards.spec import shards_folder
+from llm_datagen.shards.spec import ShardSpec, shards_folder
 from llm_datagen.streams import StreamFactory
 
 NOT_BEGUN = "not begun"
 """The status of a shard that has no run yet."""
+
+TO_DO_AGAIN = "to be done again"
+"""The status of a shard that was completed, before its dead letters, or rows of edited operators, were to be redone."""
 
 _AT_ONCE = 16
 """Shards on a store that are looked at at once."""
@@ -46,11 +49,13 @@ class Shard:
         range: which rows of the input it does.
         run: the id of its run, in the folder of the shards; None when it has not begun.
         seen: its run; None when it has not begun.
+        is_due: whether something of it is left to do, though it was completed; see `ShardSpec.is_done`.
     """
 
     range: ShardRange
     run: str | None = None
     seen: SeenRun | None = field(default=None, repr=False)
+    is_due: bool = False
 
     @property
     def number(self) -> int:
@@ -60,7 +65,9 @@ class Shard:
     @property
     def status(self) -> str:
         """The status of its run; `NOT_BEGUN` without one."""
-        return NOT_BEGUN if self.seen is None else self.seen.status
+        if self.seen is None:
+            return NOT_BEGUN
+        return TO_DO_AGAIN if self.is_due and self.seen.status == Status.COMPLETED else self.seen.status
 
     @property
     def state(self) -> dict[str, Any]:
@@ -106,17 +113,24 @@ class Whole:
             driver: its run, as `runs.seen` sees it.
 
         Raises:
-            RunStateError: when the plan, or the run state of a shard, cannot be read.
+            RunStateError: when the plan, the spec, or the run state of a shard cannot be read.
             DiskError: when a store refuses, or cannot be reached.
         """
         location = shards_folder(folder).location
-        plan = PlanFile(location).find()
+        plan, spec = PlanFile(location).find(), ShardSpec.load(shards_folder(folder))
 
         def look(each: ShardRange) -> Shard:
             run = latest(location, each.number)
-            return Shard(each) if run is None else Shard(each, run, see(RunFolder(location, run)))
+            if run is None:
+                return Shard(each)
+            seen = see(RunFolder(location, run))
+            return Shard(each, run, seen, is_due=spec is not None and not spec.is_done(seen.state))
 
         if plan is None:
+            if spec is not None:
+                raise RunStateError(
+                    f"{location}/{PLAN_FILE} is gone, which says which rows each shard does; restore the file"
+                )
             return cls(folder, driver, plan, ())
         if folder.is_on_store:
             with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -175,13 +175,16 @@ def test_a_node_that_a_cancel_or_its_operator_ends_is_shown_as_its_run_state_say
 
 
 def test_of_a_run_in_shards_the_tokens_and_the_cost_are_those_of_all_shards() -> None:
-    """Only their sum is told, with the progress."""
+    """Their sum is told with the progress; what single calls used comes earlier or later, and is not added."""
     board = DisplayModel([NodeView(node_id="n", operator="Ask", status="stopped", done=100, tokens=7, cost=0.5)])
     board.on_node_start("a", "n", {})
     usage = [{"provider": "p", "model": "m", "total_tokens": 12, "cost": 0.75}]
     board.on_node_progress("a", "n", 150, 200, meta(usage=usage, shards={"count": 4, "done": 1, "running": 2}))
+    board.on_usage("a", "n", "p", "m", {"total_tokens": 5, "cost": 0.25})
     view = board.view("n")
     assert (view.done, view.tokens, view.cost) == (150, 12, 0.75)
+    board.on_node_progress("a", "n", 90, 200, meta())  # a shard that is begun again counts less at first
+    assert (board.view("n").done, board.view("n").rate) == (90, 0)
 
 
 def test_rows_that_failed_before_are_counted_and_what_ended_the_run_before_is_not() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pykka
 
 from llm_datagen.errors import NotRunningError
-from llm_datagen.messages import Cancel, GetStatus
+from llm_datagen.messages import Cancel, GetStatus, GiveAway
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.runs import RunFolder
 from llm_datagen.shards.claim import latest
@@ -30,14 +30,16 @@ class InThreads:
 
     Args:
         workers: how many at once.
+        gives_away: whether a slow shard gives rows away: then how many shards there are depends on the machine.
 
     Attributes:
         jobs: the numbers of all shards that were begun, in order.
         are_watched: for each, whether somebody watched the whole when it was begun.
     """
 
-    def __init__(self, workers: int | None = 2) -> None:
+    def __init__(self, workers: int | None = 2, *, gives_away: bool = False) -> None:
         self.workers = workers
+        self._gives_away = gives_away
         self.jobs: list[int] = []
         self.are_watched: list[bool] = []
         self._threads: list[threading.Thread] = []
@@ -50,7 +52,7 @@ class InThreads:
         """Begin to run a shard."""
         self.jobs.append(job.number)
         self.are_watched.append(job.is_watched)
-        shard = _Shard(job.number)
+        shard = _Shard(job.number, gives_away=self._gives_away)
         thread = threading.Thread(target=shard.run, args=(job,))
         thread.start()
         self._threads.append(thread)
@@ -64,8 +66,9 @@ class InThreads:
 
 
 class _Shard:
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, gives_away: bool) -> None:
         self.number = number
+        self._gives_away = gives_away
         self._ref: Future[pykka.ActorRef[Any]] = Future()
         self._outcome: Future[ShardOutcome] = Future()
         self._box = EventBox()
@@ -91,6 +94,8 @@ class _Shard:
         if isinstance(command, PassEventsOn):
             self._box.is_open = True
             return None
+        if isinstance(command, GiveAway) and not self._gives_away:
+            return False
         ref = self._ref.result(PATIENCE_SECONDS)
         try:
             if isinstance(command, Cancel):

@@ -130,7 +130,9 @@ def leave_to_the_nightly_run(items: list[pytest.Item]) -> None:
     """
     cases: dict[tuple[Path, str], list[pytest.Function]] = {}
     for item in items:
-        if isinstance(item, pytest.Function) and tier_of(item) != "unit" and not item.get_closest_marker("torture"):
+        if not isinstance(item, pytest.Function) or item.get_closest_marker("torture"):
+            continue
+        if tier_of(item) != "unit" or item.get_closest_marker("sampled"):
             cases.setdefault((item.path, item.originalname), []).append(item)
     for found in cases.values():
         marker = found[0].get_closest_marker("sampled")

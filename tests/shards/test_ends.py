@@ -53,6 +53,8 @@ class Counting:
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         if self.at is not None and item["n"] in (self.at, self.at + self.step):
+            with Path(f"{self.calls.path}.begun").open("a") as begun:
+                begun.write(f"{item['n']}\n")
             self.act(ctx)
         self.calls.note(item["n"])
         return item
@@ -150,7 +152,8 @@ def test_commands_to_the_whole_reach_all_shards(bench: Bench) -> None:
         ref: Any = pipeline.create("a").start()
         listener = Listener()
         ref.tell(Subscribe(listener))
-        eventually(lambda: len(calls.all()) >= 7, "both shards are at the row")
+        begun = bench.folder / "calls.begun"
+        eventually(lambda: begun.is_file() and len(begun.read_text().split()) == 2, "both shards are in the row")
         assert ref.ask(Pause(), timeout=30).paused
         assert ref.ask(GetStatus(), timeout=30).paused
         with pytest.raises(ConfigError, match="there is no node 'other'"):
@@ -162,7 +165,8 @@ def test_commands_to_the_whole_reach_all_shards(bench: Bench) -> None:
     assert report.status == "completed"
     states = shard_states(bench, "a")
     # Two shards run at once: each has half of the rate. Those that began later have the change as well.
-    assert [(state["nodes"][0]["parallel_size"], state["nodes"][0]["rate"]) for state in states] == [(3, 250.0)] * 4
+    assert len(states) >= 4  # a slow one may give rows away
+    assert {(state["nodes"][0]["parallel_size"], state["nodes"][0]["rate"]) for state in states} == {(3, 250.0)}
     assert (bench.run_state("a")["nodes"][0]["parallel_size"], bench.run_state("a")["nodes"][0]["rate"]) == (3, 500.0)
     assert isinstance(listener.messages[-1], PipelineFinished)
     assert {type(message).__name__ for message in listener.messages} >= {"NodeProgressed", "NodeFinished"}
@@ -226,6 +230,7 @@ def _die_once(folder: Path) -> Any:
     return die
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_begun_again_and_one_that_dies_always_is_named(
     bench: Bench, capfd: pytest.CaptureFixture[str]
 ) -> None:

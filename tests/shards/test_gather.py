@@ -38,7 +38,7 @@ from llm_datagen.testing import Fault, FaultPlan
 from ..kit import programs
 from ..kit.s3 import S3Bucket
 from ..kit.shards import in_shards
-from ..kit.support import QUICK, Bench, lines, numbered, stored
+from ..kit.support import QUICK, Bench, bag, lines, numbered, stored
 
 ROWS = 53
 
@@ -97,6 +97,7 @@ def test_concatenated_outputs_have_the_bytes_the_dead_letters_and_the_account_of
     assert findings(bench, "four") == []
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("merge", ["concat", "shards"])
 def test_an_output_that_is_an_export_is_made_of_all_shards_and_nothing_else(bench: Bench, merge: Any) -> None:
     bench.give(numbered(ROWS))
@@ -125,6 +126,7 @@ def graph(bench: Bench, name: str) -> UnifiedNodePipeline:
     return UnifiedNodePipeline([sort, seen], results_dir=bench.results, log_file=bench.log)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("merge", ["concat", "shards"])
 def test_each_output_of_a_graph_is_gathered(bench: Bench, merge: Any) -> None:
     """Those that no node reads; what lies between nodes stays in the shards."""
@@ -139,6 +141,27 @@ def test_each_output_of_a_graph_is_gathered(bench: Bench, merge: Any) -> None:
     assert findings(bench, "four") == []
 
 
+def twice(bench: Bench, name: str) -> UnifiedNodePipeline:
+    """Return a graph whose last node reads the input, and what another node has made of it."""
+    made, out = (f"jsonl://{bench.folder}/{name}/{key}.jsonl" for key in ("made", "out"))
+    make = UnifiedNode("make", follow_input=False, writer_config=QUICK)
+    make.bind_io(f"jsonl://{bench.input}", made).set_operator(lambda row: {**row, "seen": True})
+    both = UnifiedNode("both", follow_input=False, writer_config=QUICK)
+    both.bind_io({"given": f"jsonl://{bench.input}", "made": made}, out).set_operator(lambda row: {**row, "seen": True})
+    return UnifiedNodePipeline([make, both], results_dir=bench.results, log_file=bench.log)
+
+
+def test_a_node_reads_the_input_and_what_another_has_made_of_it(bench: Bench) -> None:
+    """S2: rows have the ids of one run."""
+    bench.give(numbered(ROWS))
+    twice(bench, "one").create("one").run(progress=False)
+    in_shards(twice(bench, "four"), merge="concat").create("four").run(progress=False)
+    assert bag(lines(bench.folder / "four/out.jsonl")) == bag(lines(bench.folder / "one/out.jsonl"))
+    assert len(lines(bench.folder / "four/out.jsonl")) == 2 * ROWS
+    assert findings(bench, "four") == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("merge", ["concat", "shards"])
 def test_a_run_in_a_store_is_gathered_there(s3: S3Bucket, bench: Bench, merge: Any) -> None:
     """Its state, its shards and its outputs are objects; what is wrong with them is seen."""

@@ -192,7 +192,7 @@ def test_a_slow_shard_is_split_and_the_rows_are_those_of_one_run(bench: Bench, e
     begun.mkdir()
     output = f"jsonl://{bench.folder}/two.jsonl"
     line = bench.pipeline([Waiting(begun), same], ordered=True, batch_size=1, output_uri=output)
-    who = InThreads(2) if executor == "threads" else "local"
+    who = InThreads(2, gives_away=True) if executor == "threads" else "local"
     pipeline = ShardedPipeline(line, shards=2, executor=who, workers=2, merge="concat").create("two")
     with nothing_left():
         report = pipeline.run(progress=False)

@@ -33,7 +33,7 @@ class Failing:
         return item
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("merge", ["concat", "shards"])
 def test_a_run_in_shards_on_a_store_fails_and_goes_on(bench: Bench, s3: S3Bucket, merge: Any) -> None:
     """R2: nothing is on this machine but the input; what a shard has committed stays, and all comes once."""

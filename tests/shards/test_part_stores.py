@@ -28,7 +28,7 @@ def fill(s3: S3Bucket) -> None:
     s3.put("in/c.parquet", parquet(range(80, 120)))
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["in/", "in/a.jsonl", "in/b.jsonl.gz", "in/c.parquet"])
 def test_parts_of_objects_have_together_the_rows_of_the_whole(s3: S3Bucket, bench: Bench, key: str) -> None:
     fill(s3)

@@ -56,6 +56,7 @@ class Hooks(DefaultPipelineHooks):
         self.models.add((provider, model))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("executor", ["threads", pytest.param("processes", marks=pytest.mark.process)])
 def test_hooks_of_the_whole_hear_of_rows_that_fail_and_of_usage_in_all_shards(bench: Bench, executor: str) -> None:
     bench.give(numbered(20))

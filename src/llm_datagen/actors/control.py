@@ -12,13 +12,13 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from llm_datagen.actors.change_check import check_change
 from llm_datagen.actors.deferred_reply import when_all
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.node_stages import NodeStages
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.running_nodes import RunningNodes
 from llm_datagen.actors.stage import tell
-from llm_datagen.config import check_count, check_rate
 from llm_datagen.errors import ConfigError, NotRunningError
 from llm_datagen.messages import (
     EndSooner,
@@ -167,22 +167,10 @@ class PauseControl:
         return Reconfigured(command.node_id, opened.parallel_size, opened.batch_size, opened.rate)
 
     def _checked(self, command: Reconfigure, *, is_over: bool) -> OpenedNode:
-        opened = self._opened_nodes.get(command.node_id)
-        if opened is None:
-            raise ConfigError(f"there is no node {command.node_id!r}; the nodes are {', '.join(self._opened_nodes)}")
-        if command.parallel_size is None and command.batch_size is None and command.rate is None:
-            raise ConfigError("nothing to change: say parallel_size, batch_size or rate")
-        if command.parallel_size is not None:
-            check_count("parallel_size", command.parallel_size)
-        if command.rate:
-            check_rate("rate", command.rate)
-        if command.batch_size is not None:
-            check_count("batch_size", command.batch_size)
-            if opened.call.batch and command.batch_size != opened.batch_size:
-                raise ConfigError(
-                    f"the operator of {command.node_id} takes batches: which rows share a call, and the ids of what it "
-                    f"makes of them, depend on batch_size={opened.batch_size}, which stays as it is for the whole run"
-                )
+        nodes = self._opened_nodes
+        batched = {node_id for node_id, opened in nodes.items() if opened.call.batch}
+        check_change(command, {node_id: opened.batch_size for node_id, opened in nodes.items()}, batched)
+        opened = nodes[command.node_id]
         if is_over or opened.sink is None:
             raise NotRunningError(f"{command.node_id} does not run any more: there is nothing to change")
         return opened

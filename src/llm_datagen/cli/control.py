@@ -22,7 +22,6 @@ from llm_datagen.runs.lock import RunLock
 from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.store import run_ids
 from llm_datagen.runs.typed_commands import command_line
-from llm_datagen.shards.spec import shards_folder
 
 _LOOK_SECONDS = 0.1
 
@@ -35,6 +34,8 @@ def running_parts(folder: RunFolder) -> list[RunFolder]:
     """
     if folder.lock.is_held() or not folder.exists() or not is_sharded(folder.load()):
         return [folder]
+    from llm_datagen.shards.spec import shards_folder
+
     shards = shards_folder(folder).location
     parts = [RunFolder(shards, run) for run in sorted(run_ids(shards))]
     return [part for part in parts if part.lock.is_held()] or [folder]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,6 @@ from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.status import RunReport, Status, why_short
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.usage import COST, dollars
-from llm_datagen.shards.gathered import shown_outputs
-from llm_datagen.shards.whole import Whole
 
 Display = LiveTable | PlainLines
 
@@ -113,7 +111,7 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "", part: Part
         yield f"  usage   {who}: {at_least}{', '.join(sums)}"
     if report.cost is not None and len(report.usage) > 1:
         yield f"  cost    {at_least}{dollars(report.cost)}"
-    spent = spending(*(Whole.of(folder, see(folder)).folders if is_sharded(run_state) else [folder]))
+    spent = spending(*_folders(folder, run_state))
     if spent:
         yield f"  budget  {spent}"
     yield from _outputs(pipeline, run_state)
@@ -139,6 +137,8 @@ def _outputs(pipeline: BasePipeline, run_state: Mapping[str, Any]) -> Iterable[s
     """Return where the rows are. The outputs of a run in shards are made when all of them are completed."""
     if is_sharded(run_state):
         if pipeline.status is Status.COMPLETED:
+            from llm_datagen.shards.gathered import shown_outputs
+
             for name in shown_outputs(run_state):
                 yield f"  output  {name}"
         return
@@ -165,3 +165,12 @@ def _ways_on(pipeline: BasePipeline, report: RunReport) -> Iterable[str]:
 def _command(verb: str, pipeline: BasePipeline, *options: str, part: PartOf | None = None) -> str:
     run = pipeline if part is None else part.whole
     return command_line(verb, run.pipeline_id, run.results_dir, options=options)
+
+
+def _folders(folder: RunFolder, run_state: Mapping[str, Any]) -> Sequence[RunFolder]:
+    """Return the folders of a run: its own, or those of its shards."""
+    if not is_sharded(run_state):
+        return [folder]
+    from llm_datagen.shards.whole import Whole
+
+    return Whole.of(folder, see(folder)).folders

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm_datagen.cli.execute import PartOf, run_watched
 from llm_datagen.cli.output import write
@@ -21,9 +21,10 @@ from llm_datagen.runs.sharded import SHARDS, is_sharded
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.shards.allowance import GRANTS, share_of
 from llm_datagen.shards.array_task import shard_given, shard_of_environment
-from llm_datagen.shards.executor import ShardExecutor
-from llm_datagen.shards.pipeline import ShardedPipeline
-from llm_datagen.shards.whole import Whole
+
+if TYPE_CHECKING:  # whoever runs nothing in shards does not import what does
+    from llm_datagen.shards.executor import ShardExecutor
+    from llm_datagen.shards.pipeline import ShardedPipeline
 
 OF_ENVIRONMENT = "env"
 
@@ -134,6 +135,8 @@ def _object(name: str, text: str | None) -> dict[str, Any] | None:
 
 def in_shards(pipeline: BasePipeline, options: ShardOptions, *, count: int | None) -> ShardedPipeline:
     """Return a pipeline that is run in shards, as the options say."""
+    from llm_datagen.shards.pipeline import ShardedPipeline
+
     given: dict[str, Any] = {"workers": options.workers, "merge": options.merge, "executor": options.who()}
     return ShardedPipeline(pipeline, shards=count, **given)
 
@@ -181,6 +184,8 @@ def run_some(
 
 def _tell_tasks(folder: RunFolder, name: str) -> None:
     """Say how shards are run that nobody here runs."""
+    from llm_datagen.shards.whole import Whole
+
     options, whole = ["--id", folder.pipeline_id, "--shard"], Whole.of(folder, see(folder))
     count = whole.count
     planned = f"{count} shards are planned, and none is begun"

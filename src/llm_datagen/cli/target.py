@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from llm_datagen.cli.modules import make_importable
 from llm_datagen.cli.yaml_errors import problems_in
@@ -25,9 +25,11 @@ from llm_datagen.pipeline.pipeline import UnifiedPipeline
 from llm_datagen.runs.diagram import DiagramFormat, draw
 from llm_datagen.runs.typed_commands import default_results
 from llm_datagen.runs.versions import find_run
-from llm_datagen.shards.pipeline import ShardedPipeline
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.storage.object_uri import is_object_uri
+
+if TYPE_CHECKING:  # whoever runs nothing in shards does not import what does
+    from llm_datagen.shards.pipeline import ShardedPipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +67,12 @@ class Target:
                 )
             return pipeline
         chosen = pipeline_id or self.pipeline_id or None
-        if isinstance(pipeline, UnifiedPipeline | ShardedPipeline):
-            settings: dict[str, Any] = {"if_exists": if_exists or "error", "on_change": on_change, **self.settings}
-            return pipeline.create(chosen, **settings)
-        if self.settings:
-            raise ConfigError(f"--set: the nodes of {self.name} are wired by hand; say it in the code")
-        assert isinstance(pipeline, UnifiedNodePipeline)
-        return pipeline.create(chosen, if_exists=if_exists or "error", on_change=on_change)
+        if isinstance(pipeline, UnifiedNodePipeline):
+            if self.settings:
+                raise ConfigError(f"--set: the nodes of {self.name} are wired by hand; say it in the code")
+            return pipeline.create(chosen, if_exists=if_exists or "error", on_change=on_change)
+        settings: dict[str, Any] = {"if_exists": if_exists or "error", "on_change": on_change, **self.settings}
+        return cast("UnifiedPipeline | ShardedPipeline", pipeline).create(chosen, **settings)
 
     def to_try(self, folder: Path, most: int | None) -> tuple[dict[str, Any], list[Any]]:
         """Return the nodes as a run state has them, and their operators. Opens and changes nothing of theirs.

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from llm_datagen.config import check_count, check_rate
-from llm_datagen.errors import ConfigError, NotRunningError
+from llm_datagen.actors.change_check import check_change
+from llm_datagen.errors import NotRunningError
 from llm_datagen.messages import Reconfigure, Reconfigured
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs import events
@@ -39,22 +39,8 @@ class Limits:
         Raises:
             ConfigError: when it may not; nothing is changed then.
         """
-        entry = self._entries.get(command.node_id)
-        if entry is None:
-            raise ConfigError(f"there is no node {command.node_id!r}; the nodes are {', '.join(self._entries)}")
-        if command.parallel_size is None and command.batch_size is None and command.rate is None:
-            raise ConfigError("nothing to change: say parallel_size, batch_size or rate")
-        if command.parallel_size is not None:
-            check_count("parallel_size", command.parallel_size)
-        if command.rate:
-            check_rate("rate", command.rate)
-        if command.batch_size is not None:
-            check_count("batch_size", command.batch_size)
-            if command.node_id in self._batched and command.batch_size != entry["batch_size"]:
-                raise ConfigError(
-                    f"the operator of {command.node_id} takes batches: which rows share a call depends on "
-                    f"batch_size={entry['batch_size']}, which stays as it is for the whole run"
-                )
+        batch_sizes = {node_id: entry["batch_size"] for node_id, entry in self._entries.items()}
+        check_change(command, batch_sizes, self._batched)
         if not is_running:
             raise NotRunningError(f"{command.node_id} does not run any more: there is nothing to change")
 

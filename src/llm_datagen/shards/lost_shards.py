@@ -44,6 +44,6 @@ class LostShards:
                 f"{outcome.error}. A row that kills its process is found by executor='process' of its node, which has "
                 "that row fail alone"
             )
-        text = f"{outcome.error}; it is begun again, and goes on where it was ({rows:,} rows are done)"
+        text = f"{outcome.error}; it is begun again, and goes on where it was ({rows:,} rows are done, over all nodes)"
         self._log.warning(events.SHARD_LOST, shard=number, tries=tries, rows=rows, message=text)
         return text

@@ -152,7 +152,7 @@ def run(
             shard=shard,
             executor=executor,
             workers=workers,
-            merge=merge,
+            merge=None if merge is None else merge.value,
             ray_address=ray_address,
             resources=resources,
             runtime_env=runtime_env,

@@ -56,7 +56,8 @@ class _Entry:
 
     def _timed(self, now: float, since: float, was: int) -> NodeView:
         seconds = now - (self.started or now)
-        return replace(self.view, seconds=seconds, rate=(self.view.done - was) / max(now - since, 1e-3))
+        # A replay, and a shard that is begun again, first count less than was done before.
+        return replace(self.view, seconds=seconds, rate=max(0, self.view.done - was) / max(now - since, 1e-3))
 
 
 class DisplayModel(DefaultPipelineHooks):
@@ -133,7 +134,7 @@ class DisplayModel(DefaultPipelineHooks):
                 warning=entry.view.warning if curr == entry.view.done else "",
             )
             entry.sample(self.clock(), curr)
-            if (shards := meta.get(SHARDS)) is not None:  # each shard is told its usage; here, only the sum is
+            if (shards := meta.get(SHARDS)) is not None:  # its usage is the sum of what the shards have saved
                 self.shards = shards_in_words(shards)
                 usage = meta.get("usage") or []
                 entry.view = replace(entry.view, tokens=sum(map(tokens_in, usage)), cost=cost_of(usage))
@@ -165,7 +166,9 @@ class DisplayModel(DefaultPipelineHooks):
                 entry.view = replace(entry.view, warning=one_line(message, _WARNING_CHARS))
 
     def on_usage(self, cid: str, nid: str, provider: str, model: str, metrics: Mapping[str, float]) -> None:
-        """Add tokens and cost."""
+        """Add tokens and cost. Of a run in shards, they come with the progress."""
+        if self.shards:
+            return
         with self._guard:
             entry = self._entry(nid)
             cost = cost_of([metrics])

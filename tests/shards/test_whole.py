@@ -15,6 +15,7 @@ from llm_datagen import (
     ConfigError,
     NodeFailedError,
     Route,
+    RunStateError,
     UnifiedNode,
     UnifiedNodePipeline,
     UnifiedPipeline,
@@ -242,9 +243,15 @@ def test_a_run_whose_folder_was_moved_or_copied_is_refused_and_the_original_goes
     other = bench.folder / "other"
     (shutil.move if how == "moved" else shutil.copytree)(bench.results, other)
     moved = in_shards(bench.pipeline([picky], results_dir=other), merge="concat")
-    with pytest.raises(NodeFailedError, match=r"node_0\.jsonl does not lie in .*/other/a/shards/.*moved or copied") as caught:
-        moved.resume("a").run(progress=False)
-    assert "at row" not in str(caught.value)  # the row that it failed of before
+    begun = sorted(other.glob("a/shards/*/runtime.json"))
+    with pytest.raises(RunStateError, match=r"run 'a' was moved or copied: its shards lie in .*/other/a/shards, and"):
+        moved.resume("a")
+    with (
+        pytest.raises(RunStateError, match=r"were in .*/results/a/shards; move the run back"),
+        moved.shard(3, "a"),
+    ):
+        pass
+    assert sorted(other.glob("a/shards/*/runtime.json")) == begun
     if how == "moved":
         shutil.move(other, bench.results)
     in_shards(bench.pipeline([picky]), merge="concat").resume("a").run(progress=False)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import pykka
@@ -32,7 +31,7 @@ from llm_datagen.shards.given_away import end_with
 from llm_datagen.shards.plan import ShardPlan, ShardRange
 from llm_datagen.shards.plan_file import PlanFile
 from llm_datagen.shards.spec import REPLAYS, ShardSpec
-from llm_datagen.streams import FileStream, StreamFactory
+from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.storage.looked_at import each_looked_at_once
 
 LOG = "platform.log"
@@ -130,6 +129,7 @@ def opened_shard(shards: RunFolder, number: int, operators: Sequence[Any]) -> It
     spec = ShardSpec.load(shards)
     if spec is None:
         raise RunStateError(f"{shards.location} does not say what shards do: there is no run in shards there")
+    spec.refuse_moved(shards)
     plan = PlanFile(shards.location).load()
     planned = plan.range_of(number)
     with take(shards.location, number) as claim:
@@ -205,26 +205,10 @@ class ShardPipeline(BasePipeline):
         with self._locked():
             run_state = self._folder.load()
             before = deepcopy(run_state)
-            self._refuse_moved(run_state)
             self._spec.take_over(run_state)
             end_with(run_state, self._range)
             if run_state != before:
                 self._folder.save(run_state)
-
-    def _refuse_moved(self, run_state: Mapping[str, Any]) -> None:
-        """Check that the streams of a shard lie in its folder: of a copy, they are those of what was copied.
-
-        Raises:
-            RunStateError: when they do not.
-        """
-        folder = self._folder
-        for entry in run_state["nodes"]:
-            output = StreamFactory.create(entry["output_uri"])
-            if isinstance(output, FileStream) and not folder.is_on_store and not _is_in(output.path, folder.path):
-                raise RunStateError(
-                    f"{output.path} does not lie in {folder.path}: the folder of the run was moved or copied after "
-                    "shards were begun; move it back to where it was, or start afresh with if_exists='overwrite'"
-                )
 
     def _note_replay(self) -> None:
         with self._locked():
@@ -239,10 +223,6 @@ class ShardPipeline(BasePipeline):
             yield
         finally:
             self._folder.lock.release()
-
-
-def _is_in(path: str, folder: Path) -> bool:
-    return Path(path).parent.resolve() == folder.resolve()
 
 
 def _folder_of(job: ShardJob) -> RunFolder:

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pykka
@@ -69,7 +70,7 @@ class _Worker:
 
     def serve(self) -> None:
         """Run shards, as they come."""
-        folder = os.getcwd()
+        folder = Path.cwd()
         threading.Thread(target=self._listen, name="datagen-listener", daemon=True).start()
         while (message := self._jobs.get())[0] == "job":
             _, sys.path[:], job = message

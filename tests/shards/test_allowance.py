@@ -12,7 +12,7 @@ from llm_datagen.shards.allowance import Allowance
 from llm_datagen.shards.local import LocalExecutor
 from llm_datagen.testing import FakeLLMServer
 
-from ..kit.shards import in_shards
+from ..kit.shards import InThreads, in_shards
 from ..kit.support import Bench, lines, nothing_left, numbered
 
 
@@ -43,6 +43,24 @@ def test_a_budget_holds_for_all_shards_together_and_a_resume_may_raise_it(bench:
         )
         assert more.resume("a").run(progress=False).rows_out == 40
     assert [row["n"] for row in sorted(lines(bench.output), key=lambda row: row["_i"])] == list(range(40))
+
+
+def test_what_shards_have_spent_of_fixed_shares_counts_when_a_driver_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M21: two shards are done as tasks of an array; a driver with a service does the others, within the cap."""
+    bench.give([{"n": n} for n in range(45)] + [{"n": "9" * 300} for _ in range(100)])
+    with FakeLLMServer(answer="yes") as server:
+        asking = operator(server, budget={"tokens": 6000}, params={"max_tokens": 8})
+        pipeline = in_shards(bench.pipeline([asking]), shards=8, executor=InThreads(1))
+        monkeypatch.setenv("LLM_DATAGEN_SHARE", "0/2")
+        for number in (0, 1):
+            with pipeline.shard(number, "a") as shard:
+                assert shard.run(progress=False).status == "completed"
+        before = server.tokens
+        monkeypatch.delenv("LLM_DATAGEN_SHARE")
+        assert pipeline.resume("a").run(progress=False).status == "stopped"
+        assert 1000 < before < server.tokens <= 6000
 
 
 def test_shards_are_told_of_a_service_only_where_there_is_something_to_share(

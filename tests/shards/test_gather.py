@@ -38,7 +38,7 @@ from llm_datagen.testing import Fault, FaultPlan
 from ..kit import programs
 from ..kit.s3 import S3Bucket
 from ..kit.shards import in_shards
-from ..kit.support import QUICK, Bench, lines, numbered, stored
+from ..kit.support import QUICK, Bench, bag, lines, numbered, stored
 
 ROWS = 53
 
@@ -138,6 +138,26 @@ def test_each_output_of_a_graph_is_gathered(bench: Bench, merge: Any) -> None:
         assert len(paths) == (1 if merge == "concat" else 4)
         assert [row for path in paths for row in lines(path)] == lines(bench.folder / f"one/{key}.jsonl")
     assert not list((bench.folder / "four").glob("odd*"))
+    assert findings(bench, "four") == []
+
+
+def twice(bench: Bench, name: str) -> UnifiedNodePipeline:
+    """Return a graph whose last node reads the input, and what another node has made of it."""
+    made, out = (f"jsonl://{bench.folder}/{name}/{key}.jsonl" for key in ("made", "out"))
+    make = UnifiedNode("make", follow_input=False, writer_config=QUICK)
+    make.bind_io(f"jsonl://{bench.input}", made).set_operator(lambda row: {**row, "seen": True})
+    both = UnifiedNode("both", follow_input=False, writer_config=QUICK)
+    both.bind_io({"given": f"jsonl://{bench.input}", "made": made}, out).set_operator(lambda row: {**row, "seen": True})
+    return UnifiedNodePipeline([make, both], results_dir=bench.results, log_file=bench.log)
+
+
+def test_a_node_reads_the_input_and_what_another_has_made_of_it(bench: Bench) -> None:
+    """S2: rows have the ids of one run."""
+    bench.give(numbered(ROWS))
+    twice(bench, "one").create("one").run(progress=False)
+    in_shards(twice(bench, "four"), merge="concat").create("four").run(progress=False)
+    assert bag(lines(bench.folder / "four/out.jsonl")) == bag(lines(bench.folder / "one/out.jsonl"))
+    assert len(lines(bench.folder / "four/out.jsonl")) == 2 * ROWS
     assert findings(bench, "four") == []
 
 

@@ -56,6 +56,12 @@ def many_files(folder: Path) -> str:
     return f"{folder}/many"
 
 
+def files_without_rows(folder: Path) -> str:
+    for number in range(3):
+        (folder / f"{number}.csv").write_text("n,text\n")
+    return f"csv://{folder}/*.csv"
+
+
 def text_file(name: str, text: str, pack: Callable[[bytes], bytes] = bytes) -> Callable[[Path], str]:
     def write(folder: Path) -> str:
         (folder / name).write_bytes(pack(text.encode()))
@@ -110,6 +116,7 @@ INPUTS: dict[str, Callable[[Path], str]] = {
     "one row group": one_group,
     "arrow": arrow,
     "many": many_files,
+    "many without rows": files_without_rows,
     "no final newline": text_file("in.jsonl", json_lines(9)[:-1]),
     "blank lines": text_file("in.jsonl", "\n\r\n" + json_lines(9).replace("\n", "\n\n\r\n") + "\r"),
     "crlf": text_file("in.csv", quoted_csv(9).replace("\n", "\r\n")),

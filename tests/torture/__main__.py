@@ -19,6 +19,8 @@ from .faults import folders, frozen, full_and_broken
 from .graphs import graphs
 from .inputs import SOURCES
 from .llm import llm
+from .shard_limit import shard_limit
+from .shards import shards
 from .state_graphs import StateGraph
 from .stores import stores
 from .table import between, claims_of, contradictions, measured, render
@@ -43,6 +45,8 @@ def main() -> int:
             "targets",
             "llm",
             "stores",
+            "shards",
+            "shards-limit",
             "full",
             "frozen",
             "folders",
@@ -56,6 +60,8 @@ def main() -> int:
         "targets: runs that end with exactly so many rows, killed; "
         "llm: LLM operators at endpoints that fail, killed, --seeds cases; "
         "stores: inputs, outputs and run states in an object store, killed, with a --storm; "
+        "shards: runs in shards, whose drivers, workers, tasks, services and gathers are killed; "
+        "shards-limit: eight shards at an endpoint with a limit and a budget, killed, for --windows minutes; "
         "full: full and broken disks, at every step; "
         "frozen disks; folders taken away; changes: cut and flipped files; "
         "tampering, tampering-llm: --edits edits of any file; "
@@ -68,6 +74,8 @@ def main() -> int:
     parser.add_argument("--a-seed", type=int, default=20, help="kills a seed, about")
     parser.add_argument("--edits", type=int, default=2000, help="of tampering: how many edits, one after the other")
     parser.add_argument("--storm", type=float, default=0.01, help="of stores: the share of requests that fail")
+    parser.add_argument("--windows", type=int, default=4, help="of shards-limit: for how many windows of the limit")
+    parser.add_argument("--window", type=float, default=60.1, help="of shards-limit: seconds of a window")
     parser.add_argument("--accident", default="", choices=["", "kill", "power", "full"], help="only that")
     parser.add_argument("--every", action="store_true", help="kill at every failpoint of each seed, not at some")
     parser.add_argument("--processes", action="store_true", help="run the operators in worker processes")
@@ -102,6 +110,10 @@ def main() -> int:
             "stores": lambda: stores(
                 folder, seed=given.seed, kills=given.kills, storm=given.storm, seconds=given.seconds
             ),
+            "shards": lambda: shards(
+                folder, seed=given.seed, kills=given.kills, seeds=given.seeds, seconds=given.seconds
+            ),
+            "shards-limit": lambda: shard_limit(folder, window=given.window, windows=given.windows),
             "frozen": lambda: frozen(folder, share=given.share, seed=given.seed),
             "folders": lambda: folders(folder, share=given.share, seed=given.seed),
             "changes": lambda: changed_files(folder, share=given.share, seed=given.seed),

@@ -69,41 +69,68 @@ def fork(
         kill_with: the signal.
         hangs_after: seconds after which it hangs.
     """
-    if threading.active_count() != 1:
-        raise RuntimeError(f"a driver must have one thread, and has {threading.enumerate()}")
-    scratch.write_bytes(b"")
-    began = time.perf_counter()
-    pid = os.fork()
-    if pid == 0:
-        _live(work, scratch)
-    status = None if kill_after is None else _wait(pid, kill_after, began)
-    if status is None:
-        if kill_after is not None:
-            os.kill(pid, kill_with)
-        status = _wait(pid, hangs_after + (kill_after or 0.0), began)
-    if status is None:
-        os.kill(pid, signal.SIGUSR1)  # its stacks
-        time.sleep(0.3)
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        return Death("hang", time.perf_counter() - began, scratch.read_text())
-    seconds = time.perf_counter() - began
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return Death("killed" if number in {signal.SIGKILL, kill_with} else "error", seconds, f"signal {number}")
-    return Death(_CODES.get(os.WEXITSTATUS(status), "error"), seconds, scratch.read_text())
+    child = Child(work, scratch)
+    death = None if kill_after is None else child.wait(kill_after)
+    if death is None and kill_after is not None:
+        child.send(kill_with)
+    return death or child.end(hangs_after)
 
 
-def _wait(pid: int, seconds: float, began: float) -> int | None:
-    """Wait for a child, `seconds` after `began` at most; return its status, or None when it still lives."""
-    with contextlib.ExitStack() as stack:
-        fd = os.pidfd_open(pid)
-        stack.callback(os.close, fd)
-        left = seconds - (time.perf_counter() - began)
-        ready, _, _ = select.select([fd], [], [], max(0.0, left))
-        if not ready:
+class Child:
+    """A child that runs.
+
+    Args:
+        work: what it does; what that raises makes the death an "error".
+        scratch: a file for what it says.
+
+    Attributes:
+        pid: of its process.
+    """
+
+    def __init__(self, work: Callable[[], None], scratch: Path) -> None:
+        if threading.active_count() != 1:
+            raise RuntimeError(f"a driver must have one thread, and has {threading.enumerate()}")
+        scratch.write_bytes(b"")
+        self._scratch = scratch
+        self._sent: set[int] = set()
+        self._began = time.perf_counter()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _live(work, scratch)
+
+    def send(self, number: int) -> None:
+        """Send it a signal. It must not have been waited for."""
+        self._sent.add(number)
+        os.kill(self.pid, number)
+
+    def wait(self, seconds: float) -> Death | None:
+        """Wait for its end; None when it still lives after so many seconds."""
+        if not self.is_over(seconds):
             return None
-        return os.waitpid(pid, 0)[1]
+        status = os.waitpid(self.pid, 0)[1]
+        lived = time.perf_counter() - self._began
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            how = "killed" if number in {signal.SIGKILL, *self._sent} else "error"
+            return Death(how, lived, f"signal {number}")
+        return Death(_CODES.get(os.WEXITSTATUS(status), "error"), lived, self._scratch.read_text())
+
+    def is_over(self, seconds: float = 0.0) -> bool:
+        """Return whether it has ended, after so many seconds at most. It can still be waited for."""
+        with contextlib.ExitStack() as stack:
+            fd = os.pidfd_open(self.pid)
+            stack.callback(os.close, fd)
+            return bool(select.select([fd], [], [], max(0.0, seconds))[0])
+
+    def end(self, hangs_after: float = HANG_SECONDS) -> Death:
+        """Wait for its end; after so many seconds, it hangs, and is killed."""
+        if (death := self.wait(hangs_after)) is not None:
+            return death
+        os.kill(self.pid, signal.SIGUSR1)  # its stacks
+        time.sleep(0.3)
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        return Death("hang", time.perf_counter() - self._began, self._scratch.read_text())
 
 
 def serve(start: Callable[[], AbstractContextManager[str]]) -> tuple[int, str]:

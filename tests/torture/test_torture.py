@@ -122,6 +122,34 @@ def test_llm_operators_at_endpoints_that_fail_lose_no_row_and_pay_for_nothing_tw
     assert torture("llm", "--seed", "11", "--seeds", "2")["runs"] == 2
 
 
+@pytest.mark.slow
+def test_runs_in_shards_that_are_killed_are_those_of_one_machine() -> None:
+    """M21, R2, F2: drivers, workers, tasks and gathers are killed; rows, ids, dead letters and counts are the same."""
+    tally = torture("shards", "--seed", "63", "--seeds", "1")
+    assert tally["runs"] == 1
+    assert tally["kills"] > 0
+
+
+@pytest.mark.slow
+def test_shards_exceed_neither_a_limit_nor_a_budget_when_they_are_killed() -> None:
+    """M21: by the account of the endpoint; how much of a limit is used, the long form measures."""
+    assert torture("shards-limit", "--window", "6", "--windows", "1")["runs"] == 1
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
+def test_long_shards() -> None:
+    """M21, R2, F2: the same, five hundred kills."""
+    assert torture("shards", "--seed", "10000", "--kills", "500", timeout=3500)["kills"] >= 500
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1200)
+def test_long_shards_use_nearly_all_of_a_limit() -> None:
+    """M21: minutes as they are; at least 90 % of the limit, with kills, and never more than it allows."""
+    assert torture("shards-limit", "--windows", "4", timeout=1200)["kills"] == 3
+
+
 @pytest.mark.torture
 @pytest.mark.timeout(3600)
 def test_long_llm() -> None:

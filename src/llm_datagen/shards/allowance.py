@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from llm_datagen.operators import operators_within
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.file_names import KEPT
+from llm_datagen.shards.claim import latest
+from llm_datagen.shards.spec import shards_folder
 
 if TYPE_CHECKING:
+    from llm_datagen.llm.grants.messages import Units
     from llm_datagen.llm.grants.service import GrantService
 
 GRANTS = "LLM_DATAGEN_GRANTS"
@@ -36,8 +40,11 @@ class Allowance:
         if not is_said and _are_limited(operators):
             from llm_datagen.llm.grants.service import service_for
 
+            known = _spent_before(folder)
             self._service = (
-                service_for(folder.path) if host is None else service_for(folder.path, host="0.0.0.0", address=host)
+                service_for(folder.path, known=known)
+                if host is None
+                else service_for(folder.path, host="0.0.0.0", address=host, known=known)
             )
 
     def environment(self) -> Mapping[str, str]:
@@ -53,6 +60,32 @@ class Allowance:
 def share_of(number: int, count: int) -> Mapping[str, str]:
     """Return the variables of a shard that has its part of all limits and budgets, fixed."""
     return {SHARE: f"{number}/{count}"}
+
+
+def _spent_before(folder: RunFolder) -> Mapping[str, tuple[Units, Units]]:
+    """Return what the shards of a run hold of a budget and have spent, by what a service knows each by.
+
+    One whose shards were run before by others, with fixed shares or by another service, does not know of it.
+    """
+    from llm_datagen.llm.cost.holding import client_before
+    from llm_datagen.llm.cost.spend_file import FILE_NAME, SpendFile
+    from llm_datagen.llm.grants.messages import Units
+
+    shards = shards_folder(folder)
+    if shards.is_on_store:
+        return {}
+    found: dict[str, tuple[Units, Units]] = {}
+    for path in sorted(shards.path.glob(f"[0-9]*/{KEPT}/**/{FILE_NAME}")):
+        file, run = SpendFile(path.parent), path.relative_to(shards.path).parts[0]
+        spent, _, in_flight = file.read()
+        booked = spent.plus(in_flight)
+        if file.grants is not None:
+            found[file.grants.client] = Units(*file.grants.granted), Units(*booked.minus(file.grants.inherited))
+        elif (
+            any(booked) and latest(shards.location, int(run.partition(".")[0])) == run
+        ):  # the one before it has spent that, too
+            found[client_before(run)] = Units(*booked), Units(*booked)
+    return found
 
 
 def _are_limited(operators: Iterable[Any]) -> bool:

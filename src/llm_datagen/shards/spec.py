@@ -133,10 +133,12 @@ class ShardSpec:
         moved = {stream.place: part_uri, **_moved(nodes, folder)}
         for entry in nodes:
             is_of_input = stream.place in StreamFactory.source(entry["input_uri"]).places
-            entry["input_uri"] = _rewired(entry["input_uri"], moved)
+            entry["input_uri"] = _rewired(entry["input_uri"], moved, part_uri)
             entry["output_uri"] = moved[StreamFactory.create(entry["output_uri"]).place]
             entry["rate"] = self.share_of(entry["rate"])
-            if is_of_input and not isinstance(StreamFactory.source(entry["input_uri"]), MergedStream):
+            if is_of_input and isinstance(StreamFactory.source(entry["input_uri"]), MergedStream):
+                entry.update(input_fingerprint={part_uri: fingerprint})
+            elif is_of_input:
                 entry.update(follow_input=False, input_fingerprint=fingerprint)
         config = run_state["config"]
         for name, uri in (("input_uri", part_uri), ("output_uri", nodes[-1]["output_uri"]), ("also", None)):
@@ -246,10 +248,11 @@ def _uri_in(folder: RunFolder, stream: Stream, name: str) -> str:
     return f"{_protocol(stream)}://{folder.path / file}"
 
 
-def _rewired(uri: str, moved: Mapping[Any, str]) -> str:
+def _rewired(uri: str, moved: Mapping[Any, str], part_uri: str) -> str:
     """Return the URI of a source with the streams of the shard in place of those of the whole."""
     source = StreamFactory.source(uri)
     if not isinstance(source, MergedStream):
         return moved[source.place]
     named = {each.name: moved[each.stream.place] for each in source.inputs}
-    return MergedStream.uri_of(source.naming, named, [each.name for each in source.inputs if each.is_static])
+    static = [each.name for each in source.inputs if each.is_static or named[each.name] == part_uri]
+    return MergedStream.uri_of(source.naming, named, static)

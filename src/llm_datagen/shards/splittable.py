@@ -100,7 +100,9 @@ def input_of(entries: Sequence[Entry]) -> Stream:
         raise ConfigError(f"{stream.shown}: this input is computed, and has no ranges; {_TO_A_FILE}")
     if isinstance(stream, MemoryStream):
         raise ConfigError(f"{stream.uri} lies in the memory of one process, and shards are run by others; {_TO_A_FILE}")
-    if entry["follow_input"] and not stream.is_sealed():
+    source = StreamFactory.input_of(entry)
+    as_is = {each.place for each in source.read_as_is(follow=entry["follow_input"])}
+    if stream.place not in as_is and not stream.is_sealed():
         raise ConfigError(
             f"{entry['node_id']}: {stream.shown} may grow (follow_input=True), and the ranges of shards are fixed when "
             "the run begins; give follow_input=False, or wait until it is sealed"

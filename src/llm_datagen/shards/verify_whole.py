@@ -14,8 +14,9 @@ from llm_datagen.shards.gathered import outputs_of
 from llm_datagen.shards.shard_seen import Shard
 from llm_datagen.shards.spec import SPEC, ShardSpec, shards_folder
 from llm_datagen.shards.whole import Whole, readers_of_input
-from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams import MergedStream, Stream, StreamFactory
 from llm_datagen.streams.ids import Id, root_names
+from llm_datagen.streams.inputs.part import PartStream
 from llm_datagen.streams.inputs.planned_input import changed_since
 from llm_datagen.streams.recovery import last_position
 from llm_datagen.streams.scan import rows_of
@@ -88,13 +89,18 @@ def _add(accounts: list[NodeAccount], readers: set[str], shard: Shard) -> None:
 def _beyond(shard: Shard, account: NodeAccount) -> Iterator[str]:
     """Yield what is wrong with which rows of the input a shard has done: those of its range, and no others."""
     entry = next(entry for entry in shard.state["nodes"] if entry["node_id"] == account.node_id)
-    output = StreamFactory.output_of(entry)
+    output, source = StreamFactory.output_of(entry), StreamFactory.input_of(entry)
+    covered = last_position(output).coverage
+    parts = source.parts(covered) if isinstance(source, MergedStream) else [(source, covered)]
     first, last = shard.range.first.row, shard.range.last.row
-    outside = [span for span in last_position(output).coverage if span.start < first or span.end > last]
-    for span in outside:
-        yield f"{output.path} covers rows {span.start} to {span.end} of the input, and its range is {first} to {last}"
-    if account.complete and not outside and account.covered != last - first:
-        yield f"{output.path} is sealed, and covers {account.covered} of the {last - first} rows of its range"
+    for done in [done for stream, done in parts if isinstance(stream, PartStream)]:
+        outside = [span for span in done if span.start < first or span.end > last]
+        for span in outside:
+            yield (
+                f"{output.path} covers rows {span.start} to {span.end} of the input, and its range is {first} to {last}"
+            )
+        if account.complete and not outside and done.rows != last - first:
+            yield f"{output.path} is sealed, and covers {done.rows} of the {last - first} rows of its range"
 
 
 def _of_plan(whole: Whole) -> Iterator[str]:

@@ -47,7 +47,7 @@ class Holding:
 
     def __init__(self, notes: GrantNotes | None, run: str, spent: Amount) -> None:
         if notes is None:  # the service has to know what was spent without it
-            notes = GrantNotes(_new_client(run), granted=spent)
+            notes = GrantNotes(client_before(run) if any(spent) else _new_client(run), granted=spent)
         elif notes.client.rpartition(":")[0] != run:  # a copy: what it has spent, the run before it holds
             notes = GrantNotes(_new_client(run), inherited=spent)
         self._run = run
@@ -183,6 +183,11 @@ class Holding:
 def caps_of(budget: Budget) -> Caps:
     """Return the caps of a budget."""
     return Caps(budget.picodollars, budget.tokens)
+
+
+def client_before(run: str) -> str:
+    """Return what a run is known by which has spent before there was a service, and has not told one yet."""
+    return f"{run}:before"
 
 
 def _new_client(run: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +107,17 @@ class BudgetAccount:
         before = self._holders.get(client)
         holder = self._holders[client] = Holder(now, number, token, Units(*granted), Units(*spent))
         self._granted = self._granted.plus(holder.granted).minus(NOTHING if before is None else before.granted)
+
+    def learn(self, known: Mapping[str, tuple[Units, Units]], now: float) -> None:
+        """Take what runs hold and have spent, of which nobody has told before; of others, nothing changes.
+
+        Args:
+            known: both, by what each run is known by.
+            now: the moment.
+        """
+        for client, (granted, spent) in known.items():
+            if client not in self._holders:
+                self.restore(client, [0, "", granted, spent], now)
 
     @property
     def clients(self) -> list[str]:

@@ -8,9 +8,10 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from aiohttp import web
@@ -21,7 +22,7 @@ from llm_datagen.llm.errors import GrantsError
 from llm_datagen.llm.grants.account_file import AccountFile, Accounts
 from llm_datagen.llm.grants.environment import GRANTS_VARIABLE, TOKEN_VARIABLE
 from llm_datagen.llm.grants.limit_account import SLICE_SECONDS
-from llm_datagen.llm.grants.messages import BudgetAnswer, LimitAnswer, Message, Reply
+from llm_datagen.llm.grants.messages import BudgetAnswer, LimitAnswer, Message, Reply, Units
 
 WINDOW_SECONDS = 60.1
 """As `SlidingWindow` has it: a minute, and a little for clocks that do not run at the same speed."""
@@ -48,6 +49,8 @@ class GrantService:
         clock: seconds, never backwards.
         window: seconds that a call counts after its end.
         slice_seconds: how long a process may use what it was granted of a limit.
+        known: what runs hold of the budget, and have spent of it, by what they are known by: those that the file does
+            not have are added.
 
     Attributes:
         url: where it is; empty before `start`.
@@ -64,13 +67,14 @@ class GrantService:
         clock: Callable[[], float] = time.monotonic,
         window: float = WINDOW_SECONDS,
         slice_seconds: float = SLICE_SECONDS,
+        known: Mapping[str, tuple[Units, Units]] = MappingProxyType({}),
     ) -> None:
         self.url = ""
         self.token = SecretStr("")
         self._folder = Path(folder)
         self._host, self._port, self._address = host, port, address or host
         self._clock = clock
-        self._window, self._slice_seconds = window, slice_seconds
+        self._window, self._slice_seconds, self._known = window, slice_seconds, known
         self._accounts = Accounts(window=window, slice_seconds=slice_seconds)
         self._file = AccountFile(self._folder)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -91,6 +95,7 @@ class GrantService:
             raise GrantsError(f"another grants service serves {self._folder}: wait until it has ended")
         try:
             self._file.read(self._accounts, self._clock())
+            self._accounts.budget.learn(self._known, self._clock())
             self._file.rewrite(self._accounts, self._clock())
             started: Future[int] = Future()
             port = before.get("port") or 0 if self._port is None else self._port
@@ -191,7 +196,13 @@ class GrantService:
         return Reply(limits=tuple(limits), budgets=tuple(budgets))
 
 
-def service_for(run_folder: str | Path, *, host: str = "127.0.0.1", address: str | None = None) -> GrantService:
+def service_for(
+    run_folder: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    address: str | None = None,
+    known: Mapping[str, tuple[Units, Units]] = MappingProxyType({}),
+) -> GrantService:
     """Return the grants service of a run, started: what the driver of shards calls.
 
     Give its `environment` to the shards. It keeps its files in ``grants/`` of the folder; so a driver that was killed
@@ -201,11 +212,12 @@ def service_for(run_folder: str | Path, *, host: str = "127.0.0.1", address: str
         run_folder: the folder of the run, on a disk of this machine.
         host: to listen on; see `GrantService`.
         address: the host's name, as other hosts are to call it; None: `host`.
+        known: what runs have spent that it may not know of; see `GrantService`.
 
     Raises:
         GrantsError: when it cannot be started.
     """
-    service = GrantService(Path(run_folder) / "grants", host=host, address=address)
+    service = GrantService(Path(run_folder) / "grants", host=host, address=address, known=known)
     service.start()
     return service
 

@@ -24,7 +24,7 @@ from llm_datagen.streams.inputs.derived import DerivedStream
 from llm_datagen.streams.inputs.file_set import FileSet
 from llm_datagen.streams.inputs.file_set_cursor import FILE_STRIDE
 from llm_datagen.streams.inputs.part_cursor import PartCursor, clipped
-from llm_datagen.streams.inputs.planned_input import changed_since, noted_of
+from llm_datagen.streams.inputs.planned_input import changed_since, files_of_part, noted_of
 from llm_datagen.streams.read_limit import ReadLimit
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.source import Source
@@ -116,7 +116,7 @@ class PartStream(DerivedStream):
         if not isinstance(base, Stream) or isinstance(base, DerivedStream):
             raise ConfigError(f"{uri}: {part.uri} has no parts; give a file, or files")
         if isinstance(base, FileSet):
-            base = base.narrowed(part.first[1] // FILE_STRIDE, -(-part.last[1] // FILE_STRIDE))
+            base = base.narrowed(*files_of_part(part.first[1], part.last[1]))
         super().__init__(uri, base)
         self.codec = base.codec
         self.begins_at = part.first

@@ -27,6 +27,19 @@ def noted_of(stream: Stream) -> Any:
     return fingerprint_of(stream)
 
 
+def files_of_part(first: int, last: int) -> tuple[int, int]:
+    """Return the numbers of the first of many files in which rows of a part lie, and of the one behind the last.
+
+    A part has at least one, so that there is something to look at: that without rows, which may be in front of a file.
+
+    Args:
+        first: the address of the first row.
+        last: the address behind the last one.
+    """
+    begin = first // FILE_STRIDE
+    return begin, max(begin + 1, -(-last // FILE_STRIDE))
+
+
 def noted_of_part(known: Any, first: int, last: int) -> Any:
     """Return what `noted_of` would of a part of the input: of many files, those in which its rows lie.
 
@@ -37,7 +50,8 @@ def noted_of_part(known: Any, first: int, last: int) -> Any:
     """
     if not isinstance(known, dict) or "files" not in known:
         return known
-    return {**known, "files": known["files"][first // FILE_STRIDE : -(-last // FILE_STRIDE)]}
+    begin, end = files_of_part(first, last)
+    return {**known, "files": known["files"][begin:end]}
 
 
 def changed_since(stream: Stream, known: Any) -> str | None:

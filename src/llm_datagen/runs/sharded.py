@@ -39,6 +39,19 @@ def refuse_sharded(run_state: Mapping[str, Any], verb: str) -> None:
     )
 
 
+def refuse_unsharded(run_state: Mapping[str, Any]) -> None:
+    """Refuse to go on in shards with a run that is not in shards.
+
+    Raises:
+        ConfigError: when it is not.
+    """
+    if not is_sharded(run_state):
+        raise ConfigError(
+            f"run {run_state['pipeline_id']!r} was not made in shards, and a run stays what it is: resume it without "
+            "shards, or create another one"
+        )
+
+
 def refuse_whole(run_state: Mapping[str, Any], use: str) -> None:
     """Refuse to look at a run in shards as if its streams were its own: they are those of its shards.
 

@@ -24,7 +24,7 @@ from llm_datagen.pipeline.stored import RunLifecycle, StoredRun
 from llm_datagen.pipeline.unique_ids import check_ids
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs.writer import LogTarget
-from llm_datagen.runs.sharded import SHARDS, is_sharded
+from llm_datagen.runs.sharded import SHARDS, refuse_unsharded
 from llm_datagen.runs.status import Status
 from llm_datagen.shards.array_task import check_same
 from llm_datagen.shards.blueprint import WholeBlueprint
@@ -174,7 +174,7 @@ class WholeLifecycle:
     @contextlib.contextmanager
     def _locked(self, pipeline_id: str) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
         folder = RunFolder(self.results_dir, pipeline_id)
-        check_is_sharded(folder, folder.load())
+        refuse_unsharded(folder.load())
         folder.lock.acquire()
         try:
             yield folder, folder.load()
@@ -282,19 +282,6 @@ def remove_shards(folder: RunFolder) -> None:
                 shutil.rmtree(path)
     except OSError as error:
         raise DiskError(error.errno, error.strerror or str(error), error.filename) from error
-
-
-def check_is_sharded(folder: RunFolder, run_state: dict[str, Any]) -> None:
-    """Check that a run is one in shards.
-
-    Raises:
-        ConfigError: when it is not.
-    """
-    if not is_sharded(run_state):
-        raise ConfigError(
-            f"run {folder.pipeline_id!r} was not made in shards, and a run stays what it is: resume it without "
-            "shards, or create another one"
-        )
 
 
 def _rows_done(entry: dict[str, Any]) -> tuple[int, int]:

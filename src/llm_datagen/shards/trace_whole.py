@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llm_datagen.runs.trace import Trace, trace
-from llm_datagen.shards.whole import Shard, Whole, readers_of_input
+from llm_datagen.shards.shard_seen import Shard
+from llm_datagen.shards.whole import Whole, readers_of_input
 from llm_datagen.streams.ids import Id, batch_ends, parent_of, root_names
 
 

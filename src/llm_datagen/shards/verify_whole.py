@@ -11,8 +11,9 @@ from llm_datagen.runs.exports import rows_entry
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.verify import verify
 from llm_datagen.shards.gathered import outputs_of
+from llm_datagen.shards.shard_seen import Shard
 from llm_datagen.shards.spec import SPEC, ShardSpec, shards_folder
-from llm_datagen.shards.whole import Shard, Whole, readers_of_input
+from llm_datagen.shards.whole import Whole, readers_of_input
 from llm_datagen.streams import MergedStream, Stream, StreamFactory
 from llm_datagen.streams.ids import Id, root_names
 from llm_datagen.streams.inputs.part import PartStream

@@ -307,3 +307,15 @@ def test_a_file_that_is_older_than_what_the_service_knows_is_not_believed(tmp_pa
         asyncio.run(spend_all(2))
     assert service.granted() <= 100
     service.kill()
+
+
+def test_what_a_run_has_spent_beyond_its_grant_is_not_granted_to_others() -> None:
+    """An endpoint may count more than a call was to cost at most."""
+    account = BudgetAccount()
+    assert account.exchange(ask("a", 1, want=tokens(10), least=tokens(10)), 0.0)[0].granted == tokens(10)
+    over = account.exchange(ask("a", 2, keep=tokens(95), spent=tokens(95)), 0.1)[0]
+    assert over.granted == tokens(95)
+    answer = account.exchange(ask("b", 1, want=tokens(90), least=tokens(1)), 0.2)[0]
+    assert answer.granted.tokens <= 5
+    answer = account.exchange(ask("c", 1, want=tokens(90), least=tokens(6)), 0.3)[0]
+    assert (answer.granted, answer.is_never) == (NOTHING, True)

@@ -47,7 +47,7 @@ class Holder:
 
 
 class BudgetAccount:
-    """The account of one budget: what all hold together is never more than the caps. Not thread-safe."""
+    """The account of one budget: nothing is granted by which all would hold more than the caps. Not thread-safe."""
 
     def __init__(self) -> None:
         self._holders: dict[str, Holder] = {}
@@ -83,7 +83,9 @@ class BudgetAccount:
         if ask.number == 0:
             return self._answer(ask, holder, now, refused=refused), False
         before = holder.granted
-        holder.number, holder.token, holder.granted = ask.number, ask.token, ask.keep.at_most(before)
+        holder.number, holder.token = ask.number, ask.token
+        # What calls have cost beyond what they were to cost at most is gone, too: the others have less.
+        holder.granted = ask.keep.at_most(before).at_least(holder.spent)
         self._granted = self._granted.plus(holder.granted).minus(before)
         again, is_never = None, False
         if not refused:

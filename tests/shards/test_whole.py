@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from llm_datagen import (
     ConfigError,
     NodeFailedError,
     Route,
+    RunStateError,
     UnifiedNode,
     UnifiedNodePipeline,
     UnifiedPipeline,
@@ -219,3 +222,53 @@ def test_fewer_rows_than_shards_and_none_at_all(bench: Bench) -> None:
         report = in_shards(pipeline).create("a", if_exists="overwrite").run(progress=False)
         assert (report.status, report.rows_in, report.rows_out) == ("completed", count, count)
         assert [row["_i"] for row in rows_in_shards(bench, "a", "node_0")] == list(range(count))
+
+
+@pytest.mark.parametrize("how", ["moved", "copied"])
+def test_a_run_whose_folder_was_moved_or_copied_is_refused_and_the_original_goes_on(bench: Bench, how: str) -> None:
+    """Resumed, a copy would write into the streams of what it was copied from."""
+    bench.give(numbered(20))
+    stop = bench.folder / "stop"
+    stop.touch()
+
+    def picky(row: dict[str, Any]) -> dict[str, Any]:
+        if row["n"] == 12 and stop.exists():
+            raise ValueError("not yet")
+        return row
+
+    pipeline = in_shards(bench.pipeline([picky]), merge="concat")
+    with pytest.raises(NodeFailedError):
+        pipeline.create("a").run(progress=False)
+    stop.unlink()
+    other = bench.folder / "other"
+    (shutil.move if how == "moved" else shutil.copytree)(bench.results, other)
+    moved = in_shards(bench.pipeline([picky], results_dir=other), merge="concat")
+    begun = sorted(other.glob("a/shards/*/runtime.json"))
+    with pytest.raises(RunStateError, match=r"run 'a' was moved or copied: its shards lie in .*/other/a/shards, and"):
+        moved.resume("a")
+    with (
+        pytest.raises(RunStateError, match=r"were in .*/results/a/shards; move the run back"),
+        moved.shard(3, "a"),
+    ):
+        pass
+    assert sorted(other.glob("a/shards/*/runtime.json")) == begun
+    if how == "moved":
+        shutil.move(other, bench.results)
+    in_shards(bench.pipeline([picky]), merge="concat").resume("a").run(progress=False)
+    assert [row["n"] for row in lines(bench.output)] == list(range(20))
+
+
+def leaves(row: dict[str, Any]) -> dict[str, Any]:
+    """Leave the working directory."""
+    os.chdir("/")
+    return row
+
+
+def test_a_worker_reads_each_shard_from_the_folder_that_it_began_in(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.give(numbered(20))
+    monkeypatch.chdir(bench.folder)
+    pipeline = bench.pipeline([leaves], input_uri=bench.input.name)
+    report = ShardedPipeline(pipeline, shards=3, workers=1).create("a").run(progress=False)
+    assert (report.status, report.rows_out) == ("completed", 20)

@@ -238,18 +238,19 @@ def prepared(folder: RunFolder, run_state: dict[str, Any], log_file: LogTarget, 
     Raises:
         StreamError: when the input cannot be split: it is not there, or cannot be read.
         IdError: when two of its rows have one id.
-        RunStateError: when plan or spec cannot be read.
+        RunStateError: when plan or spec cannot be read, or the run was moved.
         DiskError: when they cannot be written.
     """
     shards = shards_folder(folder)
     spec = ShardSpec.load(shards)
     if spec is not None:
+        spec.refuse_moved(shards)
         return spec
     source, readers = input_of(run_state["nodes"]), readers_of_input(run_state["nodes"])
     if any(entry["node_id"] in readers and not entry["is_root"] for entry in run_state["nodes"]):
         check_ids(source, follow=False)  # two shards could have one id, and neither would see it
     PlanFile(shards.location).create(plan_shards(source, run_state[SHARDS]["count"]))
-    spec = ShardSpec.of(run_state, has_log=log_file is not None, at_once=at_once)
+    spec = ShardSpec.of(run_state, shards, has_log=log_file is not None, at_once=at_once)
     spec.save(shards)
     return spec
 

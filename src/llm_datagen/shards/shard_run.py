@@ -129,6 +129,7 @@ def opened_shard(shards: RunFolder, number: int, operators: Sequence[Any]) -> It
     spec = ShardSpec.load(shards)
     if spec is None:
         raise RunStateError(f"{shards.location} does not say what shards do: there is no run in shards there")
+    spec.refuse_moved(shards)
     plan = PlanFile(shards.location).load()
     planned = plan.range_of(number)
     with take(shards.location, number) as claim:

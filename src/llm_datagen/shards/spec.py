@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from llm_datagen.config import OnChange, Verify
@@ -40,7 +40,7 @@ REPLAYS = "replays"
 _TAKEN_OVER = ("parallel_size", "batch_size", "rate", "on_error", "max_errors")
 """Settings of nodes that may be changed while a run goes on, or by a resume: all shards get them."""
 
-_FIELDS = ("run_state", "on_change", "verify", "replays", "has_log", "at_once")
+_FIELDS = ("run_state", "on_change", "verify", "replays", "has_log", "at_once", "folder")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +54,7 @@ class ShardSpec:
         replays: how often the dead letters of the whole were to be done again.
         has_log: whether each shard keeps a platform log, in its folder.
         at_once: how many shards are run at once: the `rate` of a node is shared by so many.
+        folder: the folder of the shards when they were planned: their streams lie there.
     """
 
     run_state: dict[str, Any] = field(repr=False)
@@ -62,6 +63,7 @@ class ShardSpec:
     replays: int = 0
     has_log: bool = True
     at_once: int = 1
+    folder: str = ""
 
     @property
     def pipeline_id(self) -> str:
@@ -74,9 +76,10 @@ class ShardSpec:
         return self.replays > 0 or self.on_change in AGAIN
 
     @classmethod
-    def of(cls, run_state: Mapping[str, Any], *, has_log: bool, at_once: int) -> Self:
-        """Return what the shards of a new run do, given its run state."""
-        return cls(run_state=_undone(run_state), has_log=has_log, at_once=at_once)
+    def of(cls, run_state: Mapping[str, Any], folder: RunFolder, *, has_log: bool, at_once: int) -> Self:
+        """Return what the shards of a new run do, given its run state and their folder."""
+        place = "" if folder.is_on_store else str(folder.path.absolute())
+        return cls(run_state=_undone(run_state), has_log=has_log, at_once=at_once, folder=place)
 
     def with_run_state(self, run_state: Mapping[str, Any], **changed: Any) -> ShardSpec:
         """Return it with other nodes, and other attributes."""
@@ -148,6 +151,25 @@ class ShardSpec:
         run_state.pop(EXPORTS, None)
         run_state.pop(SHARDS, None)
         return run_state
+
+    def refuse_moved(self, folder: RunFolder) -> None:
+        """Check that shards lie where they were planned: a copy would write into the streams of what it is one of.
+
+        Args:
+            folder: that of the shards; on a store, nothing is checked.
+
+        Raises:
+            RunStateError: when they do not.
+        """
+        if not self.folder or folder.is_on_store:
+            return
+        planned = Path(self.folder)
+        if not planned.exists() or not planned.samefile(folder.path):
+            raise RunStateError(
+                f"run {self.pipeline_id!r} was moved or copied: its shards lie in {folder.path}, and they, and what "
+                f"they write, were in {planned}; move the run back to go on with it, or start afresh with "
+                "if_exists='overwrite'"
+            )
 
     def is_done(self, run_state: Mapping[str, Any]) -> bool:
         """Return whether a shard has nothing left to do: it is completed, and no rows of it are to be done again.

@@ -189,7 +189,8 @@ class ShardSupervisor(Stage):
         if outcome.is_lost:
             self._lost(number, outcome)
         elif outcome.status == Status.FAILED:
-            failed_row = self._standing.states.get(number, {}).get("failed_row")
+            known = self._standing.states.get(number, {}) if outcome.node_id else {}  # else it has not begun
+            failed_row = known.get("failed_row")
             self._state.failed_row = self._state.failed_row or failed_row
             self._failed(outcome.node_id, *_failure_of(number, outcome))
         elif outcome.status != Status.COMPLETED and self._state.status is Status.RUNNING:

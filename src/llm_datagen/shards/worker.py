@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pykka
@@ -69,9 +70,11 @@ class _Worker:
 
     def serve(self) -> None:
         """Run shards, as they come."""
+        folder = Path.cwd()
         threading.Thread(target=self._listen, name="datagen-listener", daemon=True).start()
         while (message := self._jobs.get())[0] == "job":
             _, sys.path[:], job = message
+            os.chdir(folder)  # an operator of the shard before may have left it: paths count from there
             box = self._box = EventBox(is_open=job.is_watched)
             outcome = run_job(job, partial(self._begun, job.number), box)
             with contextlib.suppress(OSError, ValueError):

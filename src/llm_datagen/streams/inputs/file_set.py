@@ -159,7 +159,7 @@ class FileSet(Stream):
             for name, *known_of in known["files"]
             if self.storage.size(self._path(name)) != known_of[0] or self.is_changed(self._path(name), known_of)
         ]
-        return f"{shown_names(changed)}: not what {'it' if len(changed) == 1 else 'they'} was" if changed else None
+        return f"{shown_names(changed)}: not what {'it was' if len(changed) == 1 else 'they were'}" if changed else None
 
     def know_first_row(self, number: int, row: int) -> None:
         """Take the number of the first row of a file, which else is counted when it is read from its middle."""

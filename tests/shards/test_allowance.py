@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from llm_datagen.llm import LLMOperator
 from llm_datagen.runs import RunFolder
 from llm_datagen.shards.allowance import Allowance
 from llm_datagen.shards.local import LocalExecutor
+from llm_datagen.shards.pipeline import ShardedPipeline
 from llm_datagen.testing import FakeLLMServer
 
 from ..kit.shards import InThreads, in_shards
@@ -61,6 +63,18 @@ def test_what_shards_have_spent_of_fixed_shares_counts_when_a_driver_goes_on(
         monkeypatch.delenv("LLM_DATAGEN_SHARE")
         assert pipeline.resume("a").run(progress=False).status == "stopped"
         assert 1000 < before < server.tokens <= 6000
+
+
+def test_a_shard_that_others_start_has_its_part_of_the_budget(bench: Bench) -> None:
+    """In Python as on the command line: four processes with the whole budget each would spend four times as much."""
+    bench.give(numbered(40))
+    with FakeLLMServer(answer="yes") as server, nothing_left():
+        pipeline = bench.pipeline([operator(server, budget={"tokens": 1000}, params={"max_tokens": 8})])
+        for number in range(4):
+            with ShardedPipeline(pipeline, shards=4).shard(number, "a") as shard:
+                assert shard.run(progress=False).status == "stopped"
+        assert 0 < server.tokens <= 1000
+    assert "LLM_DATAGEN_SHARE" not in os.environ
 
 
 def test_shards_are_told_of_a_service_only_where_there_is_something_to_share(

@@ -19,7 +19,6 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.seen import see
 from llm_datagen.runs.sharded import SHARDS, is_sharded
 from llm_datagen.runs.typed_commands import command_line
-from llm_datagen.shards.allowance import GRANTS, share_of
 from llm_datagen.shards.array_task import shard_given, shard_of_environment
 
 if TYPE_CHECKING:  # whoever runs nothing in shards does not import what does
@@ -174,8 +173,6 @@ def run_some(
         _tell_tasks(folder, target.name)
         return 0
     number, count = one
-    if not os.environ.get(GRANTS):
-        os.environ.update({name: os.environ.get(name) or value for name, value in share_of(number, count).items()})
     with sharded.shard(number, pipeline_id, on_change=on_change, **target.settings) as shard:
         part = PartOf(folder, number, count)
         write(f"{part.name}: {target.name}")

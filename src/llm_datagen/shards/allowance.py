@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from llm_datagen.operators import operators_within
@@ -58,8 +59,26 @@ class Allowance:
 
 
 def share_of(number: int, count: int) -> Mapping[str, str]:
-    """Return the variables of a shard that has its part of all limits and budgets, fixed."""
-    return {SHARE: f"{number}/{count}"}
+    """Return the variables of a shard that others start: its part of all limits and budgets, fixed.
+
+    Where the environment says what this process may use, there are none.
+    """
+    return {} if os.environ.get(GRANTS) or os.environ.get(SHARE) else {SHARE: f"{number}/{count}"}
+
+
+@contextmanager
+def environment_with(variables: Mapping[str, str]) -> Iterator[None]:
+    """Have some variables in the environment of this process, for as long as the block runs."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _spent_before(folder: RunFolder) -> Mapping[str, tuple[Units, Units]]:

@@ -19,7 +19,7 @@ from llm_datagen.runs.display.node_view import NodeView, view_of
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
 from llm_datagen.runs.sharded import no_diff
-from llm_datagen.shards.allowance import Allowance
+from llm_datagen.shards.allowance import Allowance, environment_with, share_of
 from llm_datagen.shards.blueprint import WholeBlueprint
 from llm_datagen.shards.executor import ShardExecutor
 from llm_datagen.shards.gathered import Merge
@@ -127,7 +127,8 @@ class ShardedPipeline(BasePipeline):
         """Yield the pipeline of one shard, to be run in this process: where something else starts one for each.
 
         Who comes first makes the run, and its plan, which reads the input once; the others wait for that. When all
-        shards are completed, `gather` makes the outputs.
+        shards are completed, `gather` makes the outputs. The shard has its part of all limits and budgets, unless the
+        environment says otherwise (``LLM_DATAGEN_GRANTS``, ``LLM_DATAGEN_SHARE``).
 
         Args:
             number: the number of the shard, from 0.
@@ -144,7 +145,8 @@ class ShardedPipeline(BasePipeline):
             raise ConfigError(f"there is no shard {number} of {self._code.shards}: they are numbered from 0")
         folder = self.prepare(pipeline_id, on_change=on_change, **overrides)
         operators = self._code.operators(folder.load())
-        with opened_shard(shards_folder(folder), number, operators) as pipeline:
+        share = share_of(number, self._code.shards)
+        with environment_with(share), opened_shard(shards_folder(folder), number, operators) as pipeline:
             pipeline.hooks = self.hooks
             yield pipeline
 

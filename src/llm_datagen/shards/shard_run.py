@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
@@ -24,6 +23,7 @@ from llm_datagen.pipeline.run_files import side_files
 from llm_datagen.pipeline.stored import StoredRun
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.status import Status
+from llm_datagen.shards.allowance import environment_with
 from llm_datagen.shards.blueprint import ShardBlueprint
 from llm_datagen.shards.claim import take
 from llm_datagen.shards.executor import ShardJob, ShardOutcome
@@ -73,7 +73,7 @@ def run_job(job: ShardJob, begun: Begun, watcher: Recipient | None = None) -> Sh
     """
     shards = _folder_of(job)
     try:
-        with _environment(job):
+        with environment_with(job.environment):
             *operators, registered = pickle.loads(job.packed)
             StreamFactory.register_again(registered)
             return run_shard(shards, job.number, operators, begun, watcher)
@@ -228,18 +228,3 @@ class ShardPipeline(BasePipeline):
 def _folder_of(job: ShardJob) -> RunFolder:
     results_dir, _, name = job.folder.rpartition("/")
     return RunFolder(results_dir, name)
-
-
-@contextlib.contextmanager
-def _environment(job: ShardJob) -> Iterator[None]:
-    """Have the variables of a job in the environment, for as long as it runs."""
-    before = {name: os.environ.get(name) for name in job.environment}
-    os.environ.update(job.environment)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

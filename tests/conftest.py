@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from llm_datagen.streams import StreamFactory
+
 from .kit.hub import hub  # noqa: F401 - a fixture
 from .kit.s3 import S3Bucket, S3Server
 from .kit.support import Bench
@@ -70,6 +72,14 @@ def _tier(request: pytest.FixtureRequest) -> Iterator[None]:
     """Hold unit tests to what they are."""
     with nothing_started() if request.node.get_closest_marker("unit") else nullcontext():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _own_protocols() -> Iterator[None]:
+    """Forget what a test has registered: processes of later tests would be sent it."""
+    known = StreamFactory.registered()
+    yield
+    StreamFactory._of_users = known
 
 
 @pytest.fixture(scope="session")

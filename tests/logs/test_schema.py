@@ -13,6 +13,7 @@ from llm_datagen import (
     DefaultPipelineHooks,
     JsonlStream,
     NodeFailedError,
+    NotRunningError,
     ResumeWarning,
     UnifiedNode,
     UnifiedPipeline,
@@ -20,10 +21,14 @@ from llm_datagen import (
 from llm_datagen.config import NodeConfigOptions, settings_in
 from llm_datagen.messages import Cancel, Pause, Reconfigure, Unpause
 from llm_datagen.runs.logs.reader import EVENTS
+from llm_datagen.shards import splitter
+from llm_datagen.shards.executor import ShardJob, ShardOutcome
+from llm_datagen.shards.pipeline import ShardedPipeline
 from llm_datagen.testing import Fault, inject
 
 from ..examples.pages import DOCS, names_in, table
-from ..kit.support import PATIENCE_SECONDS, QUICK, Bench, eventually, numbered
+from ..kit.shards import InThreads
+from ..kit.support import PATIENCE_SECONDS, QUICK, Bench, eventually, lines, numbered
 
 REFERENCE = DOCS / "reference"
 SECTION = "platform.log"
@@ -166,8 +171,56 @@ def edited_run(bench: Bench) -> None:
         ).run()
 
 
-def test_each_line_has_exactly_the_documented_fields(bench: Bench) -> None:
+class LosesOne(InThreads):
+    """Loses the second shard, the first time."""
+
+    def start(self, job: ShardJob) -> Any:
+        if job.number == 1 and 1 not in self.jobs:
+            self.jobs.append(1)
+            return Lost()
+        return super().start(job)
+
+
+class Lost:
+    """A shard whose process died at once."""
+
+    number = 1
+
+    def status(self) -> None:
+        """Return None: nobody knows."""
+
+    def events(self) -> list[Any]:
+        return []
+
+    def send(self, command: Any) -> None:
+        raise NotRunningError("it has died")
+
+    def wait(self, seconds: float | None = None) -> ShardOutcome:
+        return ShardOutcome("failed", "its process died", is_lost=True)
+
+
+def sharded_run(bench: Bench) -> list[dict[str, Any]]:
+    """A run in shards, of which one is lost, and one gives rows away; return what all have logged."""
+    folder = bench.folder / "sharded"
+    folder.mkdir()
+    bench = Bench(folder)
+
+    def slow(row: dict[str, Any]) -> dict[str, Any]:
+        if row["n"] == 0:
+            eventually(lambda: any(line["event"] == "[Shard Split]" for line in bench.log_lines()), "it is split")
+        return row
+
+    bench.give(numbered(1200))
+    executor = LosesOne(2, gives_away=True)
+    line = bench.pipeline([slow], batch_size=1)
+    ShardedPipeline(line, shards=2, executor=executor).create("sharded").run()
+    return [*bench.log_lines(), *(line for path in bench.results.rglob("0*/platform.log") for line in lines(path))]
+
+
+def test_each_line_has_exactly_the_documented_fields(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """M28: runs in which everything happens that is logged; what programs read of the log is what is written there."""
+    monkeypatch.setattr(splitter, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(splitter, "AGAIN_SECONDS", 0.05)
     bench.give(numbered(5))
     moody_run(bench)
     failing_run(bench)
@@ -180,15 +233,16 @@ def test_each_line_has_exactly_the_documented_fields(bench: Bench) -> None:
     JsonlStream(f"jsonl://{bench.input}").unseal()
     hanging_run(bench)
     lone_run(bench)
+    of_shards = sharded_run(bench)
     expected = documented()
-    lines = bench.log_lines()
-    assert {line["event"] for line in lines} == set(EVENTS) == set(expected)
-    for line in lines:
+    logged = [*bench.log_lines(), *of_shards]
+    assert {line["event"] for line in logged} == set(EVENTS) == set(expected)
+    for line in logged:
         is_alone = line.get("node_id") == "alone" or "pipeline_id" not in line
         assert set(line) == expected[line["event"]] | (set() if is_alone else {"pipeline_id"}), line
-    alone = [line for line in lines if "pipeline_id" not in line]
+    alone = [line for line in logged if "pipeline_id" not in line]
     assert {line["event"] for line in alone} >= {"[Run Started]", "[Node Ended]", "[Run Ended]"}
-    assert len({line["run"] for line in lines}) == 12
+    assert len({line["run"] for line in bench.log_lines()}) == 12
     assert len({line["run"] for line in alone}) == 1
 
 

@@ -86,6 +86,7 @@ if __name__ == "__main__":
 '''
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_setting_that_is_one_entry_arrives_everywhere(tmp_path: Path) -> None:
     """The package with one line more, in one file: constructors, checks, run states, YAML, command line, help."""

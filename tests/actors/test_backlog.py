@@ -147,6 +147,7 @@ def test_batches_are_the_same_whatever_the_blocks_and_the_timing(
     assert (bench.backlog.rows, bench.backlog.bytes) == (0, 0)
 
 
+@pytest.mark.slow
 @given(segments(), st.data())
 @settings(max_examples=80, deadline=None)
 def test_items_are_handed_out_once(given_segments: list[tuple[int, int]], data: st.DataObject) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from ..kit.support import lines
 from .conftest import Command
 from .shell import Shell
@@ -29,6 +31,7 @@ DIAMOND = """
 """
 
 
+@pytest.mark.slow
 def test_a_diamond_is_described_run_looked_at_and_replayed(shell: Shell, command: Command) -> None:
     """C1: what is not there yet, what failed in a branch, and what came of it in the end, behind the merge."""
     shell.text(DIAMOND, "diamond.py")

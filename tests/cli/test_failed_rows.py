@@ -28,6 +28,7 @@ def run_picky(shell: Shell, command: Command) -> str:
     return command("run", shell.yaml(["ops:twice", PICKY]), "--id", "a").stdout
 
 
+@pytest.mark.slow
 def test_dead_letters_are_shown_by_node_and_kind_the_most_frequent_first(shell: Shell, command: Command) -> None:
     said = run_picky(shell, command)
     assert "node_1 picky: completed, 100/100 rows" in said

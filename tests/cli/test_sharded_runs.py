@@ -232,6 +232,7 @@ def test_a_shard_that_has_not_begun_is_pending_with_its_rows(bench: Bench, comma
     assert said.endswith("in any of its streams yet: it belongs to shard 2, which has not begun\n")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("merge", ["concat", "shards"])
 def test_a_replay_does_the_dead_letters_of_all_shards_and_gathers_again(
     bench: Bench, command: Command, merge: str

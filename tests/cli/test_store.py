@@ -17,6 +17,7 @@ from .conftest import Command
 from .shell import Shell
 
 
+@pytest.mark.slow
 def test_every_command_takes_runs_on_a_store(
     shell: Shell, command: Command, s3: S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

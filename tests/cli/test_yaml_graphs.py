@@ -418,6 +418,7 @@ def test_inputs_that_are_computed_are_read_and_previewed(shell: Shell, command: 
     assert sorted(row["n"] for row in lines(shell.output)) == sorted([7] * 3 + [*range(1, 50, 2), *range(1, 10, 2)])
 
 
+@pytest.mark.slow
 def test_a_target_is_for_the_rows_of_the_output_or_for_those_of_a_node(shell: Shell, command: Command) -> None:
     """Exactly so many, of an input without end."""
     text = SHORT.replace("input_uri: in.jsonl", "input_uri: cycle://in.jsonl")

@@ -49,6 +49,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
+@pytest.mark.slow
 def test_the_server_answers_who_has_the_key_and_is_gone_after_the_block(weights: Path) -> None:
     with local_server(weights) as server, httpx.Client(trust_env=False, timeout=60) as client:
         body = {"model": MODEL, "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 8}

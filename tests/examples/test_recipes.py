@@ -61,6 +61,7 @@ def test_a_recipe_makes_the_same_rows_in_python_and_in_yaml(name: str, monkeypat
     assert rows_of_yaml == rows
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_recipe_in_yaml_is_run_by_one_command() -> None:
     command = [sys.executable, "examples/recipes/endpoint.py", "llm-datagen", "run", "examples/recipes/translate.yaml"]

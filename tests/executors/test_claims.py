@@ -47,6 +47,7 @@ def restless() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.usefixtures("restless")
 def test_each_row_has_one_taker_whatever_the_threads_do() -> None:

@@ -340,6 +340,7 @@ def test_of_many_rows_in_one_task_those_that_kill_their_process_are_found_and_al
     assert [failure.ids for failure in failures] == [(70,), (71,)]
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_row_that_kills_its_process_is_tried_again_as_often_as_one_that_raises(tmp_path: Path) -> None:
     """M24: `retries` counts deaths."""

@@ -66,6 +66,7 @@ def test_sustained_429s_lower_the_concurrency_to_one_at_last_and_answers_raise_i
     assert it.room_at(1000, 0.0) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_an_endpoint_that_takes_ten_at_once_is_asked_so_and_more_when_it_takes_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

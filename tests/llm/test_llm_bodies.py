@@ -99,6 +99,7 @@ def test_a_body_that_grows_when_it_is_unpacked_is_read_up_to_the_bound(server: C
     assert ctx.usage == [{"provider": "127.0.0.1", "model": "tiny", "requests": 1}]
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_unpacking_takes_no_more_memory_than_the_bound() -> None:
     program = """

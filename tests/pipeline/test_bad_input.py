@@ -132,7 +132,7 @@ def construct(bench: Bench, **wrong: Any) -> UnifiedPipeline:
     return UnifiedPipeline(**given)
 
 
-@pytest.mark.sampled(14)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("wrong", "names"), WRONG, ids=lambda value: str(value)[:40])
 def test_a_wrong_value_is_named_at_construction_or_at_create_and_nothing_is_touched(
     bench: Bench, wrong: dict[str, Any], names: str

@@ -27,6 +27,7 @@ def made(s3: S3Bucket, prefix: str = "to/") -> set[str]:
     return {key for key in s3.all_keys() if key.startswith(prefix)}
 
 
+@pytest.mark.slow
 def test_an_output_and_further_ones_are_made_in_a_store_and_verify_reads_them(s3: S3Bucket, bench: Bench) -> None:
     bench.give({**row, "k": row["n"] % 2} for row in numbered(20))
     also = [s3.uri("to/more/k={k}/out-{shard}.jsonl"), {"to": f"hf-folder:{s3.uri('to/set')}", "keep_ids": False}]

@@ -56,6 +56,7 @@ def test_very_many_children_of_a_row_are_written_whole(bench: Bench, settings: d
     check_all(bench)
 
 
+@pytest.mark.slow
 def test_a_row_that_fails_after_very_many_children_leaves_none_of_them(bench: Bench) -> None:
     """R2, C1: neither in the output nor in the counts; the rows beside it are kept."""
     bench.give(numbered(4))

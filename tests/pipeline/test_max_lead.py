@@ -51,7 +51,7 @@ class Watching:
         return item if len(self.leads) % self.keeps == 0 else None
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("lead", [1, 7])
 @pytest.mark.parametrize("keeps", [1, 10**9])
 @pytest.mark.parametrize("parallel_size", [1, 4])
@@ -136,6 +136,7 @@ def same(row: Any) -> Any:
     return row
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("lead", [1, 4])
 def test_a_diamond_with_a_branch_that_gets_one_row_comes_to_its_end(bench: Bench, lead: int) -> None:

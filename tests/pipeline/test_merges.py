@@ -168,6 +168,7 @@ def test_files_are_merged_also_with_what_nodes_make_of_them(bench: Bench) -> Non
     assert {where for where, row_id in kin[1:] if row_id == "0_in2"} == {"both.merge", "both", "again.merge", "again"}
 
 
+@pytest.mark.slow
 def test_a_slow_input_holds_up_no_other(bench: Bench) -> None:
     """M31, M13: nor does a diamond of which one branch stands still, with small queues, come to a halt."""
     bench.give(numbered(1000))

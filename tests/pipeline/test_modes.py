@@ -167,6 +167,7 @@ def test_nodes_may_differ_in_everything(bench: Bench) -> None:
     assert [(node["batch_size"], node["parallel_size"]) for node in nodes] == [(7, 3), (2, 1)]
 
 
+@pytest.mark.slow
 def test_tiny_queues_and_flushes_lose_nothing(bench: Bench) -> None:
     """M20: a queue of one row is slow and right."""
     rows = numbered(300)

@@ -66,7 +66,7 @@ SHAPES: dict[str, tuple[list[Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("name", SHAPES)
 def test_processes_make_the_rows_that_threads_make(bench: Bench, name: str) -> None:

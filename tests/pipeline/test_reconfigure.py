@@ -103,7 +103,7 @@ KINDS: dict[str, tuple[Callable[[Calls], Any], tuple[int, int, int], dict[str, A
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=(pytest.mark.torture,) if kind == "processes" else ()) for kind in KINDS]
 )

@@ -92,6 +92,7 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @kinds
 def test_long_rows_are_made_few_at_a_time(tmp_path: Path, kind: str) -> None:

@@ -89,7 +89,7 @@ def check(bench: Bench, pipeline: UnifiedPipeline | UnifiedNodePipeline) -> None
     ]
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("operator", "executor", "parallel_size", "batch_size", "streaming", "ordered", "target"),
     [
@@ -670,6 +670,7 @@ def test_a_budget_that_ends_when_the_target_is_met_stops_nothing(bench: Bench, w
     check(bench, pipeline)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("command", ["cancel", "pause"])
 def test_a_cancel_or_a_pause_at_the_same_moment_leaves_the_target_exact(bench: Bench, command: str) -> None:
@@ -737,6 +738,7 @@ def test_a_node_is_needed_as_long_as_another_branch_reads_it(bench: Bench) -> No
     check(bench, pipeline)
 
 
+@pytest.mark.slow
 def test_two_targets_end_what_both_read(bench: Bench) -> None:
     write_jsonl(bench.input, numbered(3000))
     pipeline = nodes_of(

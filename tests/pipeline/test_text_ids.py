@@ -30,7 +30,7 @@ class Whole(BaseOperator):
         return [{"sum": sum(item["n"] for item in items)}]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("executor", ["thread", "process"])
 @pytest.mark.parametrize(("given", "prefix"), [({}, "r"), ({"id_prefix": "shard3-"}, "shard3-")])

@@ -14,6 +14,7 @@ from .helpers import accounts_of
 ROWS = 300
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("cancels", [12, pytest.param(500, marks=pytest.mark.torture)])
 @pytest.mark.parametrize("streaming", [True, False])

@@ -149,6 +149,7 @@ def test_cancel_from_another_thread_saves_what_was_begun_and_a_resume_goes_on(
         assert again == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cancelled_again_and_again_calls_every_row_once(bench: Bench) -> None:
     """M7, R2: fifteen cancels at random moments cost no call and no row."""
     bench.give(numbered(1000))

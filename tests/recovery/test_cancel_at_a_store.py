@@ -45,6 +45,7 @@ def fault_of(kind: str, is_mended: threading.Event) -> Fault:
     return hanging(is_mended) if kind == "hangs" else status(503, "SlowDown")
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["hangs", "fails"])
 @pytest.mark.parametrize(

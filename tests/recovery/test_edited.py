@@ -260,6 +260,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, method: str, at: int) -> None:
     monkeypatch.setattr(LocalStorage, method, step)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1, of=6)
 @pytest.mark.parametrize(
     ("on_change", "method"), [("replace", "unlink"), ("replace", "rename"), ("rerun", "rename"), ("rerun", "link")]
@@ -300,6 +301,7 @@ def kill_rerun(bench: Bench, after: str, at: int) -> int:
     return programs.run(command, cwd=Path(__file__).parents[2]).returncode
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1, of=2)
 @pytest.mark.process
 @pytest.mark.parametrize("after", ["AbC", "AXC", "A"])
@@ -469,7 +471,7 @@ def graph(folder: Path, marks: str = "ABC", rule: Callable[[Any], str] = left_or
     return UnifiedNodePipeline(nodes, results_dir=folder / "results", log_file=None)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("edit", "again"), [("aBC", "ABC"), ("AbC", "BC"), ("ABc", "C"), ("rule", "ABC")])
 def test_in_a_graph_the_edited_node_and_all_downstream_of_it_are_done_again(
     bench: Bench, edit: str, again: str

@@ -134,6 +134,7 @@ def _is_seen(killed: Killed, row: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_of_a_torn_commit_the_one_before_it_tells_what_was_read(tmp_path: Path) -> None:
     """What it covered is done again then, so it may be edited."""

@@ -65,6 +65,7 @@ def findings(bench: Bench, pipeline_id: str, results: Any = None) -> list[str]:
     return [*(text for account in found.nodes for text in account.findings), *found.findings]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
@@ -126,6 +127,7 @@ def graph(bench: Bench, name: str) -> UnifiedNodePipeline:
     return UnifiedNodePipeline([sort, seen], results_dir=bench.results, log_file=bench.log)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("merge", ["concat", "shards"])
 def test_each_output_of_a_graph_is_gathered(bench: Bench, merge: Any) -> None:

@@ -37,6 +37,7 @@ def test_parts_of_objects_have_together_the_rows_of_the_whole(s3: S3Bucket, benc
     assert rows_of_parts(bench, planned(uri, 3), source_column="from") == bench.output.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_part_of_many_objects_asks_for_its_own_only_and_notes_their_versions(s3: S3Bucket, bench: Bench) -> None:
     fill(s3)
     plan = planned(s3.uri("in/"), 3)

@@ -47,6 +47,7 @@ def csv_bytes(columns: list[str], rows: list[dict[str, str]]) -> list[bytes]:
     return [encoder.preamble()[:-1], *map(encoder.encode, rows)]
 
 
+@pytest.mark.slow
 @many
 @given(
     json_rows, sizes, st.sampled_from([b"", BOM]), st.sampled_from([b"", b"\n", b"\r\n", b"\n\n\r\n"]), st.booleans()

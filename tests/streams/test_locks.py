@@ -124,6 +124,7 @@ def test_a_lock_that_is_released_is_free_though_a_child_of_a_c_library_has_its_f
         lock_path(path).release()
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_no_child_is_forked_while_a_lock_is_taken_or_released(tmp_path: Path) -> None:

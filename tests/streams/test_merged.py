@@ -32,6 +32,7 @@ def merged(folder: Path, *inputs: list[Any], naming: Any = "named") -> MergedStr
     return stream
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.booleans(), max_size=12), min_size=1, max_size=4), st.integers(1, 5))
 def test_what_is_not_covered_is_read_in_the_order_of_each_input(inputs: list[list[bool]], rows: int) -> None:
     """S1, S2, R2: any rows of any input may be done; the others are read once, and complete the coverage."""

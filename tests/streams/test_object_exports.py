@@ -82,6 +82,7 @@ def test_objects_are_the_files_of_an_export_to_a_folder(s3: S3Bucket, tmp_path: 
     assert check_parts(made.target, manifest, place) == []
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1, of=4)
 @pytest.mark.parametrize("is_late", [False, True])
 @pytest.mark.parametrize("kind", TARGETS)
@@ -254,6 +255,7 @@ def test_an_answer_that_is_lost_changes_nothing(s3: S3Bucket, tmp_path: Path) ->
     assert objects(s3, with_manifest=True).keys() == {"out.jsonl", "out.jsonl.manifest"}
 
 
+@pytest.mark.slow
 def test_a_large_part_is_put_in_pieces_and_odd_values_are_names(s3: S3Bucket, tmp_path: Path) -> None:
     rows = [{"text": "x" * (1 << 20), "k": {0: "a b/ü%2F#?", 1: ".."}.get(n), "n": n} for n in range(12)]
     made = export_to(s3, stream_of(tmp_path, rows), "k={k}/out.jsonl")

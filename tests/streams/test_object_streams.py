@@ -43,6 +43,7 @@ def test_a_run_from_object_to_object_leaves_one_object_and_its_seal(s3: S3Bucket
     assert {key for key in s3.all_keys() if key.startswith("out/")} == {f"out/b.{ending}", f"out/b.{ending}.done"}
 
 
+@pytest.mark.slow
 def test_a_run_costs_no_more_requests_than_it_did(s3: S3Bucket, bench: Bench) -> None:
     """Each costs money, and the time of a round trip. It took 87 when this was written, and 175 with all there."""
     s3.put("in.jsonl", jsonl(numbered(50)))

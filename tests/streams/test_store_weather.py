@@ -121,6 +121,7 @@ def check_no_secrets(s3: S3Bucket, bench: Bench, *more: str) -> None:
             assert secret.encode() not in text
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("method", "key", "fault", "said"),

@@ -227,6 +227,7 @@ def killed(bench: Bench, crashes: str = "", plan: FaultPlan | None = None) -> in
     return subprocess.run([sys.executable, "-c", KILLED, str(bench.folder), crashes], env=env, check=False).returncode
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_plan_in_the_environment_kills_a_process(bench: Bench) -> None:
     """M21: killed between the data and the seal; the next process goes on."""
@@ -238,6 +239,7 @@ def test_a_plan_in_the_environment_kills_a_process(bench: Bench) -> None:
     assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(50))
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_crashes_are_counted_across_processes_and_calls_by_row(bench: Bench) -> None:
     """R2: two crashes at chosen calls; what was called again is what was in flight."""

@@ -33,7 +33,7 @@ from llm_datagen.messages import (
 )
 from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.runs.logs import events
-from llm_datagen.streams import MemoryStream, Span, spill
+from llm_datagen.streams import Span, spill
 
 from ..kit.actors import Desk, DiskFullError, FailingStorage, Log, SteppingClock, aside, error_of, result_of, stream_on
 from ..kit.support import PATIENCE_SECONDS
@@ -66,9 +66,7 @@ class Bench:
         """Start the writer."""
         sink = self.stream.sink(source="memory://in", fsync="never")
         settings = WriterConfig(**{"fsync": "never", **config})
-        self.ref = WriterActor.start(
-            "n", self.supervisor, sink, MemoryStream("memory://in"), settings, seal=seal, log=self.log
-        )
+        self.ref = WriterActor.start("n", self.supervisor, sink, settings, seal=seal, log=self.log)
 
     @property
     def inbox(self) -> Mailbox:

@@ -62,10 +62,10 @@ class NodeStages:
                 opened.node_id,
                 supervisor,
                 opened.sink,
-                opened.source,
                 opened.writer,
                 seal=opened.seal,
                 log=log,
+                source=opened.source,
                 target=opened.target,
             )
             refs.append(writer)

@@ -34,6 +34,7 @@ from llm_datagen.messages import (
 from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.streams import Sink, Source
+from llm_datagen.streams.coverage import FromRowZero
 from llm_datagen.streams.position import END
 from llm_datagen.streams.spill import Spill
 
@@ -69,11 +70,11 @@ class WriterActor(Stage):
         node_id: the node's id.
         supervisor: the supervisor.
         sink: the stream, open and recovered; the writer closes it.
-        source: what the rows come of.
         config: bounds and intervals.
         seal: whether to seal the stream on `Finish`, or when the target is met.
         target: rows that the stream gets, exactly; None: as many as there are.
         log: the platform log.
+        source: what the rows come of; None: it begins with row 0, as all but parts do.
     """
 
     def __init__(
@@ -81,17 +82,17 @@ class WriterActor(Stage):
         node_id: str,
         supervisor: Recipient,
         sink: Sink,
-        source: Source,
         config: WriterConfig,
         *,
         seal: bool,
         log: PlatformLog,
+        source: Source | None = None,
         target: int | None = None,
     ) -> None:
         super().__init__("writer", node_id, supervisor)
         self._supervisor = supervisor
         self._sink = sink
-        self._source = source
+        self._source = FromRowZero() if source is None else source
         self._config = config
         self._seal = seal
         self._gate = TargetGate(target, sink)

@@ -128,3 +128,18 @@ class Coverage:
             start, offset = span.end, span.offset_end
         gaps.append(Segment(start, offset))
         return gaps
+
+
+class FromRowZero:
+    """What is read from its first row on, as all sources are but parts of an input."""
+
+    begins_at: Begin = START[:2]
+    """The number and the address of its first row."""
+
+    def gaps(self, done: Coverage) -> list[Segment]:
+        """Return what is not done, in order; the last of these segments goes on to the end."""
+        return done.gaps()
+
+    def holes(self, done: Coverage) -> int:
+        """Return how many rows are not done, and lie before some that are."""
+        return done.holes

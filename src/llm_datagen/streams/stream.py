@@ -11,7 +11,7 @@ from llm_datagen.config import DataConfig, Fsync
 from llm_datagen.errors import StreamCorruptError, StreamMissingError
 from llm_datagen.streams.checksums import is_unaltered
 from llm_datagen.streams.commit_log import CommitLog, read_log
-from llm_datagen.streams.coverage import START, Begin, Coverage, Segment, Span
+from llm_datagen.streams.coverage import START, Coverage, FromRowZero, Segment, Span
 from llm_datagen.streams.cursor import Cursor
 from llm_datagen.streams.fingerprint import Fingerprint
 from llm_datagen.streams.ids import Id
@@ -30,7 +30,7 @@ _BLOCK_ROWS = 4096
 _DEFAULTS = DataConfig()  # made once: a set of files asks for each of them
 
 
-class Stream(StreamFiles):
+class Stream(StreamFiles, FromRowZero):
     """A stream: its files, and what is done with them.
 
     Subclasses say where it lies (`path`, `storage`) and how it is written (`codec`).
@@ -107,17 +107,6 @@ class Stream(StreamFiles):
     def data(self) -> Stream:
         """The stream whose data is read when this one is: itself, or the one that it is made of."""
         return self
-
-    begins_at: Begin = START[:2]
-    """The number and the address of its first row: not 0 of a part of an input."""
-
-    def gaps(self, done: Coverage) -> list[Segment]:
-        """Return what is not done of the stream, in order; the last of these segments goes on to its end."""
-        return done.gaps()
-
-    def holes(self, done: Coverage) -> int:
-        """Return how many rows are not done, and lie before some that are."""
-        return done.holes
 
     def read_as_is(self, *, follow: bool) -> list[Stream]:
         """Return those of these streams that are not followed until they are sealed."""

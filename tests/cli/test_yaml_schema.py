@@ -173,7 +173,7 @@ def test_an_editor_completes_operators_and_rules() -> None:
 NEEDED: dict[str, dict[str, Any]] = {
     "llm.LLMOperator": {"prompt": "{{ a }}", "model": "m"},
     "ops.Best": {"n": 1, "by": "a", "of": "b"},
-    "ops.Choose": {"column": "a", "values": ["x"]},
+    "ops.Choose": {"column": "a", "values": {"x": 1}},
     "ops.Cross": {"b": ["x"]},
     "ops.Drop": {"columns": "a"},
     "ops.Explode": {"column": "a"},
@@ -186,6 +186,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "ops.RouteBy": {"column": "a"},
     "ops.RouteWhen": {"conditions": {"a": "n > 1"}},
     "ops.RunPython": {"code": "a"},
+    "ops.Sample": {"n": 1},
     "ops.Select": {"columns": "a"},
     "ops.Split": {"parts": {"a": 0.5, "b": 0.5}},
     "ops.TopK": {"k": 1, "by": "a"},

@@ -217,7 +217,8 @@ def test_a_slow_shard_on_a_store_is_split(bench: Bench, s3: S3Bucket) -> None:
     begun = bench.folder / "begun"
     begun.mkdir()
     line = bench.pipeline([Waiting(begun)], ordered=True, batch_size=1, results_dir=s3.uri("runs"), log_file=None)
-    report = in_shards(line, shards=2, merge="concat").create("two").run(progress=False)
+    executor = InThreads(2, gives_away=True)
+    report = in_shards(line, shards=2, merge="concat", executor=executor).create("two").run(progress=False)
     assert (report.status, report.rows_in) == ("completed", 1200)
     assert [(row["_i"], row["n"]) for row in lines(bench.output)] == [
         (f"{n}_{k}", n) for n in range(1200) for k in range(n % 3)
@@ -247,7 +248,7 @@ STEPS = [
 
 
 @pytest.mark.process
-@pytest.mark.sampled(1, of=7)
+@pytest.mark.sampled(1, of=4)
 @pytest.mark.parametrize(("kill", "at"), STEPS)
 def test_who_is_killed_while_a_shard_is_split_loses_nothing_and_doubles_nothing(
     bench: Bench, kill: str, at: str
@@ -295,6 +296,7 @@ def test_a_note_that_is_lost_with_the_power_is_made_again_as_the_plan_says(bench
 
 @pytest.mark.process
 @pytest.mark.slow
+@pytest.mark.sampled(1, of=2)
 @pytest.mark.parametrize("seed", range(24))
 def test_workers_and_drivers_that_are_killed_while_shards_are_split_lose_nothing(bench: Bench, seed: int) -> None:
     """R2, M21: at any moment, before the first split and after it."""

@@ -100,6 +100,7 @@ def check_rows(bench: Bench, held: Held, rows: int, *, again: int = 0) -> None:
     assert sum(counted.values()) - rows <= again
 
 
+@pytest.mark.sampled(1, of=1)
 @pytest.mark.parametrize("way", ["from any machine", "from a node"])
 def test_the_rows_of_a_run_on_ray_are_those_of_one_run_on_one_machine(
     bench: Bench, cluster: RayCluster, way: str
@@ -224,6 +225,7 @@ def test_commands_reach_the_shards(bench: Bench, cluster: RayCluster) -> None:
     check_rows(bench, held, 40)
 
 
+@pytest.mark.torture
 def test_shards_run_where_their_resources_are(
     bench: Bench, cluster: RayCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -247,6 +249,7 @@ def test_shards_run_where_their_resources_are(
         cluster.kill("c")
 
 
+@pytest.mark.torture
 def test_a_ray_that_is_started_for_a_run_ends_with_it(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

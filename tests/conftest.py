@@ -24,7 +24,15 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 settings.register_profile("untimed", deadline=None)  # the machine may be busy: nothing here is timed
 settings.load_profile("untimed")
 
-LONGEST = {"test_torture.py", "test_demo_model.py", "test_demo_recipe.py", "test_docs.py", "test_kill.py"}
+LONGEST = {
+    "test_demo_model.py",
+    "test_demo_recipe.py",
+    "test_docs.py",
+    "test_giving_away.py",
+    "test_kill.py",
+    "test_ray.py",
+    "test_torture.py",
+}
 """Where the tests are that take longest."""
 
 

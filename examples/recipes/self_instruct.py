@@ -94,4 +94,4 @@ def pipeline() -> UnifiedPipeline:
 
 if __name__ == "__main__":
     with endpoint():
-        run(pipeline(), "self_instruct_example", NODES)
+        run(pipeline(), "self_instruct", NODES)

@@ -136,8 +136,7 @@ class Shard:
         for task in self.tasks:
             task.cancel()
         assert self.spend._file is not None
-        self.spend._file._file.close()  # type: ignore[union-attr]
-        self.spend._file._file = None  # nothing more is written
+        self.spend._file._file.close()  # nothing more is written
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
 

@@ -157,13 +157,8 @@ class BasePipeline(StoredPipeline):
     def _prepare(self, hooks: IPipelineHooks | None = None) -> Run:
         """Open everything; `hooks` are those of this run, if they are others than the pipeline's."""
         stored = self._ready()
+        self._refuse_again()
         folder = stored.folder
-        if self._run is not None:
-            if not self._run.is_over():
-                raise PipelineBusyError(f"run {folder.pipeline_id!r} is running already, started by this object")
-            raise PipelineExistsError(
-                f"run {folder.pipeline_id!r} has ended ({self.status}); call resume({folder.pipeline_id!r}) to go on"
-            )
         with contextlib.ExitStack() as undo:
             if self._is_default:
                 undo.callback(self._forget, folder)
@@ -205,6 +200,21 @@ class BasePipeline(StoredPipeline):
             self._is_default = True
         assert self._stored is not None
         return self._stored
+
+    def _refuse_again(self) -> None:
+        """Refuse to run once more: each run is created or resumed.
+
+        Raises:
+            PipelineBusyError: when it is running.
+            PipelineExistsError: when it has ended.
+        """
+        if self._run is None:
+            return
+        if not self._run.is_over():
+            raise PipelineBusyError(f"run {self.pipeline_id!r} is running already, started by this object")
+        raise PipelineExistsError(
+            f"run {self.pipeline_id!r} has ended ({self.status}); call resume({self.pipeline_id!r}) to go on"
+        )
 
     def _forget(self, folder: RunFolder) -> None:
         """Leave nothing of a run that nobody asked for by its id, and that could not begin."""

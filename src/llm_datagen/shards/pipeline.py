@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 from llm_datagen.config import IfExists, OnChange, check_choice, check_count, checked
-from llm_datagen.errors import ConfigError, PipelineBusyError, PipelineExistsError
+from llm_datagen.errors import ConfigError
 from llm_datagen.operators import Call, operator_name
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.pipeline.diff_report import RunDiff
@@ -202,13 +202,8 @@ class ShardedPipeline(BasePipeline):
     def _prepare(self, hooks: IPipelineHooks | None = None) -> Run:
         """Open everything; see `BasePipeline._prepare`."""
         stored = self._ready()
+        self._refuse_again()
         folder = stored.folder
-        if self._run is not None:
-            if not self._run.is_over():
-                raise PipelineBusyError(f"run {folder.pipeline_id!r} is running already, started by this object")
-            raise PipelineExistsError(
-                f"run {folder.pipeline_id!r} has ended ({self.status}); call resume({folder.pipeline_id!r}) to go on"
-            )
         folder.lock.acquire()
         try:
             stored = self._catch_up(stored)

@@ -10,7 +10,6 @@ import contextlib
 import faulthandler
 import os
 import queue
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -21,10 +20,9 @@ from typing import Any
 import pykka
 
 from llm_datagen.errors import NotRunningError
-from llm_datagen.executors import signals
 from llm_datagen.executors.process.channel import Channel
 from llm_datagen.executors.process.pickling import pack_error
-from llm_datagen.executors.process.spawn import SIGNALS, die_with
+from llm_datagen.executors.process.spawn import channel_of_this_process
 from llm_datagen.messages import Cancel, GetStatus
 from llm_datagen.shards.executor import Command, PassEventsOn, ShardOutcome
 from llm_datagen.shards.passed_events import EventBox
@@ -38,17 +36,8 @@ _ANSWER_SECONDS = 10.0
 
 def main() -> None:
     """Be a worker, until the driver says that it is enough, or goes."""
-    read_fd, write_fd, parent = map(int, sys.argv[1:])
-    for number in SIGNALS:
-        # Not SIG_IGN: programs that an operator starts would inherit that.
-        signals.install(number, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    for fd in (read_fd, write_fd):
-        os.set_inheritable(fd, False)
-    die_with(parent)
+    channel = channel_of_this_process()
     faulthandler.enable()  # the last words of a process that crashes say where
-    channel = Channel(read_fd, write_fd)
-    os.register_at_fork(after_in_child=channel.close)  # a child of an operator must not seem to be this process
     try:
         _Worker(channel).serve()
     except BrokenPipeError:

@@ -6,7 +6,6 @@ import contextlib
 import subprocess
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -14,14 +13,12 @@ from typing import Any, Protocol
 
 from llm_datagen.errors import FailureRecord, NotRunningError, RemoteError, RunError
 from llm_datagen.executors.process.channel import Channel
+from llm_datagen.executors.process.last_words import LastWords
 from llm_datagen.executors.process.pickling import unpack_error
 from llm_datagen.executors.process.spawn import how_it_ended, start
 from llm_datagen.runs.status import PipelineStatus, Status
 from llm_datagen.shards.executor import Command, ShardJob, ShardOutcome
 from llm_datagen.shards.passed_events import EventBox, PackedEvent
-
-LAST_WORDS = 20
-"""How many lines of what a process has written to standard error are told when it dies."""
 
 POLL_SECONDS = 0.05
 """How often it is looked whether a process is alive."""
@@ -43,10 +40,9 @@ class WorkerProcess:
             self._channel.close()
             raise
         self._sending = threading.Lock()
-        self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
         self._shard: RunningShard | None = None
-        self._errors = threading.Thread(target=self._pass_on, name="datagen-worker-errors", daemon=True)
-        self._errors.start()
+        assert self._process.stderr is not None
+        self._last_words = LastWords(self._process.stderr, "datagen-worker-errors", are_passed_on=True)
 
     def is_alive(self) -> bool:
         """Return whether the process lives."""
@@ -89,7 +85,7 @@ class WorkerProcess:
         """Leave nothing of it: neither process nor pipes."""
         self._process.kill()
         self._process.wait()
-        self._errors.join(POLL_SECONDS * 10)  # a process that it has forked may hold the pipe open
+        self._last_words.join(POLL_SECONDS * 10)
         with self._sending:
             self._channel.close()
 
@@ -118,23 +114,11 @@ class WorkerProcess:
 
     def _death(self, shard: RunningShard) -> ShardOutcome:
         how = how_it_ended(self._process)
-        self._errors.join(POLL_SECONDS * 10)  # a process that it has forked may hold the pipe open
-        said = "\n".join(self._last_words)
-        words = f"; its last words:\n{said}" if said else ""
+        self._last_words.join(POLL_SECONDS * 10)
+        words = self._last_words.told()
         return ShardOutcome(
             str(Status.FAILED), f"the worker process of shard {shard.number} {how}{words}", is_lost=True
         )
-
-    def _pass_on(self) -> None:
-        """Pass on what the process writes to standard error, and keep the last lines."""
-        assert self._process.stderr is not None
-        with self._process.stderr as errors:
-            for line in errors:
-                text = line.decode(errors="backslashreplace")
-                self._last_words.append(text.rstrip("\n"))
-                with contextlib.suppress(OSError, ValueError):  # nobody reads any more
-                    sys.stderr.write(text)
-                    sys.stderr.flush()
 
 
 class Runner(Protocol):

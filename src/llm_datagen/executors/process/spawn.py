@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from llm_datagen.executors import signals
+from llm_datagen.executors.process.channel import Channel
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Ctrl+C goes to every process of a terminal, and SIGTERM to every process of a service: the engine decides."""
 
@@ -38,6 +41,21 @@ def start(module: str, fds: tuple[int, int], **options: Any) -> subprocess.Popen
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for fd in fds:
             os.close(fd)
+
+
+def channel_of_this_process() -> Channel:
+    """Return the channel to who has started this process by `start`: it dies with that one, and leaves it signals."""
+    read_fd, write_fd, parent = map(int, sys.argv[1:])
+    for number in SIGNALS:
+        # Not SIG_IGN: programs that an operator starts would inherit that.
+        signals.install(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    for fd in (read_fd, write_fd):
+        os.set_inheritable(fd, False)
+    die_with(parent)
+    channel = Channel(read_fd, write_fd)
+    os.register_at_fork(after_in_child=channel.close)  # a child of an operator must not seem to be this process
+    return channel
 
 
 def how_it_ended(process: subprocess.Popen[bytes]) -> str:

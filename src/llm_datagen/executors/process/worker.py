@@ -10,19 +10,17 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import signal
 import sys
 from dataclasses import replace
 from typing import Any
 
 from llm_datagen.errors import FailureRecord, RemoteError
-from llm_datagen.executors import signals
 from llm_datagen.executors.kernel import run_block
 from llm_datagen.executors.process.channel import Channel
 from llm_datagen.executors.process.engine import Engine, FirstRowEncoder, RemoteAllowance, RemoteSource, WorkerContext
 from llm_datagen.executors.process.pickling import pack_error
 from llm_datagen.executors.process.setup import WorkerSetup
-from llm_datagen.executors.process.spawn import SIGNALS, die_with
+from llm_datagen.executors.process.spawn import channel_of_this_process
 from llm_datagen.executors.processing import Processing
 from llm_datagen.executors.state_watch import StateWatch
 from llm_datagen.messages.block_result import BlockResult, OperatorFailure
@@ -32,18 +30,8 @@ from llm_datagen.streams import Block
 
 def main() -> None:
     """Be a worker, until the engine says that it is enough, or goes."""
-    read_fd, write_fd, parent = map(int, sys.argv[1:])
-    for number in SIGNALS:
-        # Not SIG_IGN: programs that the operator starts would inherit that.
-        signals.install(number, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    for fd in (read_fd, write_fd):
-        os.set_inheritable(fd, False)
-    die_with(parent)
-    channel = Channel(read_fd, write_fd)
-    os.register_at_fork(after_in_child=channel.close)  # a child of the operator must not seem to be this process
     try:
-        _serve(channel)
+        _serve(channel_of_this_process())
     except BrokenPipeError:
         os._exit(1)  # the engine has gone
 

@@ -33,9 +33,8 @@ import orjson
 from llm_datagen.errors import DatagenError
 from llm_datagen.llm.cost.budget import Amount
 from llm_datagen.llm.errors import BudgetError
+from llm_datagen.streams.chained_file import ChainedFile
 from llm_datagen.streams.checksum_chain import ChecksumChain
-from llm_datagen.streams.storage.base import AppendFile
-from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
 FILE_NAME = "budget.jsonl"
 _FORMAT = 2
@@ -85,11 +84,8 @@ class SpendFile:
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
         self.grants: GrantNotes | None = None
-        self._file: AppendFile | None = None
-        self._size = 0
-        self._is_torn = False
+        self._file = ChainedFile(self.path)
         self._noted: list[bytes] = []
-        self._last = ChecksumChain().last
 
     def read(self) -> Spending:
         """Return what it says.
@@ -123,21 +119,16 @@ class SpendFile:
         head: dict[str, Any] = {"format": _FORMAT, "spent": list(spent), "lost": list(lost)}
         if grants is not None:
             head |= {"format": _SHARED_FORMAT, "grants": [list(e) if isinstance(e, Amount) else e for e in grants]}
-        chain = ChecksumChain()
         entries = (["reserve", call, *need] for call, need in in_flight.items())
-        data = b"".join(chain.line(orjson.dumps(value)) for value in (head, *entries))
         with self._as_budget_error():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            LOCAL_STORAGE.replace(str(self.path), data, sync=False)
-            self._noted.clear()
-            self.close()
-            self._file = LOCAL_STORAGE.open_append(str(self.path))
-        self._size, self._is_torn, self._last = len(data), False, chain.last
+            self._file.replace([orjson.dumps(value) for value in (head, *entries)], sync=False)
+        self._noted.clear()
 
     @property
     def has_grown(self) -> bool:
         """Whether it is time to replace it by a short one."""
-        return self._size > _LARGEST_BYTES
+        return self._file.size > _LARGEST_BYTES
 
     def note(self, *entry: Any) -> None:
         """Add a line with the next write."""
@@ -150,26 +141,16 @@ class SpendFile:
             BudgetError: when it cannot be written; the file is as it was then, or mended by the next write. What was
                 noted stays so.
         """
-        chain = ChecksumChain(self._last)
-        lines = b"".join(map(chain.line, [*self._noted, orjson.dumps(entry)] if entry else self._noted))
         with self._as_budget_error():
-            if self._file is None:
-                raise OSError("it is closed")
-            if self._is_torn:
-                self._file.truncate(self._size)
-            self._is_torn = True
-            self._file.append(lines)
+            self._file.append([*self._noted, orjson.dumps(entry)] if entry else self._noted)
         self._noted.clear()
-        self._size += len(lines)
-        self._is_torn, self._last = False, chain.last
 
     def close(self) -> None:
         """Write what was noted, if that can be, and close it. May be called more than once."""
-        if self._file is not None:
+        if self._file.is_open:
             with contextlib.suppress(BudgetError):
                 self.write()
             self._file.close()
-            self._file = None
 
     def _summed(self, head: bytes, entries: list[bytes]) -> Spending:
         if not head:

@@ -24,8 +24,8 @@ from llm_datagen.errors import DatagenError
 from llm_datagen.llm.errors import GrantsError
 from llm_datagen.llm.grants.budget_account import BudgetAccount
 from llm_datagen.llm.grants.limit_account import LimitAccount
+from llm_datagen.streams.chained_file import ChainedFile
 from llm_datagen.streams.checksum_chain import ChecksumChain
-from llm_datagen.streams.storage.base import AppendFile
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 from llm_datagen.streams.storage.locks import HeldLock
 from llm_datagen.streams.storage.owner import machine
@@ -65,12 +65,9 @@ class AccountFile:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
-        self._file: AppendFile | None = None
-        self._size = 0
+        self._file = ChainedFile(self.path)
         self._lock: HeldLock | None = None
         self._noted: list[list[Any]] = []
-        self._chain = ChecksumChain()
-        self._is_torn = False
 
     def take(self) -> bool:
         """Return whether it is this service's alone from now on, until `close`.
@@ -120,20 +117,14 @@ class AccountFile:
             },
             "budget": {client: accounts.budget.state(client) for client in accounts.budget.clients},
         }
-        chain = ChecksumChain()
-        data = chain.line(orjson.dumps(head, default=list))
         with self._as_error():
-            LOCAL_STORAGE.replace(str(self.path), data, sync=True)
-            if self._file is not None:
-                self._file.close()
-            self._file = LOCAL_STORAGE.open_append(str(self.path))
+            self._file.replace([orjson.dumps(head, default=list)], sync=True)
         self._noted.clear()
-        self._size, self._chain, self._is_torn = len(data), chain, False
 
     @property
     def has_grown(self) -> bool:
         """Whether it is time to replace it by a short one."""
-        return self._size > _LARGEST_BYTES
+        return self._file.size > _LARGEST_BYTES
 
     def note(self, *entry: Any) -> None:
         """Add a line with the next write."""
@@ -150,26 +141,13 @@ class AccountFile:
         """
         if not self._noted:
             return
-        chain = ChecksumChain(self._chain.last)
-        lines = b"".join(chain.line(orjson.dumps(entry, default=list)) for entry in self._noted)
         with self._as_error():
-            if self._file is None:
-                raise OSError("it is closed")
-            if self._is_torn:
-                self._file.truncate(self._size)
-            self._is_torn = True
-            self._file.append(lines)
-            if sync:
-                self._file.sync()
+            self._file.append([orjson.dumps(entry, default=list) for entry in self._noted], sync=sync)
         self._noted.clear()
-        self._size += len(lines)
-        self._chain, self._is_torn = chain, False
 
     def close(self) -> None:
         """Close it, and let others have it. May be called more than once."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._file.close()
         if self._lock is not None:
             self._lock.release()
             self._lock = None

@@ -6,15 +6,14 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from llm_datagen.errors import RunError
 from llm_datagen.executors.process.channel import Channel
+from llm_datagen.executors.process.last_words import LastWords
 from llm_datagen.executors.process.spawn import how_it_ended, start
 from llm_datagen.shards.ray.options import RayOptions
 
@@ -25,7 +24,6 @@ GOODBYE_SECONDS = 30.0
 """How long the process may take to end: as long as the start of a Ray that nobody wants any more."""
 
 _POLL_SECONDS = 0.1
-_LAST_WORDS = 20
 
 
 class NotYetError(RunError):
@@ -47,14 +45,14 @@ class Connection:
         self._tell_lost = lost
         self._sending = threading.Lock()
         self._is_closing = threading.Event()
-        self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
         self._channel, theirs = Channel.pipes()
         out = None if options.shows_output else subprocess.DEVNULL
         # A session of its own: Ctrl+C in the terminal is for the driver, and must not end the Ray that it starts.
         self._process = start(
             "llm_datagen.shards.ray.broker", theirs, stdout=out, stderr=subprocess.PIPE, start_new_session=True
         )
-        threading.Thread(target=self._keep_last_words, name="datagen-ray-errors", daemon=True).start()
+        assert self._process.stderr is not None
+        self._last_words = LastWords(self._process.stderr, "datagen-ray-errors", are_passed_on=options.shows_output)
         self._listener = threading.Thread(target=self._listen, name="datagen-ray", daemon=True)
 
     def open(self, is_unwanted: threading.Event) -> bool:
@@ -143,18 +141,6 @@ class Connection:
         if not self._is_closing.is_set():
             self._tell_lost(reason or f"the process that is connected {how_it_ended(self._process)}{self._said()}")
 
-    def _keep_last_words(self) -> None:
-        assert self._process.stderr is not None
-        with self._process.stderr as errors:
-            for line in errors:
-                text = line.decode(errors="backslashreplace")
-                self._last_words.append(text.rstrip("\n"))
-                if self._options.shows_output:
-                    with contextlib.suppress(OSError, ValueError):  # nobody reads any more
-                        sys.stderr.write(text)
-                        sys.stderr.flush()
-
     def _said(self) -> str:
         """Return what the process said last, without the stack of Ray's own code."""
-        said = "\n".join(self._last_words).partition(" *** StackTrace")[0]
-        return f"; its last words:\n{said}" if said else ""
+        return self._last_words.told(until=" *** StackTrace")

@@ -14,6 +14,7 @@ from .conftest import Command
 from .shell import Shell
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_a_run_that_reaches_its_budget_says_so_and_goes_on_when_it_is_raised(

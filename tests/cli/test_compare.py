@@ -49,6 +49,7 @@ def test_rows_of_two_versions_are_shown_side_by_side(versions: Shell, command: C
     assert command("compare", "a@1", "a", "--node", "0", "--offset", "4").output.splitlines()[2].split()[0] == "4"
 
 
+@pytest.mark.slow
 def test_as_json_and_only_some(versions: Shell, command: Command) -> None:
     command(
         "run", _file(versions, "m", {"use": "ops:add", "with": {"much": 1}}), "--id", "b", "--output", "other.jsonl"

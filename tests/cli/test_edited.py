@@ -88,6 +88,7 @@ def test_edits_of_a_program_are_read_only_where_the_command_line_says_where(shel
     assert [row["n"] for row in shell.rows()] == [n + 100 for n in range(50)]
 
 
+@pytest.mark.slow
 def test_status_tells_of_rows_of_several_versions_until_they_are_done_again(
     shell: Shell, command: Command, begun: str
 ) -> None:

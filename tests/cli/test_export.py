@@ -50,6 +50,7 @@ def test_a_run_is_exported_with_a_card(tmp_path: Path, results: Path) -> None:
     assert "| keep_even | 20 | 10 | 10 | 0 | 0 |" in card
 
 
+@pytest.mark.slow
 def test_the_command_exports_and_says_which_rows_do_not_fit(tmp_path: Path, results: Path, command: Command) -> None:
     results_dir = ["--results-dir", str(results)]
     done = command("export", "job", "--to", "out.csv.gz", "--id-column", "row", *results_dir)

@@ -223,6 +223,7 @@ def test_an_unknown_policy_is_refused(command: Command) -> None:
     assert "'shrug' is not one of" in command("resume", "a", "--on-error", "shrug", code=2).stderr
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_run_that_runs_is_watched_and_left_alone(shell: Shell, command: Command) -> None:
     file = shell.yaml([PICKY, {"use": "ops:Gate", "stall_after": 0.2}], streaming=True)

@@ -83,6 +83,7 @@ def test_the_log_of_a_run_is_found_from_elsewhere(shell: Shell, command: Command
     assert "run a: " in command("logs", "a", "--summary", "--results-dir", str(shell.folder / "tmp/results")).stdout
 
 
+@pytest.mark.slow
 def test_wrong_requests_say_what_to_do(shell: Shell, command: Command) -> None:
     assert "there is no such file" in command("logs", code=1).stderr
     log_two_runs(shell, command)

@@ -32,6 +32,7 @@ def _used(shell: Shell, node: int) -> dict[str, int]:
     return {key: value for key, value in run_state["nodes"][node]["usage"][0].items() if isinstance(value, int)}
 
 
+@pytest.mark.slow
 def test_a_plan_projects_what_the_run_then_uses_and_pays_for_its_sample_only(
     shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +64,7 @@ def test_a_plan_projects_what_the_run_then_uses_and_pays_for_its_sample_only(
                 assert model[name]["low"] <= used[name] <= model[name]["high"], name
 
 
+@pytest.mark.slow
 def test_a_plan_that_tries_all_rows_is_exact(shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = shell.yaml(["ops:odd", _ask("about {{ n }}")], parallel_size=20, streaming=True)
     with FakeLLMServer(latency=0.02) as server:

@@ -115,6 +115,7 @@ def test_verify_sees_files_of_shards_that_were_changed(bench: Bench, command: Co
     assert f"  {part} has " in command("verify", "four", *where, code=1).stdout
 
 
+@pytest.mark.slow
 def test_trace_finds_the_shard_of_a_row(bench: Bench, command: Command) -> None:
     """By the number of the row, also of a child; what is found is what one run has."""
     where = run_both(bench)
@@ -159,6 +160,7 @@ def test_two_runs_are_compared_in_shards_or_not(bench: Bench, command: Command) 
     assert [told["counts"][kind] for kind in ("changed", "a", "b")] == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_logs_of_all_shards_are_shown_by_time(bench: Bench, command: Command) -> None:
     where = run_both(bench)
     told = command("logs", "four", "--json", *where).stdout.splitlines()
@@ -232,6 +234,7 @@ def test_a_shard_that_has_not_begun_is_pending_with_its_rows(bench: Bench, comma
     assert said.endswith("in any of its streams yet: it belongs to shard 2, which has not begun\n")
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("merge", ["concat", "shards"])
 def test_a_replay_does_the_dead_letters_of_all_shards_and_gathers_again(
@@ -249,6 +252,7 @@ def test_a_replay_does_the_dead_letters_of_all_shards_and_gathers_again(
     assert numbers == {n for n in range(ROWS) if n % 3 != 1}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_made_afresh_takes_its_outputs_with_it(bench: Bench, command: Command) -> None:
     """Of another merge, too; and nothing of another run."""
     where = run_both(bench, "shards")

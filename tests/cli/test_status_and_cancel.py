@@ -24,6 +24,7 @@ from .conftest import Command
 from .shell import Shell
 
 
+@pytest.mark.slow
 def test_status_lists_the_runs_that_there_are(shell: Shell, command: Command) -> None:
     assert command("status").stdout == "no runs in tmp/results\n"
     command("run", shell.yaml(["ops:odd"]), "--id", "a")

@@ -200,6 +200,7 @@ def test_a_row_that_is_not_done_yet_is_said_to_be_pending(shell: Shell, command:
     assert told.endswith("node_1 no_seven  jsonl://tmp/a/node_1.jsonl\n  itself  9  PENDING: not done yet\n")
 
 
+@pytest.mark.slow
 def test_a_trace_is_given_to_programs_and_the_exit_code_says_whether_there_is_one(
     shell: Shell, command: Command
 ) -> None:
@@ -276,6 +277,7 @@ def same(item):
 """
 
 
+@pytest.mark.slow
 def test_of_a_rerun_that_was_cut_short_nothing_wrong_is_found(shell: Shell, command: Command) -> None:
     """What it has still to delete or to move is of no node: it is said so, and not looked at."""
     file = shell.yaml([{"use": "ops:add", "with": {"much": 100}}, "ops:twice", "ops:odd"])
@@ -314,6 +316,7 @@ def test_integers_of_any_length_are_shown_as_they_are(shell: Shell, command: Com
     assert f'"id":{long}' in command("preview", pipeline).stdout.replace(" ", "")
 
 
+@pytest.mark.slow
 def test_a_state_file_in_which_a_byte_is_another_one_is_found(shell: Shell, command: Command) -> None:
     """SQLite has no checksums, and its own check finds nothing here: the log tells. Removed, it is made anew."""
     write_jsonl(shell.folder / "in.jsonl", ({"text": f"a text of number {n}"} for n in range(50)))

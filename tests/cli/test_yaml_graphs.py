@@ -439,6 +439,7 @@ def test_a_target_is_for_the_rows_of_the_output_or_for_those_of_a_node(shell: Sh
     assert "p.yaml, line 1: target: it is for the rows of the pipeline's output, and no node has to: output" in told
 
 
+@pytest.mark.slow
 def test_a_changed_rule_is_named_by_a_resume(shell: Shell, command: Command) -> None:
     """M6: a rule is a part of its node: what it sent where is not mixed with what it would send now."""
     rule = "{use: ops.RouteWhen, with: {conditions: {odd: n % 2 == 1}, otherwise: even}}"
@@ -454,6 +455,7 @@ def test_a_changed_rule_is_named_by_a_resume(shell: Shell, command: Command) -> 
     assert "nothing is wrong" in command("verify", "a").stdout
 
 
+@pytest.mark.slow
 def test_nodes_that_are_added_to_a_file_do_their_rows_and_what_is_before_them_stays(
     shell: Shell, command: Command
 ) -> None:

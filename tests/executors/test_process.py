@@ -126,6 +126,7 @@ def test_calls_are_made_in_one_other_process_as_long_as_it_keeps_up(tmp_path: Pa
     assert operator.calls.all() == {f"{what}-{pid}": 1 for what in ("setup", "teardown") for pid in pids}
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_slow_calls_get_as_many_processes_as_are_allowed_each_set_up_once(tmp_path: Path) -> None:
     """M10: and no more."""
@@ -239,6 +240,7 @@ class Fragile(BaseOperator):
         return item
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_setup_that_fails_comes_out_of_start(tmp_path: Path) -> None:
     """M11: as with threads."""
@@ -252,6 +254,7 @@ def test_a_setup_that_fails_comes_out_of_start(tmp_path: Path) -> None:
     bench.executor.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("by_dying", [False, True])
@@ -306,6 +309,7 @@ def segfault() -> None:
 DEATHS = {kill_myself: "was killed by SIGKILL", exit_now: "has ended with status 7", segfault: "was killed by SIGSEGV"}
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.process
 @pytest.mark.parametrize("die", DEATHS)

@@ -44,6 +44,7 @@ def test_prices_of_a_model_are_known_by_its_endpoint() -> None:
     assert mini.cost({"prompt_tokens": 1_000_000, "completion_tokens": 0}) == 0.15
 
 
+@pytest.mark.slow
 def test_every_known_price_is_the_one_that_the_package_computes() -> None:
     """Ours is arithmetic of whole numbers, at a fiftieth of the time; the package's calculation is the judge."""
     now = datetime(2026, 11, 1, 12, tzinfo=UTC)

@@ -161,6 +161,7 @@ objects = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(value=objects, indent=st.none() | st.integers(0, 2), ascii_only=st.booleans())
 def test_whatever_the_object_is_it_comes_out_of_fences_as_it_went_in(
     value: Any, indent: int | None, ascii_only: bool

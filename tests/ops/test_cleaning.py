@@ -129,6 +129,7 @@ def test_turns_are_added_to_a_conversation() -> None:
     assert answers == [{**plain, "reasoning_content": "Hm."}, plain, plain]
 
 
+@pytest.mark.slow
 def test_languages_are_told_apart_and_doubt_is_null() -> None:
     pytest.importorskip("py3langid")
     texts = {

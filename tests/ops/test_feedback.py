@@ -55,6 +55,7 @@ def test_all_columns_but_those_of_bookkeeping_are_shown(bench: Bench) -> None:
     assert all(set(row) == {"n", "square"} and row["square"] == row["n"] ** 2 for row in shown)
 
 
+@pytest.mark.slow
 def test_a_node_in_the_middle_is_named_by_its_id_or_its_operator(bench: Bench) -> None:
     bench.give(numbered(60))
     for of in ("node_1", "third"):
@@ -72,6 +73,7 @@ def test_an_output_without_ids_feeds_the_rows_that_have_them(bench: Bench) -> No
     assert any(row["examples"] for row in lines(bench.between("a")))
 
 
+@pytest.mark.slow
 def test_a_resume_keeps_what_was_drawn_and_goes_on_from_the_truth(bench: Bench) -> None:
     class Stop:
         version = "1"

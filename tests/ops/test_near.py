@@ -48,6 +48,7 @@ def corpus(texts: int, copies: int) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.slow
 def test_planted_duplicates_are_found_and_no_others() -> None:
     rows = corpus(200, 150)
     made = outcome(ops.MinHashDedupe(threshold=0.6, mark="same_as"), rows)

@@ -54,6 +54,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize(("executor", "streaming"), [("thread", True), ("thread", False), ("process", False)])

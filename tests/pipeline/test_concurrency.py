@@ -224,6 +224,7 @@ def test_a_slow_row_does_not_hold_up_others(bench: Bench) -> None:
     assert len(lines(bench.output)) == 2000
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("style", ["threads", "async"])
 def test_what_waits_for_its_turn_in_an_ordered_node_is_bounded(bench: Bench, style: str) -> None:

@@ -229,6 +229,7 @@ def test_only_what_follows_an_edited_prompt_is_paid_for_as_the_diff_has_said(ben
     assert [row["a3"] for row in lines(bench.output)] == ["yes"] * ROWS
 
 
+@pytest.mark.slow
 def test_with_a_cache_an_answer_that_is_the_same_is_not_paid_for_again(bench: Bench, tmp_path: Path) -> None:
     """The third step is asked anew; its answers are the same, and so are the fourth step's prompts."""
     bench.give(numbered(ROWS))

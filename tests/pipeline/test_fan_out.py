@@ -46,6 +46,7 @@ def check_all(bench: Bench) -> None:
     assert not [name for name in bench.files() if ".datagen-" in name]
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("settings", [{}, {"ordered": True}, {"writer_config": {"async_mode": False}}])
 def test_very_many_children_of_a_row_are_written_whole(bench: Bench, settings: dict[str, Any]) -> None:
@@ -68,6 +69,7 @@ def test_a_row_that_fails_after_very_many_children_leaves_none_of_them(bench: Be
     check_all(bench)
 
 
+@pytest.mark.slow
 def test_an_exception_that_is_kept_keeps_no_file_open(bench: Bench) -> None:
     """F2: its traceback leads to the output of the call that failed."""
     bench.give(numbered(4))
@@ -80,6 +82,7 @@ def test_an_exception_that_is_kept_keeps_no_file_open(bench: Bench) -> None:
     check_all(bench)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("on_error", ["fail", "skip", "dead_letter"])
 def test_a_disk_without_room_for_the_children_is_no_fault_of_their_row(

@@ -38,6 +38,7 @@ def handlers_of_a_child(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "found": text}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["thread", "process"])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_child_has_the_handlers_that_were_there_before_the_run(bench: Bench, executor: str) -> None:
@@ -46,6 +47,7 @@ def test_a_child_has_the_handlers_that_were_there_before_the_run(bench: Bench, e
     assert [row["found"] for row in lines(bench.output)] == ["before", "before"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["thread", "process"])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_pool_in_an_operator_is_left_without_hanging(bench: Bench, executor: str) -> None:

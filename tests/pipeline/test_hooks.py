@@ -103,6 +103,7 @@ def test_every_hook_is_called_with_its_arguments_in_a_sensible_order(bench: Benc
         assert names.index("on_node_end") < max(n for n, name in enumerate(names) if name == "on_node_start")
 
 
+@pytest.mark.slow
 def test_the_total_is_known_of_the_input_and_estimated_behind_it(bench: Bench) -> None:
     """M26: `total` may be None or an estimate, `meta` says which; it is exact in the end."""
     bench.give(numbered(400))

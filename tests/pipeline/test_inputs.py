@@ -94,6 +94,7 @@ def test_odd_bytes_are_read_right(bench: Bench, streaming: bool) -> None:
     assert lines(bench.output) == [{**row, "_i": n} for n, row in enumerate(rows)]
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("async_mode", [True, False])
 def test_rows_of_a_megabyte_go_through(bench: Bench, async_mode: bool) -> None:
@@ -113,6 +114,7 @@ def test_rows_of_a_megabyte_go_through(bench: Bench, async_mode: bool) -> None:
     assert bag(found) == bag({"n": str(row["n"]), "text": row["text"], "_i": row["n"]} for row in rows)
 
 
+@pytest.mark.slow
 def test_one_row_may_become_none_one_or_very_many(bench: Bench) -> None:
     """M12, M14: widths of 0, 1 and 30,000, also when the queue holds far fewer."""
     bench.give([{"width": width} for width in (0, 1, 30_000, 2, 0)])

@@ -51,6 +51,7 @@ class Watching:
         return item if len(self.leads) % self.keeps == 0 else None
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("lead", [1, 7])
 @pytest.mark.parametrize("keeps", [1, 10**9])

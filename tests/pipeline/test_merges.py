@@ -262,6 +262,7 @@ def test_an_input_that_has_grown_is_seen_though_another_one_has_shrunk(bench: Be
     no_findings(bench)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["path", "numeric"])
 def test_what_looks_like_a_name_that_was_given_here_is_another_row(bench: Bench, scheme: Any) -> None:
     """M14: a child under the scheme "numeric", and a row that is named after its input, may meet their equals."""

@@ -51,6 +51,7 @@ def ids_of(bench: Bench) -> list[tuple[int, int]]:
     return sorted((row["n"], row["_i"]) for row in lines(bench.output))
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("key", ["in/", "in/**/[a-d]*", "**/[a-d].[jp]*"])
 def test_all_objects_are_one_input_whose_rows_are_numbered_through(s3: S3Bucket, bench: Bench, key: str) -> None:
@@ -70,6 +71,7 @@ def test_pieces_of_an_output_are_no_input_and_other_objects_in_a_folder_of_such_
     assert bench.pipeline([Stopping()], input_uri=s3.uri("in/")).create("a").run().rows_out == 3
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("stop", [5, 15, 25])
 def test_a_resume_goes_on_with_objects_that_have_come_since_at_the_end(s3: S3Bucket, bench: Bench, stop: int) -> None:
@@ -81,6 +83,7 @@ def test_a_resume_goes_on_with_objects_that_have_come_since_at_the_end(s3: S3Buc
     assert any("a2.jsonl came since the run began" in str(line) for line in bench.log_lines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -207,6 +207,7 @@ class TwoSteps(Counted):
         return item
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("executor", ["thread", "process"])
 def test_a_call_sees_that_the_run_is_paused_and_that_it_goes_on(bench: Bench, executor: str) -> None:

@@ -66,6 +66,7 @@ SHAPES: dict[str, tuple[list[Any], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("name", SHAPES)
@@ -85,6 +86,7 @@ def test_processes_make_the_rows_that_threads_make(bench: Bench, name: str) -> N
         assert found[0] == found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_csv_and_memory_streams_feed_processes(bench: Bench, tmp_path: Path) -> None:
     """M16: quoted cells with newlines, a header for all; a stream that only this process can see."""
@@ -99,6 +101,7 @@ def test_csv_and_memory_streams_feed_processes(bench: Bench, tmp_path: Path) -> 
     MemoryStream("memory://in").delete()
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_the_setting_is_in_the_run_state_and_a_resume_keeps_it(bench: Bench) -> None:
     """M5, M6: whatever the code says then; and a node may differ from the pipeline."""

@@ -103,6 +103,7 @@ KINDS: dict[str, tuple[Callable[[Calls], Any], tuple[int, int, int], dict[str, A
 }
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=(pytest.mark.torture,) if kind == "processes" else ()) for kind in KINDS]
@@ -205,6 +206,7 @@ def test_a_node_that_has_not_begun_begins_with_the_new_value(bench: Bench) -> No
     assert bench.run_state("a")["nodes"][1]["parallel_size"] == 5
 
 
+@pytest.mark.slow
 def test_a_rate_holds_is_changed_and_taken_off_while_it_runs_and_is_kept_over_a_resume(bench: Bench) -> None:
     """M30: lower bounds of the time only, so that a busy machine cannot fail it."""
     gauge = Gauge(Calls(bench.folder / "calls"))

@@ -271,6 +271,7 @@ def test_no_usage_breaks_the_run_or_its_resume(bench: Bench, value: Any) -> None
     assert report.usage[0]["calls"] >= 11
 
 
+@pytest.mark.slow
 def test_a_flood_of_usage_does_not_stop_the_run_state_and_is_summed(bench: Bench) -> None:
     """M27: 20,000 reports in a run are all counted, and the run state is saved meanwhile."""
     bench.give(numbered(2000))

@@ -365,6 +365,7 @@ def test_failed_rows_do_not_count(bench: Bench) -> None:
 # Resume.
 
 
+@pytest.mark.slow
 def test_a_target_can_be_raised(bench: Bench) -> None:
     bench.give(numbered(1000))
     made: list[int] = []
@@ -771,6 +772,7 @@ def test_a_node_with_a_target_of_its_own_is_needed_until_that_is_met(bench: Benc
     check(bench, pipeline)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [True, False])
 def test_targets_of_nodes_with_several_inputs_and_outputs_count_all_rows(bench: Bench, streaming: bool) -> None:
     write_jsonl(bench.folder / "left.jsonl", numbered(300))
@@ -821,6 +823,7 @@ def test_a_node_that_may_not_get_far_ahead_waits_for_no_reader_whose_target_is_m
     check(bench, pipeline)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("streaming", [True, False])
 def test_a_target_ends_an_input_without_end(bench: Bench, streaming: bool) -> None:

@@ -30,6 +30,7 @@ class Whole(BaseOperator):
         return [{"sum": sum(item["n"] for item in items)}]
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("executor", ["thread", "process"])
@@ -106,6 +107,7 @@ def test_names_are_read_back_as_the_numbers_they_were_made_of() -> None:
     assert RootNames().number("7") is None
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.process
 @pytest.mark.parametrize("batch_size", [1, 2])

@@ -43,6 +43,7 @@ def rows_of(bench: Bench) -> Path:
     return Path(f"{bench.output}.rows")
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("streaming", [True, False])
@@ -106,6 +107,7 @@ def test_rows_are_traced_through_it_and_dead_letters_are_found(bench: Bench) -> 
     assert "has the column 'odd', which the header lacks" in dead_letter["error"]["text"]
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("executor", ["thread", "process"])

@@ -107,6 +107,7 @@ def test_abandoned_rows_can_be_replayed(tmp_path: Path, jobs: Jobs) -> None:
     work.check(mended=True)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("style", ["plain", "async", "batch"])

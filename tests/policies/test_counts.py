@@ -111,6 +111,7 @@ def test_a_run_that_failed_has_pending_rows_and_a_resume_none(bench: Bench) -> N
     assert of_run_state(bench, 1) == (40, 0, 0, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_source_that_nobody_has_read_to_its_end_has_no_number_of_pending_rows(bench: Bench) -> None:
     """C1: then None is said, status shows a question mark, and verify counts."""
     bench.give(numbered(200_000))

@@ -87,6 +87,7 @@ def test_a_full_disk_under_the_dead_letters_fails_the_run_and_loses_none(tmp_pat
     work.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ordered", [True, False])
 def test_cancels_again_and_again_give_the_same_dead_letters(bench: Bench, ordered: bool) -> None:
     """M7, M24: what had failed before a cancel is saved; only a row that fails during it is called again."""

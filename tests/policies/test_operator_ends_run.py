@@ -148,6 +148,7 @@ class Keeper(BaseOperator):
         return dict(item)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["thread", "process"])
 def test_files_of_an_operator(bench: Bench, executor: str) -> None:
     """They lie in the run's folder, for every resume; and go when the run is overwritten."""

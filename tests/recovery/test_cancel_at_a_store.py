@@ -84,6 +84,7 @@ def test_a_cancel_does_not_wait_for_a_store(
     assert sorted(json.loads(line)["n"] for line in found.splitlines()) == [row["n"] for row in ROWS]
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["hangs", "fails"])
 def test_a_cancel_does_not_wait_for_the_store_that_keeps_the_run_state(

@@ -119,6 +119,7 @@ def test_accepted_changes_are_noted_in_run_state_log_and_hooks(begun: Bench) -> 
         line(begun, [Step("A"), Step("B"), Step("C")]).resume("a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edited", [0, 1])
 def test_a_rerun_after_an_accepted_edit_does_its_rows_again(begun: Bench, edited: int) -> None:
     """Whether the node was done or not when the edit was accepted; what is before it stays, what follows does not."""
@@ -471,6 +472,7 @@ def graph(folder: Path, marks: str = "ABC", rule: Callable[[Any], str] = left_or
     return UnifiedNodePipeline(nodes, results_dir=folder / "results", log_file=None)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize(("edit", "again"), [("aBC", "ABC"), ("AbC", "BC"), ("ABc", "C"), ("rule", "ABC")])
 def test_in_a_graph_the_edited_node_and_all_downstream_of_it_are_done_again(

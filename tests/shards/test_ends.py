@@ -188,6 +188,7 @@ def test_a_cancel_of_the_whole_cancels_and_saves_all_shards(bench: Bench) -> Non
     check_complete(bench, calls, 40)
 
 
+@pytest.mark.slow
 def test_edited_operators_are_refused_accepted_or_done_again(bench: Bench) -> None:
     """An edit is judged over all shards: by what any of them has done."""
     bench.give(numbered(20))
@@ -262,6 +263,7 @@ class Mine(JsonlStream):
     """A protocol of the test's own."""
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_workers_know_the_protocols_of_the_program(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StreamFactory, "_protocols", {**StreamFactory._protocols})

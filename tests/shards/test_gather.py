@@ -153,6 +153,7 @@ def twice(bench: Bench, name: str) -> UnifiedNodePipeline:
     return UnifiedNodePipeline([make, both], results_dir=bench.results, log_file=bench.log)
 
 
+@pytest.mark.slow
 def test_a_node_reads_the_input_and_what_another_has_made_of_it(bench: Bench) -> None:
     """S2: rows have the ids of one run."""
     bench.give(numbered(ROWS))

@@ -62,6 +62,7 @@ def test_parts_of_a_single_object_refuse_another_one(s3: S3Bucket, bench: Bench)
         bench.pipeline([Stopping()], **settings).resume("a")
 
 
+@pytest.mark.slow
 def test_parts_of_a_data_set_on_the_hub(hub: FakeHub, bench: Bench) -> None:
     fill_hub(hub)
     uri = "hf://datasets/org/set?split=train"

@@ -177,6 +177,7 @@ def test_settings_of_the_data_apply_to_parts(bench: Bench) -> None:
     assert rows_of_parts(bench, plan_shards(source.with_data(data), 3), **settings) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["jsonl", "quoted csv", "array", "gz members", "bz2", "parquet", "arrow", "many"])
 def test_a_range_may_be_split_at_any_of_its_cuts(bench: Bench, kind: str) -> None:

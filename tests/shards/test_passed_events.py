@@ -79,6 +79,7 @@ class Listener:
         self.messages.append(message)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_who_subscribes_while_shards_run_hears_of_their_rows_from_then_on(bench: Bench) -> None:
     """The worker process runs its shard already: it is told that somebody watches."""

@@ -264,6 +264,7 @@ def leaves(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
+@pytest.mark.slow
 def test_a_worker_reads_each_shard_from_the_folder_that_it_began_in(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

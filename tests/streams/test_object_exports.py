@@ -141,6 +141,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_objects(
     assert objects(s3) == expected
 
 
+@pytest.mark.slow
 def test_what_is_in_the_place_of_a_target_is_refused_and_only_what_an_export_made_is_removed(
     s3: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ def add(sink: Sink, begin: int, end: int) -> None:
     sink.append(jsonl([{"_i": n, "n": n} for n in range(begin, end)]), rows=end - begin)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "csv"])
 def test_a_run_from_object_to_object_leaves_one_object_and_its_seal(s3: S3Bucket, bench: Bench, ending: str) -> None:

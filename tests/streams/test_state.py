@@ -247,6 +247,7 @@ def table_of(folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_shortened: boo
     return Path(f"{folder}/out.jsonl.state.sqlite")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_shortened", [False, True])
 def test_a_byte_of_the_table_that_is_another_one_is_found_or_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_shortened: bool

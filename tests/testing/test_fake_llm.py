@@ -96,6 +96,7 @@ def test_what_is_made_by_a_schema_is_valid_and_recursive_schemas_end() -> None:
         value_of({"$ref": "#"}, Random(0))
 
 
+@pytest.mark.slow
 def test_faults_depend_on_the_seed_and_the_request_and_its_attempt_alone() -> None:
     shares = {
         "rate_limit": 0.15,

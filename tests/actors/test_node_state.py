@@ -109,7 +109,7 @@ def test_how_many_rows_a_node_is_expected_to_write(
 def test_a_guess_is_never_beyond_what_is_possible(
     sizes: list[int], target: int | None, low: int, data: st.DataObject
 ) -> None:
-    """It lies between what is written, and what would be if all rows left gave as many as the best one; or the target."""
+    """It lies between what is written, and what would be if each row left gave as many as the best; or the target."""
     total = len(sizes)
     state = NodeState("n", {}, ManualClock(0), target)
     state.start(Position())

@@ -3,7 +3,7 @@
     runtime.json     the run state: the first truth of a resume (M6, M27); see `state_file`
     checkpoint.json  each node's position, derived from the streams, for people and tools
     lock, owner.json who runs it; see `lock`. On a store lease.json; see `lease`
-    origin.json      what the command line started it with; see `cli.run_origin`
+    origin.json      what the command line started it with; see `runs.origin`
     files            what its operators keep for themselves; there only if they do. Always on the machine
 
 Files are replaced atomically: a reader always sees a whole one. Where the run state and the streams differ, the streams

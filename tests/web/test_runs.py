@@ -57,7 +57,7 @@ def test_a_run_is_shown_with_its_nodes_streams_and_edges(bench: Bench) -> None:
             ("node_1", "out.node_1"),
         ]
         assert (run["status"], run["live"], run["paused"], run["shards"]) == ("completed", False, False, None)
-        assert run["bottleneck"] != ""
+        assert run["bottleneck"] == ""  # it took no time
         (summary,) = client.get("/api/runs")["runs"]
         assert summary["nodes"] == 2
         assert {name: run[name] for name in summary if name != "nodes"} == {

@@ -82,12 +82,12 @@ def list_lines(runs: list[RunView]) -> list[str]:
 
 def run_table(run: RunView) -> Table:
     """Return a table with a line per node."""
-    return node_table(run.nodes(), title=headline(run), caption=_details(run))
+    return node_table(run.progress.nodes, title=headline(run), caption=_details(run))
 
 
 def run_lines(run: RunView) -> list[str]:
     """Return a run as lines of text."""
-    return [headline(run), *(f"  {node_line(node)}" for node in run.nodes()), *_details(run).splitlines()]
+    return [headline(run), *(f"  {node_line(node)}" for node in run.progress.nodes), *_details(run).splitlines()]
 
 
 def headline(run: RunView) -> str:
@@ -112,9 +112,10 @@ def _details(run: RunView) -> str:
     exports = "".join(f"{escape_line(text)}\n" for text in export_lines(run_state, is_live=run.is_live))
     created, started = _time(run_state.get("created_at")), _time(run_state.get("started_at"))
     shards = f"{run.whole.summary()}\n" if run.whole is not None else ""
+    limit = f"{escape_line(limit)}\n" if (limit := run.progress.limit) else ""
     return (
-        f"{shards}{exports}{_version(run_state)}{older}{at}{budget}{usage}created {created}, last started {started}, "
-        f"updated {_time(run_state.get('updated_at'))}{where}"
+        f"{limit}{shards}{exports}{_version(run_state)}{older}{at}{budget}{usage}"
+        f"created {created}, last started {started}, updated {_time(run_state.get('updated_at'))}{where}"
     )
 
 

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from llm_datagen.errors import ConfigError, PipelineNotFoundError, RunStateError
 from llm_datagen.errors.advice import did_you_mean
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.display.node_view import NodeView, view_of
 from llm_datagen.runs.exports import exports_of
 from llm_datagen.runs.graph import unsettled
+from llm_datagen.runs.run_progress import RunProgress
 from llm_datagen.runs.seen import see
 from llm_datagen.runs.sharded import is_sharded
-from llm_datagen.runs.status import INTERRUPTED, LIVE
 from llm_datagen.runs.store import run_ids
 from llm_datagen.runs.typed_commands import command_line
 
@@ -70,36 +69,39 @@ class RunView:
         """Return the command to type for it; see `command_line`."""
         return command_line(verb, self.pipeline_id, self.results_dir, arguments=arguments, options=options)
 
-    def nodes(self) -> list[NodeView]:
-        """Return its nodes."""
-        nodes = self.state.get("nodes", [])
-        if self.status == INTERRUPTED:
-            nodes = [{**node, "status": INTERRUPTED} if node["status"] in LIVE else node for node in nodes]
-        return [view_of(node) for node in nodes]
+    @property
+    def progress(self) -> RunProgress:
+        """How far it is."""
+        return RunProgress.of(self.state, self.status, is_live=self.is_live)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data: the run state, with the status that is true, and the one that was saved."""
+        progress = self.progress
         return {
             **self.state,
             "pipeline_id": self.pipeline_id,
             "status": self.status,
             "saved_status": self.state.get("status"),
             "note": self.note,
+            "bottleneck": progress.limit,
+            "eta_s": progress.seconds_left,
         }
 
     def brief(self) -> dict[str, Any]:
         """Return it as plain data, in short."""
-        nodes = self.state.get("nodes") or [{}]
+        progress = self.progress
         return {
             "pipeline_id": self.pipeline_id,
             "status": self.status,
-            "rows_in": nodes[0].get("rows_in", 0),
-            "total": nodes[0].get("total"),
-            "total_is_exact": nodes[0].get("total_is_exact", False),
-            "rows_out": nodes[-1].get("rows_out", 0),
-            "failed": sum(node.get("failed", 0) for node in nodes),
+            "rows_in": progress.rows_done,
+            "total": progress.rows_total,
+            "total_is_exact": progress.total_is_exact,
+            "rows_out": progress.rows_out,
+            "rows_per_second": progress.rows_per_second,
+            "eta_s": progress.seconds_left,
+            "failed": progress.failed,
             "exports": exports_of(self.state),
-            "stalled": [node.node_id for node in self.nodes() if node.stalled],
+            "stalled": [node.node_id for node in progress.nodes if node.stalled],
             "updated_at": self.state.get("updated_at"),
             "note": self.note,
         }

@@ -7,22 +7,10 @@ from dataclasses import fields
 from typing import Any
 
 from llm_datagen.runs.display.node_view import NodeView
-from llm_datagen.runs.logs.bottleneck import NodeSummary, bottleneck_of
+from llm_datagen.runs.limit import time_spent
 from llm_datagen.runs.status import NodeReport, Status, why_empty, why_short
 
-_SUMMARY = {field.name for field in fields(NodeSummary)} - {"is_exact"}
 _REPORT = {field.name for field in fields(NodeReport)}
-
-
-def summary_of(entry: Mapping[str, Any]) -> NodeSummary:
-    """Return where the time of a node went, by its entry in the run state."""
-    return NodeSummary(is_exact=True, **{name: entry[name] for name in _SUMMARY if entry.get(name) is not None})
-
-
-def bottleneck_in(entries: Sequence[Mapping[str, Any]]) -> str:
-    """Return what limits a run, in a sentence; empty as long as nothing has run."""
-    ran = tuple(summary_of(entry) for entry in entries if entry.get("seconds") and entry.get("workers"))
-    return bottleneck_of(ran) if ran else ""
 
 
 def warnings_of(entries: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -38,17 +26,18 @@ def warnings_of(entries: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def node_json(
-    entry: Mapping[str, Any], view: NodeView, *, inputs: Sequence[str], outputs: Sequence[str]
+    entry: Mapping[str, Any], view: NodeView, *, shards: int, inputs: Sequence[str], outputs: Sequence[str]
 ) -> dict[str, Any]:
     """Return the JSON of a node.
 
     Args:
         entry: its entry in the run state.
         view: the same, with its true status.
+        shards: how many shards of the run have begun; 1 of a run that is not in shards.
         inputs: the keys of the streams that it reads.
         outputs: the keys of the streams that it writes.
     """
-    times = summary_of(entry)
+    times = time_spent(entry, shards)
     return {
         "node_id": view.node_id,
         "operator": view.operator,

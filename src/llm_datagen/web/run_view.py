@@ -8,15 +8,14 @@ from typing import Any
 from llm_datagen.config.addresses import masked
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators.secret_names import is_secret_name
-from llm_datagen.runs.display.node_view import NodeView
 from llm_datagen.runs.exports import exports_of
+from llm_datagen.runs.limit import shards_begun
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
 from llm_datagen.runs.store import run_ids
-from llm_datagen.runs.usage import cost_of
 from llm_datagen.runs.versions import split_id, version_id, version_of
 from llm_datagen.shards.run_view import RunView
 from llm_datagen.web.folders import ResultsFolders
-from llm_datagen.web.node_view import bottleneck_in, node_json, warnings_of
+from llm_datagen.web.node_view import node_json, warnings_of
 from llm_datagen.web.stream_view import edges_of, stream_json, streams_of
 
 _BUSY = {*LIVE, INTERRUPTED}
@@ -29,9 +28,7 @@ def summary_json(run: RunView, folders: ResultsFolders) -> dict[str, Any]:
         run: the run, which may be unreadable.
         folders: the folders of runs that are shown.
     """
-    state, views = run.state, run.nodes()
-    first = views[0] if views else NodeView(node_id="")
-    working = [view for view in views if view.status == Status.RUNNING]
+    state, progress = run.state, run.progress
     return {
         "run": folders.key(run.results_dir, run.pipeline_id),
         "id": run.pipeline_id,
@@ -42,14 +39,14 @@ def summary_json(run: RunView, folders: ResultsFolders) -> dict[str, Any]:
         "started_at": state.get("started_at") or state.get("created_at"),
         "ended_at": None if run.status in _BUSY else state.get("ended_at"),
         "updated_at": state.get("updated_at"),
-        "rows_done": first.done,
-        "rows_total": first.total,
-        "total_is_exact": first.is_exact,
-        "eta_s": _seconds_left(views) if run.is_live else None,
-        "rows_per_second": (working or [first])[0].rate,
-        "failed": sum(view.failed for view in views),
-        "cost": cost_of(state.get("usage") or []),
-        "nodes": len(views),
+        "rows_done": progress.rows_done,
+        "rows_total": progress.rows_total,
+        "total_is_exact": progress.total_is_exact,
+        "eta_s": progress.seconds_left,
+        "rows_per_second": progress.rows_per_second,
+        "failed": progress.failed,
+        "cost": progress.cost,
+        "nodes": len(progress.nodes),
         "shards": None if run.whole is None else _shards(run),
         "reason": run.note or state.get("error") or state.get("reason") or "",
     }
@@ -63,7 +60,7 @@ def run_json(run: RunView, folders: ResultsFolders, home: str) -> dict[str, Any]
         folders: the folders of runs that are shown.
         home: the directory that relative paths of the run are relative to.
     """
-    state, entries = run.state, run.state.get("nodes") or []
+    state, progress, entries = run.state, run.progress, run.state.get("nodes") or []
     streams = streams_of(entries)
     inputs = {
         entry["node_id"]: [stream.key for stream in streams if entry["node_id"] in stream.readers] for entry in entries
@@ -79,7 +76,7 @@ def run_json(run: RunView, folders: ResultsFolders, home: str) -> dict[str, Any]
             }
             for entry in entries
         ],
-        "bottleneck": bottleneck_in(entries),
+        "bottleneck": progress.limit,
         "warnings": [*warnings_of(entries), *filter(None, [run.rerun_note])],
         "budget": None,
         "usage": state.get("usage") or [],
@@ -89,10 +86,11 @@ def run_json(run: RunView, folders: ResultsFolders, home: str) -> dict[str, Any]
             node_json(
                 entry,
                 view,
+                shards=shards_begun(state),
                 inputs=inputs[entry["node_id"]],
                 outputs=[stream.key for stream in streams if stream.node_id == entry["node_id"]],
             )
-            for entry, view in zip(entries, run.nodes(), strict=True)
+            for entry, view in zip(entries, progress.nodes, strict=True)
         ],
         "streams": [stream_json(stream, home) for stream in streams],
         "edges": edges_of(streams),
@@ -113,13 +111,6 @@ def without_secrets(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_secrets(held) for held in value]
     return masked(value) if isinstance(value, str) and "://" in value else value
-
-
-def _seconds_left(views: list[NodeView]) -> float | None:
-    """Return the seconds until the last node ends; None when one of those that have not ended tells nothing."""
-    left = [view.seconds_left for view in views if view.status in {Status.RUNNING, Status.PENDING}]
-    known = [seconds for seconds in left if seconds is not None]
-    return max(known) if known and len(known) == len(left) else None
 
 
 def _shards(run: RunView) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request
 
 OPTIONS = (
     "--no-sandbox",
@@ -76,14 +76,18 @@ class Watched:
         page.on("console", self._said)
         page.on("pageerror", lambda error: self._errors.append(str(error)))
         page.on("request", self._asked)
-        page.on("dialog", lambda dialog: (self._errors.append(f"a dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("dialog", self._opened)
         page.on("popup", lambda popup: self._errors.append(f"a window: {popup.url}"))
 
-    def _said(self, message: Any) -> None:
+    def _said(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
             self._errors.append(f"{message.text} ({message.location.get('url', '')})")
 
-    def _asked(self, request: Any) -> None:
+    def _opened(self, dialog: Dialog) -> None:
+        self._errors.append(f"a dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _asked(self, request: Request) -> None:
         if not request.url.startswith((f"{self._origin}/", "data:", "about:")):
             self._elsewhere.append(request.url)
 

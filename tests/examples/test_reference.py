@@ -241,7 +241,10 @@ def test_the_files_hold_these_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     checkpoint = json.loads(Path("tmp/results/keys/checkpoint.json").read_text())["node_0"]
     found = [f"{side}.{key}" for side in checkpoint for key in checkpoint[side]]
     assert _names(table(REFERENCE, "Files on disk", "key of a checkpoint")) == found
-    assert {path.name for path in Path("tmp/results/keys").iterdir()} == {"runtime.json", "checkpoint.json", "lock"}
+    point = json.loads(Path("tmp/results/keys/timeline.jsonl").read_text().splitlines()[-1])
+    assert _names(table(REFERENCE, "Files on disk", "key of a point")) == list(point)
+    left = {"runtime.json", "checkpoint.json", "timeline.jsonl", "lock"}
+    assert {path.name for path in Path("tmp/results/keys").iterdir()} == left
 
 
 @pytest.mark.integration

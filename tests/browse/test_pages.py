@@ -23,7 +23,9 @@ from ..kit.s3 import S3Bucket
 from ..kit.shards import in_shards
 from ..kit.support import Bench, lines, numbered, write_jsonl
 
-ROWS: list[dict[str, Any]] = [{"n": number, "text": f"row {number} " + "ä" * (number % 40) * 20} for number in range(9000)]
+ROWS: list[dict[str, Any]] = [
+    {"n": number, "text": f"row {number} " + "ä" * (number % 40) * 20} for number in range(9000)
+]
 
 
 def run_state(uri: str, output: Path) -> dict[str, Any]:

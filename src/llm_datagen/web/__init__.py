@@ -13,6 +13,7 @@ Layout:
     budgets.py     what it may spend; secrets.py what is never sent
     looking.py     reads what is shown, on threads
     runs_api.py    requests about runs; details_api.py about the details of one
+    rows_api.py    requests about rows
     events.py      server-sent events
     steering.py    commands; go_on.py those that start a process
 """

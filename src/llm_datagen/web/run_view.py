@@ -92,7 +92,7 @@ def run_json(run: RunView, folders: ResultsFolders, home: str) -> dict[str, Any]
             )
             for entry, view in zip(entries, progress.nodes, strict=True)
         ],
-        "streams": [stream_json(stream, home) for stream in streams],
+        "streams": [stream_json(stream, home, is_sharded=run.whole is not None) for stream in streams],
         "edges": edges_of(streams),
         "failed_row": state.get("failed_row"),
         "created_at": state.get("created_at"),

@@ -17,6 +17,7 @@ from llm_datagen.web.details_api import DetailsApi
 from llm_datagen.web.events import Events
 from llm_datagen.web.folders import ResultsFolders
 from llm_datagen.web.page_files import add_page, page_files
+from llm_datagen.web.rows_api import RowsApi
 from llm_datagen.web.runs_api import SESSION, RunsApi
 from llm_datagen.web.security import Guard, Handler, check_exposure, set_headers
 from llm_datagen.web.steering import Steering
@@ -69,6 +70,7 @@ class Server:
         add_page(app)
         RunsApi(self._folders, self._guard).add_to(app)
         DetailsApi(self._folders).add_to(app)
+        RowsApi(self._folders).add_to(app)
         Steering(self._folders, self._guard).add_to(app)
         self._events.add_to(app)
         return app

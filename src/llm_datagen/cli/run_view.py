@@ -16,11 +16,11 @@ from llm_datagen.errors import ConfigError, PipelineNotFoundError, RunStateError
 from llm_datagen.errors.advice import did_you_mean
 from llm_datagen.errors.escape import escape_line
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.display.node_view import NodeView, view_of
 from llm_datagen.runs.display.tables import STYLES, errors_in_words, node_line, node_table, number
 from llm_datagen.runs.earlier_versions import older_rows
 from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.results_dir import absolute
+from llm_datagen.runs.run_progress import RunProgress
 from llm_datagen.runs.seen import see
 from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
@@ -80,36 +80,39 @@ class RunView:
         """Return the command to type for it; see `command_line`."""
         return command_line(verb, self.pipeline_id, self.results_dir, arguments=arguments, options=options)
 
-    def nodes(self) -> list[NodeView]:
-        """Return its nodes."""
-        nodes = self.state.get("nodes", [])
-        if self.status == INTERRUPTED:
-            nodes = [{**node, "status": INTERRUPTED} if node["status"] in LIVE else node for node in nodes]
-        return [view_of(node) for node in nodes]
+    @property
+    def progress(self) -> RunProgress:
+        """How far it is."""
+        return RunProgress.of(self.state, self.status, is_live=self.is_live)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data: the run state, with the status that is true, and the one that was saved."""
+        progress = self.progress
         return {
             **self.state,
             "pipeline_id": self.pipeline_id,
             "status": self.status,
             "saved_status": self.state.get("status"),
             "note": self.note,
+            "bottleneck": progress.limit,
+            "eta_s": progress.seconds_left,
         }
 
     def brief(self) -> dict[str, Any]:
         """Return it as plain data, in short."""
-        nodes = self.state.get("nodes") or [{}]
+        progress = self.progress
         return {
             "pipeline_id": self.pipeline_id,
             "status": self.status,
-            "rows_in": nodes[0].get("rows_in", 0),
-            "total": nodes[0].get("total"),
-            "total_is_exact": nodes[0].get("total_is_exact", False),
-            "rows_out": nodes[-1].get("rows_out", 0),
-            "failed": sum(node.get("failed", 0) for node in nodes),
+            "rows_in": progress.rows_done,
+            "total": progress.rows_total,
+            "total_is_exact": progress.total_is_exact,
+            "rows_out": progress.rows_out,
+            "rows_per_second": progress.rows_per_second,
+            "eta_s": progress.seconds_left,
+            "failed": progress.failed,
             "exports": exports_of(self.state),
-            "stalled": [node.node_id for node in self.nodes() if node.stalled],
+            "stalled": [node.node_id for node in progress.nodes if node.stalled],
             "updated_at": self.state.get("updated_at"),
             "note": self.note,
         }
@@ -243,12 +246,12 @@ def list_lines(runs: list[RunView]) -> list[str]:
 
 def run_table(run: RunView) -> Table:
     """Return a table with a line per node."""
-    return node_table(run.nodes(), title=headline(run), caption=_details(run))
+    return node_table(run.progress.nodes, title=headline(run), caption=_details(run))
 
 
 def run_lines(run: RunView) -> list[str]:
     """Return a run as lines of text."""
-    return [headline(run), *(f"  {node_line(node)}" for node in run.nodes()), *_details(run).splitlines()]
+    return [headline(run), *(f"  {node_line(node)}" for node in run.progress.nodes), *_details(run).splitlines()]
 
 
 def headline(run: RunView) -> str:
@@ -273,9 +276,10 @@ def _details(run: RunView) -> str:
     exports = "".join(f"{escape_line(text)}\n" for text in export_lines(run_state, is_live=run.is_live))
     created, started = _time(run_state.get("created_at")), _time(run_state.get("started_at"))
     shards = f"{run.whole.summary()}\n" if run.whole is not None else ""
+    limit = f"{escape_line(limit)}\n" if (limit := run.progress.limit) else ""
     return (
-        f"{shards}{exports}{_version(run_state)}{older}{at}{budget}{usage}created {created}, last started {started}, "
-        f"updated {_time(run_state.get('updated_at'))}{where}"
+        f"{limit}{shards}{exports}{_version(run_state)}{older}{at}{budget}{usage}"
+        f"created {created}, last started {started}, updated {_time(run_state.get('updated_at'))}{where}"
     )
 
 

@@ -188,8 +188,8 @@ def eta(node: NodeView) -> str:
         return "waiting"
     if node.status != Status.RUNNING:
         return "done" if node.status == Status.COMPLETED else node.status
-    if node.stalled:
-        return "stalled"
+    if node.stalled or node.paused:
+        return "stalled" if node.stalled else "paused"
     return "-" if node.seconds_left is None else duration(node.seconds_left)
 
 

@@ -50,7 +50,9 @@ def draw_cost(points: Points) -> str:
     parts = [*_frame(points, top, dollars, "US dollars spent, over time")]
     x_begin, x_end, floor = _x(known[0][0], points), _x(known[-1][0], points), _y(0, top)
     path = "L".join(f"{_x(seconds, points):.1f} {_y(cost, top):.1f}" for seconds, cost in known)
-    parts.append(f'<path d="M{x_begin:.1f} {floor:.1f}L{path}L{x_end:.1f} {floor:.1f}z" fill="{_COLORS[2]}" fill-opacity=".14"/>')
+    parts.append(
+        f'<path d="M{x_begin:.1f} {floor:.1f}L{path}L{x_end:.1f} {floor:.1f}z" fill="{_COLORS[2]}" fill-opacity=".14"/>'
+    )
     parts.append(_polyline(known, points, top, _style(2)))
     parts.append("</svg>")
     return "".join(parts)

@@ -197,7 +197,10 @@ def _own_settings(entry: Mapping[str, Any], config: Mapping[str, Any]) -> dict[s
     found = {name: masked(entry[name], name) for name in names}
     made = entry.get("operator_ref") or {}
     if made.get("use"):
-        arguments = {**{str(number): each for number, each in enumerate(made.get("args") or ())}, **(made.get("with") or {})}
+        arguments = {
+            **{str(number): each for number, each in enumerate(made.get("args") or ())},
+            **(made.get("with") or {}),
+        }
         found["operator"] = {"use": made["use"], **({"with": masked(arguments)} if arguments else {})}
     return found
 

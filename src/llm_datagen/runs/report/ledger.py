@@ -96,9 +96,7 @@ def _of_node(
     return ledger if is_live else _with(ledger, _findings(ledger, entry, stream, position))
 
 
-def _source_rows(
-    entry: Mapping[str, Any], positions: Mapping[Place, Position | DatagenError | None]
-) -> int | None:
+def _source_rows(entry: Mapping[str, Any], positions: Mapping[Place, Position | DatagenError | None]) -> int | None:
     """Return how many rows the source of a node has now: those that nodes have written, or those that were counted."""
     found = [positions.get(stream.place) for stream in streams_of(StreamFactory.input_of(entry))]
     if found and all(isinstance(position, Position) for position in found):

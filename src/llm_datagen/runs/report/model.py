@@ -285,6 +285,7 @@ class Report:
         failures: rows that failed, the most frequent cause first.
         rows: sample rows.
         exports: files that it makes of its results.
+        limit: what limits it, or limited it, in a sentence; empty while nothing can be said.
         settings: the settings of the pipeline, without secrets.
         warnings: what somebody should look at.
         left_out: what is not in this report, and why.
@@ -303,6 +304,7 @@ class Report:
     failures: Sequence[Failure]
     rows: Sequence[Sample]
     exports: Sequence[Mapping[str, Any]]
+    limit: str
     settings: Mapping[str, Any]
     warnings: Sequence[str]
     left_out: Sequence[str]

@@ -28,7 +28,7 @@ def middle(text: str, chars: int) -> str:
     if len(text) <= chars:
         return text
     begin = chars // 2
-    return f"{text[:begin]}…{text[len(text) - (chars - 1 - begin):]}"
+    return f"{text[:begin]}…{text[len(text) - (chars - 1 - begin) :]}"
 
 
 def cut(text: str, chars: int) -> str:

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from llm_datagen import ConfigError, NodeFailedError, PipelineExistsError, StreamExistsError, UnifiedPipeline
-from llm_datagen.cli.run_view import RunView, list_lines, list_table, read_run, run_lines
+from llm_datagen.cli.run_view import list_lines, list_table, run_lines
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.exports import forget_made, verify_exports
+from llm_datagen.shards.run_view import RunView, read_run
 from llm_datagen.streams.outputs import Work, export_rows
 from llm_datagen.streams.outputs.source_rows import SourceRows
 from llm_datagen.testing import Fault, inject

@@ -18,7 +18,6 @@ import typer
 
 from llm_datagen import StreamFactory
 from llm_datagen.cli.exit_codes import exit_codes
-from llm_datagen.cli.run_view import read_run
 from llm_datagen.errors import (
     LeaseLostError,
     NodeFailedError,
@@ -33,6 +32,7 @@ from llm_datagen.runs.verify import verify
 from llm_datagen.shards.claim import is_settled, latest, take
 from llm_datagen.shards.gather import gather
 from llm_datagen.shards.lifecycle import prepared
+from llm_datagen.shards.run_view import read_run
 from llm_datagen.streams.recovery import last_position
 from llm_datagen.streams.storage import owner
 

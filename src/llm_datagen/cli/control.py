@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llm_datagen.cli.output import write
-from llm_datagen.cli.run_view import RunView, chosen_nodes, read_run
 from llm_datagen.errors import ConfigError, ControlError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.control_client import ask
@@ -22,6 +21,7 @@ from llm_datagen.runs.lock import RunLock
 from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.store import run_ids
 from llm_datagen.runs.typed_commands import command_line
+from llm_datagen.shards.run_view import RunView, chosen_nodes, read_run
 
 _LOOK_SECONDS = 0.1
 

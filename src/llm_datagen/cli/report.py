@@ -10,17 +10,19 @@ import orjson
 
 from llm_datagen.cli.budget import spending
 from llm_datagen.cli.output import write
-from llm_datagen.cli.run_origin import origin_of
-from llm_datagen.cli.run_view import RunView, open_run
+from llm_datagen.cli.run_view import open_run
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.origin import origin_of
 from llm_datagen.runs.report.made import Subject, report_of
 from llm_datagen.runs.report.markdown import markdown_of
 from llm_datagen.runs.report.model import MARK, Report
 from llm_datagen.runs.report.page import page_of
+from llm_datagen.runs.report.samples import looked_through
 from llm_datagen.runs.store import run_ids
 from llm_datagen.runs.timeline import points
 from llm_datagen.runs.versions import find_run, split_id
+from llm_datagen.shards.run_view import RunView
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
@@ -74,8 +76,10 @@ def show_report(results_dir: str, pipeline_id: str, *, out: str | None, form: Re
 def read_report(results_dir: str, pipeline_id: str, *, rows: int) -> Report:
     """Return the report of a run; see `show_report`."""
     run = open_run(results_dir, pipeline_id)
-    folder = find_run(run.results_dir, pipeline_id)
-    return report_of(_subject(run, folder))
+    shards = None if run.whole is None else [run_state for _, run_state in run.parts]
+    return report_of(
+        _subject(run, find_run(run.results_dir, pipeline_id)), looked_through(run.state, shards, rows=rows)
+    )
 
 
 def _subject(run: RunView, folder: RunFolder) -> Subject:

@@ -10,12 +10,13 @@ from rich.table import Table
 
 from llm_datagen.cli.budget import spending
 from llm_datagen.cli.output import is_terminal, write, write_json
-from llm_datagen.cli.run_view import RunView, all_runs, list_lines, list_table, read_run, run_lines, run_table
+from llm_datagen.cli.run_view import list_lines, list_table, run_lines, run_table
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.live import live
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.versions import find_run
+from llm_datagen.shards.run_view import RunView, all_runs, read_run
 from llm_datagen.streams.storage.object_uri import is_object_uri
 
 WATCH_SECONDS = 0.5

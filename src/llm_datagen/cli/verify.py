@@ -9,12 +9,13 @@ from rich.text import Text
 
 from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import is_terminal, write, write_json
-from llm_datagen.cli.run_view import RunView, open_run
+from llm_datagen.cli.run_view import open_run
 from llm_datagen.runs.account import FINDINGS_SHOWN, NodeAccount
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.tables import beyond_target, number
 from llm_datagen.runs.exports import verify_exports
 from llm_datagen.runs.verify import verify
+from llm_datagen.shards.run_view import RunView
 
 _ON_THE_MOVE = (
     "it is running, so its last rows are being written: findings may come from that; verify it when it has ended"

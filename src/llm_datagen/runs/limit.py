@@ -41,7 +41,7 @@ def limit_of(run_state: Mapping[str, Any], *, is_live: bool) -> str:
         entries = running  # one after the other: those before it limit no more
     if not any(_tells(entry) for entry in entries):
         return ""
-    return bottleneck_of(tuple(_summary(entry, _shards_begun(run_state)) for entry in entries))
+    return bottleneck_of(tuple(time_spent(entry, shards_begun(run_state)) for entry in entries))
 
 
 def _tells(entry: Mapping[str, Any]) -> bool:
@@ -50,12 +50,19 @@ def _tells(entry: Mapping[str, Any]) -> bool:
     return entry.get("seconds", 0.0) >= LIMIT_AFTER_SECONDS and (entry.get("status") == Status.COMPLETED or any(spent))
 
 
-def _summary(entry: Mapping[str, Any], shards: int) -> NodeSummary:
+def time_spent(entry: Mapping[str, Any], shards: int) -> NodeSummary:
+    """Return where the time of a node went.
+
+    Args:
+        entry: its entry in the run state.
+        shards: how many shards have begun; 1 of a run that is not in shards.
+    """
     known = {name: entry[name] for name in _FIGURES if entry.get(name) is not None}
     # Of shards, the times are sums; the seconds are those of the longest, and the workers are all together.
     times = {"seconds": known["seconds"] * shards, "workers": round(known.get("workers", 0) / shards)}
     return NodeSummary(**{**known, **times}, is_exact=True)
 
 
-def _shards_begun(run_state: Mapping[str, Any]) -> int:
+def shards_begun(run_state: Mapping[str, Any]) -> int:
+    """Return how many shards of a run have begun; 1 of a run that is not in shards."""
     return max(1, sum(1 for each in run_state.get(SHARDS, {}).get("each", ()) if each["run"]))

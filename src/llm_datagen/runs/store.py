@@ -3,7 +3,7 @@
     runtime.json     the run state: the first truth of a resume (M6, M27); see `state_file`
     checkpoint.json  each node's position, derived from the streams, for people and tools
     lock, owner.json who runs it; see `lock`. On a store lease.json; see `lease`
-    origin.json      what the command line started it with; see `cli.run_origin`
+    origin.json      what the command line started it with; see `runs.origin`
     timeline.jsonl   how far it was, and what it had cost, over time; see `timeline`
     files            what its operators keep for themselves; there only if they do. Always on the machine
 

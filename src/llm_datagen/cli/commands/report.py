@@ -23,7 +23,7 @@ def report(
             "--out",
             "-o",
             metavar="FILE",
-            help="Where to; '-' for standard output. report-ID.html unless given; of JSON and Markdown, standard output.",
+            help="Where to; '-': standard output. report-ID.html unless given; JSON and Markdown: standard output.",
             show_default=False,
         ),
     ] = None,

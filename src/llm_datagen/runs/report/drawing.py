@@ -137,14 +137,16 @@ def _edges(box: _Box) -> Iterator[str]:
         begin, end = above.y + above.height, box.y
         half = (begin + end) / 2
         yield (
-            f'<path d="M{above.x:.0f} {begin:.0f}C{above.x:.0f} {half:.0f} {box.x:.0f} {half:.0f} {box.x:.0f} {end:.0f}" '
+            f'<path d="M{above.x:.0f} {begin:.0f}C{above.x:.0f} {half:.0f} {box.x:.0f} {half:.0f} '
+            f'{box.x:.0f} {end:.0f}" '
             f'fill="none" stroke="#8a94a3" stroke-width="1.5"/>'
         )
         if box.lines:
             x, y = f"{box.x:.0f}", f"{end:.0f}"
             yield f'<path d="M{x} {y}l-4 -7h8z" fill="#8a94a3"/>'
         if label:
-            yield f'<text x="{(above.x + box.x) / 2 + 7:.0f}" y="{half + 4:.0f}" font-size="11" opacity=".75">{label}</text>'
+            x, y = f"{(above.x + box.x) / 2 + 7:.0f}", f"{half + 4:.0f}"
+            yield f'<text x="{x}" y="{y}" font-size="11" opacity=".75">{label}</text>'
     if not box.lines:
         x, y = f"{box.x:.0f}", f"{box.y:.0f}"
         yield f'<circle cx="{x}" cy="{y}" r="1" fill="#8a94a3"/>'

@@ -81,4 +81,5 @@ def table(
     body = "".join(f"<tr>{''.join(cell(at, value) for at, value in enumerate(row))}</tr>" for row in rows)
     if total:
         body += f'<tr class="sum">{"".join(cell(at, value) for at, value in enumerate(total))}</tr>'
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{html_text(headings[0])}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    inner = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{html_text(headings[0])}">{inner}</div>'

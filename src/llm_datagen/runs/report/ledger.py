@@ -117,8 +117,8 @@ def _findings(ledger: Ledger, entry: Mapping[str, Any], stream: Stream, position
     is_met = TargetMark.of(position.marks).rows is not None
     if ledger.pending is not None and (ledger.pending < 0 or (ledger.is_sealed and ledger.pending and not is_met)):
         found.append(
-            f"{stream.shown} is {'sealed' if ledger.is_sealed else 'open'}, its source has {ledger.source_rows} rows, and "
-            f"{ledger.done} of them are done"
+            f"{stream.shown} is {'sealed' if ledger.is_sealed else 'open'}, its source has {ledger.source_rows} "
+            f"rows, and {ledger.done} of them are done"
         )
     if entry.get("status") in SETTLED:
         pairs = {"rows_in": ledger.done, "rows_out": ledger.rows_out, "filtered": ledger.filtered}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,8 @@ from llm_datagen.runs.report.chart import thinned
 from llm_datagen.runs.report.facts import caps_of, model_costs, node_facts, run_facts, streams_of_state, totals_of
 from llm_datagen.runs.report.ledger import ledgers_of
 from llm_datagen.runs.report.masking import masked
-from llm_datagen.runs.report.model import FORMAT, Budget, Failure, NodeFacts, Report, Sample
+from llm_datagen.runs.report.model import FORMAT, Budget, NodeFacts, Report
+from llm_datagen.runs.report.samples import Looked
 from llm_datagen.runs.software import version_of
 from llm_datagen.runs.status import NodeReport, why_empty, why_short
 from llm_datagen.runs.timeline import Point
@@ -19,6 +20,14 @@ from llm_datagen.streams.storage.owner import now_text
 
 _MOST_POINTS = 600
 """Points of the timeline in a report, at most."""
+
+_NO_POINTS = (
+    "Charts: the run has no points over time. Older versions of llm-datagen kept none, nor do runs on an object store, "
+    "and shards that nobody drives as a whole."
+)
+
+_SHORT_FIELDS = ("status", "rows_in", "rows_out", "filtered", "skipped", "dead_letters", "target_rows")
+"""What says whether a node has come short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,26 +61,20 @@ class Subject:
     notes: Sequence[str] = field(default=())
 
 
-def report_of(
-    subject: Subject, *, failures: Iterable[Failure] = (), rows: Iterable[Sample] = (), left_out: Iterable[str] = ()
-) -> Report:
+def report_of(subject: Subject, looked: Looked) -> Report:
     """Return the report of a run.
 
     Args:
         subject: the run.
-        failures: its rows that failed, grouped.
-        rows: sample rows.
-        left_out: what is not in it, and why.
+        looked: what was found in its streams.
     """
     run_state = subject.run_state
     ledgers = ledgers_of(subject.parts, is_live=subject.is_live)
     nodes = node_facts(run_state, ledgers, status=subject.status)
     caps = caps_of(run_state)
-    missing = list(left_out)
+    missing = list(looked.left_out)
     if len(subject.timeline) < 2:
-        missing.append(
-            "Charts: there are no points over time (older versions kept none, nor do runs on a store, and shards that nobody drives as a whole)."
-        )
+        missing.append(_NO_POINTS)
     return Report(
         format=FORMAT,
         made_at=now_text(),
@@ -91,8 +94,8 @@ def report_of(
         timeline=thinned(_seconds(subject.timeline), _MOST_POINTS),
         models=model_costs(run_state),
         budget=Budget(caps=caps, spent=subject.spent) if caps or subject.spent else None,
-        failures=sorted(failures, key=lambda failure: -failure.count),
-        rows=list(rows),
+        failures=looked.failures,
+        rows=looked.rows,
         exports=[masked(entry) for entry in run_state.get("exports") or ()],
         limit=limit_of(run_state, is_live=subject.is_live),
         settings=masked({name: value for name, value in run_state["config"].items() if value is not None}),

@@ -51,7 +51,8 @@ def _lines(report: Report) -> Iterator[str]:
         yield "| failed rows | node | of what |"
         yield "|--:|---|---|"
         for failure in report.failures[:_FAILURES]:
-            yield f"| {number(failure.count)} | {_cell(failure.node_id)} | {_cell(f'{failure.kind}: {failure.message}')} |"
+            what = _cell(f"{failure.kind}: {failure.message}")
+            yield f"| {number(failure.count)} | {_cell(failure.node_id)} | {what} |"
         if len(report.failures) > _FAILURES:
             yield f"| … | | {len(report.failures) - _FAILURES} more causes |"
     yield ""

@@ -35,7 +35,7 @@ class RunFacts:
         version_of: the id of its run, of an earlier version.
         earlier_versions: the ids of the versions before it that are kept.
         shards: of a run in shards: how many, how they are merged, and each of them; else None.
-        software: versions by names, of the last execution. Empty when the run was made by a version that did not note it.
+        software: versions by names, of the last execution; empty when the version that made the run noted none.
     """
 
     id: str

@@ -72,6 +72,7 @@ UNIT: frozenset[str] = frozenset(
         "streams/test_seal.py",
         "streams/test_sink.py",
         "streams/test_standalone.py",
+        "web/test_page_files.py",
         "test_config.py",
         "test_dependencies.py",
         "test_identity.py",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rich.table import Table
+from rich.console import RenderableType
 from rich.text import Text
 
 from llm_datagen.cli.export_view import export_lines, exports_made
 from llm_datagen.cli.modules import import_protocols
 from llm_datagen.errors.escape import escape_line
+from llm_datagen.runs.display.name_table import Column, Name, NameTable
 from llm_datagen.runs.display.tables import STYLES, errors_in_words, node_line, node_table, number
 from llm_datagen.runs.earlier_versions import older_rows
 from llm_datagen.runs.origin import origin_of
@@ -39,29 +40,35 @@ def open_run(results_dir: str, pipeline_id: str) -> RunView:
     return run
 
 
-def list_table(runs: list[RunView]) -> Table:
+def list_table(runs: list[RunView]) -> RenderableType:
     """Return a table with a line per run."""
-    table = Table(box=None, pad_edge=False)
-    has_exports = any(run.state.get("exports") for run in runs)
-    for heading in ("id", "status", "in", "out", "errors", *(["exports"] if has_exports else []), "updated"):
-        is_number = heading in {"in", "out", "errors", "exports"}
-        table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
-    for run in runs:
-        brief = run.brief()
-        total = brief["total"]
-        known = "" if total is None else f"/{'' if brief['total_is_exact'] else '~'}{number(total)}"
-        table.add_row(
-            Text(escape_line(run.pipeline_id)),
-            Text("stalled", style=STYLES["stalled"])
-            if brief["stalled"]
-            else Text(run.status, style=STYLES.get(run.status, "")),
-            Text(f"{number(brief['rows_in'])}{known}"),
-            Text(number(brief["rows_out"])),
-            Text(number(brief["failed"]), style="bold red" if brief["failed"] else ""),
-            *([Text(exports_made(brief["exports"]))] if has_exports else []),
-            Text(_time(brief["updated_at"])),
-        )
-    return table
+    briefs = [run.brief() for run in runs]
+    columns = [
+        Column("status", [_status(run, brief) for run, brief in zip(runs, briefs, strict=True)], is_left=True),
+        Column("in", [Text(_rows_in(brief)) for brief in briefs]),
+        Column("out", [Text(number(brief["rows_out"])) for brief in briefs], stays=2),
+        Column("errors", [Text(number(brief["failed"]), style=_red(brief["failed"])) for brief in briefs], stays=3),
+    ]
+    if any(brief["exports"] for brief in briefs):
+        columns.append(Column("exports", [Text(exports_made(brief["exports"])) for brief in briefs], stays=1))
+    updated = [Text(_time(brief["updated_at"])) for brief in briefs]
+    return NameTable("id", [Name(run.pipeline_id) for run in runs], [*columns, Column("updated", updated, 0, True)])
+
+
+def _status(run: RunView, brief: dict[str, Any]) -> Text:
+    if brief["stalled"]:
+        return Text("stalled", style=STYLES["stalled"])
+    return Text(run.status, style=STYLES.get(run.status, ""))
+
+
+def _rows_in(brief: dict[str, Any]) -> str:
+    total = brief["total"]
+    known = "" if total is None else f"/{'' if brief['total_is_exact'] else '~'}{number(total)}"
+    return f"{number(brief['rows_in'])}{known}"
+
+
+def _red(failed: int) -> str:
+    return "bold red" if failed else ""
 
 
 def list_lines(runs: list[RunView]) -> list[str]:
@@ -80,7 +87,7 @@ def list_lines(runs: list[RunView]) -> list[str]:
     return lines
 
 
-def run_table(run: RunView) -> Table:
+def run_table(run: RunView) -> RenderableType:
     """Return a table with a line per node."""
     return node_table(run.progress.nodes, title=headline(run), caption=_details(run))
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from rich.table import Table
+from rich.console import RenderableType
 
 from llm_datagen.cli.budget import spending
 from llm_datagen.cli.output import is_terminal, write, write_json
@@ -48,7 +48,7 @@ def show_status(results_dir: str, pipeline_id: str | None, *, watch: bool, as_js
         folders = [folder] if run.whole is None else run.whole.folders
         return [replace(run, spending=spending(*folders))]
 
-    def table(runs: list[RunView]) -> Table:
+    def table(runs: list[RunView]) -> RenderableType:
         return run_table(runs[0]) if pipeline_id else list_table(runs)
 
     def lines(runs: list[RunView]) -> list[str]:
@@ -87,7 +87,10 @@ def _print_lines(
 
 
 def _draw(
-    runs: list[RunView], look: Callable[[], list[RunView]], table: Callable[[list[RunView]], Table], every: float
+    runs: list[RunView],
+    look: Callable[[], list[RunView]],
+    table: Callable[[list[RunView]], RenderableType],
+    every: float,
 ) -> None:
     shown = [runs]
     drawn = live(SafeConsole(), lambda: table(shown[0]))

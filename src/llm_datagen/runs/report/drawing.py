@@ -76,15 +76,17 @@ def _boxes(nodes: Sequence[NodeFacts], streams: Sequence[StreamFacts]) -> list[_
             lines=[*lines, counts], color=STATUS_COLORS.get(node.status, "#7f8a99"), is_node=True
         )
     for node in nodes:
-        for key in node.inputs:
-            rows = uris[key].rows if key in uris else None
-            found[node.node_id].above.append((found[key], "" if rows is None else number(rows)))
-    ends = []
-    for stream in streams:
-        if stream.kind == "output":
-            rows = "" if stream.rows is None else number(stream.rows)
-            ends.append(_Box(lines=[_file_name(stream)], above=[(found[stream.key], rows)]))
+        found[node.node_id].above = [(found[key], _rows(uris[key])) for key in node.inputs]
+    ends = [
+        _Box(lines=[_file_name(stream)], above=[(found[stream.key], _rows(stream))])
+        for stream in streams
+        if stream.kind == "output"
+    ]
     return [*found.values(), *ends]
+
+
+def _rows(stream: StreamFacts) -> str:
+    return "" if stream.rows is None else number(stream.rows)
 
 
 def _file_name(stream: StreamFacts) -> str:

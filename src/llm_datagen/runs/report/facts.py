@@ -100,6 +100,7 @@ def node_facts(run_state: Mapping[str, Any], ledgers: Mapping[str, Ledger], *, s
     found = []
     for entry in run_state["nodes"]:
         inputs = [outputs.get(key) or names[key] for key in _inputs_of(entry)]
+        ledger = ledgers.get(entry["node_id"]) or counts_of_state(entry)
         is_cut_short = status == INTERRUPTED and entry.get("status") in LIVE
         found.append(
             NodeFacts(
@@ -112,8 +113,8 @@ def node_facts(run_state: Mapping[str, Any], ledgers: Mapping[str, Ledger], *, s
                 batch_size=entry["batch_size"],
                 seconds=entry.get("seconds", 0.0),
                 shares=_shares(entry),
-                ledger=ledgers.get(entry["node_id"]) or counts_of_state(entry),
-                failed=entry.get("failed", 0),
+                ledger=ledger,
+                failed=max(entry.get("failed", 0), ledger.skipped + ledger.dead_letters),
                 target_rows=entry.get("target_rows"),
                 usage=entry.get("usage") or [],
                 cost=cost_of(entry.get("usage") or []),
@@ -143,13 +144,13 @@ def model_costs(run_state: Mapping[str, Any]) -> list[ModelCost]:
     return sorted(found, key=lambda each: (-(each.cost or 0.0), -each.calls))
 
 
-def totals_of(run_state: Mapping[str, Any], nodes: Sequence[NodeFacts]) -> dict[str, Any]:
-    """Return the figures that come first."""
+def totals_of(nodes: Sequence[NodeFacts]) -> dict[str, Any]:
+    """Return the figures that come first, as the ledgers have them."""
     usage = [each for node in nodes for each in node.usage]
     return {
-        "rows_in": run_state["nodes"][0].get("rows_in", 0) if nodes else 0,
-        "rows_out": run_state["nodes"][-1].get("rows_out", 0) if nodes else 0,
-        "filtered": sum(entry.get("filtered", 0) for entry in run_state["nodes"]),
+        "rows_in": nodes[0].ledger.done if nodes else 0,
+        "rows_out": nodes[-1].ledger.rows_out if nodes else 0,
+        "filtered": sum(node.ledger.filtered + node.ledger.rejected for node in nodes),
         "failed": sum(node.failed for node in nodes),
         "cost": cost_of(usage),
         "tokens": sum(map(tokens_in, usage)),

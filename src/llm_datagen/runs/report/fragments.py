@@ -49,10 +49,10 @@ def definitions(pairs: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> str:
     return f"<dl>{inner}</dl>" if inner else ""
 
 
-def details(title: str, inner: str, *, note: str = "") -> str:
-    """Return what is shown when somebody asks for it. Needs no script."""
+def details(title: str, inner: str, *, note: str = "", is_open: bool = False) -> str:
+    """Return what is shown when somebody asks for it, or from the beginning. Needs no script."""
     more = f' <span class="soft">{html_text(note)}</span>' if note else ""
-    return f"<details><summary>{html_text(title)}{more}</summary>{inner}</details>"
+    return f"<details{' open' if is_open else ''}><summary>{html_text(title)}{more}</summary>{inner}</details>"
 
 
 def table(

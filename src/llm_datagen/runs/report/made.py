@@ -88,7 +88,7 @@ def report_of(subject: Subject, looked: Looked) -> Report:
             started_with=subject.started_with,
             earlier_versions=subject.earlier_versions,
         ),
-        totals=totals_of(run_state, nodes),
+        totals=totals_of(nodes),
         nodes=nodes,
         streams=streams_of_state(run_state, ledgers),
         timeline=thinned(_seconds(subject.timeline), _MOST_POINTS),

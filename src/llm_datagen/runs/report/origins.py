@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from llm_datagen.runs.report.fragments import block, details, paragraph
-from llm_datagen.runs.report.model import Call, Failure, Relative, Sample
+from llm_datagen.runs.report.model import Call, Failure, Relative, Report, Sample
 from llm_datagen.runs.words import rows_in_words
 
 _RELATIONS = {"ancestor": "from", "itself": "the row", "descendant": "became"}
 _NOTE_CHARS = 160
 
 
-def failure(group: Failure) -> str:
-    """Return rows that failed of one cause, with one of them."""
+def failures_section(report: Report) -> str:
+    """Return the rows that failed, by their causes, with one of each; that of the most frequent cause is open."""
+    return "".join(_failure(each, is_open=at == 0) for at, each in enumerate(report.failures))
+
+
+def samples_section(report: Report) -> str:
+    """Return the sample rows, each with what it came from; the first one is open."""
+    return "".join(_sample(each, is_open=at == 0) for at, each in enumerate(report.rows))
+
+
+def _failure(group: Failure, *, is_open: bool) -> str:
     inner = paragraph(f"For example row {group.row_id}:") + block(group.input)
     inner += block(group.traceback) if group.traceback else ""
     where = f"{rows_in_words(group.count)} in {group.node_id}"
-    return details(f"{group.kind}: {group.message}", inner, note=where)
+    return details(f"{group.kind}: {group.message}", inner, note=where, is_open=is_open)
 
 
-def sample(row: Sample) -> str:
-    """Return a row, and what it came from."""
+def _sample(row: Sample, *, is_open: bool) -> str:
     inner = "".join(map(_relative, row.family)) or block(row.item)
-    return details(f"row {row.row_id}", inner, note=row.item[:_NOTE_CHARS])
+    return details(f"row {row.row_id}", inner, note=row.item[:_NOTE_CHARS], is_open=is_open)
 
 
 def _relative(relative: Relative) -> str:

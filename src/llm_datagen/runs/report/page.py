@@ -10,7 +10,7 @@ from llm_datagen.runs.report.drawing import draw_graph
 from llm_datagen.runs.report.fragments import badge, box, paragraph, section
 from llm_datagen.runs.report.model import MARK, Report
 from llm_datagen.runs.report.money import cost_section, timeline_section
-from llm_datagen.runs.report.origins import failure, sample
+from llm_datagen.runs.report.origins import failures_section, samples_section
 from llm_datagen.runs.report.text import html_text, moment
 from llm_datagen.runs.report.what_ran import settings_section, streams_section, what_ran_section
 from llm_datagen.runs.usage import dollars
@@ -72,8 +72,8 @@ def _sections(report: Report) -> Iterator[str]:
     yield section("Over time", timeline_section(report))
     yield section("What it cost", cost_section(report))
     yield section("Where the time went", time_section(report))
-    yield section("Rows that failed", *map(failure, report.failures))
-    yield section("Some rows, and where they come from", *map(sample, report.rows))
+    yield section("Rows that failed", failures_section(report))
+    yield section("Some rows, and where they come from", samples_section(report))
     yield section("What ran", what_ran_section(report), streams_section(report), settings_section(report))
     yield section("Not in this report", *map(paragraph, report.left_out))
 

@@ -26,10 +26,10 @@ class RunFacts:
         reason: why it was cancelled or stopped; empty when nobody said so.
         error: what it failed of; None when it has not.
         failed_row: the row that it failed of.
-        created_at, started_at, ended_at, updated_at: times; of the last execution. None: not yet.
+        created_at, started_at, ended_at, updated_at: when it was made, begun, ended and saved last; None: not yet.
         seconds: how long the last execution took, or has taken.
         results_dir: the folder of the runs.
-        host, pid: where it ran last.
+        host, pid: the machine and the process that ran it last.
         started_with: the file or the object that the command line started it with; empty when a program did.
         version: its number among the versions of the run.
         version_of: the id of its run, of an earlier version.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llm_datagen.errors import DatagenError
+from llm_datagen.errors import DatagenError, StreamError
 from llm_datagen.runs.browse.failures import DeadLetterGroup, failure_groups
 from llm_datagen.runs.browse.pages import Browser
 from llm_datagen.runs.browse.run_streams import find_stream, streams_of_run
@@ -22,8 +22,8 @@ ITEM_CHARS = 2000
 
 _MESSAGE_CHARS = 500
 _TRACE_CHARS = 3000
-_MOST_FAILURES = 50
-_MOST_CHARS = 400_000
+_MOST_FAILURES = 30
+_MOST_CHARS = 200_000
 """Characters of all sample rows together, at most about."""
 
 
@@ -83,9 +83,12 @@ def _failure(group: DeadLetterGroup) -> Failure:
 
 def _samples(run_state: Mapping[str, Any], shards: Sequence[Mapping[str, Any]] | None, count: int) -> Iterator[Sample]:
     """Yield rows of the last stream whose rows have ids, evenly spread over it."""
-    stream = find_stream(streams_of_run(run_state, shards), rows_entry(run_state)["node_id"])
-    browser, shown = Browser(), 0
-    for number in _spread(stream.look().rows or 0, count):
+    entry = rows_entry(run_state)
+    stream = find_stream(streams_of_run(run_state, shards), entry["node_id"])
+    seen, browser, shown = stream.look(), Browser(), 0
+    if seen.why_not and entry.get("rows_out") and count:
+        raise StreamError(seen.why_not)
+    for number in _spread(seen.rows or 0, count):
         for row in browser.page(stream, number, 1).rows:
             if shown > _MOST_CHARS:
                 return

@@ -6,9 +6,10 @@ import json
 
 from llm_datagen.runs.report.fragments import block, definitions, details, table
 from llm_datagen.runs.report.model import Report
-from llm_datagen.runs.report.text import moment
+from llm_datagen.runs.report.text import cut, moment
 from llm_datagen.runs.words import number
 
+_SETTINGS_CHARS = 20_000
 _NO_LIBRARIES = {"llm-datagen", "python", "system"}
 
 
@@ -60,4 +61,4 @@ def _rows(count: int | None, unknown: str) -> str:
 
 
 def _shown(settings: object) -> str:
-    return block(json.dumps(settings, indent=2, ensure_ascii=False, default=str))
+    return block(cut(json.dumps(settings, indent=2, ensure_ascii=False, default=str), _SETTINGS_CHARS))

@@ -12,10 +12,11 @@ from llm_datagen.cli.options import IdArgument, JsonOption, ResultsOption, Trace
 from llm_datagen.cli.output import write, write_json
 from llm_datagen.cli.run_view import headline, open_run
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.display.tables import failed_rows, number
+from llm_datagen.runs.display.tables import failed_rows
 from llm_datagen.runs.exports import unfit_rows
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.typed_commands import default_results
+from llm_datagen.runs.words import number
 from llm_datagen.shards.run_view import RunView, read_run
 
 app = typer.Typer()

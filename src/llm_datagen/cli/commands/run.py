@@ -37,6 +37,7 @@ from llm_datagen.pipeline.spool import prints_output
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.origin import Origin
 from llm_datagen.runs.page_process import check_page
+from llm_datagen.runs.sharded import SHARDS, is_sharded
 
 app = typer.Typer()
 
@@ -164,9 +165,12 @@ def run(
         if split.are_given:
             target = with_shards(target, split)
         created = target.create(pipeline_id, if_exists.value if if_exists else None, on_change)
-        leave_stdout_to_rows(prints_output(RunFolder(created.results_dir, created.pipeline_id).load()))
-        Origin.here(target.name).save(RunFolder(created.results_dir, created.pipeline_id))
-        write(f"run {created.pipeline_id}: {pipeline}")
+        folder = RunFolder(created.results_dir, created.pipeline_id)
+        run_state = folder.load()
+        leave_stdout_to_rows(prints_output(run_state))
+        Origin.here(target.name).save(folder)
+        how = split.split_in_words(run_state[SHARDS]["count"]) if is_sharded(run_state) else ""
+        write(f"run {created.pipeline_id}: {pipeline}{how}")
         raise typer.Exit(run_watched(created, ui=ui))
 
 

@@ -10,14 +10,16 @@ from rich.text import Text
 
 from llm_datagen.cli.export_view import export_lines, exports_made
 from llm_datagen.cli.modules import import_protocols
+from llm_datagen.errors.advice import as_typed
 from llm_datagen.errors.escape import escape_line
 from llm_datagen.runs.display.name_table import Column, Name, NameTable
-from llm_datagen.runs.display.tables import STYLES, errors_in_words, node_line, node_table, number
+from llm_datagen.runs.display.tables import STYLES, errors_in_words, node_line, node_table
 from llm_datagen.runs.earlier_versions import older_rows
 from llm_datagen.runs.origin import origin_of
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
 from llm_datagen.runs.versions import VERSION_OF, find_run, version_id, version_of
+from llm_datagen.runs.words import number
 from llm_datagen.shards.run_view import RunView, read_run
 
 
@@ -101,7 +103,7 @@ def headline(run: RunView) -> str:
     """Return the status of a run, in a line."""
     why = run.note or run.state.get("error") or run.state.get("reason") or ""
     paused = ", paused" if run.is_live and run.state.get("paused") else ""
-    return escape_line(f"run {run.pipeline_id}: {run.status}{paused}" + (f" ({why})" if why else ""))
+    return escape_line(f"run {run.pipeline_id}: {run.status}{paused}" + (f" ({as_typed(why)})" if why else ""))
 
 
 def _details(run: RunView) -> str:

@@ -22,6 +22,7 @@ from llm_datagen.runs.trace import Trace, trace
 from llm_datagen.shards.run_view import RunView
 from llm_datagen.streams import inputs_of
 from llm_datagen.streams.ids import Id, parent_of, parse_id, root_names
+from llm_datagen.streams.inputs.part import input_of_part
 
 _WHY_NO_CALLS = ": no model was asked, or they were not kept (keep_calls; runs of earlier versions)"
 _DEAD = "dead letter"
@@ -127,7 +128,7 @@ def _lines(run_state: dict[str, Any], members: list[Member]) -> Iterator[Text]:
     found = [member.trace for member in members]
     widths = (max(len(row.relation) for row in found), max(cell_len(_name(row)) for row in found))
     inputs = {row.uri: None for row in found if row.where == "input"}
-    inputs = inputs or dict.fromkeys(inputs_of(run_state["nodes"][0]["input_uri"]).values())
+    inputs = inputs or dict.fromkeys(map(input_of_part, inputs_of(run_state["nodes"][0]["input_uri"]).values()))
     for uri in inputs:
         rows = [each for each in members if each.trace.where == "input" and each.trace.uri == uri]
         yield from _stream("input", uri, rows, widths)

@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -70,14 +70,14 @@ def open_page(results: Path) -> Iterator[list[bytes]]:
 
 
 async def _listen(address: str, heard: list[bytes]) -> None:
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {_TOKEN}"}) as session:
-        async with session.get(f"{address}api/events", params={"run": f"0.{_RUN}"}, timeout=None) as response:
-            try:
-                async for line in response.content:
-                    if line.startswith(b"data: "):
-                        heard.append(line)
-            except aiohttp.ClientError:
-                pass  # the server has ended
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {_TOKEN}"}) as session,
+        session.get(f"{address}api/events", params={"run": f"0.{_RUN}"}, timeout=None) as response,
+    ):
+        with suppress(aiohttp.ClientError):  # it ends with the server
+            async for line in response.content:
+                if line.startswith(b"data: "):
+                    heard.append(line)  # noqa: PERF401 - what was heard before the end is kept
 
 
 def sample(folder: Path, *, with_page: bool) -> float:

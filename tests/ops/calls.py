@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from types import GeneratorType
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from llm_datagen import INodeContext
-from llm_datagen.streams.rows import Derived
+from llm_datagen.streams.rows import Derived, Rejected
 from llm_datagen.streams.state.keys import encode_key
 
 
@@ -43,6 +43,10 @@ class Context:
 
     def is_cancelled(self) -> bool:
         return False
+
+    def reject(self, reason: str) -> NoReturn:
+        """Leave the row out."""
+        raise Rejected(reason)
 
     def is_paused(self) -> bool:
         return False

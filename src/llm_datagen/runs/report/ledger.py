@@ -39,7 +39,8 @@ def ledgers_of(run_states: Iterable[Mapping[str, Any]], *, is_live: bool) -> dic
 
 def counts_of_state(entry: Mapping[str, Any]) -> Ledger:
     """Return what the run state says of a node, of which no file can say more."""
-    rejected, filtered = entry.get("rejected", 0), entry.get("filtered", 0)
+    rejected = entry.get("rejected", 0)  # they are among the filtered ones, and shown beside the others
+    filtered = entry.get("filtered", 0) - rejected
     skipped, dead, done = entry.get("skipped", 0), entry.get("dead_letters", 0), entry.get("rows_in", 0)
     total = entry.get("total") if entry.get("total_is_exact") else None
     return Ledger(
@@ -77,13 +78,13 @@ def _of_node(
         findings = [str(position)] if position is not None else _why_nothing(stream, entry)
         return _with(state, findings)
     source_rows = _source_rows(entry, positions)
-    rejected = position.marks.get("rejected", [0])[0] if "rejected" in position.marks else 0
+    rejected = position.rejected
     done = position.coverage.rows
     ledger = Ledger(
         source_rows=source_rows,
         done=done,
-        kept=done - position.filtered - rejected - position.skipped - position.dead,
-        filtered=position.filtered,
+        kept=done - position.filtered - position.skipped - position.dead,
+        filtered=position.filtered - rejected,
         rejected=rejected,
         skipped=position.skipped,
         dead_letters=position.dead,

@@ -63,7 +63,8 @@ def outcome(operator: Any, rows: Iterable[Any]) -> list[Any]:
     made: list[Any] = []
     for row in with_ids(rows):
         result = operator.process_item(row, cast(INodeContext, ctx))
-        made += result if isinstance(result, list | GeneratorType) else [] if result is None else [result]
+        is_left_out = result is None or isinstance(result, Rejected)
+        made += result if isinstance(result, list | GeneratorType) else [] if is_left_out else [result]
     made += list(operator.finish(cast(INodeContext, ctx)) or ())
     return [each.as_row() if isinstance(each, Derived) else each for each in made]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import BaseOperator, INodeContext, NodeFailedError, Rejected
+from llm_datagen import BaseOperator, INodeContext, NodeFailedError, Rejected, ops
 from llm_datagen.errors import StreamChangedError
 from llm_datagen.runs.browse.pages import Browser
 from llm_datagen.runs.browse.run_streams import find_stream, streams_of_run
@@ -105,6 +105,14 @@ def test_they_are_counted_and_not_kept_unless_the_node_says_so(bench: Bench) -> 
     (account,) = verify(bench.run_state("one"))
     assert (account.findings, account.rejected) == ([], 34)
     assert [each.state for each in trace(bench.run_state("one"), 4)] == ["row", "filtered"]
+
+
+def test_operators_of_the_package_say_why(bench: Bench) -> None:
+    bench.give([{"n": number, "k": number % 2} for number in range(6)])
+    bench.pipeline([ops.Keep("n > 1"), ops.Dedupe(by="k")], keep_rejected=True).create("one").run()
+    between = bench.between("one")
+    assert [(row["_i"], row["reason"]) for row in rejected_of(between)] == [(0, "not n > 1"), (1, "not n > 1")]
+    assert [(row["_i"], row["reason"]) for row in rejected_of(bench.output)] == [(4, "a duplicate"), (5, "a duplicate")]
 
 
 class Raising(BaseOperator):

@@ -199,8 +199,8 @@ class Lab:
                 found.append(f"{lost.total()} dead letters lost {[*lost][:2]}, {more.total()} too many {[*more][:2]}")
             rejected = Counter(str(row["_i"]) for row in read_rejected(self.stream(number), checked=True))
             if rejected != fate.rejected:
-                lost, more = fate.rejected - rejected, rejected - fate.rejected
-                found.append(f"{lost.total()} rejected rows lost {[*lost][:2]}, {more.total()} too many {[*more][:2]}")
+                gone, extra = fate.rejected - rejected, rejected - fate.rejected
+                found.append(f"{gone.total()} rejected rows lost {[*gone][:2]}, {extra.total()} too many {[*extra][:2]}")
             file, place = Path(f"{path}.errors.jsonl"), position_of(self.stream(number))
             size = file.stat().st_size if file.exists() else 0
             if place is None or size != place[1].errors_bytes:

@@ -28,7 +28,8 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.node_view import NodeView
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
-from llm_datagen.runs.status import PipelineStatus, RunReport
+from llm_datagen.runs.run_report import RunReport
+from llm_datagen.runs.status import PipelineStatus
 
 
 class BasePipeline(StoredPipeline):

@@ -44,7 +44,7 @@ def main() -> None:
     assert "default-src 'none'" in Path("cents.html").read_text(encoding="utf-8")  # it loads nothing
     assert (node["ledger"]["source_rows"], node["ledger"]["kept"], node["ledger"]["dead_letters"]) == (4, 3, 1)
     assert data["totals"]["findings"] == 0
-    assert data["failures"][0]["input"] == '{"price":"free"}'
+    assert json.loads(data["failures"][0]["input"])["price"] == "free"
 
 
 if __name__ == "__main__":

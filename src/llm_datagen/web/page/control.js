@@ -3,6 +3,7 @@
 import { ofRun, post } from "./api.js";
 import { announce, el, show } from "./dom.js";
 import { isNumber, money } from "./format.js";
+import { namesOf } from "./parts.js";
 import { oneLine, visible } from "./text.js";
 
 /** Ask for a command in a dialog, send it, and show what the server said. */
@@ -164,7 +165,7 @@ export function changeNode(run, node) {
         click: () =>
           ask(run, {
             command: "reconfigure",
-            title: `Change ${oneLine(node.node_id, 60)}?`,
+            title: `Change ${oneLine(namesOf(node)[0], 60)}?`,
             text: "It holds for the calls that begin from now on. A resume keeps it.",
             verb: "Change it",
             values: { node_id: node.node_id },

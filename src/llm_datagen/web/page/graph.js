@@ -2,11 +2,11 @@
 
 import { svg } from "./dom.js";
 import { count, duration, isNumber, money, percent, rate, short } from "./format.js";
-import { statusOf } from "./parts.js";
+import { namesOf, statusOf } from "./parts.js";
 import { middle, oneLine } from "./text.js";
 
 const WIDE = 204;
-const HIGH = 116;
+const HIGH = 132;
 const NARROW = 158; // the width of a stream, when the drawing goes from left to right
 const PILL = 34; // the height of a stream
 const GAP = 44;
@@ -131,19 +131,21 @@ function stream({ key, x, y, wide, stream: one }) {
 function card(run, { key, x, y, node }, chosen, linkTo) {
   const [word, kind] = statusOf({ ...node, live: run.live, paused: run.paused && node.status === "running" });
   const line = (left, right, number, name = "") => [
-    svg("text", { x: x + 12, y: y + 41 + number * 16, class: "soft" }, left),
-    svg("text", { x: x + WIDE - 12, y: y + 41 + number * 16, "text-anchor": "end", class: name || undefined }, right),
+    svg("text", { x: x + 12, y: y + 57 + number * 16, class: "soft" }, left),
+    svg("text", { x: x + WIDE - 12, y: y + 57 + number * 16, "text-anchor": "end", class: name || undefined }, right),
   ];
+  const [name, other] = namesOf(node);
   const isLive = run.live && node.status === "running";
   const failed = node.failed ? `${short(node.failed)} failed` : "";
-  const words = [`Node ${oneLine(node.node_id)}, ${word}, ${count(node.rows_in)} rows done`, failed, timesText(node)];
+  const words = [`Node ${oneLine(name)}, ${word}, ${count(node.rows_in)} rows done`, failed, timesText(node)];
   return svg(
     "a",
     { key, href: linkTo(node.node_id), class: `node ${kind}${chosen === node.node_id ? " chosen" : ""}`, "aria-label": words.filter(Boolean).join(", ") },
     svg("title", {}, `${oneLine(node.node_id)}: ${oneLine(node.operator)}`),
     svg("rect", { class: "box", x, y, width: WIDE, height: HIGH, rx: 10 }),
     svg("circle", { class: "dot", cx: x + 16, cy: y + 17, r: 4 }),
-    svg("text", { class: "name", x: x + 27, y: y + 22 }, middle(node.node_id, failed ? 14 : 20)),
+    svg("text", { class: "name", x: x + 27, y: y + 22 }, middle(name, failed ? 14 : 20)),
+    svg("text", { class: "soft small", x: x + 27, y: y + 37 }, middle(other, 28)),
     failed ? svg("text", { class: "error", x: x + WIDE - 12, y: y + 22, "text-anchor": "end" }, failed) : null,
     line(isLive ? rate(node.rows_per_second) : word, `${short(node.rows_in)} → ${short(node.rows_out)}`, 0),
     line(isNumber(node.in_flight) ? `${short(node.in_flight)} in flight` : "", queueText(node), 1),

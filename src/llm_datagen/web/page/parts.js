@@ -70,6 +70,14 @@ export const problem = (error) => el("p", { class: "note bad", role: "alert", di
 /** Rows per second of a run that works. */
 export const speed = (run) => (run.live ? rate(run.rows_per_second) : "–");
 
+const isMade = (id) => /^node_\d+$/.test(id);
+
+/** What a node is called: its id, or its operator when the id was made up for it; and the other one of the two. */
+export function namesOf(node) {
+  const names = [String(node.node_id), String(node.operator ?? "")];
+  return isMade(names[0]) && names[1] ? names.reverse() : names;
+}
+
 /** Call `work` no more often than every `ms`; the last call always comes. */
 export function throttled(work, ms) {
   let timer = 0;

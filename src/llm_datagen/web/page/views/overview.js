@@ -5,7 +5,7 @@ import { chart, throughput } from "../chart.js";
 import { el, show, svg } from "../dom.js";
 import { bytes, count, duration, isNumber, money, rate } from "../format.js";
 import { bar, graph, queueText, SHARES, timesText } from "../graph.js";
-import { fact, pill, section, table, throttled } from "../parts.js";
+import { fact, namesOf, pill, section, table, throttled } from "../parts.js";
 import { runLink } from "../router.js";
 import { changeNode } from "../control.js";
 import { middle, oneLine, visible } from "../text.js";
@@ -58,7 +58,7 @@ export function overviewTab(root, { app, key }) {
     const wide = Math.max(280, width < NARROW ? width - 34 : (width - 70) / 2);
     const paid = points.filter(([, cost]) => isNumber(cost)).map(([at, cost]) => [at, cost]);
     return [
-      chart({ title: "Rows per second", series: throughput(points, run.nodes.map((one) => one.node_id)), say: rate, width: wide }),
+      chart({ title: "Rows per second", series: throughput(points, run.nodes), say: rate, width: wide }),
       paid.length ? chart({ title: "Cost", series: [{ name: "cost", points: paid }], say: money, width: wide, isArea: true }) : null,
     ];
   }
@@ -68,7 +68,7 @@ export function overviewTab(root, { app, key }) {
     return table("The nodes", columns, run.nodes.map((node) => ({
       key: node.node_id,
       cells: [
-        el("a", { href: runLink(key, "", { node: node.node_id }), title: oneLine(node.operator) }, middle(node.node_id, 28)),
+        el("a", { href: runLink(key, "", { node: node.node_id }), dir: "auto" }, middle(namesOf(node)[0], 28), el("small", {}, middle(namesOf(node)[1], 28))),
         pill({ ...node, live: run.live }),
         `${count(node.rows_in)}${isNumber(node.total) ? ` / ${node.total_is_exact ? "" : "~"}${count(node.total)}` : ""}`,
         count(node.rows_out),
@@ -86,15 +86,15 @@ export function overviewTab(root, { app, key }) {
     const mine = run.streams.filter((one) => one.node_id === node.node_id || node.inputs.includes(one.stream) || node.outputs.includes(one.stream));
     return el(
       "section",
-      { class: "card node-details", key: "details", "aria-label": `Node ${oneLine(node.node_id)}` },
+      { class: "card node-details", key: "details", "aria-label": `Node ${oneLine(namesOf(node)[0])}` },
       el(
         "div",
         { class: "head" },
-        el("h2", { dir: "auto" }, oneLine(node.node_id, 120)),
+        el("h2", { dir: "auto" }, oneLine(namesOf(node)[0], 120)),
         pill({ ...node, live: run.live }),
         el("div", { class: "actions" }, run.live && !app.server.read_only ? changeNode(run, node) : null, el("a", { class: "button", href: runLink(key) }, "Close")),
       ),
-      el("p", { class: "soft", dir: "auto" }, oneLine(node.operator, 300)),
+      el("p", { class: "soft", dir: "auto" }, oneLine(namesOf(node)[1], 300)),
       node.error ? el("pre", { class: "note bad", dir: "auto" }, visible(node.error)) : null,
       el(
         "dl",

@@ -12,7 +12,7 @@ from ..kit.support import Bench, numbered
 def picky(row: dict[str, Any]) -> dict[str, Any]:
     if row["n"] % 10 == 7:
         raise ValueError(f"no row {row['n']}")
-    return {**row, "half": row[{}["missing"]] if row["n"] == 4 else 0}
+    return {**row, "half": row["missing"] if row["n"] == 4 else 0}
 
 
 def test_each_group_has_an_example_with_its_traceback(bench: Bench) -> None:
@@ -24,4 +24,4 @@ def test_each_group_has_an_example_with_its_traceback(bench: Bench) -> None:
         ("node_0", "KeyError", "'missing'", 1, 4),
     ]
     assert groups[1].input == {"n": 4, "_i": 4}
-    assert 'row[{}["missing"]]' in groups[1].trace
+    assert 'row["missing"]' in groups[1].trace

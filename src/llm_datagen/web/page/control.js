@@ -2,7 +2,7 @@
 
 import { ofRun, post } from "./api.js";
 import { announce, el, show } from "./dom.js";
-import { isNumber, money } from "./format.js";
+import { count, isNumber, money } from "./format.js";
 import { namesOf } from "./parts.js";
 import { oneLine, visible } from "./text.js";
 
@@ -102,15 +102,22 @@ const COMMANDS = {
 const askFor = (run, command) => ask(run, { command, ...COMMANDS[command] });
 
 function askBudget(run) {
-  const { cap, spent } = run.budget;
+  const { cap, cap_tokens: tokens, spent, spent_tokens: used } = run.budget;
+  const fields = [];
+  if (isNumber(cap)) fields.push({ name: "usd", label: `US dollars that the run may spend in all (so far: ${money(spent)})`, min: 0, step: "any", value: cap, read: given });
+  if (isNumber(tokens)) fields.push({ name: "tokens", label: `Tokens that the run may use in all (so far: ${count(used)})`, min: 0, step: 1, value: tokens, read: given });
   ask(run, {
     command: "budget",
     title: "Change the budget?",
-    text: `${money(spent)} of ${money(cap)} are spent.`,
+    text: run.live
+      ? "A run takes no other budget while it works: it is cancelled, which keeps what is done, and resumed with the new one."
+      : "The run is resumed with it, in a process of its own.",
     verb: "Change the budget",
-    fields: [{ name: "usd", label: "What the run may spend in all, in US dollars", min: 0, step: "any", value: cap, read: Number }],
+    fields,
   });
 }
+
+const given = (value) => (value === "" ? undefined : Number(value));
 
 /** Which commands make sense for a run now. */
 export function commandsFor(run) {
@@ -121,7 +128,7 @@ export function commandsFor(run) {
     if (run.status !== "completed") found.push("resume");
     if (failed) found.push("replay");
   }
-  if (isNumber(run.budget?.cap)) found.push("budget");
+  if (run.budget && run.status !== "completed") found.push("budget");
   return found;
 }
 
@@ -150,11 +157,11 @@ export function changeNode(run, node) {
   const fields = [
     {
       name: "parallel_size", label: "Batches at once (parallel_size)", min: 1, step: 1, value: node.parallel_size,
-      read: (value) => (value === "" ? undefined : Number(value)),
+      read: given,
     },
     {
       name: "rate", label: "Rows per second, at most (rate)", min: 0, step: "any", value: node.rate ?? "",
-      hint: "Empty: as it is. 0: no limit.", read: (value) => (value === "" ? undefined : Number(value)),
+      hint: "Empty: as it is. 0: no limit.", read: given,
     },
   ];
   return el(
@@ -168,7 +175,7 @@ export function changeNode(run, node) {
             title: `Change ${oneLine(namesOf(node)[0], 60)}?`,
             text: "It holds for the calls that begin from now on. A resume keeps it.",
             verb: "Change it",
-            values: { node_id: node.node_id },
+            values: { node: node.node_id },
             fields,
           }),
       },

@@ -1,7 +1,7 @@
 // Pieces that several views have.
 
 import { el } from "./dom.js";
-import { count, isNumber, percent, rate } from "./format.js";
+import { count, isNumber, percent } from "./format.js";
 import { oneLine } from "./text.js";
 
 /** What a run is, in a word and a kind (for its colour). */
@@ -66,9 +66,6 @@ export const section = (title, ...children) => el("section", { class: "card", ke
 
 /** What went wrong, as a note. */
 export const problem = (error) => el("p", { class: "note bad", role: "alert", dir: "auto" }, oneLine(error.message, 500));
-
-/** Rows per second of a run that works. */
-export const speed = (run) => (run.live ? rate(run.rows_per_second) : "–");
 
 const isMade = (id) => /^node_\d+$/.test(id);
 

@@ -4,7 +4,7 @@ import { get, ofRun } from "../api.js";
 import { chart, throughput } from "../chart.js";
 import { el, show, svg } from "../dom.js";
 import { bytes, count, duration, isNumber, money, rate } from "../format.js";
-import { bar, graph, queueText, SHARES, timesText } from "../graph.js";
+import { bar, baseName, graph, queueText, SHARES, timesText } from "../graph.js";
 import { fact, namesOf, pill, section, table, throttled } from "../parts.js";
 import { runLink } from "../router.js";
 import { changeNode } from "../control.js";
@@ -117,7 +117,7 @@ export function overviewTab(root, { app, key }) {
       el(
         "p",
         { class: "links" },
-        mine.filter((one) => one.browsable).map((one) => el("a", { key: one.stream, href: runLink(key, "rows", { stream: one.stream }) }, `${KINDS[one.kind] ?? one.kind}: ${middle(one.name, 32)}`)),
+        mine.filter((one) => one.browsable).map((one) => el("a", { key: one.stream, href: runLink(key, "rows", { stream: one.stream }) }, `${KINDS[one.kind] ?? one.kind}: ${middle(baseName(one.name), 32)}`)),
         el("a", { href: runLink(key, "log", { node: node.node_id }) }, "its log"),
       ),
     );
@@ -127,7 +127,7 @@ export function overviewTab(root, { app, key }) {
     const streams = table("Streams", [["stream"], ["kind"], ["rows", true], ["size", true], [""]], run.streams.map((one) => ({
       key: one.stream,
       cells: [
-        one.browsable ? el("a", { href: runLink(key, "rows", { stream: one.stream }), dir: "auto" }, middle(one.name, 48)) : middle(one.name, 48),
+        one.browsable ? el("a", { href: runLink(key, "rows", { stream: one.stream }), dir: "auto", title: oneLine(one.name, 500) }, middle(one.name, 70)) : middle(one.name, 70),
         KINDS[one.kind] ?? one.kind, count(one.rows), bytes(one.bytes), one.sealed ? "complete" : "growing",
       ],
     })), "No streams.");

@@ -3,6 +3,7 @@
 import { get, ofRun } from "../api.js";
 import { announce, el, show } from "../dom.js";
 import { count, isNumber } from "../format.js";
+import { baseName } from "../graph.js";
 import { itemView, longText } from "../item.js";
 import { traceOf } from "../trace.js";
 import { problem, throttled } from "../parts.js";
@@ -110,7 +111,7 @@ export function rowsTab(root, { key }) {
       el(
         "select",
         { id: "stream", value: one.stream, on: { change: (event) => go(runLink(key, "rows", { stream: event.target.value })) } },
-        run.streams.filter((other) => other.browsable).map((other) => el("option", { key: other.stream, value: other.stream }, `${middle(other.name, 44)} (${KINDS[other.kind] ?? other.kind}${isNumber(other.rows) ? `, ${count(other.rows)}` : ""})`)),
+        run.streams.filter((other) => other.browsable).map((other) => el("option", { key: other.stream, value: other.stream }, `${middle(baseName(other.name), 44)} (${KINDS[other.kind] ?? other.kind}${isNumber(other.rows) ? `, ${count(other.rows)}` : ""})`)),
       ),
       el("form", { on: { submit: search }, role: "search" },
         el("label", { class: "unseen", for: "search" }, "Search in the rows"),

@@ -1,0 +1,135 @@
+"""Whatever rows, ids, names, errors and answers hold is shown as text, and does nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ...kit.support import write_jsonl
+from .ground import Ground
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.slow
+
+ATTACKS = [
+    "<img src=x onerror=window.hit=1>",
+    "<script>window.hit=2</script>",
+    "</textarea></title></style></script><svg onload=window.hit=3>",
+    "javascript:window.hit=4",
+    "{{constructor.constructor('window.hit=5')()}}",
+    "\u202egnirts desrever a\u202c \u200b\ufeff",
+    "bell \x07 escape \x1b[31m null \x00 end",
+    '"><iframe src="//evil.example/"></iframe>',
+]
+
+OPERATORS = '''
+def fail(row):
+    """Fails in the words of the row."""
+    if row["n"] % 2:
+        raise ValueError(row["text"])
+    return row
+'''
+
+
+def test_hostile_rows_names_and_errors_do_nothing_and_are_seen(browser: Browser, ground: Ground) -> None:
+    from playwright.sync_api import expect
+
+    ground.give([])
+    hostile = [{"_i": text, "n": n, "text": text, f"<b>{text}": [text]} for n, text in enumerate(ATTACKS * 2)]
+    for number, row in enumerate(hostile):
+        row["_i"] = f"{number} {row['_i']}"
+        row["n"] = number // len(ATTACKS)
+    write_jsonl(ground.folder / "topics.jsonl", hostile)
+    (ground.folder / "grades.py").write_text(OPERATORS)
+    (ground.folder / "exam.yaml").write_text(
+        "input_uri: topics.jsonl\noutput_uri: questions.jsonl\non_error: dead_letter\nlog_file: platform.log\n"
+        'operators:\n  - use: "grades:fail"\n'
+    )
+    assert ground.run("hostile").wait() == 0
+    with ground.page(browser, "#/run/0.hostile/failures") as web:
+        page = web.page
+        for text in ATTACKS[:3]:
+            group = page.locator("section.failure", has_text=text)
+            expect(group.first).to_be_visible()
+            group.first.locator("summary").click()
+        page.get_by_role("link", name="Rows").click()
+        rows = page.locator(".rows li")
+        expect(rows).to_have_count(len(ATTACKS))
+        expect(rows.nth(5)).to_contain_text(r"\u202egnirts desrever a\u202c \u200b\ufeff")
+        expect(rows.nth(6)).to_contain_text(r"bell \u0007 escape \u001b[31m null \u0000 end")
+        for number, text in enumerate(ATTACKS):
+            rows.nth(number).locator("a").click()
+            expect(page.locator(".detail h2")).to_contain_text(f"Row {number} ")
+            if number < 5:
+                expect(page.locator(".itself .fields dd").nth(1)).to_have_text(text)
+                page.locator(".itself").get_by_role("button", name="JSON").click()
+        page.get_by_role("link", name="Log").click()
+        expect(page.locator(".log-line").first).to_be_visible()
+        page.get_by_role("link", name="Overview").click()
+        page.get_by_role("link", name=re.compile("^Node")).first.click()
+        assert page.evaluate("window.hit") is None
+        assert page.locator("main script, main img, main iframe, main [onload], main [onerror]").count() == 0
+
+
+def test_a_text_of_a_megabyte_is_cut_until_it_is_asked_for(browser: Browser, ground: Ground) -> None:
+    from playwright.sync_api import expect
+
+    long = "<i>x</i>" * 131_072
+    ground.give([{"n": 1, "topic": "a", "text": long}])
+    (ground.folder / "mended").touch()
+    assert ground.run("long").wait() == 0
+    with ground.page(browser, "#/run/0.long/rows?stream=in.0") as web:
+        page = web.page
+        page.locator(".rows a").first.click()
+        page.locator(".itself").get_by_role("button", name="Show all 1,048,576 characters").click()
+        expect(page.locator(".itself .fields dd").nth(2).locator("i")).to_have_count(0)
+        assert len(page.locator(".itself .fields dd").nth(2).inner_text()) == len(long)
+
+
+def test_a_wrong_token_is_refused_and_a_right_one_opens_the_page(browser: Browser, ground: Ground) -> None:
+    from playwright.sync_api import expect
+
+    from ...kit.chromium import watched
+    from ...kit.web import TOKEN, serving
+
+    ground.results.mkdir()
+    with serving(ground.results) as client:
+        url = f"http://127.0.0.1:{client.port}/"
+        with watched(browser, f"{url}#token=another-token-of-this") as web:
+            web.expected.append("401")
+            page = web.page
+            expect(page.get_by_role("alert").filter(has_text="another token")).to_be_visible()
+            assert "another" not in page.url
+            page.get_by_label("Token").fill("one more wrong token")
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("alert").filter(has_text="another token")).to_be_visible()
+            page.get_by_label("Token").fill(f"{url}#token={TOKEN}")  # the whole address will do
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("heading", level=1)).to_have_text("Runs")
+            page.reload()  # it has a cookie now
+            expect(page.get_by_role("heading", level=1)).to_have_text("Runs")
+        with watched(browser, url) as web:
+            web.expected.append("401")
+            expect(web.page.get_by_role("heading", level=1)).to_have_text("Which token?")
+
+
+def test_a_page_that_is_read_only_has_no_commands(browser: Browser, ground: Ground) -> None:
+    from playwright.sync_api import expect
+
+    from ...kit.chromium import watched
+    from ...kit.web import TOKEN, serving
+
+    ground.give([{"n": 5, "topic": "five"}])
+    assert ground.run("exam").wait() == 0
+    with serving(ground.results, read_only=True) as client:
+        url = f"http://127.0.0.1:{client.port}/"
+        with watched(browser, f"{url}#token={TOKEN}") as web:
+            web.page.get_by_role("link", name="exam").click()
+            expect(web.page.get_by_text("read only", exact=True)).to_be_visible()
+            web.page.get_by_role("link", name="Failures").click()
+            expect(web.page.locator("section.failure")).to_have_count(1)
+            expect(web.page.get_by_role("button", name="Replay failed rows")).to_have_count(0)

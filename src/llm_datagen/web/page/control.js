@@ -21,7 +21,10 @@ export function ask(run, { title, text, verb, command, fields = [], values = {},
     const button = dialog.querySelector("button[type=submit]");
     button.disabled = true;
     try {
-      const given = fields.map((field) => [field.name, field.read(dialog.querySelector(`#ask-${field.name}`).value)]);
+      const given = fields
+        .map(({ name, value = "" }) => [name, dialog.querySelector(`#ask-${name}`).value, String(value)])
+        .filter(([, text, was]) => text !== "" && text !== was)
+        .map(([name, text]) => [name, Number(text)]);
       const { said } = await post(ofRun(run.run, "commands"), {
         command,
         ...values,
@@ -104,8 +107,8 @@ const askFor = (run, command) => ask(run, { command, ...COMMANDS[command] });
 function askBudget(run) {
   const { cap, cap_tokens: tokens, spent, spent_tokens: used } = run.budget;
   const fields = [];
-  if (isNumber(cap)) fields.push({ name: "usd", label: `US dollars that the run may spend in all (so far: ${money(spent)})`, min: 0, step: "any", value: cap, read: given });
-  if (isNumber(tokens)) fields.push({ name: "tokens", label: `Tokens that the run may use in all (so far: ${count(used)})`, min: 0, step: 1, value: tokens, read: given });
+  if (isNumber(cap)) fields.push({ name: "usd", label: `US dollars that the run may spend in all (so far: ${money(spent)})`, min: 0, step: "any", value: cap });
+  if (isNumber(tokens)) fields.push({ name: "tokens", label: `Tokens that the run may use in all (so far: ${count(used)})`, min: 0, step: 1, value: tokens });
   ask(run, {
     command: "budget",
     title: "Change the budget?",
@@ -116,8 +119,6 @@ function askBudget(run) {
     fields,
   });
 }
-
-const given = (value) => (value === "" ? undefined : Number(value));
 
 /** Which commands make sense for a run now. */
 export function commandsFor(run) {
@@ -157,11 +158,10 @@ export function changeNode(run, node) {
   const fields = [
     {
       name: "parallel_size", label: "Batches at once (parallel_size)", min: 1, step: 1, value: node.parallel_size,
-      read: given,
     },
     {
       name: "rate", label: "Rows per second, at most (rate)", min: 0, step: "any", value: node.rate ?? "",
-      hint: "Empty: as it is. 0: no limit.", read: given,
+      hint: "Empty: as it is. 0: no limit.",
     },
   ];
   return el(

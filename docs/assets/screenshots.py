@@ -52,6 +52,7 @@ nodes:
       prices: {input: 0.15, output: 0.6}
       budget: {usd: 0.5}
       cache: answers.sqlite
+      cache_by: row
   judge:
     use: llm.LLMOperator
     from: write
@@ -64,6 +65,7 @@ nodes:
       params: {max_tokens: 60}
       prices: {input: 0.15, output: 0.6}
       cache: answers.sqlite
+      cache_by: row
   good:
     use: ops.Keep
     from: judge
@@ -149,7 +151,7 @@ def main() -> None:
             time.sleep(1)
             kept(page, pictures / "ui-run.png")
             page = opened(browser, url, "dark")
-            page.get_by_role("link", name="Rows").click()
+            page.get_by_role("link", name="Rows", exact=True).click()
             page.locator(".rows a").nth(4).click()
             page.locator(".member").nth(2).wait_for()
             kept(page, pictures / "ui-rows.png")

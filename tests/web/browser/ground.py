@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,7 +22,7 @@ from ...kit.support import eventually, write_jsonl
 from ...kit.web import TOKEN, serving
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Locator, Page
 
 OPERATORS = '''
 from pathlib import Path
@@ -149,6 +149,6 @@ class Ground:
                 yield web
 
 
-def until(found: Callable[[], object]) -> None:
-    """Wait until something is true, while the browser works: its events are handled by whoever asks it something."""
-    eventually(lambda: bool(found()))
+def tab(page: Page, name: str) -> Locator:
+    """Return the link to a view of the run."""
+    return page.get_by_role("navigation", name="Views of the run").get_by_role("link", name=name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ...kit.support import write_jsonl
-from .ground import Ground
+from .ground import Ground, tab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -56,7 +56,7 @@ def test_hostile_rows_names_and_errors_do_nothing_and_are_seen(browser: Browser,
             group = page.locator("section.failure", has_text=text)
             expect(group.first).to_be_visible()
             group.first.locator("summary").click()
-        page.get_by_role("link", name="Rows").click()
+        tab(page, "Rows").click()
         rows = page.locator(".rows li")
         expect(rows).to_have_count(len(ATTACKS))
         expect(rows.nth(5)).to_contain_text(r"\u202egnirts desrever a\u202c \u200b\ufeff")
@@ -67,9 +67,9 @@ def test_hostile_rows_names_and_errors_do_nothing_and_are_seen(browser: Browser,
             if number < 5:
                 expect(page.locator(".itself .fields dd").nth(1)).to_have_text(text)
                 page.locator(".itself").get_by_role("button", name="JSON").click()
-        page.get_by_role("link", name="Log").click()
+        tab(page, "Log").click()
         expect(page.locator(".log-line").first).to_be_visible()
-        page.get_by_role("link", name="Overview").click()
+        tab(page, "Overview").click()
         page.get_by_role("link", name=re.compile("^Node")).first.click()
         assert page.evaluate("window.hit") is None
         assert page.locator("main script, main img, main iframe, main [onload], main [onerror]").count() == 0
@@ -130,6 +130,6 @@ def test_a_page_that_is_read_only_has_no_commands(browser: Browser, ground: Grou
         with watched(browser, f"{url}#token={TOKEN}") as web:
             web.page.get_by_role("link", name="exam").click()
             expect(web.page.get_by_text("read only", exact=True)).to_be_visible()
-            web.page.get_by_role("link", name="Failures").click()
+            tab(web.page, "Failures").click()
             expect(web.page.locator("section.failure")).to_have_count(1)
             expect(web.page.get_by_role("button", name="Replay failed rows")).to_have_count(0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .ground import Ground, topics
+from .ground import Ground, tab, topics
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -28,5 +28,5 @@ def test_the_page_opens_with_the_token_of_its_address_and_shows_a_run(browser: B
         expect(page.locator(".head .pill").first).to_have_text("completed")
         expect(page.locator(".numbers .progress")).to_contain_text("20 of 20 rows")
         expect(page.get_by_role("link", name=re.compile("^Node asker, completed, 20 rows done"))).to_be_visible()
-        page.get_by_role("link", name="Failures").click()
+        tab(page, "Failures").click()
         expect(page.locator(".numbers")).to_contain_text("Failed3")

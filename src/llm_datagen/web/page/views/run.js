@@ -65,7 +65,7 @@ export function runView(root, app, key) {
           "a",
           { key: part, href: runLink(key, part), "aria-current": part === name ? "page" : undefined },
           title,
-          part === "failures" && run?.failed ? el("span", { class: "badge" }, count(run.failed)) : null,
+          part === "failures" && run?.failed ? [" ", el("span", { class: "badge" }, count(run.failed))] : null,
         ),
       ),
     );

@@ -148,7 +148,7 @@ function card(run, { key, x, y, node }, chosen, linkTo) {
     svg("text", { class: "soft small", x: x + 27, y: y + 37 }, middle(other, 28)),
     failed ? svg("text", { class: "error", x: x + WIDE - 12, y: y + 22, "text-anchor": "end" }, failed) : null,
     line(isLive ? rate(node.rows_per_second) : word, `${short(node.rows_in)} → ${short(node.rows_out)}`, 0),
-    line(isNumber(node.in_flight) ? `${short(node.in_flight)} in flight` : "", queueText(node), 1),
+    line(isLive && isNumber(node.in_flight) ? `${short(node.in_flight)} in flight` : "", isLive ? queueText(node) : "", 1),
     line(isNumber(node.cost) ? money(node.cost) : "", isNumber(node.eta_s) && isLive ? `${duration(node.eta_s)} left` : "", 2, "soft"),
     bar(node, x + 12, y + HIGH - 20, WIDE - 24, 6),
     svg("rect", { class: "track", x: x + 12, y: y + HIGH - 10, width: WIDE - 24, height: 2 }),

@@ -63,6 +63,8 @@ export function overviewTab(root, { app, key }) {
     ];
   }
 
+  const works = (node) => run.live && node.status === "running";
+
   function nodeTable() {
     const columns = [["node"], ["status"], ["done", true], ["out", true], ["failed", true], ["speed", true], ["in flight", true], ["queue", true], ["time"], ["cost", true]];
     return table("The nodes", columns, run.nodes.map((node) => ({
@@ -73,9 +75,9 @@ export function overviewTab(root, { app, key }) {
         `${count(node.rows_in)}${isNumber(node.total) ? ` / ${node.total_is_exact ? "" : "~"}${count(node.total)}` : ""}`,
         count(node.rows_out),
         count(node.failed),
-        run.live ? rate(node.rows_per_second) : "–",
-        count(node.in_flight),
-        isNumber(node.queue) ? `${count(node.queue)}${isNumber(node.queue_size) ? ` / ${count(node.queue_size)}` : ""}` : "–",
+        works(node) ? rate(node.rows_per_second) : "–",
+        works(node) ? count(node.in_flight) : "–",
+        works(node) && isNumber(node.queue) ? `${count(node.queue)}${isNumber(node.queue_size) ? ` / ${count(node.queue_size)}` : ""}` : "–",
         svg("svg", { class: "times", width: 90, height: 8, role: "img", "aria-label": timesText(node) || "not known" }, svg("title", {}, timesText(node)), bar(node, 0, 0, 90, 8)),
         money(node.cost),
       ],
@@ -105,9 +107,11 @@ export function overviewTab(root, { app, key }) {
         isNumber(node.rejected) ? fact("Rejected", count(node.rejected)) : null,
         fact("Failed", count(node.failed), node.dead_letters ? `${count(node.dead_letters)} dead letters` : ""),
         fact("Retried", count(node.retried)),
-        fact("In flight", count(node.in_flight)),
-        fact("Queue", queueText(node).replace("queue ", "") || "–"),
-        fact("Speed", run.live ? rate(node.rows_per_second) : "–", isNumber(node.eta_s) && run.live ? `${duration(node.eta_s)} left` : ""),
+        works(node) ? [
+          fact("In flight", count(node.in_flight)),
+          fact("Queue", queueText(node).replace("queue ", "") || "–"),
+          fact("Speed", rate(node.rows_per_second), isNumber(node.eta_s) ? `${duration(node.eta_s)} left` : ""),
+        ] : null,
         fact("Cost", money(node.cost)),
         fact("parallel_size", count(node.parallel_size)),
         fact("batch_size", count(node.batch_size)),

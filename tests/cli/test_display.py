@@ -16,8 +16,9 @@ from llm_datagen.runs.display.model import DisplayModel
 from llm_datagen.runs.display.name_table import middle_out
 from llm_datagen.runs.display.node_view import NodeView, tokens_in
 from llm_datagen.runs.display.plain import PlainLines
-from llm_datagen.runs.display.tables import duration, node_line, node_table, one_line, rate
+from llm_datagen.runs.display.tables import node_line, node_table, one_line
 from llm_datagen.runs.display.terminal import is_terminal
+from llm_datagen.runs.words import duration, rate
 
 from ..kit.support import Bench, eventually, numbered
 from .shell import Shell, Terminal

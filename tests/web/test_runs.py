@@ -38,23 +38,23 @@ def test_a_run_is_shown_with_its_nodes_streams_and_edges(bench: Bench) -> None:
         ]
         first = run["nodes"][0]
         assert (first["filtered"], first["dead_letters"], first["failed"]) == (4, 1, 1)
-        assert (first["inputs"], first["outputs"]) == (["in.0"], ["out.node_0", "dead.node_0"])
+        assert (first["inputs"], first["outputs"]) == (["input:0"], ["node_0:rows", "node_0:dead_letters"])
         assert {name: 0 <= share <= 1 for name, share in first["times"].items()} == dict.fromkeys(
             ("busy", "waiting", "held_back", "rate_limited", "lead_limited"), True
         )
         assert [(s["stream"], s["kind"], s["rows"], s["sealed"], s["browsable"]) for s in run["streams"]] == [
-            ("in.0", "input", 10, True, True),
-            ("out.node_0", "between", 5, True, True),
-            ("dead.node_0", "dead_letters", 1, True, True),
-            ("out.node_1", "output", 5, True, True),
+            ("input:0", "input", 10, True, True),
+            ("node_0:rows", "between", 5, True, True),
+            ("node_0:dead_letters", "dead_letters", 1, True, True),
+            ("node_1:rows", "output", 5, True, True),
         ]
         assert run["streams"][3]["bytes"] == bench.output.stat().st_size
         assert [(edge["from"], edge["to"]) for edge in run["edges"]] == [
-            ("in.0", "node_0"),
-            ("node_0", "out.node_0"),
-            ("out.node_0", "node_1"),
-            ("node_0", "dead.node_0"),
-            ("node_1", "out.node_1"),
+            ("input:0", "node_0"),
+            ("node_0", "node_0:rows"),
+            ("node_0:rows", "node_1"),
+            ("node_0", "node_0:dead_letters"),
+            ("node_1", "node_1:rows"),
         ]
         assert (run["status"], run["live"], run["paused"], run["shards"]) == ("completed", False, False, None)
         assert run["bottleneck"] == ""  # it took no time

@@ -32,7 +32,6 @@ Layout:
     trace.py       what became of a row
     logs.py        platform.log
     web.py         the page of runs, where its extra is installed
-    control.py     pause, reconfigure and cancel a run of another process
     demo/          the demo
     recipes/       ready recipes
 

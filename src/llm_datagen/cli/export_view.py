@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.runs.display.tables import number, rows_in_words
 from llm_datagen.runs.exports import exports_of
 from llm_datagen.runs.status import Status
+from llm_datagen.runs.words import number, rows_in_words
 from llm_datagen.streams.outputs import Target
 from llm_datagen.streams.outputs.side_by_side import PLAN
 

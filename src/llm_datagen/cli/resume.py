@@ -19,12 +19,12 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.operators.references import operators_of
 from llm_datagen.pipeline.pipeline import UnifiedPipeline
 from llm_datagen.pipeline.spool import prints_output
-from llm_datagen.runs.display.tables import number, rows_in_words
 from llm_datagen.runs.origin import Origin, origin_of
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.typed_commands import command_line, default_results
 from llm_datagen.runs.versions import find_run, refuse_earlier, version_id, version_of
+from llm_datagen.runs.words import number, rows_in_words
 from llm_datagen.shards.run_view import read_run
 
 

@@ -12,12 +12,13 @@ from llm_datagen.cli.export_view import export_lines, exports_made
 from llm_datagen.cli.modules import import_protocols
 from llm_datagen.errors.escape import escape_line
 from llm_datagen.runs.display.name_table import Column, Name, NameTable
-from llm_datagen.runs.display.tables import STYLES, errors_in_words, node_line, node_table, number
+from llm_datagen.runs.display.tables import STYLES, errors_in_words, node_line, node_table
 from llm_datagen.runs.earlier_versions import older_rows
 from llm_datagen.runs.origin import origin_of
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
 from llm_datagen.runs.versions import VERSION_OF, find_run, version_id, version_of
+from llm_datagen.runs.words import number
 from llm_datagen.shards.run_view import RunView, read_run
 
 

@@ -9,6 +9,11 @@ Layout:
     page_files.py  the files of the page, in page/
     folders.py     the folders of runs, and the keys by which the page names runs
     run_view.py    the JSON of a run; node_view.py that of its nodes, stream_view.py that of its streams
-    runs_api.py    what answers a request about runs
+    log_view.py    that of its log; cost_view.py of its course and cost; compare_view.py of two runs
+    budgets.py     what it may spend; secrets.py what is never sent
+    looking.py     reads what is shown, on threads
+    runs_api.py    requests about runs; details_api.py about the details of one
+    rows_api.py    requests about rows
     events.py      server-sent events
+    steering.py    commands; go_on.py those that start a process
 """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from llm_datagen.errors import ConfigError, DatagenError, DiskError
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.browse.absolute import with_absolute_paths
 from llm_datagen.runs.origin import origin_of
-from llm_datagen.shards.run_view import all_runs, read_or_unreadable
+from llm_datagen.shards.run_view import all_runs, read_or_unreadable, read_run
 from llm_datagen.web.folders import ResultsFolders
 from llm_datagen.web.run_view import run_json, summary_json
 
@@ -44,3 +46,34 @@ def home_of(folder: RunFolder) -> str:
     except (ConfigError, DiskError):
         origin = None
     return os.getcwd() if origin is None else origin.cwd  # noqa: PTH109
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedRun:
+    """A run whose streams have absolute paths.
+
+    Attributes:
+        state: its run state; of a run in shards, that of the whole.
+        shards: the run states of its shards that have begun; None of a run that is not in shards.
+    """
+
+    state: dict[str, Any]
+    shards: list[dict[str, Any]] | None
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """The run states that say where its rows lie."""
+        return [self.state] if self.shards is None else self.shards
+
+
+def placed_run(folder: RunFolder) -> PlacedRun:
+    """Return a run whose streams have absolute paths.
+
+    Raises:
+        PipelineNotFoundError: when there is none.
+        RunStateError: when its run state cannot be read.
+        UnknownProtocolError: when a stream has a protocol that only the program of the run knows.
+    """
+    run, home = read_run(folder), home_of(folder)
+    shards = None if run.whole is None else [with_absolute_paths(state, home) for _, state in run.parts]
+    return PlacedRun(with_absolute_paths(run.state, home), shards)

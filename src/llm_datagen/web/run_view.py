@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.config.addresses import masked
 from llm_datagen.errors import ConfigError
-from llm_datagen.operators.secret_names import is_secret_name
 from llm_datagen.runs.exports import exports_of
 from llm_datagen.runs.limit import shards_begun
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
 from llm_datagen.runs.store import run_ids
 from llm_datagen.runs.versions import split_id, version_id, version_of
 from llm_datagen.shards.run_view import RunView
+from llm_datagen.web.budgets import budget_json
 from llm_datagen.web.folders import ResultsFolders
 from llm_datagen.web.node_view import node_json, warnings_of
+from llm_datagen.web.secrets import without_secrets
 from llm_datagen.web.stream_view import edges_of, stream_json, streams_of
 
 _BUSY = {*LIVE, INTERRUPTED}
@@ -78,7 +78,7 @@ def run_json(run: RunView, folders: ResultsFolders, home: str) -> dict[str, Any]
         ],
         "bottleneck": progress.limit,
         "warnings": [*warnings_of(entries), *filter(None, [run.rerun_note])],
-        "budget": None,
+        "budget": budget_json(state, progress.nodes),
         "usage": state.get("usage") or [],
         "versions": _versions(run),
         "exports": exports_of(state),
@@ -92,25 +92,13 @@ def run_json(run: RunView, folders: ResultsFolders, home: str) -> dict[str, Any]
             )
             for entry, view in zip(entries, progress.nodes, strict=True)
         ],
-        "streams": [stream_json(stream, home) for stream in streams],
+        "streams": [stream_json(stream, home, is_sharded=run.whole is not None) for stream in streams],
         "edges": edges_of(streams),
         "failed_row": state.get("failed_row"),
         "created_at": state.get("created_at"),
         "pid": state.get("pid") if run.is_live else None,
         "host": state.get("host") if run.is_live else None,
     }
-
-
-def without_secrets(value: Any) -> Any:
-    """Return settings without values that are named like secrets. A run state has none: this is a second look."""
-    if isinstance(value, Mapping):
-        return {
-            key: "***" if is_secret_name(str(key)) and isinstance(held, str) else without_secrets(held)
-            for key, held in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [without_secrets(held) for held in value]
-    return masked(value) if isinstance(value, str) and "://" in value else value
 
 
 def _shards(run: RunView) -> dict[str, Any]:

@@ -13,11 +13,14 @@ from aiohttp import web
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.web.answers import error_answer
+from llm_datagen.web.details_api import DetailsApi
 from llm_datagen.web.events import Events
 from llm_datagen.web.folders import ResultsFolders
 from llm_datagen.web.page_files import add_page, page_files
+from llm_datagen.web.rows_api import RowsApi
 from llm_datagen.web.runs_api import SESSION, RunsApi
 from llm_datagen.web.security import Guard, Handler, check_exposure, set_headers
+from llm_datagen.web.steering import Steering
 
 _LARGEST_REQUEST = 1 << 16
 _LARGEST_PORT = 65535
@@ -66,6 +69,9 @@ class Server:
         app.on_response_prepare.append(set_headers)
         add_page(app)
         RunsApi(self._folders, self._guard).add_to(app)
+        DetailsApi(self._folders).add_to(app)
+        RowsApi(self._folders).add_to(app)
+        Steering(self._folders, self._guard).add_to(app)
         self._events.add_to(app)
         return app
 
@@ -122,6 +128,8 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return await handler(request)
     except web.HTTPException as error:
         return error_answer(error.status, error.reason)
+    except ConfigError as error:  # of the query
+        return error_answer(400, str(error))
     except Exception:
         logging.getLogger(__name__).exception("%s %s", request.method, request.path)
         return error_answer(500, "the server has a fault: see what it printed where it was started")

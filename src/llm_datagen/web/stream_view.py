@@ -1,6 +1,8 @@
 """The streams of a run and how nodes join them, for the page: each stream has a key, which is no path.
 
-The keys are ``in.<number>`` of what no node writes, ``out.<node>``, and ``dead.<node>`` of dead letters.
+The keys are those of `runs.browse.run_streams`; what a node writes has `ROWS` behind its id, as edges name nodes and
+streams. This is looked at twice a second, so no stream is opened, and nothing is asked of a store: the counts are
+those of the run state.
 """
 
 from __future__ import annotations
@@ -8,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from llm_datagen.config.addresses import masked
@@ -17,6 +18,8 @@ from llm_datagen.runs.diagram import stream_key
 from llm_datagen.runs.status import SETTLED
 from llm_datagen.streams import StreamFactory, inputs_of
 from llm_datagen.streams.storage.local import LocalStorage
+
+ROWS = ":rows"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,7 @@ def streams_of(entries: Sequence[Mapping[str, Any]]) -> list[RunStream]:
         is_whole = inputs_of(first["input_uri"]).keys() == {""}  # of several, nobody has counted each
         found.append(
             RunStream(
-                key=f"in.{number}",
+                key=f"input:{number}",
                 uri=uris[place],
                 kind="input",
                 rows=first.get("total") if is_whole and first.get("total_is_exact") else None,
@@ -70,7 +73,7 @@ def streams_of(entries: Sequence[Mapping[str, Any]]) -> list[RunStream]:
         is_sealed = entry["status"] in SETTLED
         found.append(
             RunStream(
-                key=f"out.{node_id}",
+                key=f"{node_id}{ROWS}",
                 uri=entry["output_uri"],
                 kind="between" if reading else "output",
                 node_id=node_id,
@@ -82,7 +85,7 @@ def streams_of(entries: Sequence[Mapping[str, Any]]) -> list[RunStream]:
         if entry.get("dead_letters"):
             found.append(
                 RunStream(
-                    key=f"dead.{node_id}",
+                    key=f"{node_id}:dead_letters",
                     uri=entry["output_uri"],
                     kind="dead_letters",
                     node_id=node_id,
@@ -107,20 +110,15 @@ def edges_of(streams: Sequence[RunStream]) -> list[dict[str, str]]:
     return edges
 
 
-def stream_json(stream: RunStream, home: str) -> dict[str, Any]:
+def stream_json(stream: RunStream, home: str, *, is_sharded: bool) -> dict[str, Any]:
     """Return the JSON of a stream.
 
     Args:
         stream: the stream.
         home: the directory that relative paths are relative to.
+        is_sharded: whether it is of a run in shards, which lies in several places.
     """
-    path = _local_path(stream, home)
-    size = None
-    if path is not None:
-        try:
-            size = path.stat().st_size
-        except OSError:
-            path = None
+    size, is_browsable = (None, True) if is_sharded else _look(stream, home)
     return {
         "stream": stream.key,
         "name": masked(stream.uri) + (".errors.jsonl" if stream.kind == "dead_letters" else ""),
@@ -129,17 +127,22 @@ def stream_json(stream: RunStream, home: str) -> dict[str, Any]:
         "rows": stream.rows,
         "sealed": stream.is_sealed,
         "bytes": size,
-        "browsable": path is not None,
+        "browsable": is_browsable,
     }
 
 
-def _local_path(stream: RunStream, home: str) -> Path | None:
-    """Return where a stream lies on this machine; None when it lies elsewhere, or in several files."""
+def _look(stream: RunStream, home: str) -> tuple[int | None, bool]:
+    """Return how long a stream is, if it is a file of this machine, and whether its rows can be read, most likely."""
     try:
         found = StreamFactory.create(stream.uri)
-    except (DatagenError, ValueError):
-        return None
-    if not isinstance(found.storage, LocalStorage) or list(found.files_read) != [found.path]:
-        return None
+    except (DatagenError, ValueError):  # such as a protocol of the user's own
+        return None, False
+    if found.is_in_memory:
+        return None, False
+    if not isinstance(found.storage, LocalStorage):
+        return None, True
     path = found.errors_path if stream.kind == "dead_letters" else found.path
-    return Path(os.path.join(home, path))  # noqa: PTH118 - what is absolute stays so
+    try:
+        return os.stat(os.path.join(home, path)).st_size, True  # noqa: PTH116, PTH118 - what is absolute stays so
+    except OSError:
+        return None, stream.kind == "input"  # it may be several files

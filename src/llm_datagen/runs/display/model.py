@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llm_datagen.runs.display.node_view import NodeView, tokens_in
-from llm_datagen.runs.display.tables import one_line, rows_in_words, shards_in_words
+from llm_datagen.runs.display.tables import one_line, shards_in_words
 from llm_datagen.runs.hooks import DefaultPipelineHooks
 from llm_datagen.runs.rate import RateWindow, mean_rate
 from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.status import ENDED, Status
 from llm_datagen.runs.usage import cost_of
+from llm_datagen.runs.words import rows_in_words
 
 _WARNING_CHARS = 300
 

@@ -15,6 +15,7 @@ from llm_datagen.runs.display.name_table import Column, Name, NameTable
 from llm_datagen.runs.display.node_view import NodeView
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.usage import dollars
+from llm_datagen.runs.words import duration, number, rate, rows_in_words
 
 STYLES = {
     "completed": "green",
@@ -180,31 +181,6 @@ def eta(node: NodeView) -> str:
     if node.stalled or node.paused:
         return "stalled" if node.stalled else "paused"
     return "-" if node.seconds_left is None else duration(node.seconds_left)
-
-
-def number(value: float) -> str:
-    """Return a number as people write it: ``1,234``, ``0.25``."""
-    return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
-
-
-def rows_in_words(count: int) -> str:
-    """Return a number of rows: ``1 row``, ``2 rows``."""
-    return "1 row" if count == 1 else f"{number(count)} rows"
-
-
-def rate(value: float) -> str:
-    """Return a rate, rounded to meaningful digits."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 or value == 0 else f"{value:.2f}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time such as ``0:07``, ``12:30``, ``3:00:01``, ``2d 03:00:00``."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    days, hour = divmod(hours, 24)
-    if days:
-        return f"{days}d {hour:02}:{minute:02}:{second:02}"
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 def line_width() -> int:

@@ -82,7 +82,7 @@ def test_a_text_of_a_megabyte_is_cut_until_it_is_asked_for(browser: Browser, gro
     ground.give([{"n": 1, "topic": "a", "text": long}])
     (ground.folder / "mended").touch()
     assert ground.run("long").wait() == 0
-    with ground.page(browser, "#/run/0.long/rows?stream=in.0") as web:
+    with ground.page(browser, "#/run/0.long/rows") as web:
         page = web.page
         page.locator(".rows a").first.click()
         page.locator(".itself").get_by_role("button", name="Show all 1,048,576 characters").click()

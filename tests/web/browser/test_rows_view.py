@@ -61,7 +61,7 @@ def test_rows_are_paged_jumped_to_and_searched(browser: Browser, ground: Ground)
         page = web.page
         rows = page.locator(".rows li")
         expect(rows).to_have_count(50)
-        page.get_by_label("Stream").select_option("in.0")
+        page.get_by_label("Stream").select_option("topics.jsonl (input, 400)")
         expect(page.locator(".pager")).to_contain_text("0 – 49 of 400")
         page.get_by_role("button", name="Next").click()
         expect(page.locator(".pager")).to_contain_text("50 – 99 of 400")
@@ -91,7 +91,7 @@ def test_rows_are_walked_through_with_the_keyboard_alone(browser: Browser, groun
         def tab_to(text: str) -> None:
             for _ in range(40):
                 page.keyboard.press("Tab")
-                if text in page.evaluate("document.activeElement.textContent"):
+                if text in page.evaluate("document.activeElement.closest('a, button')?.textContent ?? ''"):
                     return
             raise AssertionError(f"{text} is not reached")
 
@@ -105,7 +105,7 @@ def test_rows_are_walked_through_with_the_keyboard_alone(browser: Browser, groun
         page.locator("h1").wait_for()
         tab_to("Rows")
         page.keyboard.press("Enter")
-        page.get_by_label("Stream").select_option("in.0")
+        page.get_by_label("Stream").select_option("topics.jsonl (input, 120)")
         expect(page.locator(".rows li")).to_have_count(50)
         tab_to("topic 0")
         page.keyboard.press("ArrowDown")

@@ -126,7 +126,8 @@ export function rowsTab(root, { key }) {
 
   function where() {
     if (!page) return "";
-    const total = isNumber(page.total) ? ` of ${page.is_total_exact === false ? "about " : ""}${count(page.total)}` : "";
+    const known = page.total ?? stream()?.rows;
+    const total = isNumber(known) ? ` of ${page.is_total_exact === false && isNumber(page.total) ? "about " : ""}${count(known)}` : "";
     if (params.q) return `${count(page.rows.length)} found${page.isWhole ? "" : `, searched to row ${count(page.searched_to ?? page.next)}…`}`;
     return page.rows.length ? `${count(page.rows[0].number)} – ${count(page.rows.at(-1).number)}${total}` : `none${total}`;
   }

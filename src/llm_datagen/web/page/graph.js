@@ -22,11 +22,11 @@ export const SHARES = [
   ["waiting", "waiting for rows"],
 ];
 
-/** Draw the graph of a run. `isTall`: from top to bottom; `room`: pixels that it has; `linkTo(node_id)`: where a click goes. */
-export function graph(run, { isTall, room, chosen, linkTo }) {
+/** Draw the graph of a run. `goesDown`: from top to bottom; `room`: pixels that it has; `linkTo(node_id)`: where a click goes. */
+export function graph(run, { goesDown, room, chosen, linkTo }) {
   const { items, edges } = wired(run);
-  for (const item of items) item.wide = item.node || isTall ? WIDE : NARROW;
-  place(items, edges, isTall);
+  for (const item of items) item.wide = item.node || goesDown ? WIDE : NARROW;
+  place(items, edges, goesDown);
   const far = edges.some((edge) => edge.isBack) ? 36 : 0; // wires that go back bend below
   const width = Math.max(...items.map((item) => item.x + item.wide), 0) + 2;
   const height = Math.max(...items.map((item) => item.y + item.high), 0) + 2 + far;
@@ -34,7 +34,7 @@ export function graph(run, { isTall, room, chosen, linkTo }) {
   return svg(
     "svg",
     { class: "graph", viewBox: `-1 -1 ${width} ${height}`, width: Math.floor(width * scale), height: Math.ceil(height * scale), role: "group", "aria-label": "The nodes as they are wired" },
-    edges.map((edge) => wire(edge, isTall)),
+    edges.map((edge) => wire(edge, goesDown)),
     items.map((item) => (item.node ? card(run, item, chosen, linkTo) : stream(item))),
   );
 }
@@ -61,7 +61,7 @@ function wired(run) {
 }
 
 // The layer of each item is its longest way from an input; rows that flow back do not count.
-function place(items, edges, isTall) {
+function place(items, edges, goesDown) {
   const into = new Map(items.map((item) => [item, []]));
   edges.forEach((edge) => into.get(edge.to).push(edge.from));
   const open = new Set();
@@ -82,24 +82,24 @@ function place(items, edges, isTall) {
   const layers = [];
   items.forEach((item) => (layers[item.layer] ??= []).push(item));
   const used = layers.filter(Boolean);
-  const breadth = (layer) => layer.reduce((sum, item) => sum + (isTall ? WIDE : item.high) + SIDE, -SIDE);
+  const breadth = (layer) => layer.reduce((sum, item) => sum + (goesDown ? WIDE : item.high) + SIDE, -SIDE);
   const most = Math.max(...used.map(breadth));
   let along = 0;
   for (const layer of used) {
     let across = (most - breadth(layer)) / 2;
     for (const item of layer) {
-      [item.x, item.y] = isTall ? [across, along] : [along, across];
-      across += (isTall ? WIDE : item.high) + SIDE;
+      [item.x, item.y] = goesDown ? [across, along] : [along, across];
+      across += (goesDown ? WIDE : item.high) + SIDE;
     }
-    along += Math.max(...layer.map((item) => (isTall ? item.high : item.wide))) + GAP;
+    along += Math.max(...layer.map((item) => (goesDown ? item.high : item.wide))) + GAP;
   }
 }
 
-function wire({ from, to, isBack, stream: between }, isTall) {
-  const [x1, y1, x2, y2] = isTall
+function wire({ from, to, isBack, stream: between }, goesDown) {
+  const [x1, y1, x2, y2] = goesDown
     ? [from.x + WIDE / 2, from.y + from.high, to.x + WIDE / 2, to.y]
     : [from.x + from.wide, from.y + from.high / 2, to.x, to.y + to.high / 2];
-  const bend = isTall ? [0, GAP / 2] : [GAP / 2, 0];
+  const bend = goesDown ? [0, GAP / 2] : [GAP / 2, 0];
   const path = isBack
     ? `M${from.x + WIDE / 2} ${from.y + from.high} C${from.x + WIDE / 2} ${from.y + from.high + 40} ${to.x + WIDE / 2} ${to.y + to.high + 40} ${to.x + WIDE / 2} ${to.y + to.high}`
     : `M${x1} ${y1} C${x1 + bend[0]} ${y1 + bend[1]} ${x2 - bend[0]} ${y2 - bend[1]} ${x2} ${y2}`;
@@ -109,7 +109,7 @@ function wire({ from, to, isBack, stream: between }, isTall) {
     { key: `${from.key}>${to.key}>${between?.stream}`, class: "wire", "aria-hidden": "true" },
     svg("path", { d: path, class: isBack ? "back" : undefined }),
     svg("circle", { cx: isBack ? to.x + WIDE / 2 : x2, cy: isBack ? to.y + to.high : y2, r: 3 }),
-    text === null ? null : svg("text", { x: (x1 + x2) / 2 + (isTall ? 8 : 0), y: (y1 + y2) / 2 + (isTall ? 4 : -7), "text-anchor": isTall ? "start" : "middle" }, text),
+    text === null ? null : svg("text", { x: (x1 + x2) / 2 + (goesDown ? 8 : 0), y: (y1 + y2) / 2 + (goesDown ? 4 : -7), "text-anchor": goesDown ? "start" : "middle" }, text),
   );
 }
 

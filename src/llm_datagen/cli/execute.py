@@ -20,9 +20,11 @@ from llm_datagen.runs.display.plain import PlainLines
 from llm_datagen.runs.display.tables import failed_rows
 from llm_datagen.runs.exports import unfit_rows
 from llm_datagen.runs.hooks import CompositePipelineHooks
+from llm_datagen.runs.page_process import start_page
+from llm_datagen.runs.run_report import RunReport
 from llm_datagen.runs.seen import see
 from llm_datagen.runs.sharded import is_sharded
-from llm_datagen.runs.status import RunReport, Status, why_short
+from llm_datagen.runs.status import Status, why_short
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.usage import COST, dollars
 from llm_datagen.runs.words import number, rows_in_words
@@ -50,17 +52,20 @@ class PartOf:
         return f"run {self.whole.pipeline_id}, shard {self.number} of {self.count}"
 
 
-def run_watched(pipeline: BasePipeline, *, part: PartOf | None = None) -> int:
+def run_watched(pipeline: BasePipeline, *, part: PartOf | None = None, ui: bool = False) -> int:
     """Run a pipeline that was created or resumed, and return the exit code.
 
     Args:
         pipeline: the pipeline.
         part: which shard of another run it is; None of a run by itself.
+        ui: whether a page shows it, too.
 
     Raises:
         DatagenError: when it failed.
         KeyboardInterrupt, SystemExit: as `BasePipeline.run`.
     """
+    if ui:
+        write(f"page: {start_page(RunFolder(pipeline.results_dir, pipeline.pipeline_id))}")
     display = _display(pipeline)
     pipeline.hooks = CompositePipelineHooks([display, pipeline.hooks] if pipeline.hooks else [display])
     started, reason = time.monotonic(), ""

@@ -1,4 +1,4 @@
-"""Looking at runs: what blocks, and is done on a thread."""
+"""Looking at one run: what blocks, and is done on a thread."""
 
 from __future__ import annotations
 
@@ -6,26 +6,13 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from llm_datagen.errors import ConfigError, DatagenError, DiskError
+from llm_datagen.errors import ConfigError, DiskError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.browse.absolute import with_absolute_paths
 from llm_datagen.runs.origin import origin_of
-from llm_datagen.shards.run_view import all_runs, read_or_unreadable, read_run
+from llm_datagen.shards.run_view import read_or_unreadable, read_run
 from llm_datagen.web.folders import ResultsFolders
-from llm_datagen.web.run_view import run_json, summary_json
-
-
-def list_of_runs(folders: ResultsFolders) -> dict[str, Any]:
-    """Return the JSON of all runs, the one that was started last first; and which folders cannot be read."""
-    found: list[dict[str, Any]] = []
-    warnings = []
-    for path in folders.paths:
-        try:
-            found += [summary_json(run, folders) for run in all_runs(path)]
-        except (DatagenError, OSError) as error:
-            warnings.append(f"{path}: {error}")
-    found.sort(key=lambda run: (run["started_at"] or "", run["id"]), reverse=True)
-    return {"runs": found, "warnings": warnings}
+from llm_datagen.web.run_view import run_json
 
 
 def page_of_run(folders: ResultsFolders, key: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from llm_datagen.cli.options import (
     ResultsOption,
     RuntimeEnvOption,
     TracebackOption,
+    UiOption,
     WorkersOption,
 )
 from llm_datagen.cli.resume import on_change_of, parse_max_errors, parse_target, replay_run, resume_run
@@ -96,6 +97,7 @@ def resume(
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
     results_dir: ResultsOption = None,
+    ui: UiOption = False,
     traceback: TracebackOption = False,
 ) -> None:
     """Resume a run where it stopped, whatever stopped it.
@@ -124,6 +126,7 @@ def resume(
                     resources=resources,
                     runtime_env=runtime_env,
                 ),
+                ui=ui,
             )
         )
 
@@ -141,6 +144,7 @@ def replay(
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
     results_dir: ResultsOption = None,
+    ui: UiOption = False,
     traceback: TracebackOption = False,
 ) -> None:
     """Retry the dead-lettered rows of a run, and continue it.
@@ -161,5 +165,6 @@ def replay(
                     resources=resources,
                     runtime_env=runtime_env,
                 ),
+                ui=ui,
             )
         )

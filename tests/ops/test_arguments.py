@@ -77,22 +77,22 @@ def test_an_argument_of_the_wrong_type_is_refused_by_its_name(name: str, argumen
 
 
 @pytest.mark.parametrize(
-    ("refused", "text"),
+    ("name", "given", "text"),
     [
-        (lambda: ops.GroupBy(by={"a": 1}), "by must be the name of a column, or a list of them, not {'a': 1}"),
-        (lambda: ops.Shuffle(seed=0.5), "seed must be a whole number or a text, not 0.5"),
-        (lambda: ops.Sample(share=0.5, seed=True), "seed must be a whole number or a text, not True"),
-        (lambda: ops.TopK(3, by="s", largest="no"), "largest must be True or False, not 'no'"),
-        (lambda: ops.GroupBy("a", sorted=1), "sorted must be True or False, not 1"),
-        (lambda: ops.Join("t.jsonl", by="a", prefix=None), "prefix must be text, not None"),
-        (lambda: ops.Split({"a": 1}, by=["x"]), "by must be the name of a column, or None, not ['x']"),
-        (lambda: ops.ToPreference(least_gap="1"), "least_gap must be a number from 0 on, not '1'"),
-        (lambda: ops.Feedback(seeds=7), "seeds must be a list of rows, not 7"),
-        (lambda: ops.Dedupe(normalize={}), "normalize must be a list of 'lower', 'whitespace', not {}"),
-        (lambda: ops.GroupBy(key="text"), "key must be a function, or its 'module:name', not 'text'"),
+        ("GroupBy", {"by": {"a": 1}}, "by must be the name of a column, or a list of them, not {'a': 1}"),
+        ("GroupBy", {"by": "a", "sorted": 1}, "sorted must be True or False, not 1"),
+        ("GroupBy", {"key": "text"}, "key must be a function, or its 'module:name', not 'text'"),
+        ("Shuffle", {"seed": 0.5}, "seed must be a whole number or a text, not 0.5"),
+        ("Sample", {"share": 0.5, "seed": True}, "seed must be a whole number or a text, not True"),
+        ("TopK", {"k": 3, "by": "s", "largest": "no"}, "largest must be True or False, not 'no'"),
+        ("Join", {"table": "t.jsonl", "by": "a", "prefix": None}, "prefix must be text, not None"),
+        ("Split", {"parts": {"a": 1}, "by": ["x"]}, "by must be the name of a column, or None, not ['x']"),
+        ("ToPreference", {"least_gap": "1"}, "least_gap must be a number from 0 on, not '1'"),
+        ("Feedback", {"seeds": 7}, "seeds must be a list of rows, not 7"),
+        ("Dedupe", {"normalize": {}}, "normalize must be a list of 'lower', 'whitespace', not {}"),
     ],
-)  # fmt: skip
-def test_the_error_says_what_was_given_and_what_is_wanted(refused: Callable[[], Any], text: str) -> None:
+)
+def test_the_error_says_what_was_given_and_what_is_wanted(name: str, given: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError) as error:
-        refused()
+        getattr(ops, name)(**given)
     assert str(error.value) == text

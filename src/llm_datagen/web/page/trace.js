@@ -15,10 +15,12 @@ export function traceOf(run, members, stream) {
   // Its relatives in other streams may have the same id.
   const isThere = members.some((member) => member.stream === stream);
   const isIt = (member) => member.relation === "itself" && (!isThere || member.stream === stream);
-  return el("ol", { class: "trace" }, members.map((member, index) => memberView(run, member, index, isIt(member))));
+  const at = members.findIndex(isIt);
+  const asked = members.findLastIndex((member, index) => index <= at && member.calls.length);
+  return el("ol", { class: "trace" }, members.map((member, index) => memberView(run, member, index, isIt(member), index === asked)));
 }
 
-function memberView(run, member, index, isItself) {
+function memberView(run, member, index, isItself, isAsked) {
   const state = STATES[member.state] ?? member.state.replaceAll("_", " ");
   const id = oneLine(member.id, 80);
   return el(
@@ -33,7 +35,7 @@ function memberView(run, member, index, isItself) {
       isItself ? el("span", { class: "soft" }, "this row") : null,
     ),
     member.reason ? el("p", { class: "reason", dir: "auto" }, longText(member.reason)) : null,
-    member.calls.map((call, number) => callView(call, number, member.calls.length, isItself)),
+    member.calls.map((call, number) => callView(call, number, member.calls.length, isAsked)),
     member.item === null || member.item === undefined
       ? null
       : el(

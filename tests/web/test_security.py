@@ -43,7 +43,7 @@ def test_the_token_is_exchanged_for_a_cookie_that_other_sites_cannot_use(runs: P
     with serving(runs) as client:
         origin = f"http://127.0.0.1:{client.port}"
         page: dict[str, Any] = {"Authorization": None, "Origin": origin}
-        others: list[Any] = [{"token": "x"}, {"token": 1}, {}, [], None]
+        others: list[Any] = [{"token": "x"}, {"token": 1}, {}, [], None, b"[" * 60_000, b'{"token": "\\ud800"}']
         for wrong in others:
             answer = client.post("/api/session", wrong, **page)
             assert answer.status in {400, 401}
@@ -76,6 +76,11 @@ def test_other_origins_and_forms_are_refused(runs: Path) -> None:
             assert client.ask("/api/runs", Origin=origin).status == 403
             assert client.post("/api/session", {"token": TOKEN}, Origin=origin).status == 403
         assert client.ask("/api/runs", Origin=own).status == 200
+        for site in ("cross-site", "same-site", "new"):  # an image, or a script, of another page sends no Origin
+            assert client.ask("/api/runs", Sec_Fetch_Site=site).status == 403
+            assert client.ask("/", Sec_Fetch_Site=site).status == 200  # somebody has linked to the page
+        for site in ("same-origin", "none"):
+            assert client.ask("/api/runs", Sec_Fetch_Site=site).status == 200
         assert client.post("/api/session", {"token": TOKEN}, Authorization=None).status == 403  # and no Origin
         for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None):
             body = b'{"token": "%s"}' % TOKEN.encode()

@@ -105,14 +105,18 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     return Shell(tmp_path)
 
 
-@pytest.mark.process
-def test_a_page_that_cannot_be_started_is_refused_before_the_run(
-    bench: Bench, run: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_whose_extra_is_missing_is_refused_before_the_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_process, "_NEEDED", ("no_such_library",))
+    bench.give(numbered(3))
+    pipeline = bench.pipeline([same]).create("a")
     with pytest.raises(ConfigError, match=r"the page needs no_such_library; .*'llm-datagen\[web\]'"):
-        bench.pipeline([same], output_uri=f"jsonl://{bench.folder}/b.jsonl").create("b").run(ui=True)
-    monkeypatch.undo()
+        pipeline.run(ui=True)
+    assert bench.run_state("a")["status"] == "pending"
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_why_a_page_cannot_be_started_is_said(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLM_DATAGEN_UI_TOKEN", "short")
     with pytest.raises(ConfigError, match="the page could not be started: --token: give 16 printable"):
         page_process.start_page(run)

@@ -42,7 +42,7 @@ def test_pages_search_and_failures(bench: Bench) -> None:
         assert (failures["total"], group["count"], group["kind"]) == (4, 4, "ValueError")
         assert group["example"]["item"] == {"n": 3}
         assert "row 3 is bad" in group["message"]
-        assert "raise ValueError" in group["example"]["traceback"]
+        assert "ValueError: row 3 is bad" in group["example"]["traceback"]
 
 
 def test_rows_of_a_run_that_was_started_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from llm_datagen.llm.http.adapters import OpenAIAdapter
@@ -18,7 +18,7 @@ class AzureAdapter(OpenAIAdapter):
     base_url = ""
     base_url_env = "AZURE_OPENAI_ENDPOINT"
     api_key_env = "AZURE_OPENAI_API_KEY"
-    url_ends = ("/openai/v1", "/openai")
+    url_ends: Sequence[str] = ("/openai/v1", "/openai")
 
     def path(self, model: str) -> str:
         """Return the path of the v1 API."""

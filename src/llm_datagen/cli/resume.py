@@ -10,6 +10,7 @@ from llm_datagen.cli.budget import NO_OVERRIDE, BudgetOverride
 from llm_datagen.cli.dead_letters import dead_rows
 from llm_datagen.cli.execute import run_watched
 from llm_datagen.cli.modules import import_protocols, make_importable
+from llm_datagen.cli.otel import NO_OTEL, OtelOptions
 from llm_datagen.cli.output import leave_stdout_to_rows, write
 from llm_datagen.cli.run_origin import Origin, origin_of
 from llm_datagen.cli.run_view import headline, read_run
@@ -40,6 +41,7 @@ def resume_run(
     rate: float | None = None,
     target: int | dict[str, int] | None = None,
     shards: ShardOptions = NO_SHARDS,
+    otel: OtelOptions = NO_OTEL,
 ) -> int:
     """Resume a run in the directory in which it was started, and return the exit code.
 
@@ -55,6 +57,7 @@ def resume_run(
         rate: rows per second that each node hands to its operator, at most; 0 removes the limit.
         target: how many rows the output is to have, or those of some nodes; None leaves it as it is.
         shards: who runs the shards of a run that has some.
+        otel: whether OpenTelemetry is told of it.
 
     Raises:
         ConfigError: when it is not known where its operators come from; or what becomes of more rows that fail; or none
@@ -78,7 +81,7 @@ def resume_run(
     budget.give([node.operator for node in found.pipeline.nodes])
     write(f"run {pipeline_id}: resumed, {run.keep_origin(found)}")
     run.tell_version()
-    return run_watched(found.pipeline)
+    return run_watched(found.pipeline, otel=otel)
 
 
 def replay_run(
@@ -87,6 +90,7 @@ def replay_run(
     results_dir: str | None,
     on_change: OnChange = "refuse",
     shards: ShardOptions = NO_SHARDS,
+    otel: OtelOptions = NO_OTEL,
 ) -> int:
     """Retry the dead-lettered rows of a run, resume it, and return the exit code.
 
@@ -96,6 +100,7 @@ def replay_run(
         results_dir: the folder of the runs; None for the pipeline's, or the environment's.
         on_change: what to do about operators that were edited.
         shards: who runs the shards of a run that has some.
+        otel: whether OpenTelemetry is told of it.
 
     Raises:
         ConfigError: when it is not known where its operators come from.
@@ -117,7 +122,7 @@ def replay_run(
     where = ", ".join(f"{label}: {number(count)}" for label, count in dead.items()) or "none"
     write(f"run {pipeline_id}: {rows} to be tried again ({where}), {run.keep_origin(target)}")
     run.tell_version()
-    code = run_watched(target.pipeline)
+    code = run_watched(target.pipeline, otel=otel)
     if dead and dead_rows(read_run(run.folder)) == {**kept, **dead}:
         write(f"  warning none was mended: {rows} failed again")
     return code

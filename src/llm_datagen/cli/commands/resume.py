@@ -14,6 +14,8 @@ from llm_datagen.cli.options import (
     IdArgument,
     OnErrorOption,
     OriginArgument,
+    OtelCallsOption,
+    OtelOption,
     RayAddressOption,
     ReplaceOption,
     RerunOption,
@@ -23,6 +25,7 @@ from llm_datagen.cli.options import (
     TracebackOption,
     WorkersOption,
 )
+from llm_datagen.cli.otel import OtelOptions
 from llm_datagen.cli.resume import on_change_of, parse_max_errors, parse_target, replay_run, resume_run
 from llm_datagen.cli.sharded import ShardOptions
 
@@ -95,6 +98,8 @@ def resume(
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
+    otel: OtelOption = False,
+    otel_calls: OtelCallsOption = 1.0,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
@@ -124,6 +129,7 @@ def resume(
                     resources=resources,
                     runtime_env=runtime_env,
                 ),
+                otel=OtelOptions(otel, otel_calls),
             )
         )
 
@@ -140,6 +146,8 @@ def replay(
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
+    otel: OtelOption = False,
+    otel_calls: OtelCallsOption = 1.0,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
 ) -> None:
@@ -161,5 +169,6 @@ def replay(
                     resources=resources,
                     runtime_env=runtime_env,
                 ),
+                otel=OtelOptions(otel, otel_calls),
             )
         )

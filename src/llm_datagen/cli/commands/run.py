@@ -14,6 +14,8 @@ from llm_datagen.cli.options import (
     IfExistsOption,
     JsonOption,
     MergeOption,
+    OtelCallsOption,
+    OtelOption,
     PipelineArgument,
     RayAddressOption,
     ReplaceOption,
@@ -25,6 +27,7 @@ from llm_datagen.cli.options import (
     TracebackOption,
     WorkersOption,
 )
+from llm_datagen.cli.otel import OtelOptions
 from llm_datagen.cli.output import leave_stdout_to_rows, write
 from llm_datagen.cli.plan import show_plan
 from llm_datagen.cli.preview import preview_pipeline
@@ -122,6 +125,8 @@ def run(
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
+    otel: OtelOption = False,
+    otel_calls: OtelCallsOption = 1.0,
     results_dir: ResultsOption = None,
     settings: SetOption = None,
     traceback: TracebackOption = False,
@@ -151,15 +156,16 @@ def run(
             runtime_env=runtime_env,
         )
         split.refuse_without_shards()
+        telemetry = OtelOptions(otel, otel_calls)
         if split.are_by_others:
-            raise typer.Exit(run_some(target, pipeline_id, split, if_exists, on_change))
+            raise typer.Exit(run_some(target, pipeline_id, split, if_exists, on_change, telemetry))
         if split.are_given:
             target = with_shards(target, split)
         created = target.create(pipeline_id, if_exists.value if if_exists else None, on_change)
         leave_stdout_to_rows(prints_output(RunFolder(created.results_dir, created.pipeline_id).load()))
         Origin.here(target.name).save(RunFolder(created.results_dir, created.pipeline_id))
         write(f"run {created.pipeline_id}: {pipeline}")
-        raise typer.Exit(run_watched(created))
+        raise typer.Exit(run_watched(created, otel=telemetry))
 
 
 @app.command()

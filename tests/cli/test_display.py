@@ -7,17 +7,33 @@ import signal
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from llm_datagen import NodeFailedError, Status, StopRun
 from llm_datagen.cli.execute import _display
 from llm_datagen.runs.display.model import DisplayModel
+from llm_datagen.runs.display.name_table import middle_out
 from llm_datagen.runs.display.node_view import NodeView, tokens_in
 from llm_datagen.runs.display.plain import PlainLines
-from llm_datagen.runs.display.tables import duration, node_line, node_table, one_line, rate
+from llm_datagen.runs.display.tables import node_line, node_table, one_line
+from llm_datagen.runs.display.terminal import is_terminal
+from llm_datagen.runs.words import duration, rate
 
 from ..kit.support import Bench, eventually, numbered
 from .shell import Shell, Terminal
+
+HOSTILE = [
+    "\x1b[31mred\x1b[0m" * 9,
+    "a\nb" * 20,
+    "\u202eevil" * 12,
+    "\ud800" * 9,
+    "e\u0301" * 60,
+    "👩‍👩‍👧" * 20,
+    "[bold]x" * 9,
+    "字" * 99,
+]
+"""Names that steer a terminal, or are wider or narrower than they are long."""
 
 
 class Watch:
@@ -288,21 +304,112 @@ def test_numbers_are_written_as_people_read_them() -> None:
     assert [rate(value) for value in (0, 0.034, 2.25, 1234.5)] == ["0.0", "0.03", "2.2", "1,234"]
 
 
-def test_the_table_fits_a_terminal_of_eighty_columns() -> None:
-    node = NodeView(
+NODES = [
+    NodeView(
+        node_id="node_0", operator="clean_and_normalise_the_documents", status="completed", done=2_000_000, rate=15234.0
+    ),
+    NodeView(
         node_id="node_1",
         operator="ALongNameOfAnOperatorThatSomebodyChose",
         status="running",
         done=1_234_567,
         total=2_000_000,
         rate=1234.5,
+        seconds=1000.0,
         filtered=12_345,
         failed=12,
         tokens=123_456_789,
+        cost=12.3,
+    ),
+    NodeView(node_id="a_very_long_identifier_of_a_node_v2", operator="judge", status="pending"),
+    NodeView(node_id="判定する長い名前のノード番号二", operator="判定", status="running"),
+]
+
+
+TABLES = {
+    60: """
+node                                   rows      ETA  errors
+node_0 clean_a…uments   2,000,000/2,000,000     done       0
+node_1 ALongNa…yChose  1,234,567/~2,000,000    10:20      12
+a_very_lon…_a_node_v2                   0/?  waiting       0
+判定する長…ード番号二                   0/?        -       0
+""",
+    80: """
+node                                       rows  rows/s      ETA  errors    cost
+node_0 clean_and…ocuments   2,000,000/2,000,000  15,234     done       0       -
+node_1 ALongName…odyChose  1,234,567/~2,000,000   1,234    10:20      12  $12.30
+a_very_long_…of_a_node_v2                   0/?       -  waiting       0       -
+判定する長い…ノード番号二                   0/?     0.0        -       0       -
+""",
+    120: """
+node                                                        rows  rows/s      ETA  filtered  errors       tokens    cost
+node_0 clean_and_…_documents  ━━━━━━━━━━━━   2,000,000/2,000,000  15,234     done         0       0            -       -
+node_1 ALongNameO…ebodyChose  ━━━━━━━       1,234,567/~2,000,000   1,234    10:20    12,345      12  123,456,789  $12.30
+a_very_long_id…_of_a_node_v2                                 0/?       -  waiting         0       0            -       -
+判定する長い名…ノード番号二   ━━━━━━━━━━━━                   0/?     0.0        -         0       0            -       -
+""",
+}
+
+
+@pytest.mark.parametrize("width", TABLES)
+def test_the_table_fits_and_its_names_stay_readable(width: int) -> None:
+    """What is too long lacks its middle; columns that matter less are left out."""
+    shown = drawn(NODES, width).splitlines()
+    assert [line.rstrip() for line in shown] == TABLES[width].strip().splitlines()
+    assert max(map(cell_len, shown)) <= width
+    assert node_line(NODES[1]).startswith(
+        "node_1 ALongNameOfAnOperatorThatSomebodyChose: running, 1,234,567/~2,000,000"
     )
-    shown = drawn([node], 80)
-    assert "1,234,567/~2,000,000" in shown
-    assert "123,456,789" in shown
-    assert "…" in shown
-    assert len(shown.splitlines()) == 2
-    assert node_line(node).startswith("node_1 ALongNameOfAnOperatorThatSomebodyChose: running, 1,234,567/~2,000,000")
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        ("node_1", 6, "node_1"),
+        ("node_12", 6, "nod…12"),
+        ("node_12", 2, "n…"),
+        ("node_12", 1, "…"),
+        ("判定する長い", 12, "判定する長い"),
+        ("判定する長い", 11, "判定…る長い"),
+        ("判定する長い", 4, "判…"),
+        ("", 1, ""),
+    ],
+)
+def test_what_is_too_long_lacks_its_middle(text: str, width: int, shown: str) -> None:
+    assert middle_out(text, width) == shown
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("width", [20, 60, 80, 120])
+def test_no_name_breaks_the_table(name: str, width: int) -> None:
+    nodes = [NodeView(node_id=name, operator=name[::-1], status="running", done=3), NodeView(node_id="b")]
+    shown = drawn(nodes, width)
+    assert all(sign.isprintable() or sign == "\n" for sign in shown)
+    lines = shown.splitlines()
+    assert len(lines) == 3
+    assert max(map(cell_len, lines)) <= width
+
+
+def test_without_colours_and_other_signs_than_ascii_a_table_is_drawn_too() -> None:
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    console = Console(width=60, file=file, force_terminal=True, no_color=True)
+    console.print(node_table(NODES[1:2]))
+    file.flush()
+    assert isinstance(file.buffer, io.BytesIO)
+    drawn_line = file.buffer.getvalue().decode("ascii").splitlines()[1]
+    assert drawn_line == ("node_1\x1b[2m ALongNa...yChose\x1b[0m  1,234,567/~2,000,000  10:20  \x1b[1m    12\x1b[0m")
+
+
+@pytest.mark.parametrize(("term", "is_so"), [("xterm", True), ("dumb", False), ("unknown", False), (None, False)])
+def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch, term: str | None, is_so: bool) -> None:
+    class Tty(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    if term is None:
+        monkeypatch.delenv("TERM", raising=False)
+    else:
+        monkeypatch.setenv("TERM", term)
+    assert is_terminal(Tty()) is is_so
+    assert not is_terminal(io.StringIO())
+    assert not is_terminal(None)

@@ -83,7 +83,7 @@ def test_tables_and_lines_of_nodes_are_escaped() -> None:
     console.print(node_table([node], title=HOSTILE, caption=HOSTILE))
     console.print(HOSTILE, ":smile:")
     assert not set(written.getvalue()) & set(STEERING)
-    assert written.getvalue().count("[bold]i[/]") == 6
+    assert written.getvalue().count("[bold]i[/]") == 7
     assert ":smile:" in written.getvalue()
 
 

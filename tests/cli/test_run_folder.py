@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.runs.file_names import CLAIM, KEPT, LOCK, RUN_FILES, TAKEN
+from llm_datagen.runs.file_names import CLAIM, KEPT, LOCK, RUN_FILES, TAKEN, TIMELINE
 from llm_datagen.streams.storage.lease import LEASE
 from llm_datagen.testing import FakeLLMServer
 
@@ -56,5 +56,5 @@ results_dir: results
     here = set(RUN_FILES) - {LEASE, CLAIM}  # of runs on stores, and of shards
     inside = {Path(path).relative_to(folder).parts[0] for path in opened if folder in Path(path).parents}
     assert {name.removesuffix(".tmp") for name in inside} == here
-    replaced = here - {LOCK, KEPT, TAKEN}
+    replaced = here - {LOCK, KEPT, TAKEN, TIMELINE}
     assert {f"{name}.tmp" for name in replaced} <= inside, "they are replaced as a whole"

@@ -21,7 +21,7 @@ from llm_datagen.runs.logs import events
 from llm_datagen.runs.status import NodeReport, PipelineStatus, RunReport, Status
 from llm_datagen.streams import Seal
 
-from . import generated
+from . import generated, report_keys
 from .pages import DOCS, names_in, table
 from .settings_tables import TABLES, Table
 
@@ -241,7 +241,10 @@ def test_the_files_hold_these_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     checkpoint = json.loads(Path("tmp/results/keys/checkpoint.json").read_text())["node_0"]
     found = [f"{side}.{key}" for side in checkpoint for key in checkpoint[side]]
     assert _names(table(REFERENCE, "Files on disk", "key of a checkpoint")) == found
-    assert {path.name for path in Path("tmp/results/keys").iterdir()} == {"runtime.json", "checkpoint.json", "lock"}
+    point = json.loads(Path("tmp/results/keys/timeline.jsonl").read_text().splitlines()[-1])
+    assert _names(table(REFERENCE, "Files on disk", "key of a point")) == list(point)
+    left = {"runtime.json", "checkpoint.json", "timeline.jsonl", "lock"}
+    assert {path.name for path in Path("tmp/results/keys").iterdir()} == left
 
 
 @pytest.mark.integration
@@ -283,7 +286,8 @@ def test_every_command_is_in_the_table() -> None:
 
 
 def test_events_and_commands_are_those_of_the_code() -> None:
-    """``python -m tests.examples.generated`` writes them."""
+    """``python -m tests.examples.generated`` and ``report_keys`` write them."""
     assert generated.shown_events() == generated.events_table()
+    assert report_keys.PAGE.read_text(encoding="utf-8") == report_keys.page()
     pytest.importorskip("typer")
     assert generated.COMMANDS.read_text(encoding="utf-8") == generated.commands_page()

@@ -72,6 +72,7 @@ UNIT: frozenset[str] = frozenset(
         "streams/test_seal.py",
         "streams/test_sink.py",
         "streams/test_standalone.py",
+        "web/test_page_files.py",
         "test_config.py",
         "test_dependencies.py",
         "test_identity.py",
@@ -120,13 +121,15 @@ def tier_of(item: pytest.Item) -> str:
 SAMPLED = 2
 """How many cases of a test of a run the default run has, unless the test is marked otherwise."""
 
+IN_CI = 6
+"""How many CI has, unless the test is marked otherwise: it ends within twenty minutes."""
+
 
 def leave_to_the_nightly_run(items: list[pytest.Item]) -> None:
     """Leave some cases of each test to the default run, at even distances; the others are marked `slow`.
 
-    A test that is marked ``sampled(n)`` leaves n, any other one that is no unit test leaves `SAMPLED`. So each test is
-    in the default run, and each case in CI. Where cases are seeds, ``sampled(n, of=m)`` has CI do m of them; the others
-    are marked `torture`.
+    A test that is marked ``sampled(n, of=m)`` leaves n, and has CI do m of them; any other one that is no unit test
+    leaves `SAMPLED`, and CI does `IN_CI`. The others are marked `torture`. So each test is in the default run.
     """
     cases: dict[tuple[Path, str], list[pytest.Function]] = {}
     for item in items:
@@ -136,12 +139,12 @@ def leave_to_the_nightly_run(items: list[pytest.Item]) -> None:
             cases.setdefault((item.path, item.originalname), []).append(item)
     for found in cases.values():
         marker = found[0].get_closest_marker("sampled")
-        seeds = marker.kwargs.get("of", len(found)) if marker else len(found)
-        in_ci = evenly(found, seeds)
+        sampled = marker.args[0] if marker and marker.args else SAMPLED
+        in_ci = evenly(found, marker.kwargs.get("of", max(IN_CI, sampled)) if marker else IN_CI)
         for case in set(found) - set(in_ci):
             case.add_marker(pytest.mark.torture)
         by_default = [case for case in in_ci if not case.get_closest_marker("slow")]
-        for case in set(by_default) - set(evenly(by_default, marker.args[0] if marker and marker.args else SAMPLED)):
+        for case in set(by_default) - set(evenly(by_default, sampled)):
             case.add_marker(pytest.mark.slow)
 
 

@@ -10,10 +10,18 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import CompositePipelineHooks, DefaultPipelineHooks, IPipelineHooks, NodeFailedError, Status
+from llm_datagen import (
+    CompositePipelineHooks,
+    DefaultPipelineHooks,
+    IPipelineHooks,
+    NodeFailedError,
+    Status,
+    UnifiedNode,
+    UnifiedNodePipeline,
+)
 from llm_datagen.runs.hooks import HOOK_NAMES
 
-from ..kit.support import PATIENCE_SECONDS, Bench, eventually, lines, numbered
+from ..kit.support import PATIENCE_SECONDS, QUICK, Bench, eventually, lines, numbered
 
 
 class Everything(DefaultPipelineHooks):
@@ -120,6 +128,30 @@ def test_the_total_is_known_of_the_input_and_estimated_behind_it(bench: Bench) -
         for _, _, curr, total, meta in own:
             assert total is None or total >= curr
             assert not meta["total_is_exact"] or total == exact
+
+
+def test_the_total_behind_a_target_is_never_more_than_the_target(bench: Bench) -> None:
+    """M26: three rows of each of 400 would be 1,200; of these the node in front writes 50."""
+    bench.give(numbered(400))
+    hooks = Everything()
+
+    def told() -> list[tuple[int, bool]]:
+        progress = [(nid, total, meta["total_is_exact"]) for _, nid, _, total, meta in hooks.of("on_node_progress")]
+        return [(total, is_exact) for nid, total, is_exact in progress if nid == "next" and total is not None]
+
+    def many(item: Any) -> Any:
+        if item["n"] == 10:  # 30 rows are written
+            eventually(told)
+        return [item] * 3
+
+    between = f"jsonl://{bench.folder / 'many.jsonl'}"
+    first = UnifiedNode("many", target=50, writer_config=QUICK).bind_io(f"jsonl://{bench.input}", between)
+    then = UnifiedNode("next", writer_config=QUICK).bind_io(between, f"jsonl://{bench.output}")
+    first.set_operator(many)
+    then.set_operator(lambda item: item)
+    pipeline = UnifiedNodePipeline([first, then], streaming=True, results_dir=bench.results, log_file=None, hooks=hooks)
+    pipeline.create("a").run(progress=False)
+    assert set(told()) == {(50, False), (50, True)}
 
 
 @pytest.mark.parametrize("streaming", [True, False])

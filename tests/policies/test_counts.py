@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from llm_datagen import NodeFailedError, NodeReport, UnifiedPipeline
-from llm_datagen.cli.run_view import read_run, run_lines
+from llm_datagen.cli.run_view import run_lines
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.status import Status
+from llm_datagen.shards.run_view import read_run
 
 from ..kit.support import Bench, eventually, numbered
 from .helpers import PoisonError, accounts_of, no_fifths, poisoned, some_children

@@ -69,6 +69,8 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "log is between": lambda here: {"log_file": here / "between" / "a" / "node_0.jsonl"},
     "log is run state": lambda here: {"log_file": here / "results" / "a" / "runtime.json"},
     "log is checkpoint": lambda here: {"log_file": here / "results" / "a" / "checkpoint.json"},
+    "log is timeline": lambda here: {"log_file": here / "results" / "a" / "timeline.jsonl"},
+    "output is another run's timeline": lambda here: {"output_uri": f"jsonl://{here}/results/other/timeline.jsonl"},
     "log is run lock": lambda here: {"log_file": here / "results" / "a" / "lock"},
     "log is owner": lambda here: {"log_file": here / "results" / "a" / "owner.json.tmp"},
     "log is origin": lambda here: {"log_file": here / "results" / "a" / "origin.json"},

@@ -23,12 +23,12 @@ from llm_datagen import (
     PipelineExistsError,
     StopRun,
 )
-from llm_datagen.cli.run_view import all_runs, read_run
 from llm_datagen.errors import LeaseLostError, ResumeWarning
 from llm_datagen.runs import RunFolder, on_store, state_file
 from llm_datagen.runs.copied_files import CopiedFiles
 from llm_datagen.runs.lease import RunLease
 from llm_datagen.runs.logs import events
+from llm_datagen.shards.run_view import all_runs, read_run
 from llm_datagen.streams.storage import lease, object_clients, owner
 from llm_datagen.streams.storage.object_folder import ObjectFolder
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from llm_datagen import DiskError, PipelineBusyError, StreamBusyError, UnifiedPipeline
-from llm_datagen.cli.control import send_cancel
-from llm_datagen.cli.run_view import read_run
 from llm_datagen.errors import ControlError
 from llm_datagen.runs import RunFolder, lock
 from llm_datagen.runs.lock import RunLock
+from llm_datagen.shards.run_view import read_run
+from llm_datagen.shards.steering import send_cancel
 from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock
 

@@ -38,7 +38,9 @@ def parent(span: ReadableSpan) -> int | None:
 
 
 def own(span: ReadableSpan) -> int:
-    return span.get_span_context().span_id
+    found = span.get_span_context()
+    assert found is not None
+    return found.span_id
 
 
 def keep(item: Any) -> Any:
@@ -274,7 +276,8 @@ def test_the_parent_may_come_from_the_environment(
     bench.give(numbered(1))
     bench.pipeline([keep], hooks=memory.hooks()).create("a").run()
     run = memory.span(RUN)
-    assert run.get_span_context().trace_id == 0x0AF7651916CD43DD8448EB211C80319C
+    assert run.parent is not None
+    assert run.parent.trace_id == 0x0AF7651916CD43DD8448EB211C80319C
     assert parent(run) == 0xB7AD6B7169203331
 
 

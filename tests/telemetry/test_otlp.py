@@ -106,7 +106,7 @@ def test_a_collector_that_refuses_loses_no_row(
 @pytest.mark.process
 def test_a_killed_run_has_sent_what_had_ended_and_goes_on_as_another_span(shell: Shell, collector: Collector) -> None:
     """It is killed in the second node: no row is lost, and what is told of the resumed run is whole."""
-    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "5"}
+    variables: dict[str, Any] = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "5"}
     pipeline = shell.yaml(["ops:odd", {"use": "ops:Gate", "with": {"at": 21}}])
     arguments = [*PROGRAM, "run", pipeline, "--id", "a", "--otel"]
     environment = shell.environment(**variables)
@@ -128,7 +128,7 @@ def test_a_killed_run_has_sent_what_had_ended_and_goes_on_as_another_span(shell:
 @pytest.mark.process
 def test_a_collector_that_is_away_is_said_in_one_line(shell: Shell) -> None:
     shell.open_gate()
-    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+    variables: dict[str, Any] = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
     done = shell.run("run", shell.yaml(["ops:Gate"]), "--id", "a", "--otel", "--otel-calls", "0", **variables)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(shell.rows()) == 50

@@ -11,12 +11,21 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from llm_datagen import ConfigError, JsonlStream, StopRun, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
+from llm_datagen import (
+    BaseOperator,
+    ConfigError,
+    JsonlStream,
+    StopRun,
+    UnifiedNode,
+    UnifiedNodePipeline,
+    UnifiedPipeline,
+)
 from llm_datagen.telemetry import PrometheusFile, metrics_text, write_metrics
 from llm_datagen.telemetry.prometheus_names import MEASURES
 
 from ..cli.shell import Shell
 from ..kit.support import Bench, eventually, numbered
+from ..kit.web import serving
 
 Values = dict[tuple[str, ...], float]
 
@@ -168,7 +177,7 @@ ODD = ['a "b" c', "a{b=1}", "ü€𝄞", "x,y=z", "'", "line\u2028s"]
 def test_odd_characters_in_ids_and_models_come_back_from_the_parser(bench: Bench, odd: str) -> None:
     model = odd + ' \\ \n "'
 
-    class Reports:
+    class Reports(BaseOperator):
         version = "1"
 
         def process_item(self, item: Any, ctx: Any) -> Any:
@@ -306,6 +315,18 @@ def test_the_command_prints_the_metrics_or_writes_them(shell: Shell) -> None:
     refused = shell.run("metrics", "-o", "a.txt")
     assert refused.returncode == 2
     assert "must end in .prom" in refused.stderr
+
+
+def test_the_server_of_the_page_answers_prometheus(bench: Bench) -> None:
+    """By the token only, as all else; of no folder but its own."""
+    bench.give(numbered(3))
+    bench.pipeline([lambda item: item]).create("a").run()
+    with serving(bench.results) as client:
+        answer = client.ask("/metrics")
+        assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+        assert answer.body == metrics_text([bench.results])
+        assert client.ask("/metrics", Authorization=None).status == 401
+        assert parsed(answer.body)["llm_datagen_rows_total"]["a", "node_0", "kept"] == 3
 
 
 @pytest.mark.slow

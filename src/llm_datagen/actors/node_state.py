@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 from llm_datagen.actors.clock import Clock
 from llm_datagen.messages import NodeProgressed, RowsCommitted, SourceSized, TimeSpent, UsageReported
-from llm_datagen.runs.status import NodeReport, Status
+from llm_datagen.runs.rate import RateWindow, mean_rate
+from llm_datagen.runs.status import ENDED, SETTLED, NodeReport, Status
 from llm_datagen.runs.usage import UsageSums
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.target_mark import TargetMark
-
-RATE_SECONDS = 5.0
-"""Rates are over so many of the last seconds."""
 
 
 class NodeState:
@@ -48,13 +45,15 @@ class NodeState:
         self._rows_before = self._rows_in  # when this run began
         self._started: float | None = None
         self._ended: float | None = None
-        self._samples: deque[tuple[float, int]] = deque()
+        self._rate_before = float(saved.get("rows_per_second", 0.0))
+        self._window: RateWindow | None = None
 
     def start(self, position: Position) -> None:
         """The node begins, at `position`."""
         self.status = Status.RUNNING
         self._stand_at(position)
         self._started = self._clock.monotonic()
+        self._window = RateWindow(self._started, self._rows_in)
 
     def finished_before(self, position: Position) -> None:
         """The node has finished in an earlier run."""
@@ -88,10 +87,8 @@ class NodeState:
         self._rows_in, self._rows_out, self._filtered = message.done, message.rows_out, message.filtered
         self._skipped, self._dead = message.skipped, message.dead
         self._losses = TargetMark(beyond=message.beyond, cut=message.cut)
-        now = self._clock.monotonic()
-        self._samples.append((now, message.done))
-        while len(self._samples) > 2 and now - self._samples[0][0] > RATE_SECONDS:
-            self._samples.popleft()
+        if self._window is not None:
+            self._window.add(self._clock.monotonic(), message.done)
 
     def sized(self, message: SourceSized) -> None:
         """Something is known of the source's size."""
@@ -107,22 +104,37 @@ class NodeState:
         self._time_spent.update(message.figures)
 
     def expected_rows_out(self) -> float | None:
-        """Return about how many rows the node will have written in the end."""
-        total = self.source_total
-        if total is None or not self._rows_in:
-            return None
-        return total * self._rows_out / self._rows_in
+        """Return about how many rows the node will have written in the end; None while nothing tells.
+
+        It is never less than it has written, nor more than its target. An operator of which nothing came yet may be one
+        that gives all of its rows at the end.
+        """
+        if self.status in ENDED:
+            return self._rows_out
+        total, target = self.source_total, self._target
+        expected: float | None = None
+        if total is not None and self._rows_out:
+            expected = max(total, self._rows_in) * self._rows_out / self._rows_in if self._rows_in else None
+        if target is not None:
+            expected = target if expected is None else min(expected, target)
+        return None if expected is None else max(expected, self._rows_out)
+
+    def _rate(self, now: float, seconds: float) -> float:
+        """Return the rows per second: over the last seconds while it runs, over its run at the end.
+
+        Of a node that did nothing in this run, it is that of the run before.
+        """
+        if self._window is None or self._started is None:
+            return self._rate_before if self.status in SETTLED else 0.0
+        if self._ended is None:
+            return self._window.rate(now)
+        rows = self._rows_in - self._rows_before
+        return mean_rate(rows, seconds) if rows > 0 else self._rate_before
 
     def report(self) -> NodeReport:
         """Return the state as it is now."""
         now = self._clock.monotonic()
         seconds = 0.0 if self._started is None else (self._ended or now) - self._started
-        rate = 0.0
-        if self._ended is not None:
-            rate = (self._rows_in - self._rows_before) / max(seconds, 1e-6)
-        elif len(self._samples) > 1:
-            (since, was), (_, done) = self._samples[0], self._samples[-1]
-            rate = (done - was) / max(now - since, 1e-6)
         total = self.source_total
         return NodeReport(
             node_id=self.node_id,
@@ -137,7 +149,7 @@ class NodeState:
             **self._losses.losses(),
             total=None if total is None else max(total, self._rows_in),
             total_is_exact=self.source_is_exact,
-            rows_per_second=round(rate, 3),
+            rows_per_second=round(self._rate(now, seconds), 3),
             seconds=round(seconds, 3),
             **self._time_spent,
             usage=self._usage.as_list(),

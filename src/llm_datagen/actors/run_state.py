@@ -32,6 +32,7 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.runs.status import SETTLED, PipelineStatus, Status, why_empty, why_short
+from llm_datagen.runs.timeline import Timeline
 from llm_datagen.streams.coverage import Begin
 from llm_datagen.streams.inputs.part import INPUT_END
 from llm_datagen.streams.storage.owner import now_text
@@ -73,6 +74,7 @@ class RunState:
         self._opened_nodes = opened_nodes
         self._pipeline_id = pipeline_id
         self._folder = folder
+        self._timeline = Timeline(folder)
         self._saved_state = saved_state
         self._pipeline = pipeline
         self._control = control
@@ -299,6 +301,7 @@ class RunState:
         self._folder.save_checkpoint(checkpoint)
         if not self._folder.save(self._saved_state, may_wait=may_wait and not final):
             return False
+        self._timeline.note(self._saved_state, is_last=final)
         for node_id, position in checkpoint.items():
             if self.node_states[node_id].last is not None:
                 tell(self._pipeline, CheckpointSaved(self._pipeline_id, node_id, position))

@@ -4,7 +4,7 @@ Needs the extra ``cli``.
 
 Layout:
     app.py         the program
-    commands/      its commands: run, recipes, inspect, export, control
+    commands/      its commands: run, recipes, inspect, export, control, ui
     options.py     arguments and options that several commands have
     output.py      what the commands print, escaped
     exit_codes.py  from an exception to a message and an exit code
@@ -18,8 +18,7 @@ Layout:
     yaml_errors.py what is wrong with a YAML file
     yaml_schema.py the JSON Schema of files; setting_schema.py that of a setting
     modules.py     the modules that a run needs: where they are, and when to import them
-    run_origin.py  what a run was started with, kept beside its run state for ``resume``
-    run_view.py    the runs that there are, with their true status
+    run_view.py    runs as tables and lines of text
 
     execute.py     run a pipeline with a display
     resume.py      resume, replay
@@ -32,7 +31,7 @@ Layout:
     verify.py      a run, recounted from its files
     trace.py       what became of a row
     logs.py        platform.log
-    control.py     pause, reconfigure and cancel a run of another process
+    web.py         the page of runs, where its extra is installed
     demo/          the demo
     recipes/       ready recipes
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from llm_datagen.errors import ConfigError, DatagenError
 from llm_datagen.operators import operators_within
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.display.tables import number
 from llm_datagen.runs.usage import dollars
+from llm_datagen.runs.words import number
 
 if TYPE_CHECKING:
     from llm_datagen.llm.cost.budget import Amount

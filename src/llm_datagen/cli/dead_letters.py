@@ -2,55 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from llm_datagen.cli.output import shown_row, write, write_json, write_json_line
-from llm_datagen.cli.run_view import RunView, chosen_nodes, open_run
-from llm_datagen.errors import StreamError, StreamMissingError
-from llm_datagen.runs.display.tables import line_width, one_line, rows_in_words
+from llm_datagen.cli.run_view import open_run
+from llm_datagen.runs.browse.failures import DeadLetterGroup, committed, each_failure, failure_groups
+from llm_datagen.runs.display.tables import line_width, one_line
 from llm_datagen.runs.status import Status
-from llm_datagen.streams import Stream, StreamFactory
-from llm_datagen.streams.dead_letters import read_dead_letters
+from llm_datagen.runs.words import rows_in_words
+from llm_datagen.shards.run_view import RunView, chosen_nodes
+from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.formats.json_text import dumps
-from llm_datagen.streams.ids import Id
-from llm_datagen.streams.position import Position
-from llm_datagen.streams.recovery import position_of
-
-_SHAPE_CHARS = 400
-_VARYING = re.compile(r"""'[^'\n]*'|"[^"\n]*"|`[^`\n]*`|\d[\w.,]*""")
-_FRAME = re.compile(r'^  File "(?P<file>[^"\n]*)", line (?P<line>\d+), in .*\n(?:    (?P<code>.*)\n)?', re.MULTILINE)
-
-
-@dataclass(slots=True, kw_only=True)
-class DeadLetterGroup:
-    """Rows that failed in the same node of the same cause: an error of the same kind, with the same message.
-
-    Messages are the same that differ only in numbers, ids, and what is quoted.
-
-    Attributes:
-        node_id: the node.
-        operator: its operator's identity.
-        kind: the kind of error.
-        count: how many rows.
-        text: the message of the first one; for an error without a message, where it was raised.
-        row_id: its id.
-        input: what the operator was given; the record as text, when it could not be parsed.
-        file: where the dead letters are.
-    """
-
-    node_id: str
-    operator: str
-    kind: str
-    count: int = 0
-    text: str
-    row_id: Id
-    input: Any
-    file: str
 
 
 def show_errors(results_dir: str, pipeline_id: str, *, node: str | None, as_json: bool, as_rows: bool = False) -> None:
@@ -72,89 +36,25 @@ def show_errors(results_dir: str, pipeline_id: str, *, node: str | None, as_json
     chosen = {entry["node_id"] for entry in chosen_nodes(run.state, node)}
     entries = [(shard, entry) for shard, state in run.parts for entry in state["nodes"] if entry["node_id"] in chosen]
     if as_rows:
-        for row in _rows(entries):
+        for row in each_failure(entries):
             if as_json:
                 write_json_line(dumps(row))
             else:
                 write(_row_line(row))
         return
-    groups = sorted(_grouped(entry for _, entry in entries), key=lambda group: -group.count)
+    groups = failure_groups(entry for _, entry in entries)
     if as_json:
         rows = sum(group.count for group in groups)
-        data = {"pipeline_id": pipeline_id, "rows": rows, "groups": [asdict(group) for group in groups]}
+        data = {"pipeline_id": pipeline_id, "rows": rows, "groups": [_as_dict(group) for group in groups]}
         write_json(data)
         return
     for line in _lines(run, groups) if groups else _lines_of_none(run, [entry for _, entry in entries]):
         write(line)
 
 
-def _grouped(entries: Iterable[dict[str, Any]]) -> Iterator[DeadLetterGroup]:
-    by_node: dict[str, dict[tuple[str, str], DeadLetterGroup]] = {}
-    for entry in entries:
-        stream = StreamFactory.output_of(entry)
-        groups = by_node.setdefault(entry["node_id"], {})
-        for dead_letter in read_dead_letters(stream, position=committed(stream, entry) or Position()):
-            kind, text = dead_letter["error"]["kind"], _reason_of(dead_letter["error"])
-            cause = (kind, _shape_of(text))
-            if cause not in groups and len(groups) >= _GROUPS:
-                text = f"{_OTHERS} {text}"
-                cause = (kind, _OTHERS)
-            if cause not in groups:
-                groups[cause] = DeadLetterGroup(
-                    node_id=entry["node_id"],
-                    operator=entry["operator"],
-                    kind=kind,
-                    text=text,
-                    row_id=dead_letter["_i"],
-                    input=dead_letter.get("raw", dead_letter.get("input")),
-                    file=str(Path(stream.errors_path).absolute()),
-                )
-            groups[cause].count += 1
-    for groups in by_node.values():
-        yield from groups.values()
-
-
-def _shape_of(text: str) -> str:
-    """Return a message without what varies from row to row: numbers, ids, and what is quoted.
-
-    A message that is nothing else, such as that of a KeyError, is itself.
-    """
-    begin = text[:_SHAPE_CHARS]
-    shape = _VARYING.sub("…", begin)
-    return shape if any(sign.isalpha() for sign in shape) else begin
-
-
-def _reason_of(error: dict[str, Any]) -> str:
-    """Return the message of an error; of one without a message, where it was raised."""
-    text = str(error["text"])
-    if text.strip():
-        return text
-    frames = list(_FRAME.finditer(str(error.get("trace", ""))))
-    if not frames:
-        return "(no message)"
-    last = frames[-1]
-    code = f": {last['code'].strip()}" if last["code"] else ""
-    return f"(no message) at {last['file']}, line {last['line']}{code}"
-
-
-def _rows(entries: Iterable[tuple[int | None, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    """Yield each dead letter as data, one at a time: no more than one is in memory."""
-    for shard, entry in entries:
-        stream = StreamFactory.output_of(entry)
-        source = StreamFactory.input_of(entry)
-        for dead_letter in read_dead_letters(stream, position=committed(stream, entry) or Position()):
-            where = ""
-            with contextlib.suppress(OSError, StreamError):  # missing or unreadable; the row is known all the same
-                where = source.line_place(dead_letter["source"][1])
-            yield {
-                **({} if shard is None else {"shard": shard}),
-                "node_id": entry["node_id"],
-                "row_id": dead_letter["_i"],
-                "where": where,
-                "kind": dead_letter["error"]["kind"],
-                "text": _reason_of(dead_letter["error"]),
-                "input": dead_letter.get("raw", dead_letter.get("input")),
-            }
+def _as_dict(group: DeadLetterGroup) -> dict[str, Any]:
+    """Return a group as plain data, without its traceback: that is in the file."""
+    return {name: value for name, value in asdict(group).items() if name != "trace"}
 
 
 def _row_line(row: dict[str, Any]) -> str:
@@ -165,10 +65,6 @@ def _row_line(row: dict[str, Any]) -> str:
 
 
 _REASON_CHARS = 2000
-_GROUPS = 200
-"""Causes per node that are listed one by one."""
-
-_OTHERS = "(and other messages)"
 
 
 def _lines(run: RunView, groups: list[DeadLetterGroup]) -> Iterator[str]:
@@ -205,21 +101,6 @@ def _lines_of_none(run: RunView, entries: list[dict[str, Any]]) -> Iterator[str]
             if may_fail
             else f"  to continue, once the cause is fixed: {run.command('resume')}"
         )
-
-
-def committed(stream: Stream, entry: dict[str, Any]) -> Position | None:
-    """Return the position of the stream that a node of a run state writes; None when it has not begun.
-
-    Raises:
-        StreamMissingError: when it has begun, and nothing of it is to be found.
-    """
-    found = position_of(stream) or position_of(stream)  # a stream that is sealed between two looks has both
-    if found is None and entry.get("rows_in") and not stream.exists() and not stream.is_in_memory:
-        raise StreamMissingError(
-            f"{stream.path}, which {entry['node_id']} has written, is not there; relative paths count from the "
-            "directory in which the run was started: go there, or restore the file"
-        )
-    return found[1] if found else None
 
 
 def dead_rows(run: RunView) -> dict[str, int]:

@@ -14,10 +14,11 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.diff_report import NodeDiff, RunDiff, Use
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.console import SafeConsole
-from llm_datagen.runs.display.tables import LABEL_WIDTH, id_width, number, rows_in_words
+from llm_datagen.runs.display.tables import LABEL_WIDTH, id_width
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.usage import dollars
+from llm_datagen.runs.words import number, rows_in_words
 
 _STYLES = {"kept": "green", "redone": "yellow", "new": "yellow", "removed": "red"}
 

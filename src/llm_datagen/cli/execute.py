@@ -18,7 +18,7 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.live import LiveTable
 from llm_datagen.runs.display.plain import PlainLines
-from llm_datagen.runs.display.tables import failed_rows, number, rows_in_words
+from llm_datagen.runs.display.tables import failed_rows
 from llm_datagen.runs.exports import unfit_rows
 from llm_datagen.runs.hooks import CompositePipelineHooks, IPipelineHooks
 from llm_datagen.runs.seen import see
@@ -26,6 +26,7 @@ from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.status import RunReport, Status, why_short
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.usage import COST, dollars
+from llm_datagen.runs.words import number, rows_in_words
 
 Display = LiveTable | PlainLines
 

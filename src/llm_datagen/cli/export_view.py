@@ -6,17 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.runs.display.tables import number, rows_in_words
-from llm_datagen.runs.exports import KEY
+from llm_datagen.runs.exports import exports_of
 from llm_datagen.runs.status import Status
+from llm_datagen.runs.words import number, rows_in_words
 from llm_datagen.streams.outputs import Target
 from llm_datagen.streams.outputs.side_by_side import PLAN
-
-
-def exports_of(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the exports of a run as plain data; `rows` is None of one that is not made, or is to be made again."""
-    names = ("kind", "path", "rows", "failed", "parts")
-    return [{name: entry.get(name) for name in names} for entry in run_state.get(KEY, ())]
 
 
 def exports_made(exports: Sequence[Mapping[str, Any]]) -> str:

@@ -18,8 +18,9 @@ from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.operators import operators_within
 from llm_datagen.pipeline.preview import NodePreview, Sample, random_rows
 from llm_datagen.runs.display.console import SafeConsole
-from llm_datagen.runs.display.tables import LABEL_WIDTH, duration, id_width, number, one_line, rows_in_words
+from llm_datagen.runs.display.tables import LABEL_WIDTH, id_width, one_line
 from llm_datagen.runs.usage import dollars
+from llm_datagen.runs.words import duration, number, rows_in_words
 from llm_datagen.streams import Stream
 from llm_datagen.streams.ids import RootNames
 

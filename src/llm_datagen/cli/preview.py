@@ -17,7 +17,8 @@ from llm_datagen.errors.escape import escape
 from llm_datagen.operators import Call
 from llm_datagen.pipeline.preview import NodePreview, Sample, first_rows, rows_at
 from llm_datagen.runs.display.console import SafeConsole
-from llm_datagen.runs.display.tables import line_width, number, one_line, rows_in_words
+from llm_datagen.runs.display.tables import line_width, one_line
+from llm_datagen.runs.words import number, rows_in_words
 from llm_datagen.streams import Stream
 from llm_datagen.streams.formats.json_values import shown
 from llm_datagen.streams.ids import ID_FIELD, Id, RootNames, parent_of

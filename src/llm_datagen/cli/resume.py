@@ -12,8 +12,7 @@ from llm_datagen.cli.execute import run_watched
 from llm_datagen.cli.modules import import_protocols, make_importable
 from llm_datagen.cli.otel import NO_OTEL, OtelOptions
 from llm_datagen.cli.output import leave_stdout_to_rows, write
-from llm_datagen.cli.run_origin import Origin, origin_of
-from llm_datagen.cli.run_view import headline, read_run
+from llm_datagen.cli.run_view import headline
 from llm_datagen.cli.sharded import NO_SHARDS, ShardOptions, go_on
 from llm_datagen.cli.target import Target, find_target
 from llm_datagen.config import OnChange, OnError, check_max_errors
@@ -21,11 +20,13 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.operators.references import operators_of
 from llm_datagen.pipeline.pipeline import UnifiedPipeline
 from llm_datagen.pipeline.spool import prints_output
-from llm_datagen.runs.display.tables import number, rows_in_words
+from llm_datagen.runs.origin import Origin, origin_of
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.typed_commands import command_line, default_results
 from llm_datagen.runs.versions import find_run, refuse_earlier, version_id, version_of
+from llm_datagen.runs.words import number, rows_in_words
+from llm_datagen.shards.run_view import read_run
 
 
 def resume_run(

@@ -1,142 +1,25 @@
-"""The runs that there are, with their true status: a run state may still name a process that is dead."""
+"""Runs as tables and lines of text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
-from rich.table import Table
+from rich.console import RenderableType
 from rich.text import Text
 
-from llm_datagen.cli.export_view import export_lines, exports_made, exports_of
+from llm_datagen.cli.export_view import export_lines, exports_made
 from llm_datagen.cli.modules import import_protocols
-from llm_datagen.cli.run_origin import origin_of
-from llm_datagen.errors import ConfigError, PipelineNotFoundError, RunStateError
-from llm_datagen.errors.advice import did_you_mean
 from llm_datagen.errors.escape import escape_line
-from llm_datagen.runs import RunFolder
-from llm_datagen.runs.display.node_view import NodeView, view_of
-from llm_datagen.runs.display.tables import STYLES, errors_in_words, node_line, node_table, number
+from llm_datagen.runs.display.name_table import Column, Name, NameTable
+from llm_datagen.runs.display.tables import STYLES, errors_in_words, node_line, node_table
 from llm_datagen.runs.earlier_versions import older_rows
-from llm_datagen.runs.graph import unsettled
+from llm_datagen.runs.origin import origin_of
 from llm_datagen.runs.results_dir import absolute
-from llm_datagen.runs.seen import see
-from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
-from llm_datagen.runs.store import run_ids
-from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.versions import VERSION_OF, find_run, version_id, version_of
-
-if TYPE_CHECKING:
-    from llm_datagen.shards.whole import Whole
-
-UNREADABLE = "unreadable"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunView:
-    """A run, as it is shown.
-
-    Attributes:
-        pipeline_id: its id.
-        results_dir: the folder of the runs, absolute, or its URI.
-        status: its true status.
-        state: its run state; empty when it cannot be read.
-        is_live: whether a process runs it.
-        note: what else to show.
-        spending: what it has spent of its budget; empty for a run without one, or when not read.
-        whole: its shards; None of a run that is not in shards.
-    """
-
-    pipeline_id: str
-    results_dir: str
-    status: str
-    state: dict[str, Any] = field(default_factory=dict)
-    is_live: bool = False
-    note: str = ""
-    spending: str = ""
-    whole: Whole | None = field(default=None, repr=False)
-
-    @property
-    def parts(self) -> list[tuple[int | None, dict[str, Any]]]:
-        """The run states that say where its streams lie: its own; or those of its shards, each with its number."""
-        if self.whole is None:
-            return [(None, self.state)]
-        return [(shard.number, shard.state) for shard in self.whole.shards if shard.state]
-
-    @property
-    def rerun_note(self) -> str:
-        """A note about a `rerun` that was interrupted; empty when there is none."""
-        names = sorted(unsettled(self.state))
-        if not names:
-            return ""
-        return (
-            f"a rerun was cut short: what {', '.join(names)} read or made is still to be taken away or moved, and was "
-            f"not looked at; resume finishes that first: {self.command('resume')}"
-        )
-
-    def command(self, verb: str, *, arguments: Sequence[str] = (), options: Sequence[str] = ()) -> str:
-        """Return the command to type for it; see `command_line`."""
-        return command_line(verb, self.pipeline_id, self.results_dir, arguments=arguments, options=options)
-
-    def nodes(self) -> list[NodeView]:
-        """Return its nodes."""
-        nodes = self.state.get("nodes", [])
-        if self.status == INTERRUPTED:
-            nodes = [{**node, "status": INTERRUPTED} if node["status"] in LIVE else node for node in nodes]
-        return [view_of(node) for node in nodes]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data: the run state, with the status that is true, and the one that was saved."""
-        return {
-            **self.state,
-            "pipeline_id": self.pipeline_id,
-            "status": self.status,
-            "saved_status": self.state.get("status"),
-            "note": self.note,
-        }
-
-    def brief(self) -> dict[str, Any]:
-        """Return it as plain data, in short."""
-        nodes = self.state.get("nodes") or [{}]
-        return {
-            "pipeline_id": self.pipeline_id,
-            "status": self.status,
-            "rows_in": nodes[0].get("rows_in", 0),
-            "total": nodes[0].get("total"),
-            "total_is_exact": nodes[0].get("total_is_exact", False),
-            "rows_out": nodes[-1].get("rows_out", 0),
-            "failed": sum(node.get("failed", 0) for node in nodes),
-            "exports": exports_of(self.state),
-            "stalled": [node.node_id for node in self.nodes() if node.stalled],
-            "updated_at": self.state.get("updated_at"),
-            "note": self.note,
-        }
-
-
-def read_run(folder: RunFolder) -> RunView:
-    """Return a run with its true status.
-
-    Raises:
-        PipelineNotFoundError: when there is none.
-        RunStateError: when its run state cannot be read.
-    """
-    seen, whole = see(folder), None
-    if is_sharded(seen.state):
-        from llm_datagen.shards.whole import Whole
-
-        whole = Whole.of(folder, seen)
-        seen = whole.see()
-    return RunView(
-        pipeline_id=folder.pipeline_id,
-        results_dir=folder.results_dir,
-        status=seen.status,
-        state=seen.state,
-        is_live=seen.is_live,
-        note=seen.note,
-        whole=whole,
-    )
+from llm_datagen.runs.words import number
+from llm_datagen.shards.run_view import RunView, read_run
 
 
 def open_run(results_dir: str, pipeline_id: str) -> RunView:
@@ -158,71 +41,35 @@ def open_run(results_dir: str, pipeline_id: str) -> RunView:
     return run
 
 
-def chosen_nodes(run_state: dict[str, Any], node: str | None) -> list[dict[str, Any]]:
-    """Return the entries of a node in a run state; of all nodes for None.
-
-    Args:
-        run_state: the run state.
-        node: the id of a node, its number, or the name of its operator, if no other node has that.
-
-    Raises:
-        ConfigError: when there is no such node, or several.
-    """
-    entries: list[dict[str, Any]] = run_state["nodes"]
-    if node is None:
-        return entries
-    for name in (node, f"node_{node}"):
-        if found := [entry for entry in entries if entry["node_id"] == name]:
-            return found
-    named = {entry["node_id"]: entry["operator"].replace(":", ".").rpartition(".")[2] for entry in entries}
-    found = [entry for entry in entries if node in (entry["operator"], named[entry["node_id"]])]
-    if len(found) > 1:
-        raise ConfigError(f"--node {node}: several nodes have it: {', '.join(entry['node_id'] for entry in found)}")
-    if not found:
-        raise ConfigError(f"--node {node}: the run has no such node; {did_you_mean(node, [*named, *named.values()])}")
-    return found
-
-
-def all_runs(results_dir: str) -> list[RunView]:
-    """Return all runs in a folder, the one with the latest change at the end."""
-    runs = []
-    for pipeline_id in run_ids(results_dir):
-        try:
-            runs.append(read_run(RunFolder(results_dir, pipeline_id)))
-        except RunStateError as error:
-            runs.append(_unreadable(pipeline_id, results_dir, error))
-        except PipelineNotFoundError:
-            continue  # it was removed meanwhile
-    return sorted(runs, key=lambda run: (run.state.get("updated_at") or "", run.pipeline_id))
-
-
-def _unreadable(pipeline_id: str, results_dir: str, error: RunStateError) -> RunView:
-    return RunView(pipeline_id=pipeline_id, results_dir=absolute(results_dir), status=UNREADABLE, note=str(error))
-
-
-def list_table(runs: list[RunView]) -> Table:
+def list_table(runs: list[RunView]) -> RenderableType:
     """Return a table with a line per run."""
-    table = Table(box=None, pad_edge=False)
-    has_exports = any(run.state.get("exports") for run in runs)
-    for heading in ("id", "status", "in", "out", "errors", *(["exports"] if has_exports else []), "updated"):
-        is_number = heading in {"in", "out", "errors", "exports"}
-        table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
-    for run in runs:
-        brief = run.brief()
-        total = brief["total"]
-        known = "" if total is None else f"/{'' if brief['total_is_exact'] else '~'}{number(total)}"
-        table.add_row(
-            Text(escape_line(run.pipeline_id)),
-            Text("stalled", style=STYLES["stalled"])
-            if brief["stalled"]
-            else Text(run.status, style=STYLES.get(run.status, "")),
-            Text(f"{number(brief['rows_in'])}{known}"),
-            Text(number(brief["rows_out"])),
-            Text(number(brief["failed"]), style="bold red" if brief["failed"] else ""),
-            *([Text(exports_made(brief["exports"]))] if has_exports else []),
-            Text(_time(brief["updated_at"])),
-        )
-    return table
+    briefs = [run.brief() for run in runs]
+    columns = [
+        Column("status", [_status(run, brief) for run, brief in zip(runs, briefs, strict=True)], is_left=True),
+        Column("in", [Text(_rows_in(brief)) for brief in briefs]),
+        Column("out", [Text(number(brief["rows_out"])) for brief in briefs], stays=2),
+        Column("errors", [Text(number(brief["failed"]), style=_red(brief["failed"])) for brief in briefs], stays=3),
+    ]
+    if any(brief["exports"] for brief in briefs):
+        columns.append(Column("exports", [Text(exports_made(brief["exports"])) for brief in briefs], stays=1))
+    updated = [Text(_time(brief["updated_at"])) for brief in briefs]
+    return NameTable("id", [Name(run.pipeline_id) for run in runs], [*columns, Column("updated", updated, 0, True)])
+
+
+def _status(run: RunView, brief: dict[str, Any]) -> Text:
+    if brief["stalled"]:
+        return Text("stalled", style=STYLES["stalled"])
+    return Text(run.status, style=STYLES.get(run.status, ""))
+
+
+def _rows_in(brief: dict[str, Any]) -> str:
+    total = brief["total"]
+    known = "" if total is None else f"/{'' if brief['total_is_exact'] else '~'}{number(total)}"
+    return f"{number(brief['rows_in'])}{known}"
+
+
+def _red(failed: int) -> str:
+    return "bold red" if failed else ""
 
 
 def list_lines(runs: list[RunView]) -> list[str]:
@@ -241,14 +88,14 @@ def list_lines(runs: list[RunView]) -> list[str]:
     return lines
 
 
-def run_table(run: RunView) -> Table:
+def run_table(run: RunView) -> RenderableType:
     """Return a table with a line per node."""
-    return node_table(run.nodes(), title=headline(run), caption=_details(run))
+    return node_table(run.progress.nodes, title=headline(run), caption=_details(run))
 
 
 def run_lines(run: RunView) -> list[str]:
     """Return a run as lines of text."""
-    return [headline(run), *(f"  {node_line(node)}" for node in run.nodes()), *_details(run).splitlines()]
+    return [headline(run), *(f"  {node_line(node)}" for node in run.progress.nodes), *_details(run).splitlines()]
 
 
 def headline(run: RunView) -> str:
@@ -273,9 +120,10 @@ def _details(run: RunView) -> str:
     exports = "".join(f"{escape_line(text)}\n" for text in export_lines(run_state, is_live=run.is_live))
     created, started = _time(run_state.get("created_at")), _time(run_state.get("started_at"))
     shards = f"{run.whole.summary()}\n" if run.whole is not None else ""
+    limit = f"{escape_line(limit)}\n" if (limit := run.progress.limit) else ""
     return (
-        f"{shards}{exports}{_version(run_state)}{older}{at}{budget}{usage}created {created}, last started {started}, "
-        f"updated {_time(run_state.get('updated_at'))}{where}"
+        f"{limit}{shards}{exports}{_version(run_state)}{older}{at}{budget}{usage}"
+        f"created {created}, last started {started}, updated {_time(run_state.get('updated_at'))}{where}"
     )
 
 

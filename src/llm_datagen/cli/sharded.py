@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from llm_datagen.cli.execute import PartOf, run_watched
 from llm_datagen.cli.otel import NO_OTEL, OtelOptions
 from llm_datagen.cli.output import write
-from llm_datagen.cli.run_origin import Origin, origin_of
 from llm_datagen.cli.target import Target
 from llm_datagen.config import OnChange
 from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.origin import Origin, origin_of
 from llm_datagen.runs.seen import see
 from llm_datagen.runs.sharded import SHARDS, is_sharded
 from llm_datagen.runs.typed_commands import command_line

@@ -6,16 +6,17 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from rich.table import Table
+from rich.console import RenderableType
 
 from llm_datagen.cli.budget import spending
 from llm_datagen.cli.output import is_terminal, write, write_json
-from llm_datagen.cli.run_view import RunView, all_runs, list_lines, list_table, read_run, run_lines, run_table
+from llm_datagen.cli.run_view import list_lines, list_table, run_lines, run_table
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.live import live
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.versions import find_run
+from llm_datagen.shards.run_view import RunView, all_runs, read_run
 from llm_datagen.streams.storage.object_uri import is_object_uri
 
 WATCH_SECONDS = 0.5
@@ -47,7 +48,7 @@ def show_status(results_dir: str, pipeline_id: str | None, *, watch: bool, as_js
         folders = [folder] if run.whole is None else run.whole.folders
         return [replace(run, spending=spending(*folders))]
 
-    def table(runs: list[RunView]) -> Table:
+    def table(runs: list[RunView]) -> RenderableType:
         return run_table(runs[0]) if pipeline_id else list_table(runs)
 
     def lines(runs: list[RunView]) -> list[str]:
@@ -86,7 +87,10 @@ def _print_lines(
 
 
 def _draw(
-    runs: list[RunView], look: Callable[[], list[RunView]], table: Callable[[list[RunView]], Table], every: float
+    runs: list[RunView],
+    look: Callable[[], list[RunView]],
+    table: Callable[[list[RunView]], RenderableType],
+    every: float,
 ) -> None:
     shown = [runs]
     drawn = live(SafeConsole(), lambda: table(shown[0]))

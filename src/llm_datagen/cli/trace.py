@@ -10,11 +10,12 @@ from rich.text import Text
 
 from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import is_terminal, shown_row, write, write_json
-from llm_datagen.cli.run_view import RunView, open_run
+from llm_datagen.cli.run_view import open_run
 from llm_datagen.runs.display.console import FREE_WIDTH, SafeConsole
 from llm_datagen.runs.display.tables import line_width, one_line
 from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.trace import Trace, trace
+from llm_datagen.shards.run_view import RunView
 from llm_datagen.streams import inputs_of
 from llm_datagen.streams.ids import Id, parent_of, parse_id, root_names
 

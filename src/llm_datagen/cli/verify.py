@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from rich.table import Table
 from rich.text import Text
 
 from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import is_terminal, write, write_json
-from llm_datagen.cli.run_view import RunView, open_run
+from llm_datagen.cli.run_view import open_run
 from llm_datagen.runs.account import FINDINGS_SHOWN, NodeAccount
 from llm_datagen.runs.display.console import SafeConsole
-from llm_datagen.runs.display.tables import beyond_target, number
+from llm_datagen.runs.display.name_table import Column, Name, NameTable
+from llm_datagen.runs.display.tables import beyond_target
 from llm_datagen.runs.exports import verify_exports
 from llm_datagen.runs.verify import verify
+from llm_datagen.runs.words import number
+from llm_datagen.shards.run_view import RunView
 
 _ON_THE_MOVE = (
     "it is running, so its last rows are being written: findings may come from that; verify it when it has ended"
@@ -80,22 +82,20 @@ def _conclude(run: RunView, accounts: list[NodeAccount], findings: int) -> None:
             write(f"  {account.node_id}: of more findings than {FINDINGS_SHOWN}, these are the first")
 
 
-def _table(accounts: list[NodeAccount], operators: list[str]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("node", max_width=30)
-    for heading in ("rows\nin", "kept", "filtered", "skipped", "dead-\nlettered", "pending", "rows\nout"):
-        table.add_column(heading, justify="right")
-    table.add_column("sealed")
-    for account, operator in zip(accounts, operators, strict=True):
-        name = Text(account.node_id, no_wrap=True, overflow="ellipsis")
-        counts = (_count(account.rows_in), *_parts(account).values(), _count(_rows_out(account)))
-        table.add_row(
-            name.append(f" {operator}", style="dim"),
-            *(Text(count, no_wrap=True) for count in counts),
-            Text(_sealed(account), style="green" if account.complete else ""),
-            style="bold red" if account.findings else "",
-        )
-    return table
+def _table(accounts: list[NodeAccount], operators: list[str]) -> NameTable:
+    headings = ("rows\nin", "kept", "filtered", "skipped", "dead-\nlettered", "pending", "rows\nout")
+    counts = [(_count(account.rows_in), *_parts(account).values(), _count(_rows_out(account))) for account in accounts]
+    columns = [
+        Column(heading, [Text(counts_of_node[number]) for counts_of_node in counts])
+        for number, heading in enumerate(headings)
+    ]
+    seals = [Text(_sealed(account), style="green" if account.complete else "") for account in accounts]
+    return NameTable(
+        "node",
+        [Name(account.node_id, operator) for account, operator in zip(accounts, operators, strict=True)],
+        [*columns, Column("sealed", seals, is_left=True)],
+        styles=["bold red" if account.findings else "" for account in accounts],
+    )
 
 
 def _line(account: NodeAccount, operator: str) -> str:

@@ -222,6 +222,7 @@ def _run_state(pipeline_id: str, config: dict[str, Any], nodes: list[dict[str, A
         "cost": None,
         "pid": None,
         "host": None,
+        "software": {},
         "created_at": now_text(),
         "started_at": None,
         "ended_at": None,

@@ -33,6 +33,7 @@ from llm_datagen.runs.exports import make_exports
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.runs.software import software
 from llm_datagen.runs.status import ENDED, NodeReport, PipelineStatus, RunReport, Status
 from llm_datagen.streams.storage.owner import now_text, whoami
 
@@ -142,7 +143,7 @@ class Run:
         self._run_state.update(
             started_at=now_text(), ended_at=None, error=None, failed_row=None, paused=False, **whoami()
         )
-        self._run_state["log_file"] = self._log.path
+        self._run_state.update(log_file=self._log.path, software=software())
         nodes = [node.node_id for node in self._opened]
         self._log.info(events.RUN_STARTED, streaming=self._streaming, nodes=nodes, pid=os.getpid())
         self._subscribers.add(self._state, (OperatorLogged,))

@@ -38,7 +38,7 @@ def draw(run_state: Mapping[str, Any], format: DiagramFormat = "text") -> str:
     return "\n".join(_text(run_state, streaming=bool(run_state["config"]["streaming"])))
 
 
-def _key(uri: str) -> Any:
+def stream_key(uri: str) -> Any:
     """Return the identity of the stream of a URI, however it is spelled; the protocol may be unknown here."""
     try:
         return StreamFactory.create(uri).place
@@ -53,19 +53,19 @@ def _of(node: Mapping[str, Any]) -> str:
 def _text(run_state: Mapping[str, Any], *, streaming: bool) -> Iterator[str]:
     nodes = run_state["nodes"]
     exports = list(run_state.get(KEY) or ())
-    exported = _key(rows_entry(run_state)["output_uri"]) if exports else None
+    exported = stream_key(rows_entry(run_state)["output_uri"]) if exports else None
     yield "streaming: all nodes at once" if streaming else "one node after the other"
     readers: dict[Any, list[tuple[str, _Node]]] = {}
     roots: dict[Any, str] = {}
     missing = {}  # of each node, how many of its inputs were not drawn yet
-    written = {_key(node["output_uri"]) for node in nodes}
+    written = {stream_key(node["output_uri"]) for node in nodes}
     for node in nodes:
         inputs = inputs_of(node["input_uri"])
         missing[node["node_id"]] = len(inputs)
         for name, uri in inputs.items():
-            readers.setdefault(_key(uri), []).append((name, node))
-            if _key(uri) not in written:
-                roots.setdefault(_key(uri), uri)
+            readers.setdefault(stream_key(uri), []).append((name, node))
+            if stream_key(uri) not in written:
+                roots.setdefault(stream_key(uri), uri)
     for key, uri in roots.items():
         yield _visible(uri)
         waiting = _branches(readers.get(key, []), "")
@@ -77,7 +77,7 @@ def _text(run_state: Mapping[str, Any], *, streaming: bool) -> Iterator[str]:
                 continue
             yield f"{head}: {_visible(node['operator'])} ({_of(node)})"
             yield f"{inner}{_visible(node['output_uri'])}"
-            written_key = _key(node["output_uri"])
+            written_key = stream_key(node["output_uri"])
             found = readers.get(written_key, [])
             made = exports if written_key == exported else []
             for number, export in enumerate(made, 1):
@@ -115,7 +115,7 @@ def _mermaid(run_state: Mapping[str, Any]) -> Iterator[str]:
     names: dict[Any, str] = {}
     for node in nodes:
         for uri in (*inputs_of(node["input_uri"]).values(), node["output_uri"]):
-            key = _key(uri)
+            key = stream_key(uri)
             if key not in names:
                 names[key] = f"stream{len(names)}"
                 yield f'    {names[key]}[("{_label(uri)}")]'
@@ -124,10 +124,10 @@ def _mermaid(run_state: Mapping[str, Any]) -> Iterator[str]:
         yield f'    node{number}["{title}<br/>{_label(_of(node))}"]'
         *others, (last, uri) = inputs_of(node["input_uri"]).items()
         for name, other in others:
-            yield f"    {names[_key(other)]} {_arrow(name)} node{number}"
-        yield f"    {names[_key(uri)]} {_arrow(last)} node{number} --> {names[_key(node['output_uri'])]}"
+            yield f"    {names[stream_key(other)]} {_arrow(name)} node{number}"
+        yield f"    {names[stream_key(uri)]} {_arrow(last)} node{number} --> {names[stream_key(node['output_uri'])]}"
     for number, export in enumerate(run_state.get(KEY) or ()):
-        source = names[_key(rows_entry(run_state)["output_uri"])]
+        source = names[stream_key(rows_entry(run_state)["output_uri"])]
         made = f'export{number}[("{_label(export["path"])}")]'
         yield f"    {source} {_arrow('export: ' + export['kind'])} {made}"
 

@@ -45,6 +45,12 @@ _FIELD = re.compile(r"\{[^{}/]*\}")
 _KINDS = ("parquet:", "hf-folder:", "chatml:")
 
 
+def exports_of(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the exports of a run as plain data; `rows` is None of one that is not made, or is to be made again."""
+    names = ("kind", "path", "rows", "failed", "parts")
+    return [{name: entry.get(name) for name in names} for entry in run_state.get(KEY, ())]
+
+
 def is_export(uri: Any) -> bool:
     """Return whether an output is made at the end, and is no stream that rows are appended to."""
     text = os.fspath(uri) if isinstance(uri, str | os.PathLike) else ""

@@ -9,6 +9,7 @@ RUN_STATE = "runtime.json"
 CHECKPOINT = "checkpoint.json"
 OWNER = "owner.json"
 ORIGIN = "origin.json"
+TIMELINE = "timeline.jsonl"
 LOCK = "lock"
 CLAIM = "claim"
 """Of a shard on a file system: locked by who has claimed it. Then `LEASE` is beside it: its heartbeat."""
@@ -17,5 +18,5 @@ TAKEN = "taken.json"
 KEPT = "files"
 """A folder: what the operators keep for themselves."""
 
-RUN_FILES = (RUN_STATE, CHECKPOINT, OWNER, ORIGIN, LOCK, LEASE, CLAIM, TAKEN, KEPT)
+RUN_FILES = (RUN_STATE, CHECKPOINT, OWNER, ORIGIN, TIMELINE, LOCK, LEASE, CLAIM, TAKEN, KEPT)
 """All of them. Those that are replaced as a whole have a ``.tmp`` beside them for a moment."""

@@ -3,7 +3,8 @@
     runtime.json     the run state: the first truth of a resume (M6, M27); see `state_file`
     checkpoint.json  each node's position, derived from the streams, for people and tools
     lock, owner.json who runs it; see `lock`. On a store lease.json; see `lease`
-    origin.json      what the command line started it with; see `cli.run_origin`
+    origin.json      what the command line started it with; see `runs.origin`
+    timeline.jsonl   how far it was, and what it had cost, over time; see `timeline`
     files            what its operators keep for themselves; there only if they do. Always on the machine
 
 Files are replaced atomically: a reader always sees a whole one. Where the run state and the streams differ, the streams
@@ -215,7 +216,7 @@ class RunFolder:
             self.write(file_names.CHECKPOINT, data)
 
     def forget(self) -> None:
-        """Remove the run state and the checkpoint: there is no run of this id any more.
+        """Remove the run state, the checkpoint and the timeline: there is no run of this id any more.
 
         Raises:
             DiskError: when they cannot be removed.
@@ -225,6 +226,7 @@ class RunFolder:
         else:
             self.storage.remove(str(self.path / file_names.RUN_STATE))
             self.storage.remove(str(self.path / file_names.CHECKPOINT))
+            self.storage.remove(str(self.path / file_names.TIMELINE))
 
     def remove_files(self) -> None:
         """Remove what the operators of the run have kept for themselves.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
+from llm_datagen.runs.rate import mean_rate
 from llm_datagen.runs.status import LIVE, SETTLED, NodeReport, Status
 from llm_datagen.runs.usage import UsageSums
 
@@ -15,7 +17,9 @@ _COUNTED = (
 """What adds up."""
 
 
-def added_up(node_id: str, entries: Sequence[Mapping[str, Any]], *, not_begun: int, rows: int | None) -> NodeReport:
+def added_up(
+    node_id: str, entries: Sequence[Mapping[str, Any]], *, not_begun: int, rows: int | None, seconds: float
+) -> NodeReport:
     """Return the report of a node over all shards.
 
     Args:
@@ -23,6 +27,7 @@ def added_up(node_id: str, entries: Sequence[Mapping[str, Any]], *, not_begun: i
         entries: its reports in the shards that have begun, as run states have them.
         not_begun: how many shards have not.
         rows: how many rows it has to do in all; None when that is known when all shards know it.
+        seconds: in which some shard ran; see `seconds_of`.
     """
     sums: dict[str, Any] = {name: sum(entry.get(name, 0) for entry in entries) for name in _COUNTED}
     usage = UsageSums()
@@ -39,13 +44,36 @@ def added_up(node_id: str, entries: Sequence[Mapping[str, Any]], *, not_begun: i
         status=_status([Status(entry["status"]) for entry in entries], not_begun),
         total=rows,
         total_is_exact=is_exact and rows is not None,
-        rows_per_second=round(sum(entry.get("rows_per_second", 0.0) for entry in running), 3),
+        rows_per_second=round(
+            sum(entry.get("rows_per_second", 0.0) for entry in running)
+            if running
+            else mean_rate(sums["rows_in"], seconds),
+            3,
+        ),
         seconds=max((entry.get("seconds", 0.0) for entry in entries), default=0.0),
         usage=usage.as_list(),
         stalled=next((entry["stalled"] for entry in running if entry.get("stalled")), None),
         error=next((entry["error"] for entry in entries if entry.get("error")), None),
         **sums,
     )
+
+
+def seconds_of(run_states: Iterable[Mapping[str, Any]]) -> float:
+    """Return the seconds in which some shard ran: shards that ran at once count once, and pauses between them do not.
+
+    Args:
+        run_states: those of the shards that have begun.
+    """
+    spans = []
+    for state in run_states:
+        began, ended = state.get("started_at"), state.get("ended_at") or state.get("updated_at")
+        if began and ended:
+            spans.append((datetime.fromisoformat(began).timestamp(), datetime.fromisoformat(ended).timestamp()))
+    seconds, last = 0.0, float("-inf")
+    for began, ended in sorted(spans):
+        seconds += max(0.0, ended - max(began, last))
+        last = max(last, ended)
+    return seconds
 
 
 def _status(found: Sequence[Status], not_begun: int) -> Status:

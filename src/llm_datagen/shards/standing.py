@@ -12,7 +12,7 @@ from llm_datagen.runs.status import NodeReport
 from llm_datagen.shards.claim import is_settled, latest
 from llm_datagen.shards.given_away import followed
 from llm_datagen.shards.plan import ShardPlan
-from llm_datagen.shards.progress import added_up
+from llm_datagen.shards.progress import added_up, seconds_of
 from llm_datagen.shards.spec import ShardSpec
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.recovery import position_of
@@ -77,12 +77,12 @@ class Standing:
         """Return the report of each node over all shards."""
         known = [{entry["node_id"]: entry for entry in entries} for entries in self._entries.values()]
         not_begun = len(self.plan.ranges) - len(known)
-        found = []
+        found, seconds = [], seconds_of(self.states.values())
         for entry in self._spec.run_state["nodes"]:
             node_id = entry["node_id"]
             of_node = [entries[node_id] for entries in known if node_id in entries]
             rows = self.plan.rows if entry["is_root"] else None
-            found.append(added_up(node_id, of_node, not_begun=not_begun, rows=rows))
+            found.append(added_up(node_id, of_node, not_begun=not_begun, rows=rows, seconds=seconds))
         return tuple(found)
 
     def rows_done(self, number: int) -> int:

@@ -22,7 +22,7 @@ from llm_datagen.shards.gathered import Gathered, ShardState
 from llm_datagen.shards.given_away import followed
 from llm_datagen.shards.plan import ShardPlan, ShardRange
 from llm_datagen.shards.plan_file import PLAN_FILE, PlanFile
-from llm_datagen.shards.progress import added_up
+from llm_datagen.shards.progress import added_up, seconds_of
 from llm_datagen.shards.shard_seen import Shard
 from llm_datagen.shards.spec import ShardSpec, shards_folder
 from llm_datagen.streams import StreamFactory
@@ -200,7 +200,8 @@ class Whole:
             return entry
         rows = self.plan.rows if self.plan is not None and node_id in readers else None
         not_begun = len(self.shards) - len(of_node)
-        return {**entry, **added_up(node_id, of_node, not_begun=not_begun, rows=rows).as_dict()}
+        seconds = seconds_of(shard.state for shard in self.shards if shard.state)
+        return {**entry, **added_up(node_id, of_node, not_begun=not_begun, rows=rows, seconds=seconds).as_dict()}
 
     def _ends(self) -> dict[str, Any]:
         """Return what the shards say of the time, and of what has ended one."""

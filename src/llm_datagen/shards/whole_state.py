@@ -22,6 +22,7 @@ from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.status import SETTLED, NodeReport, PipelineStatus, Status
+from llm_datagen.runs.timeline import Timeline
 from llm_datagen.shards.control import ShardControl
 from llm_datagen.shards.executor import ShardHandle
 from llm_datagen.shards.standing import Standing
@@ -61,6 +62,7 @@ class WholeState:
         clock: Clock,
     ) -> None:
         self._standing, self._folder, self._saved_state = standing, folder, saved_state
+        self._timeline = Timeline(folder)
         self._pipeline, self._control, self._log, self._clock = pipeline, control, log, clock
         self.status = Status.RUNNING
         self.cause: tuple[str, FailureRecord, BaseException | None] | None = None
@@ -200,4 +202,5 @@ class WholeState:
             self._saved_state["ended_at"] = now_text()
         for entry, report in zip(self._saved_state["nodes"], now.nodes, strict=True):
             entry.update(report.as_dict())
-        self._folder.save(self._saved_state, may_wait=not final)
+        if self._folder.save(self._saved_state, may_wait=not final):
+            self._timeline.note(self._saved_state, is_last=final)

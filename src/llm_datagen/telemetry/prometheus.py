@@ -18,10 +18,10 @@ from llm_datagen.errors import ConfigError, DatagenError, PipelineNotFoundError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.file_names import CHECKPOINT, RUN_STATE
 from llm_datagen.runs.results_dir import absolute
-from llm_datagen.runs.seen import see
-from llm_datagen.runs.sharded import SHARDS, is_sharded
+from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.store import check_pipeline_id, run_ids
 from llm_datagen.runs.versions import split_id
+from llm_datagen.shards.run_view import read_run
 from llm_datagen.telemetry.prometheus_names import MEASURES
 from llm_datagen.telemetry.prometheus_samples import Sample, ShownRun, samples_of
 
@@ -146,17 +146,13 @@ def _saved_at(run: ShownRun) -> float:
 
 
 def _look(folder: RunFolder) -> ShownRun:
-    seen = see(folder)
-    if is_sharded(seen.state):
-        from llm_datagen.shards.whole import Whole
-
-        seen = Whole.of(folder, seen).see()
+    run = read_run(folder)
     return ShownRun(
-        results_dir=folder.results_dir,
-        pipeline_id=folder.pipeline_id,
-        status=seen.status,
-        is_live=seen.is_live,
-        state=seen.state,
+        results_dir=run.results_dir,
+        pipeline_id=run.pipeline_id,
+        status=run.status,
+        is_live=run.is_live,
+        state=run.state,
         checkpoint=_checkpoint(folder),
     )
 

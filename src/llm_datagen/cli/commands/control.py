@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from llm_datagen.cli.control import pause_run, reconfigure_run, running_parts, send_cancel, unpause_run, wait_for_end
 from llm_datagen.cli.exit_codes import FAILED, exit_codes
 from llm_datagen.cli.options import (
     IdArgument,
@@ -17,6 +16,14 @@ from llm_datagen.cli.output import write
 from llm_datagen.cli.run_view import run_lines
 from llm_datagen.runs.typed_commands import command_line, default_results
 from llm_datagen.runs.versions import find_run
+from llm_datagen.shards.steering import (
+    pause_run,
+    reconfigure_run,
+    running_parts,
+    send_cancel,
+    unpause_run,
+    wait_for_end,
+)
 
 app = typer.Typer()
 
@@ -63,7 +70,8 @@ def pause(
     """Pause a run of another process on this machine: no new calls of operators until `unpause`."""
     with exit_codes(full_traceback=traceback):
         for part in running_parts(find_run(results_dir or default_results(), pipeline_id)):
-            pause_run(part)
+            write(f"run {part.pipeline_id}: {pause_run(part)}")
+            write(f"  go on   {command_line('unpause', part.pipeline_id, part.results_dir)}")
 
 
 @app.command()
@@ -75,7 +83,7 @@ def unpause(
     """Continue a paused run."""
     with exit_codes(full_traceback=traceback):
         for part in running_parts(find_run(results_dir or default_results(), pipeline_id)):
-            unpause_run(part)
+            write(f"run {part.pipeline_id}: {unpause_run(part)}")
 
 
 @app.command()
@@ -104,4 +112,5 @@ def reconfigure(
     with exit_codes(full_traceback=traceback):
         folder = find_run(results_dir or default_results(), pipeline_id)
         for part in running_parts(folder):
-            reconfigure_run(part, node, parallel_size=parallel_size, batch_size=batch_size, rate=rate)
+            now = reconfigure_run(part, node, parallel_size=parallel_size, batch_size=batch_size, rate=rate)
+            write(f"run {part.pipeline_id}: {now}")

@@ -7,11 +7,12 @@ import typer
 from llm_datagen.cli.exit_codes import FAILED, exit_codes
 from llm_datagen.cli.options import IdArgument, JsonOption, ResultsOption, TracebackOption
 from llm_datagen.cli.output import write, write_json
-from llm_datagen.cli.run_view import open_run, read_run, run_lines
+from llm_datagen.cli.run_view import open_run, run_lines
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.exports import unfit_rows
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.typed_commands import default_results
+from llm_datagen.shards.run_view import read_run
 
 app = typer.Typer()
 

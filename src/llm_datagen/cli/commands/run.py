@@ -32,11 +32,11 @@ from llm_datagen.cli.output import leave_stdout_to_rows, write
 from llm_datagen.cli.plan import show_plan
 from llm_datagen.cli.preview import preview_pipeline
 from llm_datagen.cli.resume import on_change_of
-from llm_datagen.cli.run_origin import Origin
 from llm_datagen.cli.sharded import ShardOptions, run_some, with_shards
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.pipeline.spool import prints_output
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.origin import Origin
 
 app = typer.Typer()
 

@@ -4,6 +4,7 @@ Layout:
     node_view.py a node as it is shown
     model.py    what a display shows, from what the hooks report
     tables.py   nodes and numbers as tables and text
+    name_table.py a table that begins with names, and fits
     console.py  a console of rich that escapes foreign text
     live.py     a display at a terminal: a live table
     notebook.py a display in a notebook

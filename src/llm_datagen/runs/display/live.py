@@ -6,9 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.table import Table
 
 from llm_datagen.runs.display.model import DisplayModel
 from llm_datagen.runs.display.node_view import NodeView
@@ -55,13 +54,13 @@ class LiveTable(DisplayModel):
         if drawn is not None:
             drawn.stop()
 
-    def _table(self) -> Table:
+    def _table(self) -> RenderableType:
         is_canceling = self._status is not None and self._status() is Status.CANCELING
         notes = [self.shards, CANCELING if is_canceling else ""]
         return node_table(self.views(), caption="\n".join(filter(None, notes)))
 
 
-def live(console: Console, draw: Callable[[], Table]) -> Live:
+def live(console: Console, draw: Callable[[], RenderableType]) -> Live:
     """Draw what `draw` returns several times per second, until the caller stops it."""
     shown = Live(
         console=console,

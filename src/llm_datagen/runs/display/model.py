@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llm_datagen.runs.display.node_view import NodeView, tokens_in
-from llm_datagen.runs.display.tables import one_line, rows_in_words, shards_in_words
+from llm_datagen.runs.display.tables import one_line, shards_in_words
 from llm_datagen.runs.hooks import DefaultPipelineHooks
+from llm_datagen.runs.rate import RateWindow, mean_rate
 from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.status import ENDED, Status
 from llm_datagen.runs.usage import cost_of
-
-RATE_SECONDS = 15.0
-"""The rate of a running node is that of the last seconds, so many."""
+from llm_datagen.runs.words import rows_in_words
 
 _WARNING_CHARS = 300
 
@@ -32,32 +30,28 @@ class _Entry:
     """Rows that were done when it started."""
     told: str = ""
     """Its status by the last report of its progress: it tells a cancel from a stop."""
-    samples: deque[tuple[float, int]] = field(default_factory=deque)
-    """When how many rows were done. The first is as old as the rate looks back."""
+    window: RateWindow | None = None
+    """What its rate goes by, once it has started."""
 
     def start(self, now: float) -> None:
         self.started, self.first = now, self.view.done
-        self.samples = deque([(now, self.view.done)])
+        self.window = RateWindow(now, self.view.done)
 
     def sample(self, now: float, done: int) -> None:
-        self.samples.append((now, done))
-        while len(self.samples) > 2 and now - self.samples[1][0] > RATE_SECONDS:
-            self.samples.popleft()
+        if self.window is not None:
+            self.window.add(now, done)
 
     def at(self, now: float) -> NodeView:
-        if self.view.status != Status.RUNNING or self.started is None:
+        if self.view.status != Status.RUNNING or self.started is None or self.window is None:
             return self.view
-        since, was = self.samples[0]
-        return self._timed(now, since, was)
+        return replace(self.view, seconds=now - self.started, rate=self.window.rate(now))
 
     def end(self, now: float) -> None:
-        if self.started is not None:
-            self.view = self._timed(now, self.started, self.first)
-
-    def _timed(self, now: float, since: float, was: int) -> NodeView:
-        seconds = now - (self.started or now)
-        # A replay, and a shard that is begun again, first count less than was done before.
-        return replace(self.view, seconds=seconds, rate=max(0, self.view.done - was) / max(now - since, 1e-3))
+        if self.started is None:
+            return
+        seconds, rows = now - self.started, self.view.done - self.first
+        rate = mean_rate(rows, seconds) if rows > 0 else self.view.rate  # else that of the run before
+        self.view = replace(self.view, seconds=seconds, rate=rate)
 
 
 class DisplayModel(DefaultPipelineHooks):
@@ -119,6 +113,7 @@ class DisplayModel(DefaultPipelineHooks):
             entry.view = replace(
                 entry.view,
                 status=(entry.told or Status.COMPLETED) if is_over else entry.view.status,
+                rate=meta.get("rows_per_second", entry.view.rate) if is_over else entry.view.rate,
                 done=curr,
                 out=meta.get("rows_out", 0),
                 target=meta.get("target_rows"),

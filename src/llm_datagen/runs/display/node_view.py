@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llm_datagen.runs.status import Status
+from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
 from llm_datagen.runs.usage import cost_of
+
+ETA_AFTER_SECONDS = 3.0
+"""So long a node runs before it is said how long it will take: until then its speed is that of its start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +28,8 @@ class NodeView:
         cut: output rows that were beyond the target.
         total: source rows in all; None while nothing is known.
         is_exact: whether `total` is counted, not estimated.
-        rate: source rows per second.
+        rate: source rows per second: over the last seconds while it runs, else over the run in which it ended.
+        paused: whether its run is paused.
         filtered: source rows that gave no row.
         failed: source rows that failed: these two, and the one that ended the run.
         skipped: those that were left out.
@@ -49,6 +53,7 @@ class NodeView:
     total: int | None = None
     is_exact: bool = False
     rate: float = 0.0
+    paused: bool = False
     filtered: int = 0
     failed: int = 0
     skipped: int = 0
@@ -67,8 +72,8 @@ class NodeView:
 
     @property
     def seconds_left(self) -> float | None:
-        """About how many seconds are left; None if not known."""
-        if self.rate <= 0 or self.status != Status.RUNNING:
+        """About how many seconds are left; None if not known, and in the first seconds of a run."""
+        if self.rate <= 0 or self.status != Status.RUNNING or self.paused or self.seconds < ETA_AFTER_SECONDS:
             return None
         left: list[float] = [] if self.total is None else [self.total - self.done]
         if self.target is not None and self.out:
@@ -76,8 +81,26 @@ class NodeView:
         return max(0.0, min(left)) / self.rate if left else None
 
 
-def view_of(node: Mapping[str, Any]) -> NodeView:
-    """Return the view of a node in a run state."""
+def node_views(run_state: Mapping[str, Any], status: str) -> list[NodeView]:
+    """Return the nodes of a run.
+
+    Args:
+        run_state: the run state of the run; of one in shards, that of the whole.
+        status: its true status, as `runs.seen` sees it.
+    """
+    nodes = run_state.get("nodes", [])
+    if status == INTERRUPTED:
+        nodes = [{**node, "status": INTERRUPTED} if node["status"] in LIVE else node for node in nodes]
+    return [view_of(node, paused=bool(run_state.get("paused"))) for node in nodes]
+
+
+def view_of(node: Mapping[str, Any], *, paused: bool = False) -> NodeView:
+    """Return the view of a node in a run state.
+
+    Args:
+        node: its entry.
+        paused: whether its run is paused.
+    """
     is_running = node.get("status") == Status.RUNNING
     return NodeView(
         node_id=node["node_id"],
@@ -91,6 +114,7 @@ def view_of(node: Mapping[str, Any]) -> NodeView:
         total=node.get("total"),
         is_exact=node.get("total_is_exact", False),
         rate=node.get("rows_per_second", 0.0),
+        paused=is_running and paused,
         filtered=node.get("filtered", 0),
         failed=node.get("failed", 0),
         skipped=node.get("skipped", 0),

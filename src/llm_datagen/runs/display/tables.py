@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from llm_datagen.errors.escape import escape_line
 from llm_datagen.runs.display.console import SafeConsole
+from llm_datagen.runs.display.name_table import Column, Name, NameTable
 from llm_datagen.runs.display.node_view import NodeView
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.usage import dollars
+from llm_datagen.runs.words import duration, number, rate, rows_in_words
 
 STYLES = {
     "completed": "green",
@@ -37,46 +38,35 @@ LABEL_WIDTH = 30
 _BAR_WIDTH = 12
 
 
-def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") -> Table:
-    """Return a table with a line per node, and notes on the nodes below it."""
+def node_table(nodes: Iterable[NodeView], title: str = "", caption: str = "") -> RenderableType:
+    """Return a table with a line per node, and notes on the nodes below it.
+
+    Without room, columns that matter less are left out, and names are shortened in the middle.
+    """
     nodes = list(nodes)
     notes = [escape_line(f"{node.node_id}: {text}") for node in nodes for text in _notes(node)]
     notes += [caption] if caption else []
-    table = Table(
-        title=Text(title) if title else None,
-        caption=Text("\n".join(notes)) if notes else None,
-        title_justify="left",
-        caption_justify="left",
-        box=None,
-        pad_edge=False,
-        expand=False,
-    )
-    # Without room, columns that may wrap shrink first; these hold text that must not wrap.
-    table.add_column("node", max_width=LABEL_WIDTH)
-    table.add_column("")
-    has_costs = any(node.cost is not None for node in nodes)
-    headings = ["rows", "rows/s", "ETA", "filtered", "errors", "tokens", *(["cost"] if has_costs else [])]
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for node in nodes:
-        errors = Text(number(node.failed), style="bold red" if node.failed else "")
-        name = Text(escape_line(node.node_id), no_wrap=True, overflow="ellipsis")
-        if node.operator != node.node_id:
-            name.append(escape_line(f" {node.operator}"), style="dim")
-        cells: list[RenderableType] = [
-            name,
-            _bar(node),
-            Text(progress(node)),
-            Text(rate(node.rate) if node.status != Status.PENDING else "-"),
-            Text(eta(node), style=STYLES.get("stalled" if node.stalled else node.status, "")),
-            Text(number(node.filtered)),
-            errors,
-            Text(number(node.tokens) if node.tokens else "-"),
-        ]
-        if has_costs:
-            cells.append(Text("-" if node.cost is None else dollars(node.cost)))
-        table.add_row(*cells)
-    return table
+    names = [Name(node.node_id, node.operator if node.operator != node.node_id else "") for node in nodes]
+    table = NameTable("node", names, list(_columns(nodes)))
+    parts: list[RenderableType] = [Text(title, style="table.title")] if title else []
+    parts += [table, *([Text("\n".join(notes), style="table.caption")] if notes else [])]
+    return Group(*parts)
+
+
+def _columns(nodes: Sequence[NodeView]) -> Iterator[Column]:
+    yield Column("", [_bar(node) for node in nodes], stays=0, is_left=True)
+    yield Column("rows", [Text(progress(node)) for node in nodes])
+    rates = [rate(node.rate) if node.status != Status.PENDING else "-" for node in nodes]
+    yield Column("rows/s", [Text(text) for text in rates], stays=3)
+    etas = [Text(eta(node), style=STYLES.get("stalled" if node.stalled else node.status, "")) for node in nodes]
+    yield Column("ETA", etas)
+    yield Column("filtered", [Text(number(node.filtered)) for node in nodes], stays=2)
+    errors = [Text(number(node.failed), style="bold red" if node.failed else "") for node in nodes]
+    yield Column("errors", errors, stays=5)
+    yield Column("tokens", [Text(number(node.tokens) if node.tokens else "-") for node in nodes], stays=1)
+    if any(node.cost is not None for node in nodes):
+        costs = ["-" if node.cost is None else dollars(node.cost) for node in nodes]
+        yield Column("cost", [Text(text) for text in costs], stays=4)
 
 
 def shards_in_words(counts: Mapping[str, int]) -> str:
@@ -188,34 +178,9 @@ def eta(node: NodeView) -> str:
         return "waiting"
     if node.status != Status.RUNNING:
         return "done" if node.status == Status.COMPLETED else node.status
-    if node.stalled:
-        return "stalled"
+    if node.stalled or node.paused:
+        return "stalled" if node.stalled else "paused"
     return "-" if node.seconds_left is None else duration(node.seconds_left)
-
-
-def number(value: float) -> str:
-    """Return a number as people write it: ``1,234``, ``0.25``."""
-    return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
-
-
-def rows_in_words(count: int) -> str:
-    """Return a number of rows: ``1 row``, ``2 rows``."""
-    return "1 row" if count == 1 else f"{number(count)} rows"
-
-
-def rate(value: float) -> str:
-    """Return a rate, rounded to meaningful digits."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 or value == 0 else f"{value:.2f}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time such as ``0:07``, ``12:30``, ``3:00:01``, ``2d 03:00:00``."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    days, hour = divmod(hours, 24)
-    if days:
-        return f"{days}d {hour:02}:{minute:02}:{second:02}"
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 def line_width() -> int:

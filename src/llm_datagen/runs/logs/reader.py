@@ -76,7 +76,7 @@ def read(
     """
     wanted = None if event is None else {event_of(name) for name in ([event] if isinstance(event, str) else event)}
     since = since.astimezone(UTC) if since is not None else None
-    return _chosen(_open_all(Path(path)), pipeline_id, wanted, node, since, on_unreadable)
+    return _chosen(open_all(Path(path)), pipeline_id, wanted, node, since, on_unreadable)
 
 
 def event_of(name: str) -> str:
@@ -105,7 +105,7 @@ def _chosen(
             opened.enter_context(file)
         for file in files:
             for line in file:
-                found = _event(line)
+                found = parsed(line)
                 if found is None:
                     if on_unreadable is not None and line.strip():
                         on_unreadable(line)
@@ -121,7 +121,7 @@ def _chosen(
 def may_be_log(head: bytes) -> bool:
     """Return whether a file may be a log, by its beginning: some line is an event, or its only line is torn."""
     lines = head.split(b"\n")
-    if not head.strip() or any(map(_event, lines)):
+    if not head.strip() or any(map(parsed, lines)):
         return True
     try:
         loads_exactly(head)
@@ -130,7 +130,8 @@ def may_be_log(head: bytes) -> bool:
     return False
 
 
-def _event(line: bytes) -> LogEvent | None:
+def parsed(line: bytes) -> LogEvent | None:
+    """Return the event of a line; None when it is none."""
     try:
         fields = loads_exactly(line)
         event, at = fields["event"], datetime.fromisoformat(fields["timestamp"])
@@ -141,7 +142,7 @@ def _event(line: bytes) -> LogEvent | None:
     return LogEvent(event=str(event), at=at.astimezone(UTC), fields=own, line=line.rstrip(b"\n"), **common)
 
 
-def _open_all(path: Path) -> list[BinaryIO]:
+def open_all(path: Path) -> list[BinaryIO]:
     """Open the log and its rotated files; return them with the oldest first.
 
     The newest is opened first: a file that is rotated meanwhile is found again under its next name, and taken once.

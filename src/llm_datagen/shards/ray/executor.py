@@ -26,7 +26,7 @@ from llm_datagen.shards.worker_process import RunningShard
 LOST_SECONDS = 30.0
 RECONNECT_SECONDS = 300.0
 
-_FIRST_SECONDS = 60.0
+_FIRST_SECONDS = 120.0
 """How long a cluster that is there may refuse: one attempt in many fails, of ray:// addresses, after half a minute."""
 
 _TRY_AGAIN_SECONDS = 2.0

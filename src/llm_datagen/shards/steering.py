@@ -1,6 +1,7 @@
-"""Control a run of another process on this machine, through its control socket: pause, reconfigure, cancel.
+"""Telling a run of another process on this machine what to do, through its control socket: pause, reconfigure, cancel.
 
-Where it has no socket, a cancel is a SIGTERM: only a process that holds the run's lock is ever sent one.
+Where it has no socket, a cancel is a SIGTERM: only a process that holds the run's lock is ever sent one. Each command
+returns what happened, in a sentence that goes on behind the name of the run.
 """
 
 from __future__ import annotations
@@ -13,15 +14,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from llm_datagen.cli.output import write
-from llm_datagen.cli.run_view import RunView, chosen_nodes, read_run
 from llm_datagen.errors import ConfigError, ControlError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.control_client import ask
 from llm_datagen.runs.lock import RunLock
 from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.store import run_ids
-from llm_datagen.runs.typed_commands import command_line
+from llm_datagen.shards.run_view import RunView, chosen_nodes, read_run
 
 _LOOK_SECONDS = 0.1
 
@@ -41,20 +40,27 @@ def running_parts(folder: RunFolder) -> list[RunFolder]:
     return [part for part in parts if part.lock.is_held()] or [folder]
 
 
-def pause_run(folder: RunFolder) -> None:
-    """Begin no further calls of operators. Raises ControlError when the run cannot be reached."""
+def pause_run(folder: RunFolder) -> str:
+    """Begin no further calls of operators, and return what happened.
+
+    Raises:
+        PipelineNotFoundError: when there is no such run.
+        ControlError: when it cannot be reached.
+    """
     folder.load()
     ask(folder, "pause")
-    go_on = command_line("unpause", folder.pipeline_id, folder.results_dir)
-    write(f"run {folder.pipeline_id}: paused. No new calls; running calls finish and are saved")
-    write(f"  go on   {go_on}")
+    return "paused. No new calls; running calls finish and are saved"
 
 
-def unpause_run(folder: RunFolder) -> None:
-    """Begin calls again. Raises ControlError when the run cannot be reached."""
+def unpause_run(folder: RunFolder) -> str:
+    """Begin calls again, and return what happened.
+
+    Raises:
+        PipelineNotFoundError: when there is no such run.
+        ControlError: when it cannot be reached.
+    """
     folder.load()
-    answer = ask(folder, "unpause")
-    write(f"run {folder.pipeline_id}: {answer['status']}, not paused")
+    return f"{ask(folder, 'unpause')['status']}, not paused"
 
 
 def reconfigure_run(
@@ -64,8 +70,8 @@ def reconfigure_run(
     parallel_size: int | None = None,
     batch_size: int | None = None,
     rate: float | None = None,
-) -> None:
-    """Change a node of a run, and its run state.
+) -> str:
+    """Change a node of a run, and its run state; return what it has now.
 
     Args:
         folder: the run's folder.
@@ -83,10 +89,8 @@ def reconfigure_run(
         raise ConfigError(f"say which node, by --node: {', '.join(entry['node_id'] for entry in entries)}")
     node = entries[0]["node_id"]
     now = ask(folder, "reconfigure", node_id=node, parallel_size=parallel_size, batch_size=batch_size, rate=rate)
-    write(
-        f"run {folder.pipeline_id}: {now['node_id']} has parallel_size {now['parallel_size']}, "
-        f"batch_size {now['batch_size']}" + (f", {now['rate']:g} rows per second at most" if now["rate"] else "")
-    )
+    limit = f", {now['rate']:g} rows per second at most" if now["rate"] else ""
+    return f"{now['node_id']} has parallel_size {now['parallel_size']}, batch_size {now['batch_size']}{limit}"
 
 
 def send_cancel(folder: RunFolder, reason: str = "") -> int:

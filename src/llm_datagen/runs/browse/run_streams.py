@@ -1,0 +1,214 @@
+"""The streams of a run that can be browsed: inputs, what is between nodes, outputs, and what lies beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from llm_datagen.errors import StreamError
+from llm_datagen.runs.graph import unsettled
+from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams.formats.jsonl import JsonlCodec
+from llm_datagen.streams.ids import RootNames, root_names
+from llm_datagen.streams.position import Position
+from llm_datagen.streams.recovery import done_of, position_of
+from llm_datagen.streams.source import streams_of
+from llm_datagen.streams.storage.base import Place
+
+Kind = Literal["input", "between", "output", "dead_letters"]
+
+
+class _Beside(Stream):
+    """JSON lines beside a stream, read as a stream of their own."""
+
+    codec = JsonlCodec().unbounded()
+
+    def __init__(self, stream: Stream, path: str) -> None:
+        super().__init__(path)
+        self.storage = stream.storage
+
+    @property
+    def path(self) -> str:
+        """Where it lies."""
+        return self.uri
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What there is of a stream now.
+
+    Attributes:
+        rows: how many rows; None when nobody has counted them.
+        is_sealed: whether it will not grow.
+        bytes: how long it is; None when it is not there.
+        why_not: why it cannot be browsed, and what to do; "" when it can.
+    """
+
+    rows: int | None
+    is_sealed: bool
+    bytes: int | None
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stream, or a file beside one, as it is browsed.
+
+    Attributes:
+        stream: what is read.
+        owner: the stream beside which it lies; the same stream for rows.
+        kind: what it is.
+        root: how its rows are named, of a pipeline's input; None when they have ids.
+        until: the number of the row behind the last one, of an input without end; None of others.
+    """
+
+    stream: Stream
+    owner: Stream
+    kind: Kind
+    root: RootNames | None = None
+    until: int | None = None
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether it is a file beside a stream."""
+        return self.stream is not self.owner
+
+    @property
+    def key(self) -> tuple[Place, str]:
+        """What it is, however it is spelled."""
+        return self.owner.place, self.kind if self.is_beside else ""
+
+    def look(self) -> Seen:
+        """Return what there is of it now.
+
+        Raises:
+            StreamError: when what is beside it cannot be read.
+        """
+        found = position_of(self.owner)
+        is_sealed = self.owner.is_sealed()
+        if self.owner.is_in_memory and self.owner.size() is None:
+            where = "in the memory of the process of the run"
+            return Seen(found[1].rows if found else None, is_sealed, None, f"{self.owner.uri} is {where}; write a file")
+        if self.is_beside:
+            position = found[1] if found else Position()
+            return Seen(position.dead, is_sealed, position.errors_bytes)
+        size = self.stream.size()
+        why = "" if size is not None else _why_gone(self.stream, self.kind, had_rows=bool(found and found[1].bytes))
+        return Seen(found[1].rows if found else None, is_sealed, size, why)
+
+
+def _why_gone(stream: Stream, kind: Kind, *, had_rows: bool) -> str:
+    if kind == "input":
+        return f"{stream.shown} is not there: the input was moved or deleted; put it back"
+    if had_rows or stream.exists():
+        return f"{stream.shown} is gone, though rows of it were committed; restore it"
+    return f"{stream.shown} is not there: nothing was written to it yet, or it was deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class RunStream:
+    """A stream of a run.
+
+    Attributes:
+        key: its name within the run, for programs: ``"input:0"``, ``"node_1"``, ``"node_1:dead_letters"``.
+        name: its path or URI, for people.
+        kind: what it is.
+        node_id: the node that writes it; None of an input.
+        pieces: what is read, one after the other: one, or of a run in shards that of each shard.
+    """
+
+    key: str
+    name: str
+    kind: Kind
+    node_id: str | None
+    pieces: Sequence[Piece] = field(repr=False)
+
+    def look(self) -> Seen:
+        """Return what there is of it now, in all shards.
+
+        Raises:
+            StreamError: when what is beside it cannot be read.
+        """
+        seen = [piece.look() for piece in self.pieces]
+        if not seen:
+            return Seen(0, is_sealed=False, bytes=None, why_not=f"{self.name} is not there: no shard has begun")
+        sizes = [each.bytes for each in seen if each.bytes is not None]
+        refused = [each.why_not for each in seen if each.why_not]
+        return Seen(
+            seen[0].rows if len(seen) == 1 else sum(each.rows or 0 for each in seen),
+            all(each.is_sealed for each in seen),
+            sum(sizes) if sizes else None,
+            refused[0] if len(refused) == len(seen) else "",
+        )
+
+
+def streams_of_run(run_state: Mapping[str, Any], shards: Sequence[Mapping[str, Any]] | None = None) -> list[RunStream]:
+    """Return the streams of a run, in the order in which rows go through them; what lies beside one follows it.
+
+    Args:
+        run_state: its run state; of a run in shards, that of the whole.
+        shards: the run states of its shards that have begun, in the order of the input; None of a run without.
+    """
+    left_out = unsettled({**run_state})
+    entries = [entry for entry in run_state["nodes"] if entry["node_id"] not in left_out]
+    found = list(_inputs(entries))
+    reads = {place for entry in entries for place in StreamFactory.input_of(entry).places}
+    for entry in entries:
+        stream = StreamFactory.output_of(entry)
+        is_read = stream.place in reads
+        kind: Kind = "between" if is_read else "output"
+        of_node = [StreamFactory.output_of(each) for each in _entries(entry, shards)]
+        if shards is not None and not is_read and stream.is_sealed():
+            of_node = [stream]  # what a gather has made of those of the shards
+        node_id = entry["node_id"]
+        found.append(_run_stream(node_id, stream.shown, kind, entry["node_id"], of_node))
+        found.append(
+            _run_stream(
+                f"{entry['node_id']}:dead_letters", stream.errors_path, "dead_letters", entry["node_id"], of_node
+            )
+        )
+    return found
+
+
+def find_stream(streams: Sequence[RunStream], key: str) -> RunStream:
+    """Return the stream of a key.
+
+    Raises:
+        StreamError: when there is none.
+    """
+    for stream in streams:
+        if stream.key == key:
+            return stream
+    raise StreamError(f"the run has no stream {key!r}; it has {', '.join(stream.key for stream in streams)}")
+
+
+def _entries(entry: Mapping[str, Any], shards: Sequence[Mapping[str, Any]] | None) -> list[Mapping[str, Any]]:
+    """Return a node, or the node of that id in each shard."""
+    if shards is None:
+        return [entry]
+    return [each for shard in shards for each in shard["nodes"] if each["node_id"] == entry["node_id"]]
+
+
+def _inputs(entries: Sequence[Mapping[str, Any]]) -> Iterator[RunStream]:
+    written = {StreamFactory.output_of(entry).place for entry in entries}
+    until: dict[Place, int] = {}
+    inputs: dict[Place, tuple[Stream, RootNames | None]] = {}
+    for entry in entries:
+        for stream in streams_of(StreamFactory.input_of(entry)):
+            if stream.place in written:
+                continue
+            inputs.setdefault(stream.place, (stream.with_source(None), root_names(entry)))
+            if stream.is_there() and stream.is_endless:
+                until[stream.place] = max(until.get(stream.place, 0), done_of(StreamFactory.output_of(entry)))
+    for number, (place, (stream, root)) in enumerate(inputs.items()):
+        piece = Piece(stream, stream, "input", root, until.get(place))
+        yield RunStream(f"input:{number}", stream.shown, "input", None, (piece,))
+
+
+def _run_stream(key: str, name: str, kind: Kind, node_id: str, streams: Sequence[Stream]) -> RunStream:
+    if kind == "dead_letters":
+        pieces = [Piece(_Beside(stream, stream.errors_path), stream, kind) for stream in streams]
+    else:
+        pieces = [Piece(stream, stream, kind) for stream in streams]
+    return RunStream(key, name, kind, node_id, pieces)

@@ -1,0 +1,227 @@
+"""The run, its nodes and its streams, from its run state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from llm_datagen.errors import ConfigError
+from llm_datagen.runs.display.node_view import tokens_in
+from llm_datagen.runs.report.ledger import counts_of_state
+from llm_datagen.runs.report.masking import masked, masked_uri
+from llm_datagen.runs.report.model import Ledger, ModelCost, NodeFacts, RunFacts, StreamFacts
+from llm_datagen.runs.sharded import SHARDS
+from llm_datagen.runs.status import INTERRUPTED, LIVE
+from llm_datagen.runs.usage import COST, cost_of
+from llm_datagen.runs.versions import VERSION_OF, version_of
+from llm_datagen.streams import StreamFactory, inputs_of
+
+_SHARES = {"busy": "busy_s", "held_back": "held_back_s", "rate_limited": "rate_limited_s", "starved": "starved_s"}
+
+_NOT_SETTINGS = frozenset({
+    "node_id", "operator", "input_uri", "output_uri", "status", "usage", "fingerprint", "input_fingerprint", "changes",
+    "parallel_size", "batch_size",
+})  # fmt: skip
+
+
+def run_facts(
+    run_state: Mapping[str, Any],
+    *,
+    status: str,
+    is_live: bool,
+    note: str,
+    results_dir: str,
+    started_with: str,
+    earlier_versions: Sequence[str],
+) -> RunFacts:
+    """Return what there is to say of a run; see `RunFacts`."""
+    began = run_state.get("started_at")
+    return RunFacts(
+        id=run_state["pipeline_id"],
+        status=status,
+        is_live=is_live,
+        is_paused=is_live and bool(run_state.get("paused")),
+        note=note,
+        reason=run_state.get("reason") or "",
+        error=run_state.get("error"),
+        failed_row=run_state.get("failed_row"),
+        created_at=run_state.get("created_at"),
+        started_at=began,
+        ended_at=run_state.get("ended_at"),
+        updated_at=run_state.get("updated_at"),
+        seconds=seconds_between(began, run_state.get("ended_at") or run_state.get("updated_at")),
+        results_dir=masked_uri(results_dir),
+        host=run_state.get("host"),
+        pid=run_state.get("pid"),
+        started_with=started_with,
+        version=version_of(run_state),
+        version_of=run_state.get(VERSION_OF),
+        earlier_versions=earlier_versions,
+        shards=run_state.get(SHARDS),
+        software=run_state.get("software") or {},
+    )
+
+
+def seconds_between(begin: str | None, end: str | None) -> float | None:
+    """Return the seconds between two times of a run state; None when one is not known."""
+    if not begin or not end:
+        return None
+    return max(0.0, (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds())
+
+
+def streams_of_state(run_state: Mapping[str, Any], ledgers: Mapping[str, Ledger]) -> list[StreamFacts]:
+    """Return the streams of a run: the inputs, then what each node writes."""
+    entries = run_state["nodes"]
+    reads = {key for entry in entries for key in _inputs_of(entry)}
+    found = []
+    for key, (name, uri) in _names_of_inputs(entries).items():
+        alone = [entry for entry in entries if list(_inputs_of(entry)) == [key] and entry.get("total_is_exact")]
+        rows = alone[0].get("total") if alone else None
+        found.append(StreamFacts(key=name, uri=masked_uri(uri), kind="input", rows=rows))
+    for entry in entries:
+        ledger = ledgers.get(entry["node_id"])
+        rows = entry.get("rows_out", 0) if ledger is None else ledger.rows_out
+        kind = "between" if _key(entry["output_uri"]) in reads else "output"
+        found.append(StreamFacts(key=entry["node_id"], uri=masked_uri(entry["output_uri"]), kind=kind, rows=rows))
+    return found
+
+
+def node_facts(run_state: Mapping[str, Any], ledgers: Mapping[str, Ledger], *, status: str) -> list[NodeFacts]:
+    """Return the nodes of a run.
+
+    Args:
+        run_state: its run state; of a run in shards, that of the whole.
+        ledgers: what became of the rows of each node, as far as that is known.
+        status: the status of the run.
+    """
+    outputs = {_key(entry["output_uri"]): entry["node_id"] for entry in run_state["nodes"]}
+    names = {key: name for key, (name, _) in _names_of_inputs(run_state["nodes"]).items()}
+    found = []
+    for entry in run_state["nodes"]:
+        inputs = [outputs.get(key) or names[key] for key in _inputs_of(entry)]
+        ledger = ledgers.get(entry["node_id"]) or counts_of_state(entry)
+        is_cut_short = status == INTERRUPTED and entry.get("status") in LIVE
+        found.append(
+            NodeFacts(
+                node_id=entry["node_id"],
+                operator=entry["operator"],
+                status=INTERRUPTED if is_cut_short else entry.get("status", "pending"),
+                inputs=inputs,
+                output=entry["node_id"],
+                parallel_size=entry["parallel_size"],
+                batch_size=entry["batch_size"],
+                seconds=entry.get("seconds", 0.0),
+                shares=_shares(entry),
+                ledger=ledger,
+                failed=max(entry.get("failed", 0), ledger.skipped + ledger.dead_letters),
+                target_rows=entry.get("target_rows"),
+                usage=entry.get("usage") or [],
+                cost=cost_of(entry.get("usage") or []),
+                error=entry.get("error"),
+                stalled=entry.get("stalled") if entry.get("status") == "running" and not is_cut_short else None,
+                settings=_own_settings(entry, run_state["config"]),
+            )
+        )
+    return found
+
+
+def model_costs(run_state: Mapping[str, Any]) -> list[ModelCost]:
+    """Return what calls used, for each node and model, the most expensive first."""
+    found = [
+        ModelCost(
+            node_id=entry["node_id"],
+            provider=str(usage.get("provider") or ""),
+            model=str(usage.get("model") or ""),
+            calls=int(usage.get("requests", 0)),
+            tokens_in=int(usage.get("prompt_tokens", usage.get("input_tokens", 0))),
+            tokens_out=int(usage.get("completion_tokens", usage.get("output_tokens", 0))),
+            cost=usage.get(COST),
+        )
+        for entry in run_state["nodes"]
+        for usage in entry.get("usage") or ()
+    ]
+    return sorted(found, key=lambda each: (-(each.cost or 0.0), -each.calls))
+
+
+def totals_of(nodes: Sequence[NodeFacts]) -> dict[str, Any]:
+    """Return the figures that come first, as the ledgers have them."""
+    usage = [each for node in nodes for each in node.usage]
+    return {
+        "rows_in": nodes[0].ledger.done if nodes else 0,
+        "rows_out": nodes[-1].ledger.rows_out if nodes else 0,
+        "filtered": sum(node.ledger.filtered + node.ledger.rejected for node in nodes),
+        "failed": sum(node.failed for node in nodes),
+        "cost": cost_of(usage),
+        "tokens": sum(map(tokens_in, usage)),
+        "findings": sum(len(node.ledger.findings) for node in nodes),
+    }
+
+
+def caps_of(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the budgets of the nodes, as far as the run state knows how their operators are made."""
+    found = []
+    for entry in run_state["nodes"]:
+        for made in _made(entry.get("operator_ref")):
+            if str(made.get("$made", "")).endswith(":Budget"):
+                of = made.get("of") or {}
+                found.append({"node_id": entry["node_id"], "usd": of.get("usd"), "tokens": of.get("tokens")})
+    return found
+
+
+def _made(value: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(value, Mapping):
+        if "$made" in value:
+            yield value
+        for each in value.values():
+            yield from _made(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _made(each)
+
+
+def _shares(entry: Mapping[str, Any]) -> dict[str, float]:
+    """Return where the time of the workers went."""
+    seconds, workers = entry.get("seconds") or 0.0, entry.get("workers") or 0
+    if not seconds:
+        return {}
+    found = {}
+    for name, key in _SHARES.items():
+        of_all = seconds * (workers or 1) if name in {"busy", "held_back"} else seconds
+        found[name] = round(min(1.0, (entry.get(key) or 0.0) / of_all), 4)
+    return found
+
+
+def _own_settings(entry: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a node that are not those of the pipeline, and how its operator is made."""
+    names = [name for name in config if name in entry and name not in _NOT_SETTINGS and entry[name] != config[name]]
+    found = {name: masked(entry[name], name) for name in names}
+    made = entry.get("operator_ref") or {}
+    if made.get("use"):
+        arguments = {
+            **{str(number): each for number, each in enumerate(made.get("args") or ())},
+            **(made.get("with") or {}),
+        }
+        found["operator"] = {"use": made["use"], **({"with": masked(arguments)} if arguments else {})}
+    return found
+
+
+def _inputs_of(entry: Mapping[str, Any]) -> dict[Any, str]:
+    """Return the URIs of the streams that a node reads, by their identities."""
+    return {_key(uri): uri for uri in inputs_of(entry["input_uri"]).values()}
+
+
+def _names_of_inputs(entries: Sequence[Mapping[str, Any]]) -> dict[Any, tuple[str, str]]:
+    """Return the streams that no node writes, by their identities: their names in a report, and their URIs."""
+    written = {_key(entry["output_uri"]) for entry in entries}
+    found = {key: uri for entry in entries for key, uri in _inputs_of(entry).items() if key not in written}
+    many = len(found) > 1
+    return {key: (f"input {number}" if many else "input", uri) for number, (key, uri) in enumerate(found.items(), 1)}
+
+
+def _key(uri: str) -> Any:
+    """Return the identity of the stream of a URI, however it is spelled; its protocol may be unknown here."""
+    try:
+        return StreamFactory.create(uri).place
+    except ConfigError:
+        return uri

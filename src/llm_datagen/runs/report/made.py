@@ -1,0 +1,133 @@
+"""A report, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llm_datagen.runs.limit import limit_of
+from llm_datagen.runs.report.chart import thinned
+from llm_datagen.runs.report.facts import caps_of, model_costs, node_facts, run_facts, streams_of_state, totals_of
+from llm_datagen.runs.report.ledger import ledgers_of
+from llm_datagen.runs.report.masking import masked
+from llm_datagen.runs.report.model import FORMAT, Budget, NodeFacts, Report
+from llm_datagen.runs.report.samples import Looked
+from llm_datagen.runs.software import version_of
+from llm_datagen.runs.status import NodeReport, why_empty, why_short
+from llm_datagen.runs.timeline import Point
+from llm_datagen.streams.storage.owner import now_text
+
+_MOST_POINTS = 600
+"""Points of the timeline in a report, at most."""
+
+_NO_POINTS = (
+    "Charts: the run has no points over time. Older versions of llm-datagen kept none, nor do runs on an object store, "
+    "and shards that nobody drives as a whole."
+)
+
+_SHORT_FIELDS = ("status", "rows_in", "rows_out", "filtered", "skipped", "dead_letters", "target_rows")
+"""What says whether a node has come short."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A run that is reported.
+
+    Attributes:
+        run_state: its run state; of a run in shards, that of the whole, added up.
+        parts: the run states that say where its streams lie: its own, or those of its shards that have begun.
+        status: its true status.
+        is_live: whether a process runs it.
+        note: what else is to be said of the status.
+        results_dir: the folder of the runs, or its URI.
+        started_with: what the command line started it with.
+        earlier_versions: the ids of its earlier versions.
+        spent: what it has spent of its budget, in words.
+        timeline: its points.
+        notes: what else somebody should look at.
+    """
+
+    run_state: Mapping[str, Any]
+    parts: Sequence[Mapping[str, Any]]
+    status: str
+    is_live: bool = False
+    note: str = ""
+    results_dir: str = ""
+    started_with: str = ""
+    earlier_versions: Sequence[str] = ()
+    spent: str = ""
+    timeline: Sequence[Point] = ()
+    notes: Sequence[str] = field(default=())
+
+
+def report_of(subject: Subject, looked: Looked) -> Report:
+    """Return the report of a run.
+
+    Args:
+        subject: the run.
+        looked: what was found in its streams.
+    """
+    run_state = subject.run_state
+    ledgers = ledgers_of(subject.parts, is_live=subject.is_live)
+    nodes = node_facts(run_state, ledgers, status=subject.status)
+    caps = caps_of(run_state)
+    missing = list(looked.left_out)
+    if len(subject.timeline) < 2:
+        missing.append(_NO_POINTS)
+    return Report(
+        format=FORMAT,
+        made_at=now_text(),
+        made_by=f"llm-datagen {version_of('llm-datagen')}",
+        run=run_facts(
+            run_state,
+            status=subject.status,
+            is_live=subject.is_live,
+            note=subject.note,
+            results_dir=subject.results_dir,
+            started_with=subject.started_with,
+            earlier_versions=subject.earlier_versions,
+        ),
+        totals=totals_of(nodes),
+        nodes=nodes,
+        streams=streams_of_state(run_state, ledgers),
+        timeline=thinned(_seconds(subject.timeline), _MOST_POINTS),
+        models=model_costs(run_state),
+        budget=Budget(caps=caps, spent=subject.spent) if caps or subject.spent else None,
+        failures=looked.failures,
+        rows=looked.rows,
+        exports=[masked(entry) for entry in run_state.get("exports") or ()],
+        limit=limit_of(run_state, is_live=subject.is_live),
+        settings=masked({name: value for name, value in run_state["config"].items() if value is not None}),
+        warnings=[*_warnings(subject, nodes), *subject.notes],
+        left_out=missing,
+    )
+
+
+def _seconds(points: Sequence[Point]) -> list[tuple[float, float | None, Mapping[str, Sequence[int]]]]:
+    return [
+        (
+            round((point.at - points[0].at).total_seconds(), 3),
+            point.cost,
+            {node_id: (counts.rows_in, counts.rows_out, counts.failed) for node_id, counts in point.nodes.items()},
+        )
+        for point in points
+    ]
+
+
+def _warnings(subject: Subject, nodes: Sequence[NodeFacts]) -> Iterator[str]:
+    for entry in subject.run_state["nodes"]:
+        known = {
+            name: entry[name]
+            for name in ("status", "rows_in", "rows_out", "filtered", "skipped", "dead_letters", "target_rows")
+            if name in entry
+        }
+        report = NodeReport(node_id=entry["node_id"], **known)
+        yield from (f"{report.node_id}: {why}" for why in (why_empty(report), why_short(report)) if why)
+    for node in nodes:
+        if node.stalled:
+            yield f"{node.node_id} is stalled: {node.stalled}"
+        if node.ledger.findings:
+            yield f"{node.node_id}: its counts do not add up; see below"
+    if subject.run_state.get("usage_is_partial"):
+        yield "usage and cost are at least these: the last usage before a kill is missing"

@@ -1,0 +1,65 @@
+"""A report as a few lines of Markdown, for a pull request or a chat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llm_datagen.errors.escape import escape_line
+from llm_datagen.runs.report.model import MARK, Report
+from llm_datagen.runs.report.page import figures
+from llm_datagen.runs.report.text import cut, moment
+from llm_datagen.runs.usage import dollars
+from llm_datagen.runs.words import number
+
+_FAILURES = 5
+_CHARS = 200
+
+
+def markdown_of(report: Report) -> str:
+    """Return a report as Markdown."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def _lines(report: Report) -> Iterator[str]:
+    run = report.run
+    yield f"<!-- {MARK}, format {report.format} -->"
+    yield f"### Run {_cell(run.id)}: {_cell(run.status)}"
+    yield ""
+    yield ", ".join(f"**{value}** {name}" for value, name in figures(report)) + f"; started {moment(run.started_at)}"
+    said = [*([f"failed: {run.error}"] if run.error else []), *([run.reason] if run.reason else []), *report.warnings]
+    if said:
+        yield ""
+        yield from (f"- {_cell(text)}" for text in said)
+    yield ""
+    yield "| node | in | kept | filtered | failed | pending | out | cost |"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|"
+    for node in report.nodes:
+        ledger = node.ledger
+        cells = [
+            f"{_cell(node.node_id)} {_cell(node.operator)}",
+            *map(
+                number,
+                (ledger.done, ledger.kept, ledger.filtered + ledger.rejected, ledger.skipped + ledger.dead_letters),
+            ),
+            "?" if ledger.pending is None else number(ledger.pending),
+            number(ledger.rows_out),
+            "" if node.cost is None else dollars(node.cost),
+        ]
+        yield f"| {' | '.join(cells)} |"
+    if report.failures:
+        yield ""
+        yield "| failed rows | node | of what |"
+        yield "|--:|---|---|"
+        for failure in report.failures[:_FAILURES]:
+            what = _cell(f"{failure.kind}: {failure.message}")
+            yield f"| {number(failure.count)} | {_cell(failure.node_id)} | {what} |"
+        if len(report.failures) > _FAILURES:
+            yield f"| … | | {len(report.failures) - _FAILURES} more causes |"
+    yield ""
+    yield f"<sub>{report.made_by}, {moment(report.made_at)}</sub>"
+
+
+def _cell(text: str) -> str:
+    """Return foreign text for a cell: one line, and none of it is markup."""
+    line = escape_line(cut(str(text), _CHARS))
+    return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>#|~!@&" else sign for sign in line)

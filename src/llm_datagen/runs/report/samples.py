@@ -1,0 +1,102 @@
+"""Some rows of a run, with all that they came from, and the rows that failed, with one of each cause.
+
+What is shown of each is bounded: a report stays small, however large the rows are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llm_datagen.errors import DatagenError, StreamError
+from llm_datagen.runs.browse.failures import DeadLetterGroup, failure_groups
+from llm_datagen.runs.browse.pages import Browser
+from llm_datagen.runs.browse.run_streams import find_stream, streams_of_run
+from llm_datagen.runs.exports import rows_entry
+from llm_datagen.runs.report.model import Failure, Sample
+from llm_datagen.runs.report.text import as_json, cut
+
+ITEM_CHARS = 2000
+"""Characters of a row, a prompt or an answer, at most."""
+
+_MESSAGE_CHARS = 500
+_TRACE_CHARS = 3000
+_MOST_FAILURES = 30
+_MOST_CHARS = 200_000
+"""Characters of all sample rows together, at most about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What was found in the streams of a run.
+
+    Attributes:
+        failures: rows that failed, the most frequent cause first.
+        rows: sample rows.
+        left_out: what could not be read, and why.
+    """
+
+    failures: Sequence[Failure] = ()
+    rows: Sequence[Sample] = ()
+    left_out: Sequence[str] = ()
+
+
+def looked_through(
+    run_state: Mapping[str, Any], shards: Sequence[Mapping[str, Any]] | None = None, *, rows: int = 5
+) -> Looked:
+    """Look for rows that failed, and for sample rows.
+
+    Args:
+        run_state: the run state; of a run in shards, that of the whole.
+        shards: the run states of its shards that have begun; None of a run without.
+        rows: how many sample rows.
+    """
+    left_out: list[str] = []
+    failures: list[Failure] = []
+    samples: list[Sample] = []
+    try:
+        found = failure_groups(entry for state in shards or [run_state] for entry in state["nodes"])
+        failures = [_failure(group) for group in found[:_MOST_FAILURES]]
+        if len(found) > _MOST_FAILURES:
+            left_out.append(f"{len(found) - _MOST_FAILURES} rarer causes of failures: llm-datagen errors lists them.")
+    except (DatagenError, OSError) as error:
+        left_out.append(f"Rows that failed: {error}")
+    try:
+        samples = list(_samples(run_state, shards, rows))
+    except (DatagenError, OSError) as error:
+        left_out.append(f"Sample rows: {error}")
+    return Looked(failures=failures, rows=samples, left_out=left_out)
+
+
+def _failure(group: DeadLetterGroup) -> Failure:
+    return Failure(
+        node_id=group.node_id,
+        kind=cut(group.kind, _MESSAGE_CHARS),
+        message=cut(group.text, _MESSAGE_CHARS),
+        count=group.count,
+        row_id=str(group.row_id),
+        input=as_json(group.input, ITEM_CHARS),
+        traceback=cut(group.trace.strip(), _TRACE_CHARS),
+    )
+
+
+def _samples(run_state: Mapping[str, Any], shards: Sequence[Mapping[str, Any]] | None, count: int) -> Iterator[Sample]:
+    """Yield rows of the last stream whose rows have ids, evenly spread over it."""
+    entry = rows_entry(run_state)
+    stream = find_stream(streams_of_run(run_state, shards), entry["node_id"])
+    seen, browser, shown = stream.look(), Browser(), 0
+    if seen.why_not and entry.get("rows_out") and count:
+        raise StreamError(seen.why_not)
+    for number in _spread(seen.rows or 0, count):
+        for row in browser.page(stream, number, 1).rows:
+            if shown > _MOST_CHARS:
+                return
+            sample = Sample(number=row.number, row_id=str(row.id), item=as_json(row.item, ITEM_CHARS), family=())
+            shown += len(sample.item)
+            yield sample
+
+
+def _spread(rows: int, count: int) -> Iterable[int]:
+    """Return some numbers of rows, evenly spread, from the first one on."""
+    return sorted({number * rows // count for number in range(count)}) if rows and count else ()

@@ -1,0 +1,73 @@
+"""How far a run is, as a whole. All that show runs show this: the command line, the web page, reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llm_datagen.runs.display.node_view import NodeView, node_views
+from llm_datagen.runs.limit import limit_of
+from llm_datagen.runs.status import SETTLED, Status
+from llm_datagen.runs.usage import cost_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunProgress:
+    """How far a run is.
+
+    Attributes:
+        nodes: its nodes.
+        rows_done: rows of the first node's source that are done.
+        rows_out: rows in the last node's output.
+        rows_total: rows of the first node's source in all; None while nothing is known.
+        total_is_exact: whether that is counted, not estimated.
+        rows_per_second: source rows per second of the first node that runs; of the first node when none runs.
+        seconds_left: about how many seconds are left; None if not known: also while nodes wait for others to end.
+        failed: rows that failed, over all nodes.
+        cost: US dollars, over all runs; None when no price is known.
+        limit: what limits it, in a sentence; empty while nothing can be said.
+    """
+
+    nodes: tuple[NodeView, ...]
+    rows_done: int
+    rows_out: int
+    rows_total: int | None
+    total_is_exact: bool
+    rows_per_second: float
+    seconds_left: float | None
+    failed: int
+    cost: float | None
+    limit: str
+
+    @classmethod
+    def of(cls, run_state: Mapping[str, Any], status: str, *, is_live: bool) -> RunProgress:
+        """Return how far a run is.
+
+        Args:
+            run_state: its run state; of a run in shards, that of the whole. Empty for a run that cannot be read.
+            status: its true status, as `runs.seen` sees it.
+            is_live: whether a process runs it.
+        """
+        nodes = tuple(node_views(run_state, status))
+        first, last = (nodes[0], nodes[-1]) if nodes else (NodeView(node_id=""), NodeView(node_id=""))
+        runs = next((node for node in nodes if node.status == Status.RUNNING), first)
+        return cls(
+            nodes=nodes,
+            rows_done=first.done,
+            rows_out=last.out,
+            rows_total=first.total,
+            total_is_exact=first.is_exact,
+            rows_per_second=runs.rate,
+            seconds_left=_seconds_left(nodes) if is_live else None,
+            failed=sum(node.failed for node in nodes),
+            cost=cost_of(run_state.get("usage") or []),
+            limit=limit_of(run_state, is_live=is_live),
+        )
+
+
+def _seconds_left(nodes: tuple[NodeView, ...]) -> float | None:
+    """Return the time of the node that takes longest; None when one is not running yet, or cannot tell."""
+    found = [node.seconds_left for node in nodes if node.status not in SETTLED]
+    known = [seconds for seconds in found if seconds is not None]
+    return max(known) if known and len(known) == len(found) else None

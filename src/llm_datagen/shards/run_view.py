@@ -1,0 +1,181 @@
+"""The runs that there are, with their true status: a run state may still name a process that is dead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from llm_datagen.errors import ConfigError, PipelineNotFoundError, RunStateError
+from llm_datagen.errors.advice import did_you_mean
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.exports import exports_of
+from llm_datagen.runs.graph import unsettled
+from llm_datagen.runs.run_progress import RunProgress
+from llm_datagen.runs.seen import see
+from llm_datagen.runs.sharded import is_sharded
+from llm_datagen.runs.store import run_ids
+from llm_datagen.runs.typed_commands import command_line
+
+if TYPE_CHECKING:
+    from llm_datagen.shards.whole import Whole
+
+UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """A run, as it is shown.
+
+    Attributes:
+        pipeline_id: its id.
+        results_dir: the folder of the runs, absolute, or its URI.
+        status: its true status.
+        state: its run state; empty when it cannot be read.
+        is_live: whether a process runs it.
+        note: what else to show.
+        spending: what it has spent of its budget; empty for a run without one, or when not read.
+        whole: its shards; None of a run that is not in shards.
+    """
+
+    pipeline_id: str
+    results_dir: str
+    status: str
+    state: dict[str, Any] = field(default_factory=dict)
+    is_live: bool = False
+    note: str = ""
+    spending: str = ""
+    whole: Whole | None = field(default=None, repr=False)
+
+    @property
+    def parts(self) -> list[tuple[int | None, dict[str, Any]]]:
+        """The run states that say where its streams lie: its own; or those of its shards, each with its number."""
+        if self.whole is None:
+            return [(None, self.state)]
+        return [(shard.number, shard.state) for shard in self.whole.shards if shard.state]
+
+    @property
+    def rerun_note(self) -> str:
+        """A note about a `rerun` that was interrupted; empty when there is none."""
+        names = sorted(unsettled(self.state))
+        if not names:
+            return ""
+        return (
+            f"a rerun was cut short: what {', '.join(names)} read or made is still to be taken away or moved, and was "
+            f"not looked at; resume finishes that first: {self.command('resume')}"
+        )
+
+    def command(self, verb: str, *, arguments: Sequence[str] = (), options: Sequence[str] = ()) -> str:
+        """Return the command to type for it; see `command_line`."""
+        return command_line(verb, self.pipeline_id, self.results_dir, arguments=arguments, options=options)
+
+    @property
+    def progress(self) -> RunProgress:
+        """How far it is."""
+        return RunProgress.of(self.state, self.status, is_live=self.is_live)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data: the run state, with the status that is true, and the one that was saved."""
+        progress = self.progress
+        return {
+            **self.state,
+            "pipeline_id": self.pipeline_id,
+            "status": self.status,
+            "saved_status": self.state.get("status"),
+            "note": self.note,
+            "bottleneck": progress.limit,
+            "eta_s": progress.seconds_left,
+        }
+
+    def brief(self) -> dict[str, Any]:
+        """Return it as plain data, in short."""
+        progress = self.progress
+        return {
+            "pipeline_id": self.pipeline_id,
+            "status": self.status,
+            "rows_in": progress.rows_done,
+            "total": progress.rows_total,
+            "total_is_exact": progress.total_is_exact,
+            "rows_out": progress.rows_out,
+            "rows_per_second": progress.rows_per_second,
+            "eta_s": progress.seconds_left,
+            "failed": progress.failed,
+            "exports": exports_of(self.state),
+            "stalled": [node.node_id for node in progress.nodes if node.stalled],
+            "updated_at": self.state.get("updated_at"),
+            "note": self.note,
+        }
+
+
+def read_run(folder: RunFolder) -> RunView:
+    """Return a run with its true status.
+
+    Raises:
+        PipelineNotFoundError: when there is none.
+        RunStateError: when its run state cannot be read.
+    """
+    seen, whole = see(folder), None
+    if is_sharded(seen.state):
+        from llm_datagen.shards.whole import Whole
+
+        whole = Whole.of(folder, seen)
+        seen = whole.see()
+    return RunView(
+        pipeline_id=folder.pipeline_id,
+        results_dir=folder.results_dir,
+        status=seen.status,
+        state=seen.state,
+        is_live=seen.is_live,
+        note=seen.note,
+        whole=whole,
+    )
+
+
+def chosen_nodes(run_state: dict[str, Any], node: str | None) -> list[dict[str, Any]]:
+    """Return the entries of a node in a run state; of all nodes for None.
+
+    Args:
+        run_state: the run state.
+        node: the id of a node, its number, or the name of its operator, if no other node has that.
+
+    Raises:
+        ConfigError: when there is no such node, or several.
+    """
+    entries: list[dict[str, Any]] = run_state["nodes"]
+    if node is None:
+        return entries
+    for name in (node, f"node_{node}"):
+        if found := [entry for entry in entries if entry["node_id"] == name]:
+            return found
+    named = {entry["node_id"]: entry["operator"].replace(":", ".").rpartition(".")[2] for entry in entries}
+    found = [entry for entry in entries if node in (entry["operator"], named[entry["node_id"]])]
+    if len(found) > 1:
+        raise ConfigError(f"--node {node}: several nodes have it: {', '.join(entry['node_id'] for entry in found)}")
+    if not found:
+        raise ConfigError(f"--node {node}: the run has no such node; {did_you_mean(node, [*named, *named.values()])}")
+    return found
+
+
+def all_runs(results_dir: str) -> list[RunView]:
+    """Return all runs in a folder, the one with the latest change at the end."""
+    runs = []
+    for pipeline_id in run_ids(results_dir):
+        try:
+            runs.append(read_or_unreadable(RunFolder(results_dir, pipeline_id)))
+        except PipelineNotFoundError:
+            continue  # it was removed meanwhile
+    return sorted(runs, key=lambda run: (run.state.get("updated_at") or "", run.pipeline_id))
+
+
+def read_or_unreadable(folder: RunFolder) -> RunView:
+    """Return a run with its true status: "unreadable", with the reason, when its run state cannot be read.
+
+    Raises:
+        PipelineNotFoundError: when there is none.
+    """
+    try:
+        return read_run(folder)
+    except RunStateError as error:
+        return RunView(
+            pipeline_id=folder.pipeline_id, results_dir=folder.results_dir, status=UNREADABLE, note=str(error)
+        )

@@ -1,0 +1,76 @@
+"""The JSON of two runs side by side: settings, counts, cost, time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from llm_datagen.runs.limit import shards_begun
+from llm_datagen.shards.run_view import RunView
+from llm_datagen.web.secrets import without_secrets
+
+_COUNTS = ("rows_in", "rows_out", "filtered", "skipped", "dead_letters", "failed")
+_NOT_SETTINGS = {
+    *_COUNTS, "status", "target_rows", "beyond_target", "cut_rows", "total", "total_is_exact", "rows_per_second",
+    "seconds", "workers", "busy_s", "held_back_s", "held_back_times", "rate_limited_s", "lead_limited_s", "starved_s",
+    "starved_times", "usage", "stalled", "error", "kept", "pending", "cost", "fingerprint", "input_fingerprint",
+    "changed_from", "node_id", "input_uri", "output_uri",
+}  # fmt: skip
+"""What the entry of a node has besides its settings."""
+
+
+def compare_json(a: RunView, b: RunView) -> dict[str, Any]:
+    """Return two runs side by side. Of the settings, only those that differ."""
+    settings = {name: (dict(_settings(run))) for name, run in (("a", a), ("b", b))}
+    names = [*settings["a"], *(name for name in settings["b"] if name not in settings["a"])]
+    return {
+        "a": {"id": a.pipeline_id, "status": str(a.status)},
+        "b": {"id": b.pipeline_id, "status": str(b.status)},
+        "settings": [
+            {"name": name, "a": settings["a"].get(name), "b": settings["b"].get(name)}
+            for name in names
+            if settings["a"].get(name) != settings["b"].get(name)
+        ],
+        "counts": list(_counts(a, b)),
+        "cost": {"a": a.progress.cost, "b": b.progress.cost},
+        "seconds": {"a": _seconds(a), "b": _seconds(b)},
+    }
+
+
+def _settings(run: RunView) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a run and of its nodes, by names such as ``node_0.operator.with.model``."""
+    state = without_secrets(run.state)
+    yield from _flat("", {**(state.get("config") or {}), "shards": shards_begun(state)})
+    for entry in state.get("nodes") or []:
+        own = {name: value for name, value in entry.items() if name not in _NOT_SETTINGS}
+        yield from _flat(f"{entry['node_id']}.", own)
+
+
+def _flat(head: str, held: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in held.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(f"{head}{name}.", value)
+        else:
+            yield f"{head}{name}", value
+
+
+def _counts(a: RunView, b: RunView) -> Iterator[dict[str, Any]]:
+    """Yield the counts of all nodes: those of the same place in both runs stand beside each other."""
+    of_a, of_b = (run.state.get("nodes") or [] for run in (a, b))
+    for number in range(max(len(of_a), len(of_b))):
+        entries = [entries[number] if number < len(entries) else None for entries in (of_a, of_b)]
+        node_id = next(entry["node_id"] for entry in entries if entry is not None)
+        for name in _COUNTS:
+            values = [None if entry is None else entry.get(name, 0) for entry in entries]
+            yield {"name": f"{node_id}.{name}", "a": values[0], "b": values[1]}
+
+
+def _seconds(run: RunView) -> float | None:
+    """Return how long the last execution of a run took, or has taken so far."""
+    began, ended = run.state.get("started_at"), run.state.get("ended_at") or run.state.get("updated_at")
+    if run.is_live:
+        ended = run.state.get("updated_at")
+    if not began or not ended:
+        return None
+    return max(0.0, (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds())

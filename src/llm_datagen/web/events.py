@@ -1,0 +1,145 @@
+"""Server-sent events: how a run stands, or which runs there are, whenever that changes.
+
+Whoever listens to the same gets the same: it is looked at once for all, and only while somebody listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from llm_datagen.errors import DatagenError, PipelineNotFoundError
+from llm_datagen.web.answers import error_answer, json_bytes
+from llm_datagen.web.folders import ResultsFolders
+from llm_datagen.web.looking import list_of_runs, page_of_run
+
+LOOK_SECONDS = 0.5
+"""How often runs are looked at; as often as run states are saved."""
+
+_SHARE = 4
+"""Looking takes at most one part in so many of the time, however many runs there are."""
+
+HEARTBEAT_SECONDS = 10.0
+
+_GONE = b"event: gone\ndata: {}\n\n"
+
+Look = Callable[[], bytes]
+
+
+class _Feed:
+    """What is looked at for all who listen to the same. On the event loop."""
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
+        self._changed = asyncio.Condition()
+        self._task: asyncio.Task[None] | None = None
+        self.event, self.number, self.listeners = b"", 0, 0
+
+    def begin(self) -> None:
+        self.listeners += 1
+        if self._task is None:
+            self._task = asyncio.create_task(self._poll())
+
+    def end(self) -> None:
+        self.listeners -= 1
+        if not self.listeners:
+            self.close()
+
+    def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def after(self, number: int) -> tuple[bytes, int]:
+        """Return the event that comes after that of a number, with its own number."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.number > number)
+            return self.event, self.number
+
+    async def _poll(self) -> None:
+        while True:
+            began = time.monotonic()
+            event = await asyncio.to_thread(self._look)
+            took = time.monotonic() - began
+            if event != self.event:
+                async with self._changed:
+                    self.event, self.number = event, self.number + 1
+                    self._changed.notify_all()
+            await asyncio.sleep(max(LOOK_SECONDS - took, (_SHARE - 1) * took))
+
+
+class Events:
+    """Answers who wants to hear of changes.
+
+    Args:
+        folders: the folders of runs that are shown.
+
+    Attributes:
+        listening: how many listen now.
+    """
+
+    def __init__(self, folders: ResultsFolders) -> None:
+        self._folders = folders
+        self._feeds: dict[str, _Feed] = {}
+        self._tasks: set[asyncio.Task[object]] = set()
+        self.listening = 0
+
+    def add_to(self, app: web.Application) -> None:
+        """Add what is answered."""
+        app.router.add_get("/api/events", self._listen)
+        app.on_shutdown.append(self._close)
+
+    async def _listen(self, request: web.Request) -> web.StreamResponse:
+        key = request.query.get("run", "")
+        if key:
+            try:
+                self._folders.find(key)
+            except PipelineNotFoundError as error:
+                return error_answer(404, str(error))
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        await response.prepare(request)
+        feed = self._feeds.setdefault(key, _Feed(lambda: self._event(key)))
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.listening += 1
+        feed.begin()
+        try:
+            await _send(response, feed)
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # who listened has gone, or the server ends
+        finally:
+            feed.end()
+            if not feed.listeners:
+                self._feeds.pop(key, None)
+            self.listening -= 1
+            self._tasks.discard(task)
+        return response
+
+    async def _close(self, app: web.Application) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _event(self, key: str) -> bytes:
+        name = "run" if key else "runs"
+        try:
+            data = page_of_run(self._folders, key) if key else list_of_runs(self._folders)
+        except PipelineNotFoundError:
+            return _GONE
+        except (DatagenError, OSError) as error:
+            name, data = "error", {"error": str(error)}
+        return b"event: %s\ndata: %s\n\n" % (name.encode(), json_bytes(data))
+
+
+async def _send(response: web.StreamResponse, feed: _Feed) -> None:
+    number = 0
+    while True:
+        event = b": still here\n\n"
+        with contextlib.suppress(TimeoutError):
+            event, number = await asyncio.wait_for(feed.after(number), HEARTBEAT_SECONDS)
+        await response.write(event)

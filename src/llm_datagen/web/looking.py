@@ -1,0 +1,79 @@
+"""Looking at runs: what blocks, and is done on a thread."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from llm_datagen.errors import ConfigError, DatagenError, DiskError
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.browse.absolute import with_absolute_paths
+from llm_datagen.runs.origin import origin_of
+from llm_datagen.shards.run_view import all_runs, read_or_unreadable, read_run
+from llm_datagen.web.folders import ResultsFolders
+from llm_datagen.web.run_view import run_json, summary_json
+
+
+def list_of_runs(folders: ResultsFolders) -> dict[str, Any]:
+    """Return the JSON of all runs, the one that was started last first; and which folders cannot be read."""
+    found: list[dict[str, Any]] = []
+    warnings = []
+    for path in folders.paths:
+        try:
+            found += [summary_json(run, folders) for run in all_runs(path)]
+        except (DatagenError, OSError) as error:
+            warnings.append(f"{path}: {error}")
+    found.sort(key=lambda run: (run["started_at"] or "", run["id"]), reverse=True)
+    return {"runs": found, "warnings": warnings}
+
+
+def page_of_run(folders: ResultsFolders, key: str) -> dict[str, Any]:
+    """Return the JSON of a run.
+
+    Raises:
+        PipelineNotFoundError: when there is none.
+        DiskError: when its folder cannot be read.
+    """
+    folder = folders.find(key)
+    return run_json(read_or_unreadable(folder), folders, home_of(folder))
+
+
+def home_of(folder: RunFolder) -> str:
+    """Return the directory that relative paths of a run are relative to: where it was started, if that is known."""
+    try:
+        origin = origin_of(folder)
+    except (ConfigError, DiskError):
+        origin = None
+    return os.getcwd() if origin is None else origin.cwd  # noqa: PTH109
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedRun:
+    """A run whose streams have absolute paths.
+
+    Attributes:
+        state: its run state; of a run in shards, that of the whole.
+        shards: the run states of its shards that have begun; None of a run that is not in shards.
+    """
+
+    state: dict[str, Any]
+    shards: list[dict[str, Any]] | None
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """The run states that say where its rows lie."""
+        return [self.state] if self.shards is None else self.shards
+
+
+def placed_run(folder: RunFolder) -> PlacedRun:
+    """Return a run whose streams have absolute paths.
+
+    Raises:
+        PipelineNotFoundError: when there is none.
+        RunStateError: when its run state cannot be read.
+        UnknownProtocolError: when a stream has a protocol that only the program of the run knows.
+    """
+    run, home = read_run(folder), home_of(folder)
+    shards = None if run.whole is None else [with_absolute_paths(state, home) for _, state in run.parts]
+    return PlacedRun(with_absolute_paths(run.state, home), shards)

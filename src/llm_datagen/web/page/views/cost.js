@@ -1,0 +1,69 @@
+// What the model calls of a run cost: by node, by model, by hour; and its budget.
+
+import { get, ofRun } from "../api.js";
+import { bars } from "../chart.js";
+import { el, show } from "../dom.js";
+import { count, isNumber, moment, money, percent } from "../format.js";
+import { fact, problem, section, table, throttled } from "../parts.js";
+import { buttons } from "../control.js";
+import { oneLine } from "../text.js";
+
+export function costTab(root, { app, key }) {
+  let run = null;
+  let cost = null;
+  let failure = null;
+  let isClosed = false;
+
+  const renew = throttled(async () => {
+    try {
+      cost = await get(ofRun(key, "cost"));
+      failure = null;
+    } catch (error) {
+      failure = error;
+    }
+    if (!isClosed) render();
+  }, 3000);
+
+  const shares = (caption, heading, rows, name) =>
+    table(caption, [[heading], ["cost", true], ["calls", true], ["tokens in", true], ["tokens out", true]], rows.map((row) => ({
+      key: name(row), cells: [oneLine(name(row), 120), money(row.cost), count(row.calls), count(row.tokens_in), count(row.tokens_out)],
+    })), "No model was called.");
+
+  function budget() {
+    const { cap, spent, projected } = cost.budget;
+    const share = isNumber(cap) && cap > 0 ? spent / cap : null;
+    return section(
+      "Budget",
+      isNumber(share) ? el("progress", { max: 1, value: Math.min(1, share), "aria-label": "Share of the budget that is spent" }) : null,
+      el("dl", {}, fact("Spent", money(spent), isNumber(share) ? percent(share) : ""), fact("Cap", money(cap)), fact("Projected", money(projected), isNumber(projected) && isNumber(cap) && projected > cap ? "above the cap: the run will stop there" : "")),
+      app.server.read_only ? null : el("p", {}, buttons(run, ["budget"])),
+    );
+  }
+
+  function render() {
+    if (!run) return;
+    if (!cost) return show(root, failure ? problem(failure) : el("p", { class: "empty" }, "Looking…"));
+    show(
+      root,
+      failure ? problem(failure) : null,
+      el("p", { class: "big", key: "total" }, money(cost.total), el("small", {}, " so far, of calls whose price is known")),
+      cost.budget ? budget() : null,
+      section("By node", shares("Cost by node", "node", cost.by_node, (row) => row.node_id)),
+      section("By model", shares("Cost by model", "model", cost.by_model, (row) => [row.model, row.provider].filter(Boolean).join(" · "))),
+      cost.by_hour.length ? section("By hour", bars("Cost by hour", cost.by_hour.map((row) => ({ name: moment(row.hour), value: row.cost ?? 0 })), money)) : null,
+    );
+  }
+
+  renew();
+  return {
+    change() {},
+    update(fresh) {
+      if (run && (fresh.cost !== run.cost || fresh.status !== run.status)) renew();
+      run = fresh;
+      render();
+    },
+    close() {
+      isClosed = true;
+    },
+  };
+}

@@ -1,0 +1,127 @@
+"""The JSON of a run, for the list of runs and for the page of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llm_datagen.config.addresses import masked
+from llm_datagen.errors import ConfigError
+from llm_datagen.runs.exports import exports_of
+from llm_datagen.runs.limit import shards_begun
+from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
+from llm_datagen.runs.store import run_ids
+from llm_datagen.runs.versions import split_id, version_id, version_of
+from llm_datagen.shards.run_view import RunView
+from llm_datagen.web.budgets import budget_json
+from llm_datagen.web.folders import ResultsFolders
+from llm_datagen.web.node_view import node_json, warnings_of
+from llm_datagen.web.secrets import without_secrets
+from llm_datagen.web.stream_view import edges_of, stream_json, streams_of
+
+_BUSY = {*LIVE, INTERRUPTED}
+
+
+def summary_json(run: RunView, folders: ResultsFolders) -> dict[str, Any]:
+    """Return the JSON of a run in the list of runs.
+
+    Args:
+        run: the run, which may be unreadable.
+        folders: the folders of runs that are shown.
+    """
+    state, progress = run.state, run.progress
+    return {
+        "run": folders.key(run.results_dir, run.pipeline_id),
+        "id": run.pipeline_id,
+        "folder": masked(run.results_dir),
+        "status": str(run.status),
+        "live": run.is_live,
+        "paused": run.is_live and bool(state.get("paused")),
+        "started_at": state.get("started_at") or state.get("created_at"),
+        "ended_at": None if run.status in _BUSY else state.get("ended_at"),
+        "updated_at": state.get("updated_at"),
+        "rows_done": progress.rows_done,
+        "rows_total": progress.rows_total,
+        "total_is_exact": progress.total_is_exact,
+        "eta_s": progress.seconds_left,
+        "rows_per_second": progress.rows_per_second,
+        "failed": progress.failed,
+        "cost": progress.cost,
+        "nodes": len(progress.nodes),
+        "shards": None if run.whole is None else _shards(run),
+        "reason": run.note or state.get("error") or state.get("reason") or "",
+    }
+
+
+def run_json(run: RunView, folders: ResultsFolders, home: str) -> dict[str, Any]:
+    """Return the JSON of the page of a run: that of the list, and all about its nodes and streams.
+
+    Args:
+        run: the run, which may be unreadable.
+        folders: the folders of runs that are shown.
+        home: the directory that relative paths of the run are relative to.
+    """
+    state, progress, entries = run.state, run.progress, run.state.get("nodes") or []
+    streams = streams_of(entries)
+    inputs = {
+        entry["node_id"]: [stream.key for stream in streams if entry["node_id"] in stream.readers] for entry in entries
+    }
+    return {
+        **summary_json(run, folders),
+        "config": without_secrets(state.get("config") or {}),
+        "operators": [
+            {
+                "node_id": entry["node_id"],
+                "operator": entry["operator"],
+                **without_secrets(entry.get("operator_ref") or {}),
+            }
+            for entry in entries
+        ],
+        "bottleneck": progress.limit,
+        "warnings": [*warnings_of(entries), *filter(None, [run.rerun_note])],
+        "budget": budget_json(state, progress.nodes),
+        "usage": state.get("usage") or [],
+        "versions": _versions(run),
+        "exports": exports_of(state),
+        "nodes": [
+            node_json(
+                entry,
+                view,
+                shards=shards_begun(state),
+                inputs=inputs[entry["node_id"]],
+                outputs=[stream.key for stream in streams if stream.node_id == entry["node_id"]],
+            )
+            for entry, view in zip(entries, progress.nodes, strict=True)
+        ],
+        "streams": [stream_json(stream, home, is_sharded=run.whole is not None) for stream in streams],
+        "edges": edges_of(streams),
+        "failed_row": state.get("failed_row"),
+        "created_at": state.get("created_at"),
+        "pid": state.get("pid") if run.is_live else None,
+        "host": state.get("host") if run.is_live else None,
+    }
+
+
+def _shards(run: RunView) -> dict[str, Any]:
+    assert run.whole is not None
+    each = [shard.brief() for shard in run.whole.shards]
+    running = sum(shard["status"] in LIVE for shard in each)
+    return {
+        "count": len(each) or run.whole.count,
+        "completed": len(run.whole.numbers(Status.COMPLETED)),
+        "running": running,
+        "each": each,
+    }
+
+
+def _versions(run: RunView) -> list[str]:
+    """Return the ids of all versions of a run that are there, the latest one last."""
+    named = split_id(run.pipeline_id)
+    of_run = named[0] if named is not None and "version_of" in run.state else run.pipeline_id
+    try:
+        known = {found[1] for name in run_ids(run.results_dir) if (found := split_id(name)) and found[0] == of_run}
+    except (ConfigError, OSError):
+        return []
+    if not known:
+        return []
+    now = version_of(run.state)
+    return [version_id(of_run, number) for number in sorted({*known, now})]

@@ -1,0 +1,66 @@
+"""Rows through HTTP: pages, search, failures; wherever the run was started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_datagen.web.rows_api import shown_id
+
+from ..cli.shell import Shell
+from ..kit.support import Bench, numbered
+from ..kit.web import serving
+
+
+def fails(item: dict[str, Any]) -> dict[str, Any]:
+    """Refuse some rows."""
+    if item["n"] % 10 == 3:
+        raise ValueError(f"row {item['n']} is bad")
+    return item
+
+
+def test_pages_search_and_failures(bench: Bench) -> None:
+    bench.give(numbered(40))
+    bench.pipeline([fails], on_error="dead_letter").create("a").run(progress=False)
+    with serving(bench.results) as client:
+        rows = "/api/runs/0.a/rows"
+        page = client.get(f"{rows}?stream=node_0:rows&from=30&limit=2")
+        assert [(row["number"], row["item"]["n"]) for row in page["rows"]] == [(30, 33 + 1), (31, 35)]
+        assert (page["total"], page["is_total_exact"], page["next"]) == (36, True, 32)
+        assert client.get(f"{rows}?stream=input:0&from=39")["rows"] == [{"number": 39, "id": 39, "item": {"n": 39}}]
+        found = client.get(f"{rows}?stream=input:0&q=%3A%2017")
+        assert ([row["id"] for row in found["rows"]], found["next"], found["searched_to"]) == ([17], None, 40)
+        dead = client.get(f"{rows}?stream=node_0:dead_letters")
+        assert [row["item"]["input"]["n"] for row in dead["rows"]] == [3, 13, 23, 33]
+        assert client.ask(f"{rows}?stream=other").status == 409
+        assert len(client.get(f"{rows}?stream=input:0&limit=0")["rows"]) == 1
+        failures = client.get("/api/runs/0.a/failures")
+        (group,) = failures["groups"]
+        assert (failures["total"], group["count"], group["kind"]) == (4, 4, "ValueError")
+        assert group["example"]["item"] == {"n": 3}
+        assert "row 3 is bad" in group["message"]
+        assert "raise ValueError" in group["example"]["traceback"]
+
+
+def test_rows_of_a_run_that_was_started_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its paths are relative to where it was started, not to where the page is served."""
+    shell = Shell(tmp_path)
+    assert shell.run("run", shell.yaml(["ops:odd"], results_dir="runs"), "--id", "a").returncode == 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    with serving(tmp_path / "runs") as client:
+        assert [stream["bytes"] for stream in client.get("/api/runs/0.a")["streams"]] == [
+            (tmp_path / name).stat().st_size for name in ("in.jsonl", "out.jsonl")
+        ]
+        page = client.get("/api/runs/0.a/rows?stream=node_0:rows&limit=1")
+        assert (page["rows"][0]["item"], page["total"]) == ({"n": 1}, 25)
+        lines = client.get("/api/runs/0.a/log")["lines"]
+        assert (lines[0]["event"], lines[-1]["event"]) == ("[Run Started]", "[Run Ended]")
+
+
+@pytest.mark.parametrize(("row_id", "shown"), [(7, 7), (2**53 - 1, 2**53 - 1), (2**53, str(2**53)), ("7_a", "7_a")])
+def test_numbers_that_javascript_cannot_hold_are_ids_as_text(row_id: Any, shown: Any) -> None:
+    assert shown_id(row_id) == shown

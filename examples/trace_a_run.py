@@ -27,8 +27,8 @@ def main() -> None:
         folder = Path(name)
         (folder / "in.jsonl").write_text('{"text": "yes"}\n{"text": "of course"}\n')
         translate = LLMOperator("French for: {{ text }}", model="tiny", base_url=server.base_url, output="french")
-        files = {"input_uri": str(folder / "in.jsonl"), "output_uri": str(folder / "out.jsonl"), "log_file": None}
-        pipeline = UnifiedPipeline([translate], results_dir=folder / "runs", hooks=hooks, **files)
+        files = str(folder / "in.jsonl"), str(folder / "out.jsonl")
+        pipeline = UnifiedPipeline([translate], *files, results_dir=folder / "runs", log_file=None, hooks=hooks)
         with tracers.get_tracer("my service").start_as_current_span("nightly job"):
             pipeline.create("translate").run()
 

@@ -42,6 +42,15 @@ class Fates:
         return [[{**row, "half": 0}, {**row, "half": 1}], None, row][row["n"] % 3]
 
 
+class Edited(Fates):
+    """The same by another name: what it did is to be done again."""
+
+    version = "2"
+
+
+Edited.__name__ = Edited.__qualname__ = "Fates"
+
+
 def sharded(bench: Bench, **settings: Any) -> ShardedPipeline:
     """Return a pipeline in four shards that dead-letters what fails."""
     merge = settings.pop("merge", "concat")
@@ -126,8 +135,45 @@ def test_trace_finds_the_shard_of_a_row(bench: Bench, command: Command) -> None:
             [found[key] for key in keys] for found in one["found"]
         ]
         assert {found["shard"] for found in four["found"]} == {2}
-    assert command("trace", "four", "60_1", *where).stdout.startswith("run four, shard 2: row 60_1\n")
+    told = command("trace", "four", "60_1", *where).stdout
+    assert told.startswith(f"run four, shard 2: row 60_1\ninput  jsonl://{bench.input}\n  ancestor")
+    assert "part://" not in told
+    assert json.loads(command("trace", "four", "60_1", "--json", *where).stdout)["found"][0]["uri"] == (
+        f"jsonl://{bench.input}"
+    )
     assert "there is no row 500" in command("trace", "four", "500", *where, code=1).stdout
+
+
+def test_streams_between_are_shown_where_they_are(bench: Bench, command: Command) -> None:
+    """Each shard has its own; the whole has only what is gathered."""
+    bench.give(numbered(9))
+    where = ("--results-dir", str(bench.results))
+    pipeline = bench.pipeline([Fates(mended=True), lambda row: row])
+    in_shards(pipeline, merge="shards").create("four").run(progress=False)
+    between, output = f"jsonl://{bench.results}/four/shards/*/node_0.jsonl", f"jsonl://{bench.folder}/out-*.jsonl"
+    assert [line.strip() for line in command("describe", "four", *where).stdout.splitlines()[1::2]] == [
+        f"jsonl://{bench.input}", between, output
+    ]  # fmt: skip
+    nodes = json.loads(command("status", "four", "--json", *where).stdout)["nodes"]
+    assert [(node["input_uri"], node["output_uri"]) for node in nodes] == [
+        (f"jsonl://{bench.input}", between),
+        (between, output),
+    ]
+    assert sorted(map(str, bench.results.glob("four/shards/*/node_0.jsonl"))) == [
+        f"{bench.results}/four/shards/0000{number}/node_0.jsonl" for number in range(4)
+    ]
+
+
+def test_what_a_run_in_shards_refuses_says_what_works_for_it(bench: Bench) -> None:
+    run_both(bench)
+    with pytest.raises(llm_datagen.errors.OperatorChangedError) as edited:
+        sharded(bench, operator=Edited()).resume("four")
+    told = str(edited.value)
+    assert "give create() or resume() on_change='replace': these nodes and all that read from them are done" in told
+    assert "stays, and what they made is deleted" in told
+    assert "rerun" not in told
+    with pytest.raises(llm_datagen.ConfigError, match=r"'four' is in shards: ShardedPipeline\(pipeline\)\.resume"):
+        bench.pipeline([Fates()]).resume("four")
 
 
 def test_errors_are_those_of_all_shards(bench: Bench, command: Command) -> None:
@@ -167,7 +213,7 @@ def test_logs_of_all_shards_are_shown_by_time(bench: Bench, command: Command) ->
     events = [json.loads(line) for line in told]
     assert [event["timestamp"] for event in events] == sorted(event["timestamp"] for event in events)
     assert {event["pipeline_id"] for event in events} == {"four", "00000", "00001", "00002", "00003"}
-    assert " 00002 " in command("logs", "four", *where).stdout
+    assert " info four/00002 node_0 [Node Started] " in command("logs", "four", *where).stdout
     told = json.loads(command("logs", "four", "--summary", "--json", *where).stdout)
     assert [run["pipeline_id"] for run in told["runs"]] == ["four", "00000", "00001", "00002", "00003"]
     text = command("logs", "four", "--summary", *where).stdout
@@ -207,7 +253,12 @@ def test_a_gather_waits_for_all_shards_and_says_which_are_left(bench: Bench, com
     unfinish(bench, Status.COMPLETED, 1, 2, 3)
     told = json.loads(command("status", "four", "--json", *where).stdout)
     assert (told["status"], told["note"].partition(":")[0]) == ("pending", "all shards are completed; gather them")
-    assert "run four: completed" in command("gather", "four", *where).stdout
+    told_lines = command("gather", "four", *where).stdout.splitlines()
+    assert told_lines == [
+        "run four: completed: 4 shards are gathered",
+        "  rows    103 in, 95 out, 30 filtered, 10 failed (10 dead-lettered)",
+        f"  output  {bench.output}",
+    ]
     assert bench.output.read_bytes() == before
     assert "nothing is wrong" in command("verify", "four", *where).stdout
     assert "not in shards" in command("gather", "one", *where, code=2).output

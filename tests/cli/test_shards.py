@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import ConfigError
+from llm_datagen import ConfigError, UnifiedPipeline
 from llm_datagen.cli.execute import summary
+from llm_datagen.cli.sharded import ShardOptions
+from llm_datagen.errors.advice import as_typed
 from llm_datagen.runs import RunFolder
 from llm_datagen.shards.array_task import shard_given, shard_of_environment
 
@@ -183,6 +185,35 @@ def test_options_of_shards_that_do_not_fit_are_refused(shell: Shell, command: Co
     refused = command("run", shell.yaml(["ops:odd"]), *options, code=2)
     assert text in refused.stderr
     assert not (shell.folder / "tmp").exists()
+
+
+def test_a_command_without_shards_is_told_how_many_the_run_has(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shell.folder)
+    in_shards(UnifiedPipeline([no_seven], "jsonl://in.jsonl", "jsonl://out.jsonl", log_file=None)).create("a")
+    told = command("run", shell.yaml(["ops:odd"]), "--id", "a", code=2).stderr
+    assert told == "Error: run 'a' is in shards: give --shards 4: a run keeps the shards that it was made with\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (ShardOptions(), ""),
+        (ShardOptions(shards=1), ", in 1 shard"),
+        (ShardOptions(shards=2, workers=2), ", in 2 shards"),
+        (ShardOptions(shards=2, workers=4), ", in 2 shards: 2 of 4 workers are used"),
+    ],
+)
+def test_workers_that_have_nothing_to_do_are_named(options: ShardOptions, told: str) -> None:
+    assert options.split_in_words(options.shards or 1) == told
+
+
+def test_an_error_advises_options_on_the_command_line() -> None:
+    """Whoever wrote it: a layer that knows no options, or another process."""
+    text = "out.jsonl is gone; restore it, or start afresh with if_exists='overwrite'"
+    assert as_typed(text) == "out.jsonl is gone; restore it, or start afresh with run --if-exists overwrite"
+    assert as_typed("if_exists = 'resume'") == "if_exists = 'resume'"
 
 
 def test_what_is_not_split_is_refused_with_exit_code_2(shell: Shell, command: Command) -> None:

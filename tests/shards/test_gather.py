@@ -16,13 +16,13 @@ from llm_datagen import (
     IdError,
     NodeFailedError,
     PipelineBusyError,
+    PipelineExistsError,
     Route,
     RunError,
     RunStateError,
     StreamChangedError,
     StreamExistsError,
     StreamFactory,
-    StreamMissingError,
     UnifiedNode,
     UnifiedNodePipeline,
 )
@@ -37,7 +37,7 @@ from llm_datagen.testing import Fault, FaultPlan
 
 from ..kit import programs
 from ..kit.s3 import S3Bucket
-from ..kit.shards import in_shards
+from ..kit.shards import in_shards, rows_in_shards
 from ..kit.support import QUICK, Bench, bag, lines, numbered, stored
 
 ROWS = 53
@@ -387,12 +387,50 @@ def test_a_gathered_file_that_is_gone_is_made_again_and_one_that_was_changed_is_
     assert files[1].read_bytes() == before[1][:-5]
 
 
-def test_one_gathered_file_that_is_gone_is_refused(bench: Bench) -> None:
+def test_one_gathered_file_that_is_gone_is_made_again_and_one_that_was_changed_is_refused(bench: Bench) -> None:
     bench.give(numbered(9))
     in_shards(bench.pipeline([first]), shards=3, merge="concat").create("three").run(progress=False)
+    before = bench.output.read_bytes()
     bench.output.unlink()
-    with pytest.raises(StreamMissingError, match=r"out\.jsonl is gone, though .*out\.jsonl\.done is there"):
+    gather(bench.results, "three")
+    assert bench.output.read_bytes() == before
+    assert findings(bench, "three") == []
+    bench.output.write_bytes(before[:-5])
+    with pytest.raises(StreamChangedError, match=r"out\.jsonl"):
         gather(bench.results, "three")
+    assert bench.output.read_bytes() == before[:-5]
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("merge", ["shards", "concat"])
+@pytest.mark.parametrize("damaged", ["plan.json", "spec.json", "00001/runtime.json"])
+def test_a_run_of_which_a_file_is_damaged_is_started_afresh(bench: Bench, merge: Any, damaged: str) -> None:
+    """Nothing of it is left, also when it had more shards than it was made with."""
+    bench.give(numbered(9))
+    in_shards(bench.pipeline([first]), shards=3, merge=merge).create("three").run(progress=False)
+    path = bench.results / "three/shards" / damaged
+    path.write_text("{")
+    with pytest.raises(RunStateError, match=f"{path.name}"):
+        in_shards(bench.pipeline([first]), shards=3, merge=merge).resume("three").run(progress=False)
+    again = in_shards(bench.pipeline([second]), shards=2, merge=merge).create("three", if_exists="overwrite")
+    assert not list(bench.folder.glob("out*"))
+    again.run(progress=False)
+    assert findings(bench, "three") == []
+    assert [row["by"] for row in rows_in_shards(bench, "three", "node_0")] == ["second"] * 9
+    outputs = ["out.jsonl"] if merge == "concat" else [f"out-0000{number}-of-00002.jsonl" for number in range(2)]
+    assert sorted(path.name for path in bench.folder.glob("out*.jsonl")) == outputs
+
+
+def test_an_overwrite_that_is_refused_takes_nothing_away(bench: Bench) -> None:
+    """Its first output is that of another run by now."""
+    bench.give(numbered(9))
+    in_shards(bench.pipeline([first]), shards=3).create("three").run(progress=False)
+    bench.pipeline([first]).create("other").run(progress=False)
+    before = bench.files()
+    with pytest.raises(PipelineExistsError, match=r"out\.jsonl was made by the run 'other'"):
+        in_shards(bench.pipeline([first]), shards=3).create("three", if_exists="overwrite")
+    assert bench.files() == before
+    assert findings(bench, "three") == []
 
 
 def test_a_plan_or_a_spec_that_is_damaged_or_gone_is_named(bench: Bench) -> None:

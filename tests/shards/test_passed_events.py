@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import DefaultPipelineHooks
-from llm_datagen.errors import FailureRecord
+from llm_datagen.errors import FailureRecord, OperatorWarning
 from llm_datagen.messages import NodeProgressed, RowDeadLettered, Stalled, Subscribe, UsageReported
 from llm_datagen.operators import INodeContext
 from llm_datagen.shards.local import LocalExecutor
@@ -71,6 +71,42 @@ def test_hooks_of_the_whole_hear_of_rows_that_fail_and_of_usage_in_all_shards(be
     assert (hooks.tokens, hooks.models) == (20, {("p", "m")})
 
 
+class Talking:
+    """Says something of one row, and changes its own data, which is no good idea."""
+
+    version = "1"
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        self.seen += 1
+        if item["n"] == 7:
+            ctx.log("seven is here", level="warning")
+        return item
+
+
+class Log(DefaultPipelineHooks):
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str, str, str]] = []
+
+    def on_log(self, pipeline_id: str, node_id: str, level: str, message: str) -> None:
+        self.said.append((pipeline_id, node_id, level, message))
+
+
+@pytest.mark.parametrize("is_watched", [True, False])
+def test_what_operators_log_is_heard_of_all_shards_and_named_after_the_shard(bench: Bench, is_watched: bool) -> None:
+    bench.give(numbered(20))
+    log = Log()
+    pipeline = bench.pipeline([Talking()], hooks=log if is_watched else None)
+    with pytest.warns(OperatorWarning, match="^operator Talking has state of its own: attribute seen") as warned:
+        report = in_shards(pipeline).create("a").run(progress=False)
+    assert len(warned) == 5  # one of each shard, which warns in its own process as a rule, and one of the whole
+    assert ("a", "node_0", "warning", "shard 1: seven is here") in log.said or not is_watched
+    assert len([said for said in log.said if "seven" in said[3]]) == is_watched
+    assert report.own_state == {"node_0": ("attribute seen",)}  # as of one run, whoever watches
+
+
 class Listener:
     def __init__(self) -> None:
         self.messages: list[Any] = []
@@ -125,7 +161,7 @@ def test_a_box_sums_usage_and_drops_what_comes_faster_than_it_is_passed_on() -> 
     box.tell(NodeProgressed("s", "a", 1, 2, {}))
     driver = EventBox()
     driver.put(box.take())
-    found = [each.unpack("whole") for each in driver.take()]
+    found = [each.unpack("whole", 3) for each in driver.take()]
     assert [each.ids for each in found if isinstance(each, RowDeadLettered)] == [(n,) for n in range(MAX_WAITING)]
     assert [each for each in found if not isinstance(each, RowDeadLettered)] == [
         UsageReported("whole", "a", "p", "m0", {"tokens": 106, "cost": 26.5}),
@@ -142,6 +178,6 @@ def test_rows_and_exceptions_that_cannot_be_sent_leave_the_event_without_them() 
     error = Local("x")
     box = EventBox(is_open=True)
     box.tell(RowDeadLettered("s", "a", (7,), FailureRecord.of(error), False, error, [threading.Lock()]))
-    (event,) = [each.unpack("whole") for each in box.take()]
+    (event,) = [each.unpack("whole", 3) for each in box.take()]
     assert isinstance(event, RowDeadLettered)
     assert (event.ids, event.items, type(event.error).__name__) == ((7,), [], "RemoteError")

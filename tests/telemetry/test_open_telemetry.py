@@ -336,6 +336,7 @@ def test_nobody_listens_after_the_run_and_one_object_may_watch_several(
     assert hooks._runs == {}
     assert hooks._counts == {}
     assert hooks._told == {}
+    assert hooks._used == {}
 
 
 def test_worker_processes_and_shards_are_counted_and_their_calls_have_no_spans(

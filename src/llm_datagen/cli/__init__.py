@@ -31,7 +31,6 @@ Layout:
     verify.py      a run, recounted from its files
     trace.py       what became of a row
     logs.py        platform.log
-    web.py         the page of runs, where its extra is installed
     demo/          the demo
     recipes/       ready recipes
 

@@ -21,6 +21,7 @@ from llm_datagen.runs.display.plain import PlainLines
 from llm_datagen.runs.display.tables import failed_rows
 from llm_datagen.runs.exports import unfit_rows
 from llm_datagen.runs.hooks import CompositePipelineHooks, IPipelineHooks
+from llm_datagen.runs.page_process import start_page
 from llm_datagen.runs.seen import see
 from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.status import RunReport, Status, why_short
@@ -51,18 +52,23 @@ class PartOf:
         return f"run {self.whole.pipeline_id}, shard {self.number} of {self.count}"
 
 
-def run_watched(pipeline: BasePipeline, *, part: PartOf | None = None, otel: OtelOptions = NO_OTEL) -> int:
+def run_watched(
+    pipeline: BasePipeline, *, part: PartOf | None = None, ui: bool = False, otel: OtelOptions = NO_OTEL
+) -> int:
     """Run a pipeline that was created or resumed, and return the exit code.
 
     Args:
         pipeline: the pipeline.
         part: which shard of another run it is; None of a run by itself.
+        ui: whether a page shows it, too.
         otel: whether OpenTelemetry is told of it.
 
     Raises:
         DatagenError: when it failed.
         KeyboardInterrupt, SystemExit: as `BasePipeline.run`.
     """
+    if ui:
+        write(f"page: {start_page(RunFolder(pipeline.results_dir, pipeline.pipeline_id))}")
     with otel_hooks(otel) as hooks:
         return _run_watched(pipeline, part, hooks)
 

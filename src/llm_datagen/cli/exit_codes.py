@@ -22,7 +22,7 @@ from llm_datagen.errors import (
     PipelineExistsError,
     PipelineNotFoundError,
 )
-from llm_datagen.errors.advice import typed
+from llm_datagen.errors.advice import as_typed, typed
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.status import Status
 
@@ -74,7 +74,7 @@ def exit_codes(*, full_traceback: bool = False) -> Iterator[None]:
             say_error("".join(traceback.format_exception(error)).rstrip(), title="")
         else:
             cause = error.__cause__
-            say_error(str(error))
+            say_error(as_typed(str(error)))
             if cause is not None and not isinstance(cause, DatagenError):
                 lines = users_traceback(cause)
                 is_said = str(cause) in str(error)

@@ -71,11 +71,13 @@ def show_events(
     of_shards: Iterator[Iterable[logs.LogEvent]] = (logs.read(each, pipeline_id=run, **wanted) for each, run in shards)
     if len(shards) > _OPEN_AT_ONCE:
         of_shards = map(list, of_shards)
+    runs = {run for _, run in shards}
     for event in heapq.merge(*found, *of_shards, key=lambda event: event.at):
         if as_json:
             write_json_line(event.line)
-        else:
-            write(_line(event, is_named=pipeline_id is None or bool(shards)))
+            continue
+        of_shard = f"{pipeline_id}/{event.pipeline_id}" if event.pipeline_id in runs else event.pipeline_id
+        write(_line(event, of_shard if pipeline_id is None or runs else ""))
 
 
 def show_summary(
@@ -156,9 +158,9 @@ def _time(text: str | None) -> datetime | None:
         raise ConfigError(f"--since {text}: give 90s, 15m, 2h, 3d, or a time such as 2026-01-31T12:00") from None
 
 
-def _line(event: logs.LogEvent, *, is_named: bool) -> str:
+def _line(event: logs.LogEvent, run: str) -> str:
     at = event.at.astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    who = [*([event.pipeline_id] if is_named and event.pipeline_id else []), *filter(None, [event.node_id])]
+    who = filter(None, [run, event.node_id])
     own = [f"{name}={_text(value)}" for name, value in event.fields.items()]
     text = " ".join([at, event.level, *who, event.event, *own])
     return one_line(text, line_width() if is_terminal() else len(text))

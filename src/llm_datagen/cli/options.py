@@ -83,6 +83,13 @@ ResultsOption = Annotated[
         show_default=False,
     ),
 ]
+UiOption = Annotated[
+    bool,
+    typer.Option(
+        "--ui",
+        help="Show the run in a browser, too, on a page whose address is printed. Needs the extra web.",
+    ),
+]
 TracebackOption = Annotated[bool, typer.Option("--traceback", help="Show the whole traceback of an error.")]
 SetOption = Annotated[
     list[str] | None,

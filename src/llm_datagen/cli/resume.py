@@ -21,6 +21,7 @@ from llm_datagen.operators.references import operators_of
 from llm_datagen.pipeline.pipeline import UnifiedPipeline
 from llm_datagen.pipeline.spool import prints_output
 from llm_datagen.runs.origin import Origin, origin_of
+from llm_datagen.runs.page_process import check_page
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.typed_commands import command_line, default_results
@@ -42,6 +43,7 @@ def resume_run(
     rate: float | None = None,
     target: int | dict[str, int] | None = None,
     shards: ShardOptions = NO_SHARDS,
+    ui: bool = False,
     otel: OtelOptions = NO_OTEL,
 ) -> int:
     """Resume a run in the directory in which it was started, and return the exit code.
@@ -58,6 +60,7 @@ def resume_run(
         rate: rows per second that each node hands to its operator, at most; 0 removes the limit.
         target: how many rows the output is to have, or those of some nodes; None leaves it as it is.
         shards: who runs the shards of a run that has some.
+        ui: whether a page shows it, too.
         otel: whether OpenTelemetry is told of it.
 
     Raises:
@@ -65,6 +68,8 @@ def resume_run(
             of them has a budget.
         DatagenError: when it cannot be resumed, or fails.
     """
+    if ui:
+        check_page()
     run = StoppedRun(pipeline_id, name, results_dir, "resume")
     if max_errors is not None:
         on_error = _policy(run.run_state, on_error)
@@ -82,7 +87,7 @@ def resume_run(
     budget.give([node.operator for node in found.pipeline.nodes])
     write(f"run {pipeline_id}: resumed, {run.keep_origin(found)}")
     run.tell_version()
-    return run_watched(found.pipeline, otel=otel)
+    return run_watched(found.pipeline, ui=ui, otel=otel)
 
 
 def replay_run(
@@ -91,6 +96,7 @@ def replay_run(
     results_dir: str | None,
     on_change: OnChange = "refuse",
     shards: ShardOptions = NO_SHARDS,
+    ui: bool = False,
     otel: OtelOptions = NO_OTEL,
 ) -> int:
     """Retry the dead-lettered rows of a run, resume it, and return the exit code.
@@ -101,12 +107,15 @@ def replay_run(
         results_dir: the folder of the runs; None for the pipeline's, or the environment's.
         on_change: what to do about operators that were edited.
         shards: who runs the shards of a run that has some.
+        ui: whether a page shows it, too.
         otel: whether OpenTelemetry is told of it.
 
     Raises:
         ConfigError: when it is not known where its operators come from.
         DatagenError: when it cannot be resumed, or fails.
     """
+    if ui:
+        check_page()
     run = StoppedRun(pipeline_id, name, results_dir, "replay")
     dead = dead_rows(read_run(run.folder))
     if not dead:
@@ -123,7 +132,7 @@ def replay_run(
     where = ", ".join(f"{label}: {number(count)}" for label, count in dead.items()) or "none"
     write(f"run {pipeline_id}: {rows} to be tried again ({where}), {run.keep_origin(target)}")
     run.tell_version()
-    code = run_watched(target.pipeline, otel=otel)
+    code = run_watched(target.pipeline, ui=ui, otel=otel)
     if dead and dead_rows(read_run(run.folder)) == {**kept, **dead}:
         write(f"  warning none was mended: {rows} failed again")
     return code

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from llm_datagen.cli.export_view import export_lines, exports_made
 from llm_datagen.cli.modules import import_protocols
+from llm_datagen.errors.advice import as_typed
 from llm_datagen.errors.escape import escape_line
 from llm_datagen.runs.display.name_table import Column, Name, NameTable
 from llm_datagen.runs.display.tables import STYLES, errors_in_words, node_line, node_table
@@ -102,7 +103,7 @@ def headline(run: RunView) -> str:
     """Return the status of a run, in a line."""
     why = run.note or run.state.get("error") or run.state.get("reason") or ""
     paused = ", paused" if run.is_live and run.state.get("paused") else ""
-    return escape_line(f"run {run.pipeline_id}: {run.status}{paused}" + (f" ({why})" if why else ""))
+    return escape_line(f"run {run.pipeline_id}: {run.status}{paused}" + (f" ({as_typed(why)})" if why else ""))
 
 
 def _details(run: RunView) -> str:

@@ -112,6 +112,18 @@ class ShardOptions:
             )
         return found
 
+    def split_in_words(self, count: int) -> str:
+        """Return how a run is split, for the line that says that it begins; empty of one without shards.
+
+        Args:
+            count: how many shards it was made with.
+        """
+        if not self.are_given:
+            return ""
+        idle = self.workers is not None and self.workers > count
+        used = f": {count} of {self.workers} workers are used" if idle else ""
+        return f", in {count} {'shard' if count == 1 else 'shards'}{used}"
+
 
 NO_SHARDS = ShardOptions()
 

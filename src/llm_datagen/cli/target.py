@@ -23,6 +23,7 @@ from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.pipeline.node_pipeline import UnifiedNodePipeline
 from llm_datagen.pipeline.pipeline import UnifiedPipeline
 from llm_datagen.runs.diagram import DiagramFormat, draw
+from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.typed_commands import default_results
 from llm_datagen.runs.versions import find_run
 from llm_datagen.streams import StreamFactory
@@ -107,7 +108,13 @@ def describe(results_dir: str, name: str, format: DiagramFormat) -> str:
     path = Path(name)
     if path.suffix.lower() in {".yaml", ".yml", ".py"} or ":" in name or path.is_file():
         return find_target(name).pipeline.describe(format)
-    return draw(find_run(results_dir, name).load(), format)
+    folder = find_run(results_dir, name)
+    run_state = folder.load()
+    if is_sharded(run_state):
+        from llm_datagen.shards.shown_streams import as_shown
+
+        run_state = as_shown(run_state, folder)
+    return draw(run_state, format)
 
 
 def parse_settings(texts: list[str]) -> dict[str, Any]:

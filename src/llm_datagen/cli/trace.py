@@ -18,6 +18,7 @@ from llm_datagen.runs.trace import Trace, trace
 from llm_datagen.shards.run_view import RunView
 from llm_datagen.streams import inputs_of
 from llm_datagen.streams.ids import Id, parent_of, parse_id, root_names
+from llm_datagen.streams.inputs.part import input_of_part
 
 _DEAD = "dead letter"
 _NAME_WIDTH = 30
@@ -113,7 +114,7 @@ def _nearest(run: RunView, row_id: Id) -> str:
 def _lines(run_state: dict[str, Any], found: list[Trace]) -> Iterator[Text]:
     widths = (max(len(row.relation) for row in found), max(cell_len(_name(row)) for row in found))
     inputs = {row.uri: None for row in found if row.where == "input"}
-    inputs = inputs or dict.fromkeys(inputs_of(run_state["nodes"][0]["input_uri"]).values())
+    inputs = inputs or dict.fromkeys(map(input_of_part, inputs_of(run_state["nodes"][0]["input_uri"]).values()))
     for uri in inputs:
         yield from _stream("input", uri, [row for row in found if row.where == "input" and row.uri == uri], widths)
     for entry in run_state["nodes"]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
+
+_IF_EXISTS = re.compile(r"\bif_exists='(\w+)'")
 
 _typed_in: list[str] = []
 """The working directories in which the commands were typed that are under way: one, or none of a program."""
@@ -38,6 +41,14 @@ def advice(called: str, typed: str) -> str:
         typed: for the command line.
     """
     return typed if _typed_in else called
+
+
+def as_typed(text: str) -> str:
+    """Return an error as the command line shows it: with its options where it advises arguments of a program.
+
+    Most errors come from layers that know neither, or from other processes.
+    """
+    return _IF_EXISTS.sub(r"run --if-exists \1", text)
 
 
 def did_you_mean(name: str, known: Iterable[str], elsewhere: Mapping[str, str] | None = None) -> str:

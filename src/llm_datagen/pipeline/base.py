@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -28,18 +29,22 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.node_view import NodeView
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
+from llm_datagen.runs.page_process import check_page, start_page
 from llm_datagen.runs.status import PipelineStatus, RunReport
 
 
 class BasePipeline(StoredPipeline):
     """A pipeline that can be run: from the run state to the report."""
 
-    def run(self, *, progress: Progress = "auto") -> RunReport:
+    def run(self, *, progress: Progress = "auto", ui: bool = False) -> RunReport:
         """Run to the end. Blocks; in the main thread, the first Ctrl+C cancels and saves (M25).
 
         Args:
             progress: whether a table shows how far the nodes are: ``"auto"``: in a notebook, and at a terminal (on
                 standard error), if rich is installed; True: also elsewhere, as lines on standard error; False: never.
+            ui: whether a page in a browser shows the run, too: a process of its own serves it, whose address is printed
+                on standard error. It ends half a minute after the run has, and nobody looks at it. Needs the extra
+                ``web``.
 
         Returns:
             The report, when the run is completed or was cancelled.
@@ -51,10 +56,14 @@ class BasePipeline(StoredPipeline):
             PipelineExistsError: when this run has ended; `resume()` it.
             KeyboardInterrupt: after Ctrl+C, when everything is saved.
             SystemExit: with 143 after SIGTERM, when everything is saved.
-            ConfigError: when `progress` cannot be what was given.
+            ConfigError: when `progress` cannot be what was given, or the page cannot be started.
         """
         check_progress(progress)
-        self._ready()
+        if ui:
+            check_page()
+        folder = self._ready().folder
+        if ui:
+            print(f"page: {start_page(folder)}", file=sys.stderr, flush=True)
         with shown(progress, self.hooks, self.node_views, lambda: self.status) as hooks:
             return run_in_foreground(self._prepare(hooks))
 

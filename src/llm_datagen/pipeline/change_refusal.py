@@ -8,6 +8,7 @@ from typing import Any
 from llm_datagen.config import OnChange
 from llm_datagen.errors.advice import advice
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.typed_commands import command_line
 
 
@@ -33,9 +34,12 @@ def refusal(
     pipeline_id = run_state["pipeline_id"]
     names = {entry["node_id"]: entry["operator"] for entry in [*run_state["nodes"], *entries]}
     what = "; ".join(f"{node_id} ({names[node_id]}): {changed}" for node_id, changed in told.items())
+    kept = "kept as an earlier version of the run"
+    choice: OnChange = "replace" if is_sharded(run_state) else "rerun"
+    becomes = "deleted" if is_sharded(run_state) else kept
     rerun = (
-        f"{_choice('rerun', is_replay)}: these nodes and all that read from them are done again, what is before them "
-        "stays, and what they made is kept as an earlier version of the run (an operator that was renamed keeps its "
+        f"{_choice(choice, is_replay)}: these nodes and all that read from them are done again, what is before them "
+        f"stays, and what they made is {becomes} (an operator that was renamed keeps its "
         "identity with name='the old name'; one with a `version` is compared by that alone)"
     )
     if entries is not run_state["nodes"]:

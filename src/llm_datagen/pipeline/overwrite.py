@@ -83,8 +83,9 @@ def check_deletable(outputs: Sequence[Stream], nodes: Sequence[UnifiedNode], fol
         output.check_free()
         owner = owner_of(output.place, folder) if output.exists() else None
         if owner is not None and owner != folder.pipeline_id:
+            ways = advice(f"give create() its id ({owner!r})", f"give {shlex.join(id_option(owner))}")
             raise PipelineExistsError(
                 f"{output.path} was made by the run {owner!r}, and if_exists='overwrite' of {folder.pipeline_id!r} "
-                f"deletes nothing of another run; to start that one afresh, give create() its id ({owner!r}); else "
-                "choose another output, or delete this one yourself"
+                f"deletes nothing of another run; to start that one afresh, {ways}; else choose another output, or "
+                "delete this one yourself"
             )

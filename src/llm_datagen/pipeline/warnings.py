@@ -26,6 +26,6 @@ class OwnStateWarnings:
 
     def warn(self) -> None:
         """Give a warning of each, once, in the caller's thread."""
-        texts, self._texts = self._texts, []
+        texts, self._texts = dict.fromkeys(self._texts), []  # of shards, there may be many of one operator
         for text in texts:
             warn(text, OperatorWarning)

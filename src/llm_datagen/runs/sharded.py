@@ -34,7 +34,7 @@ def refuse_sharded(run_state: Mapping[str, Any], verb: str) -> None:
         f"run {pipeline_id!r} is in shards: "
         + advice(
             f"ShardedPipeline(pipeline).{verb}({pipeline_id!r}) goes on with it",
-            "give --shards with as many as it has",
+            f"give --shards {run_state[SHARDS]['count']}: a run keeps the shards that it was made with",
         )
     )
 

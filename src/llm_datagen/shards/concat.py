@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llm_datagen.errors import StreamError, StreamExistsError
+from llm_datagen.errors import StreamError, StreamExistsError, StreamMissingError
 from llm_datagen.shards.sealed_parts import SealedPart, bodies_of
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.commit_log import CommitLog
@@ -42,7 +42,7 @@ def concatenate(entry: Mapping[str, Any], parts: Sequence[SealedPart], owner: st
 
     Raises:
         StreamExistsError: when somebody else's rows are there.
-        StreamMissingError, StreamChangedError: when what was made is gone, or has another size.
+        StreamChangedError: when what was made has another size. One that is gone is made again.
         StreamCorruptError, StreamChangedError: when a shard's file is not what it was.
         StreamError: when the parts cannot be one file.
         StreamBusyError: when somebody else writes it.
@@ -53,14 +53,14 @@ def concatenate(entry: Mapping[str, Any], parts: Sequence[SealedPart], owner: st
     identity = _hash_of(parts)
     check_neighbours(output)
     made = _made_by(output, owner)
-    if made is not None and made["of"] == identity and output.is_sealed():
-        output.readable(follow=False)  # refuses one that is gone, or was changed
+    has_gone = made is not None and _has_gone(output)
+    if made is not None and made["of"] == identity and output.is_sealed() and not has_gone:
         output.remove_leftovers()
         return False
     if made is None:
         check_recoverable(output, source)  # refuses what no log accounts for
         _start(output, source, _mark(owner, identity, 0))
-    elif made["of"] != identity:
+    elif made["of"] != identity or has_gone:
         _start(output, source, _mark(owner, identity, 0))
         output.storage.remove(output.done_path)
     bodies = {body.part.number: body for body in bodies_of(parts)}
@@ -167,6 +167,19 @@ def _made_by(output: Stream, owner: str) -> dict[str, Any] | None:
     if mark is None or mark["run"] != owner:
         raise _taken(output, "no gather made it" if mark is None else f"the run {mark['run']!r} made it")
     return mark
+
+
+def _has_gone(output: Stream) -> bool:
+    """Return whether what was made is not there any more.
+
+    Raises:
+        StreamChangedError: when it has another size.
+    """
+    try:
+        output.readable(follow=False)
+    except StreamMissingError:
+        return True
+    return False
 
 
 def _taken(output: Stream, why: str) -> StreamExistsError:

@@ -7,15 +7,19 @@ each shard was run by itself, ``llm-datagen gather ID`` does.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from llm_datagen.errors import ConfigError
+from llm_datagen.errors import ConfigError, RunStateError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.seen import SeenRun
-from llm_datagen.runs.sharded import is_sharded
+from llm_datagen.runs.sharded import SHARDS, is_sharded
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.versions import find_run
+from llm_datagen.shards.gathered import Gathered, ShardState
+from llm_datagen.shards.spec import shards_folder
 from llm_datagen.shards.whole import Whole
 from llm_datagen.streams.storage.owner import now_text
 
@@ -91,5 +95,21 @@ def remove_gathered(folder: RunFolder) -> None:
         DiskError: when they cannot be removed.
     """
     run_state = folder.load()
-    if is_sharded(run_state):
-        Whole.of(folder, SeenRun(run_state, run_state["status"])).gathered(run_state).remove()
+    if not is_sharded(run_state):
+        return
+    try:
+        gathered = Whole.of(folder, SeenRun(run_state, run_state["status"])).gathered(run_state)
+    except RunStateError:  # of a shard, or plan or spec, which say how many there are: it is damaged, and goes, too
+        numbers = _numbers_in(folder) or range(run_state[SHARDS]["count"])
+        shards = [ShardState(number, "", {}) for number in numbers]
+        gathered = Gathered(run_state, shards, run_state[SHARDS]["merge"])
+    gathered.remove()
+
+
+def _numbers_in(folder: RunFolder) -> set[int]:
+    """Return the numbers of the shards of a run on this machine that have a folder."""
+    shards = Path(shards_folder(folder).location)
+    if folder.is_on_store or not shards.is_dir():
+        return set()
+    found = (re.fullmatch(r"(\d{5,})(\.\d+)?", path.name) for path in shards.iterdir())
+    return {int(match[1]) for match in found if match}

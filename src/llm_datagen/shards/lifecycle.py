@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llm_datagen.config import IfExists, OnChange, OnError, Verify, check_choice
-from llm_datagen.errors import ConfigError, DiskError, PipelineBusyError, ResumeWarning
+from llm_datagen.errors import ConfigError, DiskError, PipelineBusyError, ResumeWarning, RunStateError
 from llm_datagen.errors.warned import warn
 from llm_datagen.operators import operator_name
 from llm_datagen.operators.fingerprint import changed_parts, fingerprint_of
@@ -18,6 +18,7 @@ from llm_datagen.operators.references import ref_of
 from llm_datagen.pipeline.blueprint import nodes_of
 from llm_datagen.pipeline.node_entries import new_pipeline_id
 from llm_datagen.pipeline.operator_changes import compare
+from llm_datagen.pipeline.overwrite import check_deletable
 from llm_datagen.pipeline.resume_checks import change_limits, change_policy
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.stored import RunLifecycle, StoredRun
@@ -37,6 +38,7 @@ from llm_datagen.shards.spec import ShardSpec, shards_folder
 from llm_datagen.shards.splittable import input_of
 from llm_datagen.shards.standing import Standing
 from llm_datagen.shards.whole import readers_of_input
+from llm_datagen.streams import StreamFactory
 
 PREPARE_SECONDS = 600.0
 """How long to wait for another process that plans the shards: it reads the whole input once."""
@@ -71,6 +73,7 @@ class WholeLifecycle:
                 return self.resume(folder.pipeline_id, on_change=on_change)
             if if_exists == "overwrite":
                 self._check_outputs(folder.pipeline_id)  # what cannot be done is refused first
+                self._check_deletable(folder)
                 self._remove_shards(folder)
         else:
             self._check_outputs(folder.pipeline_id)
@@ -81,6 +84,15 @@ class WholeLifecycle:
         """Check that the outputs of a new run can be made of those of its shards, when these are done."""
         run_state = self.blueprint.run_state(pipeline_id)
         check_outputs(run_state, self.blueprint.merge, self.blueprint.shards)
+
+    def _check_deletable(self, folder: RunFolder) -> None:
+        """Check that what lies where the new run is to write may be deleted, as far as it is known."""
+        run_state = self.blueprint.run_state(folder.pipeline_id)
+        entries = list(run_state["nodes"])
+        with contextlib.suppress(RunStateError):  # one that is to be overwritten need not be readable
+            entries += folder.load()["nodes"]
+        outputs = {stream.place: stream for stream in (StreamFactory.create(each["output_uri"]) for each in entries)}
+        check_deletable(list(outputs.values()), nodes_of(self.blueprint, run_state), folder)
 
     def _remove_shards(self, folder: RunFolder) -> None:
         """Remove the shards of a run that is to be done afresh, and what was made of them."""

@@ -1,4 +1,4 @@
-"""Events of a shard that are passed on to whoever watches the whole: rows that failed, usage, stalls.
+"""Events of a shard that are passed on to whoever watches the whole: rows that failed, usage, stalls, messages.
 
 They are told to people, and counted nowhere: what counts is in the run state. So where they come faster than they are
 passed on, usage is summed, and other events are dropped, as for slow hooks.
@@ -14,15 +14,16 @@ from typing import Any, get_args
 
 from llm_datagen.errors import RemoteError
 from llm_datagen.executors.process.pickling import pack_error, unpack_error
-from llm_datagen.messages import RowDeadLettered, Stalled, UsageReported
+from llm_datagen.messages import OperatorLogged, RowDeadLettered, Stalled, UsageReported
 
 MAX_WAITING = 100
-"""How many events of a shard wait to be passed on, besides usage; those that come then are dropped."""
+"""How many messages, and how many other events of a shard wait to be passed on; those that come then are dropped."""
 
-Passed = RowDeadLettered | Stalled | UsageReported
+Passed = OperatorLogged | RowDeadLettered | Stalled | UsageReported
 """What is passed on."""
 
-KINDS: tuple[type, ...] = get_args(Passed)
+KINDS: tuple[type, ...] = tuple(kind for kind in get_args(Passed) if kind is not OperatorLogged)
+"""What is passed on if somebody watches. What operators log always is: the whole says at its end what they changed."""
 
 _ELSEWHERE = RemoteError("this exception is packed apart")
 
@@ -52,8 +53,11 @@ class PackedEvent:
             items = None
         return cls(replace(event, error=_ELSEWHERE, items=[]), pack_error(event.error), items)
 
-    def unpack(self, pipeline_id: str) -> Passed:
-        """Return the event, as one of the run that has this id."""
+    def unpack(self, pipeline_id: str, shard: int) -> Passed:
+        """Return the event, as one of the run that has this id; what operators log begins with its number."""
+        if isinstance(self.event, OperatorLogged):
+            of_shard = "" if self.event.own_state else f"shard {shard}: "  # that is of the operator, in any shard
+            return replace(self.event, pipeline_id=pipeline_id, message=of_shard + self.event.message)
         if not isinstance(self.event, RowDeadLettered):
             return replace(self.event, pipeline_id=pipeline_id)
         error = unpack_error(self.error, self.event.failure)
@@ -70,7 +74,7 @@ class EventBox:
     """Keeps events of a shard until they are passed on. Any thread may use it; nobody waits.
 
     Attributes:
-        is_open: whether anybody wants them; else they are dropped.
+        is_open: whether anybody wants them; else all but messages of operators are dropped.
     """
 
     def __init__(self, *, is_open: bool = False) -> None:
@@ -78,15 +82,16 @@ class EventBox:
         self._changing = threading.Lock()
         self._usage: dict[tuple[str, str, str], UsageReported] = {}
         self._others: list[PackedEvent] = []
+        self._logged: list[PackedEvent] = []
 
     def tell(self, message: Any) -> None:
         """Take what the actor of a run tells: events that are not passed on are left out."""
-        if self.is_open and isinstance(message, Passed):
+        if isinstance(message, OperatorLogged) or (self.is_open and isinstance(message, Passed)):
             with self._changing:
                 if isinstance(message, UsageReported):
                     self._add(message)
-                elif len(self._others) < MAX_WAITING:
-                    self._others.append(PackedEvent.of(message))
+                elif len(self._waiting(message)) < MAX_WAITING:
+                    self._waiting(message).append(PackedEvent.of(message))
 
     def put(self, events: Sequence[PackedEvent]) -> None:
         """Take events that another box has kept."""
@@ -94,15 +99,19 @@ class EventBox:
             for each in events:
                 if isinstance(each.event, UsageReported):
                     self._add(each.event)
-                elif len(self._others) < MAX_WAITING:
-                    self._others.append(each)
+                elif len(self._waiting(each.event)) < MAX_WAITING:
+                    self._waiting(each.event).append(each)
 
     def take(self) -> list[PackedEvent]:
         """Return what has come since the last time."""
         with self._changing:
-            found = [*self._others, *map(PackedEvent, self._usage.values())]
-            self._others, self._usage = [], {}
+            found = [*self._others, *self._logged, *map(PackedEvent, self._usage.values())]
+            self._others, self._logged, self._usage = [], [], {}
         return found
+
+    def _waiting(self, event: Passed) -> list[PackedEvent]:
+        """Return what an event waits with: operators that log much drop no rows that failed."""
+        return self._logged if isinstance(event, OperatorLogged) else self._others
 
     def _add(self, usage: UsageReported) -> None:
         key = usage.node_id, usage.provider, usage.model

@@ -18,6 +18,9 @@ from llm_datagen.streams.storage.locks import wait_for_lock
 from llm_datagen.streams.storage.object_uri import ObjectUri, is_object_uri
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE, connect
 
+RESTORE = "restore the file, or start afresh with if_exists='overwrite'"
+"""What to do about a plan, or what else is written of all shards, that is damaged or gone."""
+
 PLAN_FILE = "plan.json"
 _LOCK_FILE = "plan.lock"
 
@@ -115,11 +118,11 @@ class PlanFile:
         try:
             value = loads_exactly(data)
             if isinstance(value, dict) and value.get("format") == FORMAT and not is_unaltered(data):
-                raise RunStateError(f"{self.path} was damaged or edited: its checksum differs; restore the file")
+                raise RunStateError(f"{self.path} was damaged or edited: its checksum differs; {RESTORE}")
             return ShardPlan.parse(value)
         except ValueError as error:
             raise RunStateError(
-                f"{self.path} cannot be read as the plan of a run in shards: {error}. Restore it; one of a newer "
+                f"{self.path} cannot be read as the plan of a run in shards: {error}; {RESTORE}; one of a newer "
                 "format is for the version of llm-datagen that made it"
             ) from error
 

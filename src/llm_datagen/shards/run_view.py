@@ -76,9 +76,13 @@ class RunView:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data: the run state, with the status that is true, and the one that was saved."""
-        progress = self.progress
+        state, progress = self.state, self.progress
+        if self.whole is not None:
+            from llm_datagen.shards.shown_streams import as_shown
+
+            state = as_shown(state, self.whole.folder)
         return {
-            **self.state,
+            **state,
             "pipeline_id": self.pipeline_id,
             "status": self.status,
             "saved_status": self.state.get("status"),

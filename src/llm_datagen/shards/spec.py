@@ -24,6 +24,7 @@ from llm_datagen.runs.exports import KEY as EXPORTS
 from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.state_file import OPTIONS, change_settings
 from llm_datagen.runs.status import NodeReport, Status
+from llm_datagen.shards.plan_file import RESTORE
 from llm_datagen.shards.splittable import input_of
 from llm_datagen.streams import MergedStream, Stream, StreamFactory
 from llm_datagen.streams.checksums import CHECK_FIELD, is_unaltered, with_check
@@ -116,11 +117,11 @@ class ShardSpec:
                     "made it"
                 )
             if not is_unaltered(data):
-                raise RunStateError(f"{path} was edited: its checksum differs; restore the file")
+                raise RunStateError(f"{path} was edited: its checksum differs; {RESTORE}")
             found.pop(CHECK_FIELD)
             return cls(**found)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunStateError(f"{path} does not say what shards do: {error!r}; restore the file") from error
+            raise RunStateError(f"{path} does not say what shards do: {error!r}; {RESTORE}") from error
 
     def of_shard(self, folder: RunFolder, part_uri: str, fingerprint: Any) -> dict[str, Any]:
         """Return the run state of a shard that has not begun.
@@ -133,10 +134,10 @@ class ShardSpec:
         run_state = deepcopy(self.run_state)
         nodes = run_state["nodes"]
         stream = input_of(nodes)
-        moved = {stream.place: part_uri, **_moved(nodes, folder)}
+        moved = {stream.place: part_uri, **moved_streams(nodes, folder)}
         for entry in nodes:
             is_of_input = stream.place in StreamFactory.source(entry["input_uri"]).places
-            entry["input_uri"] = _rewired(entry["input_uri"], moved, part_uri)
+            entry["input_uri"] = rewired(entry["input_uri"], moved, part_uri)
             entry["output_uri"] = moved[StreamFactory.create(entry["output_uri"]).place]
             entry["rate"] = self.share_of(entry["rate"])
             if is_of_input and isinstance(StreamFactory.source(entry["input_uri"]), MergedStream):
@@ -232,7 +233,7 @@ def _undone(run_state: Mapping[str, Any]) -> dict[str, Any]:
     return undone
 
 
-def _moved(nodes: list[dict[str, Any]], folder: RunFolder) -> dict[Any, str]:
+def moved_streams(nodes: list[dict[str, Any]], folder: RunFolder) -> dict[Any, str]:
     """Return where the streams of a run lie in the folder of a shard, by their places."""
     found: dict[Any, str] = {}
     taken: set[str] = set()
@@ -270,7 +271,7 @@ def _uri_in(folder: RunFolder, stream: Stream, name: str) -> str:
     return f"{_protocol(stream)}://{folder.path / file}"
 
 
-def _rewired(uri: str, moved: Mapping[Any, str], part_uri: str) -> str:
+def rewired(uri: str, moved: Mapping[Any, str], part_uri: str) -> str:
     """Return the URI of a source with the streams of the shard in place of those of the whole."""
     source = StreamFactory.source(uri)
     if not isinstance(source, MergedStream):

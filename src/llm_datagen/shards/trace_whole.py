@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from llm_datagen.runs.trace import Trace, trace
 from llm_datagen.shards.shard_seen import Shard
 from llm_datagen.shards.whole import Whole, readers_of_input
 from llm_datagen.streams.ids import Id, batch_ends, parent_of, root_names
+from llm_datagen.streams.inputs.part import input_of_part
 
 
 def trace_whole(whole: Whole, row_id: Id) -> Iterator[tuple[Shard, list[Trace]]]:
@@ -30,7 +32,7 @@ def trace_whole(whole: Whole, row_id: Id) -> Iterator[tuple[Shard, list[Trace]]]
     for shards in (likely, others):
         found = False
         for shard in shards:
-            traces = list(trace(shard.state, row_id))
+            traces = [replace(each, uri=input_of_part(each.uri)) for each in trace(shard.state, row_id)]
             if traces:
                 found = True
                 yield shard, traces

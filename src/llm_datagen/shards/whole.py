@@ -21,7 +21,7 @@ from llm_datagen.shards.claim import is_settled, latest
 from llm_datagen.shards.gathered import Gathered, ShardState
 from llm_datagen.shards.given_away import followed
 from llm_datagen.shards.plan import ShardPlan, ShardRange
-from llm_datagen.shards.plan_file import PLAN_FILE, PlanFile
+from llm_datagen.shards.plan_file import PLAN_FILE, RESTORE, PlanFile
 from llm_datagen.shards.progress import added_up, seconds_of
 from llm_datagen.shards.shard_seen import Shard
 from llm_datagen.shards.spec import ShardSpec, shards_folder
@@ -76,9 +76,7 @@ class Whole:
 
         if plan is None:
             if spec is not None:
-                raise RunStateError(
-                    f"{location}/{PLAN_FILE} is gone, which says which rows each shard does; restore the file"
-                )
+                raise RunStateError(f"{location}/{PLAN_FILE} is gone, which says which rows each shard does; {RESTORE}")
             return cls(folder, driver, plan, ())
         if folder.is_on_store:
             with ThreadPoolExecutor(_AT_ONCE) as pool:

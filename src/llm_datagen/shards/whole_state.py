@@ -116,9 +116,9 @@ class WholeState:
         tell(self._pipeline, Settled(self.now(), node_id, failure, error))
 
     def pass_events_on(self, handle: ShardHandle) -> None:
-        """Report what a shard has told of its rows, its usage and its stalls."""
+        """Report what a shard has told of its rows, its usage and its stalls, and what its operators have logged."""
         for packed in handle.events():
-            tell(self._pipeline, packed.unpack(self._pipeline_id))
+            tell(self._pipeline, packed.unpack(self._pipeline_id, handle.number))
 
     def tell_log(self, text: str) -> None:
         """Tell people something."""

@@ -102,18 +102,16 @@ class Instruments:
         if written > 0:
             self._output_rows.add(written, of_node)
 
-    def add_usage(self, run: str, node: str, provider: str, model: str, used: Mapping[str, float]) -> None:
-        """Add what an operator has reported."""
-        of_model = {RUN_ID: run, NODE_ID: node, _PROVIDER: provider_of(provider), _MODEL: model}
-        for key, value in used.items():
-            if value <= 0:
-                continue
-            if key == COST:
-                self._cost.add(value, of_model)
-            elif key == "requests":
-                self._requests.add(value, of_model)
-            elif key in _TYPES:
-                self._tokens.add(value, {**of_model, TOKEN_TYPE: _TYPES[key]})
+    def add_usage(self, run: str, node: str, used: Mapping[str, Any]) -> None:
+        """Add what an operator has reported: an entry of `UsageSums`."""
+        provider = provider_of(used["provider"])
+        of_model = {RUN_ID: run, NODE_ID: node, _PROVIDER: provider, _MODEL: used["model"]}
+        for key, counter in ((COST, self._cost), ("requests", self._requests)):
+            if used.get(key, 0) > 0:
+                counter.add(used[key], of_model)
+        for key, kind in _TYPES.items():
+            if used.get(key, 0) > 0:
+                self._tokens.add(used[key], {**of_model, TOKEN_TYPE: kind})
 
     def add_stall(self, run: str, node: str) -> None:
         """Add a stall."""

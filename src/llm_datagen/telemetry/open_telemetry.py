@@ -15,6 +15,7 @@ from llm_datagen.config.checks import is_number
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs.hooks import DefaultPipelineHooks
 from llm_datagen.runs.model_calls import ModelCall, listen, stop_listening
+from llm_datagen.runs.usage import UsageSums
 from llm_datagen.telemetry.attributes import NODE_STATUS, ROWS_FAILED, ROWS_IN, ROWS_OUT
 from llm_datagen.telemetry.call_spans import CallSpan, CallTracer
 from llm_datagen.telemetry.instruments import Instruments
@@ -74,6 +75,7 @@ class OpenTelemetry(DefaultPipelineHooks):
         self._runs: dict[str, RunSpans] = {}
         self._counts: dict[tuple[str, str], dict[str, int]] = {}
         self._told: dict[tuple[str, str], str] = {}  # the status of each node
+        self._used: dict[tuple[str, str], UsageSums] = {}  # what is not counted yet
 
     def __enter__(self) -> Self:
         return self
@@ -125,10 +127,11 @@ class OpenTelemetry(DefaultPipelineHooks):
         outcomes = {name: grown[name] for name in ("kept", *_FAILED.values())}
         self._instruments.add_rows(cid, nid, outcomes, grown[ROWS_OUT])
         self._told[cid, nid] = str(meta.get("status", ""))
+        self._count_usage(cid, nid)
 
     def on_usage(self, cid: str, nid: str, provider: str, model: str, metrics: Mapping[str, float]) -> None:
-        """Count what was used."""
-        self._instruments.add_usage(cid, nid, provider, model, metrics)
+        """Note what was used; it is counted when rows are: a count for each call would cost more than the rest."""
+        self._used.setdefault((cid, nid), UsageSums()).add(provider, model, metrics)
 
     def on_stall(self, cid: str, nid: str, info: Mapping[str, Any]) -> None:
         """Note it in the span of the node."""
@@ -138,6 +141,7 @@ class OpenTelemetry(DefaultPipelineHooks):
 
     def on_node_end(self, cid: str, nid: str, success: bool, error: BaseException | None) -> None:
         """End the span of the node."""
+        self._count_usage(cid, nid)
         counts = self._counts.get((cid, nid), {})
         attributes: dict[str, Any] = {name: counts[name] for name in (ROWS_IN, ROWS_OUT, ROWS_FAILED) if name in counts}
         self._run(cid).end_node(nid, {**attributes, NODE_STATUS: self._told.get((cid, nid), "")}, error)
@@ -145,6 +149,8 @@ class OpenTelemetry(DefaultPipelineHooks):
     def on_pipeline_end(self, cid: str, success: bool, error: BaseException | None) -> None:
         """End the span of the run."""
         stop_listening(cid, self)
+        for key in [key for key in self._used if key[0] == cid]:
+            self._count_usage(*key)
         self._run(cid).end(is_completed=success, error=error)
         del self._runs[cid]
         for known in (self._counts, self._told):
@@ -153,6 +159,11 @@ class OpenTelemetry(DefaultPipelineHooks):
 
     def _run(self, cid: str) -> RunSpans:
         return self._runs[cid]
+
+    def _count_usage(self, cid: str, nid: str) -> None:
+        used = self._used.pop((cid, nid), None)
+        for entry in used.as_list() if used else ():
+            self._instruments.add_usage(cid, nid, entry)
 
 
 def _counts(rows_in: int, counts: Mapping[str, Any]) -> dict[str, int]:

@@ -7,7 +7,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -62,7 +63,12 @@ class Server:
         self._guard = Guard(token, shown, bound, open_paths=[SESSION, *page_files()], read_only=read_only)
         self._events = Events(self._folders)
         self.address = f"http://{shown}:{bound}/"
-        self.url = f"{self.address}#token={self._guard.token}"
+        self.url = f"{self.address}#token={quote(self._guard.token, safe='')}"
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether a page is open."""
+        return self._events.listening > 0
 
     def application(self) -> web.Application:
         """Return what answers. Used once."""
@@ -81,18 +87,24 @@ class Server:
         """Listen no more. Serving ends with it by itself."""
         self._socket.close()
 
-    def serve(self, *, on_ready: Callable[[], object] = lambda: None) -> None:
+    def serve(
+        self, *, on_ready: Callable[[], object] = lambda: None, until: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
         """Serve until SIGINT or SIGTERM. On the main thread of a process.
 
         Args:
             on_ready: called when requests are answered.
+            until: serving ends when this does, too.
         """
 
         async def serve() -> None:
             ended = asyncio.Event()
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, ended.set)
+            other = None if until is None else asyncio.create_task(_end_with(until(), ended))
             await self.serve_until(ended, on_ready)
+            if other is not None:
+                other.cancel()
 
         asyncio.run(serve())
 
@@ -109,6 +121,11 @@ class Server:
             await ended.wait()
         finally:
             await runner.cleanup()
+
+
+async def _end_with(other: Awaitable[object], ended: asyncio.Event) -> None:
+    await other
+    ended.set()
 
 
 def _listen(host: str, port: int) -> socket.socket:

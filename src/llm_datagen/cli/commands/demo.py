@@ -11,6 +11,7 @@ from llm_datagen.cli.demo.command import run_demo_watched
 from llm_datagen.cli.exit_codes import exit_codes
 from llm_datagen.cli.options import (
     TracebackOption,
+    UiOption,
 )
 
 app = typer.Typer()
@@ -23,6 +24,7 @@ def demo(
         int | None, typer.Option(min=1, help="How many of the 50 definitions to take.", show_default=False)
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the demo that is there, and start afresh.")] = False,
+    ui: UiOption = False,
     traceback: TracebackOption = False,
 ) -> None:
     """Run a small real model on this machine: 50 definitions become questions and answers.
@@ -30,4 +32,4 @@ def demo(
     Started or resumed, whichever is due. The first time, the model is fetched (93 MB).
     """
     with exit_codes(full_traceback=traceback):
-        raise typer.Exit(run_demo_watched(out, rows=rows, fresh=fresh))
+        raise typer.Exit(run_demo_watched(out, rows=rows, fresh=fresh, ui=ui))

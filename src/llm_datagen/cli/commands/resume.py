@@ -23,6 +23,7 @@ from llm_datagen.cli.options import (
     ResultsOption,
     RuntimeEnvOption,
     TracebackOption,
+    UiOption,
     WorkersOption,
 )
 from llm_datagen.cli.otel import OtelOptions
@@ -101,6 +102,7 @@ def resume(
     otel: OtelOption = False,
     otel_calls: OtelCallsOption = 1.0,
     results_dir: ResultsOption = None,
+    ui: UiOption = False,
     traceback: TracebackOption = False,
 ) -> None:
     """Resume a run where it stopped, whatever stopped it.
@@ -130,6 +132,7 @@ def resume(
                     runtime_env=runtime_env,
                 ),
                 otel=OtelOptions(otel, otel_calls),
+                ui=ui,
             )
         )
 
@@ -149,6 +152,7 @@ def replay(
     otel: OtelOption = False,
     otel_calls: OtelCallsOption = 1.0,
     results_dir: ResultsOption = None,
+    ui: UiOption = False,
     traceback: TracebackOption = False,
 ) -> None:
     """Retry the dead-lettered rows of a run, and continue it.
@@ -170,5 +174,6 @@ def replay(
                     runtime_env=runtime_env,
                 ),
                 otel=OtelOptions(otel, otel_calls),
+                ui=ui,
             )
         )

@@ -25,6 +25,7 @@ from llm_datagen.cli.options import (
     RuntimeEnvOption,
     SetOption,
     TracebackOption,
+    UiOption,
     WorkersOption,
 )
 from llm_datagen.cli.otel import OtelOptions
@@ -34,9 +35,12 @@ from llm_datagen.cli.preview import preview_pipeline
 from llm_datagen.cli.resume import on_change_of
 from llm_datagen.cli.sharded import ShardOptions, run_some, with_shards
 from llm_datagen.cli.target import find_target, parse_settings
+from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.spool import prints_output
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.origin import Origin
+from llm_datagen.runs.page_process import check_page
+from llm_datagen.runs.sharded import SHARDS, is_sharded
 
 app = typer.Typer()
 
@@ -129,10 +133,13 @@ def run(
     otel_calls: OtelCallsOption = 1.0,
     results_dir: ResultsOption = None,
     settings: SetOption = None,
+    ui: UiOption = False,
     traceback: TracebackOption = False,
 ) -> None:
     """Run a pipeline with a live display."""
     with exit_codes(full_traceback=traceback):
+        if ui:
+            check_page()
         options = {
             "input_uri": input_uri,
             "output_uri": output_uri,
@@ -156,16 +163,21 @@ def run(
             runtime_env=runtime_env,
         )
         split.refuse_without_shards()
+        if split.are_by_others and ui:
+            raise ConfigError("--ui is of a run that this process drives; show this one with: llm-datagen ui")
         telemetry = OtelOptions(otel, otel_calls)
         if split.are_by_others:
             raise typer.Exit(run_some(target, pipeline_id, split, if_exists, on_change, telemetry))
         if split.are_given:
             target = with_shards(target, split)
         created = target.create(pipeline_id, if_exists.value if if_exists else None, on_change)
-        leave_stdout_to_rows(prints_output(RunFolder(created.results_dir, created.pipeline_id).load()))
-        Origin.here(target.name).save(RunFolder(created.results_dir, created.pipeline_id))
-        write(f"run {created.pipeline_id}: {pipeline}")
-        raise typer.Exit(run_watched(created, otel=telemetry))
+        folder = RunFolder(created.results_dir, created.pipeline_id)
+        run_state = folder.load()
+        leave_stdout_to_rows(prints_output(run_state))
+        Origin.here(target.name).save(folder)
+        how = split.split_in_words(run_state[SHARDS]["count"]) if is_sharded(run_state) else ""
+        write(f"run {created.pipeline_id}: {pipeline}{how}")
+        raise typer.Exit(run_watched(created, ui=ui, otel=telemetry))
 
 
 @app.command()

@@ -9,7 +9,7 @@ import typer
 from llm_datagen.cli.exit_codes import exit_codes
 from llm_datagen.cli.options import TracebackOption
 from llm_datagen.cli.output import write
-from llm_datagen.cli.web import web_server
+from llm_datagen.runs.page_process import check_page
 from llm_datagen.runs.typed_commands import RESULTS_VARIABLE, default_results
 
 app = typer.Typer()
@@ -47,5 +47,9 @@ def ui(
     Ends at Ctrl+C.
     """
     with exit_codes(full_traceback=traceback):
-        server = web_server(results_dirs or [default_results()], host=host, port=port, token=token, read_only=read_only)
+        check_page()
+        from llm_datagen.web.server import Server
+
+        folders = results_dirs or [default_results()]
+        server = Server(folders, host=host, port=port, token=token, read_only=read_only)
         server.serve(on_ready=lambda: write(f"page: {server.url}"))

@@ -25,13 +25,14 @@ class MissingExtraError(DatagenError):
     """Raised when the packages that the demo needs are not installed."""
 
 
-def run_demo_watched(out_dir: Path, *, rows: int | None, fresh: bool) -> int:
+def run_demo_watched(out_dir: Path, *, rows: int | None, fresh: bool, ui: bool = False) -> int:
     """Run the demo, or resume it, and return the exit code.
 
     Args:
         out_dir: where everything goes.
         rows: how many definitions; None for all.
         fresh: whether to delete the demo that is there first.
+        ui: whether a page shows it, too.
 
     Raises:
         MissingExtraError: when packages are missing.
@@ -49,7 +50,7 @@ def run_demo_watched(out_dir: Path, *, rows: int | None, fresh: bool) -> int:
     console = SafeConsole()
     display = LiveTable(console) if is_terminal() else PlainLines(write)
     try:
-        report = run_demo(out_dir, pipeline_id=DEMO_ID, rows=rows, hooks=display, console=console)
+        report = run_demo(out_dir, pipeline_id=DEMO_ID, rows=rows, hooks=display, console=console, ui=ui)
     finally:
         display.close()
     return 0 if report is None else exit_code_of(report.status)

@@ -85,6 +85,7 @@ def run_demo(
     parallel: int = 8,
     hooks: IPipelineHooks | None = None,
     console: Console | None = None,
+    ui: bool = False,
 ) -> RunReport | None:
     """Start the demo, or resume the one that is in `out_dir`, and show what came out. Blocks.
 
@@ -97,6 +98,7 @@ def run_demo(
         parallel: calls to the model at once. A resumed run keeps what it has.
         hooks: who watches.
         console: where it is shown; standard output unless given.
+        ui: whether a page in a browser shows it, too.
 
     Returns:
         The report; None when the run had ended before.
@@ -130,7 +132,7 @@ def run_demo(
                 _copy_definitions(files, lines)
             pipeline.create(pipeline_id, node_configs=[{}, {"parallel_size": parallel}, {}])
         try:
-            report = pipeline.run(progress=False)
+            report = pipeline.run(progress=False, ui=ui)
         except (KeyboardInterrupt, SystemExit):
             say(console, f"Stopped; everything finished is saved. {_way_on(files, pipeline_id)}")
             raise

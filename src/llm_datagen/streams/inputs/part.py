@@ -88,6 +88,11 @@ class Part:
         return cls(found["base"], first, last, seek)
 
 
+def input_of_part(uri: str) -> str:
+    """Return the URI of the input that a part is one of; another URI as it is."""
+    return Part.parse(uri).uri if uri.startswith(PROTOCOL) else uri
+
+
 INPUT_END = "input_end"
 """The key of a node for where the part that it reads ends, as number and address of the row behind its last one, when
 that is earlier than its URI says: the rest was given to another run."""

@@ -12,6 +12,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from llm_datagen.runs.browse.calls import calls_of
+from llm_datagen.runs.store import RunFolder
 from llm_datagen.testing import FakeLLMServer
 
 from ..kit import programs
@@ -65,3 +67,9 @@ def test_three_kills_lose_no_row_and_pay_twice_for_no_more_than_was_in_flight(tm
     assert paid("check") == ROWS + lost_answers
     # Without: what was with a worker, or in the writer's hands.
     assert calls("draft") - ROWS <= 3 * 2 * AT_ONCE
+    # Of every row, also of those that were committed just before a kill, prompt and answer are there.
+    for node_id, stage in (("node_0", "draft"), ("node_1", "check")):
+        found = calls_of(RunFolder(tmp_path / "tmp" / "results", "job").files_path, node_id, range(ROWS))
+        for row in range(ROWS):
+            assert found[row][-1]["messages"] == [{"role": "user", "content": f"{stage} q{row}"}]
+            assert {call["answer"] for call in found[row]} == {"fine"}

@@ -6,11 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..kit.support import nothing_left
+from llm_datagen.web import go_on
+
+from ..kit.support import PATIENCE_SECONDS, nothing_left
 
 
 @pytest.fixture(autouse=True)
 def clean() -> Iterator[None]:
-    """Each test leaves nothing behind."""
+    """Each test leaves nothing behind, and no process that the page has started."""
     with nothing_left():
         yield
+        for process in go_on._started:
+            process.wait(PATIENCE_SECONDS)
+        go_on._started.clear()

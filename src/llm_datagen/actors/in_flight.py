@@ -89,6 +89,11 @@ class InFlight:
         self.bytes = 0
 
     @property
+    def rows(self) -> int:
+        """Rows that the workers have, those included that wait for one of them."""
+        return sum(len(task.block.records) for task in self._running.values())
+
+    @property
     def grouped(self) -> int:
         """Tasks of more than one call."""
         return sum(self._is_grouped(task) for task in self._running.values())

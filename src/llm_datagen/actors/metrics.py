@@ -1,6 +1,8 @@
-"""Metrics of a node: where the time of its workers and its reader goes. Summed per task and per wait."""
+"""Metrics of a node: where the time of its workers and its reader goes, and what they have now."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.messages import TaskDone, TimeSpent
@@ -21,6 +23,7 @@ class _Metrics:
         self._node_id = node_id
         self._supervisor = supervisor
         self._last_told = float("-inf")
+        self._told: dict[str, float] = {}
 
     def _tell_in_time(self, now: float) -> None:
         if now - self._last_told >= TELL_SECONDS:
@@ -29,7 +32,13 @@ class _Metrics:
 
     def tell(self) -> None:
         """Report the figures to the supervisor."""
-        tell(self._supervisor, TimeSpent(self._node_id, self._figures()))
+        self._told = self._figures()
+        tell(self._supervisor, TimeSpent(self._node_id, self._told))
+
+    def tell_changes(self) -> None:
+        """Report the figures to the supervisor if they are others than those that were reported last."""
+        if self._figures() != self._told:
+            self.tell()
 
     def _figures(self) -> dict[str, float]:
         return {}
@@ -42,15 +51,17 @@ class WorkerMetrics(_Metrics):
         node_id: the node's id.
         workers: how many there are at most.
         supervisor: who is told.
+        load: returns the source rows that the workers have, and the rows that wait for the writer.
 
     Attributes:
         workers: how many there are now.
         rate_limited_s, lead_limited_s: as the dispatcher says.
     """
 
-    def __init__(self, node_id: str, workers: int, supervisor: Recipient) -> None:
+    def __init__(self, node_id: str, workers: int, supervisor: Recipient, load: Callable[[], tuple[int, int]]) -> None:
         super().__init__(node_id, supervisor)
         self.workers = workers
+        self._load = load
         self._busy = self._held_back = 0.0
         self._times_held = 0
         self.rate_limited_s = self.lead_limited_s = 0.0
@@ -63,8 +74,11 @@ class WorkerMetrics(_Metrics):
         self._tell_in_time(now)
 
     def _figures(self) -> dict[str, float]:
+        in_flight, queued = self._load()
         return {
             "workers": self.workers,
+            "in_flight": in_flight,
+            "queued": queued,
             "busy_s": round(self._busy, 3),
             "held_back_s": round(self._held_back, 3),
             "held_back_times": self._times_held,

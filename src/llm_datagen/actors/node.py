@@ -15,7 +15,8 @@ from llm_datagen.actors.error_budget import ErrorBudget
 from llm_datagen.actors.executor_factory import make_delivery, make_executor, make_processing
 from llm_datagen.actors.executor_start import ExecutorStart
 from llm_datagen.actors.hunger import Hunger
-from llm_datagen.actors.metrics import WorkerMetrics
+from llm_datagen.actors.mailbox import Mailbox
+from llm_datagen.actors.metrics import TELL_SECONDS, WorkerMetrics
 from llm_datagen.actors.node_context import NodeContext
 from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.actors.pause import PAUSE_SECONDS, PauseGate
@@ -62,6 +63,8 @@ class _Timer(Enum):
     """Time to check whether anything has moved."""
     PAUSE_OVER = auto()
     """Tasks of a node that is paused were waited for long enough."""
+    QUIET = auto()
+    """Nothing has come for a while: what was not reported yet is."""
 
 
 class NodeActor(Stage):
@@ -113,7 +116,7 @@ class NodeActor(Stage):
         self._ended = EndedTasks(self.node_id, supervisor, self._dispatcher, error_budget, self._wind_down)
         self._hunger = Hunger(opened)
         self._watchdog = StallWatchdog(self.clock, opened.stall_after, pipeline_id, opened.node_id)
-        self._metrics = WorkerMetrics(opened.node_id, opened.concurrency, supervisor)
+        self._metrics = WorkerMetrics(opened.node_id, opened.concurrency, supervisor, self._load)
         self._total: int | None = None
         self._source_size = 0
         self._is_demanding = False
@@ -145,7 +148,7 @@ class NodeActor(Stage):
             case Feed(reader=reader):
                 self._reader = reader
             case Batch(block=block):
-                self._watchdog.moved()
+                self._moved()
                 self._is_demanding = False
                 self._check_not_ended()
                 self._backlog.add(block)
@@ -170,6 +173,8 @@ class NodeActor(Stage):
                 self._pause_gate.end()
             case _Timer.PAUSE_OVER:
                 self._pause_gate.answer()
+            case _Timer.QUIET:
+                self._metrics.tell_changes()
             case Resize():
                 self._resize()
             case Committed(limit=limit):
@@ -266,11 +271,19 @@ class NodeActor(Stage):
 
     def _take(self, ended: TaskDone) -> None:
         self._dispatcher.ended(ended)
-        self._watchdog.moved()
+        self._moved()
         self._note_limits()
         self._metrics.add(ended, self.clock.monotonic())
         self._has_given_end |= ended.result.is_end
         self._ended.take(ended)
+
+    def _moved(self) -> None:
+        self._watchdog.moved()
+        self.mailbox.wake_after(TELL_SECONDS, _Timer.QUIET, key="quiet")
+
+    def _load(self) -> tuple[int, int]:
+        inbox = self._writer.actor_inbox
+        return self._in_flight.rows, inbox.outstanding if isinstance(inbox, Mailbox) else 0
 
     def _note_limits(self) -> None:
         self._metrics.rate_limited_s = self._dispatcher.rate_limited_s

@@ -78,6 +78,7 @@ class NodeState:
         """The node has ended."""
         self.status = status
         self.stalled = None
+        self._time_spent.update(in_flight=0, queued=0)
         self._ended = self._clock.monotonic()
 
     def committed(self, message: RowsCommitted) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from llm_datagen.cli.call_lines import call_lines
 from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import is_terminal, shown_row, write, write_json
 from llm_datagen.cli.run_view import open_run
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.browse.lineage import Member, with_calls
 from llm_datagen.runs.display.console import FREE_WIDTH, SafeConsole
 from llm_datagen.runs.display.tables import line_width, one_line
 from llm_datagen.runs.graph import unsettled
@@ -20,6 +24,7 @@ from llm_datagen.streams import inputs_of
 from llm_datagen.streams.ids import Id, parent_of, parse_id, root_names
 from llm_datagen.streams.inputs.part import input_of_part
 
+_WHY_NO_CALLS = ": no model was asked, or they were not kept (keep_calls; runs of earlier versions)"
 _DEAD = "dead letter"
 _NAME_WIDTH = 30
 
@@ -35,7 +40,7 @@ _ENDS = {
 """What to show for a row without results."""
 
 
-def trace_row(results_dir: str, pipeline_id: str, text: str, *, as_json: bool) -> int:
+def trace_row(results_dir: str, pipeline_id: str, text: str, *, as_json: bool, calls: bool = False) -> int:
     """Show a row's ancestors, itself and its descendants, stream by stream, and return the exit code.
 
     Args:
@@ -43,6 +48,7 @@ def trace_row(results_dir: str, pipeline_id: str, text: str, *, as_json: bool) -
         pipeline_id: the run's id.
         text: the row's id, as text.
         as_json: whether to print JSON.
+        calls: whether to show the model calls behind each, too.
 
     Raises:
         PipelineNotFoundError: when there is no such run.
@@ -50,39 +56,46 @@ def trace_row(results_dir: str, pipeline_id: str, text: str, *, as_json: bool) -
     """
     run = open_run(results_dir, pipeline_id)
     row_id = parse_id(text)
-    found = list(_found(run, row_id))
+    found = [
+        (number, run_state, with_calls(run_state, files, traces) if calls else [Member(each) for each in traces])
+        for number, run_state, files, traces in _found(run, row_id)
+    ]
     if as_json:
-        rows = [
-            {**({} if number is None else {"shard": number}), **{name: getattr(row, name) for name in Trace.__slots__}}
-            for number, _, traces in found
-            for row in traces
-        ]
+        rows = [_as_dict(number, member, calls=calls) for number, _, members in found for member in members]
         data = {"pipeline_id": pipeline_id, "row_id": row_id, "found": rows, "unsettled": sorted(unsettled(run.state))}
         write_json(data)
     elif not found:
         write(f"run {pipeline_id}: there is no row {row_id!r} in any of its streams{_nearest(run, row_id)}")
     else:
-        for number, run_state, traces in found:
+        for number, run_state, members in found:
             where = f"run {pipeline_id}" if number is None else f"run {pipeline_id}, shard {number}"
-            for line in (Text(f"{where}: row {row_id}"), *_lines(run_state, traces)):
+            for line in (Text(f"{where}: row {row_id}"), *_lines(run_state, members)):
                 if is_terminal():
                     SafeConsole().print(line, soft_wrap=True)
                 else:
                     write(line.plain)
+        if calls and not any(member.calls for _, _, members in found for member in members):
+            write(f"  no model calls of it are kept{_WHY_NO_CALLS}")
     if run.rerun_note and not as_json:
         write(f"  {run.rerun_note}")
     return 0 if found else FAILED
 
 
-def _found(run: RunView, row_id: Id) -> Iterator[tuple[int | None, dict[str, Any], list[Trace]]]:
-    """Yield what is found of a row: in a run state, that of the run or of a shard, with its number."""
+def _found(run: RunView, row_id: Id) -> Iterator[tuple[int | None, dict[str, Any], Path, list[Trace]]]:
+    """Yield what is found of a row: in a run state, that of the run or of a shard, with its number and its files."""
     if run.whole is not None:
-        from llm_datagen.shards.trace_whole import trace_whole
+        from llm_datagen.shards.trace_whole import files_of, trace_whole
 
         for shard, traces in trace_whole(run.whole, row_id):
-            yield shard.number, shard.state, traces
+            yield shard.number, shard.state, files_of(run.whole, shard), traces
     elif traces := list(trace(run.state, row_id)):
-        yield None, run.state, traces
+        yield None, run.state, RunFolder(run.results_dir, run.pipeline_id).files_path, traces
+
+
+def _as_dict(number: int | None, member: Member, *, calls: bool) -> dict[str, Any]:
+    shard = {} if number is None else {"shard": number}
+    of_row = {name: getattr(member.trace, name) for name in Trace.__slots__}
+    return {**shard, **of_row, **({"calls": member.calls} if calls else {})}
 
 
 def _is_known(run: RunView, row_id: Id) -> bool:
@@ -111,21 +124,24 @@ def _nearest(run: RunView, row_id: Id) -> str:
     return ""
 
 
-def _lines(run_state: dict[str, Any], found: list[Trace]) -> Iterator[Text]:
+def _lines(run_state: dict[str, Any], members: list[Member]) -> Iterator[Text]:
+    found = [member.trace for member in members]
     widths = (max(len(row.relation) for row in found), max(cell_len(_name(row)) for row in found))
     inputs = {row.uri: None for row in found if row.where == "input"}
     inputs = inputs or dict.fromkeys(map(input_of_part, inputs_of(run_state["nodes"][0]["input_uri"]).values()))
     for uri in inputs:
-        yield from _stream("input", uri, [row for row in found if row.where == "input" and row.uri == uri], widths)
+        rows = [each for each in members if each.trace.where == "input" and each.trace.uri == uri]
+        yield from _stream("input", uri, rows, widths)
     for entry in run_state["nodes"]:
-        made = [row for row in found if row.where == entry["node_id"]]
+        made = [each for each in members if each.trace.where == entry["node_id"]]
         if made:
             yield from _stream(f"{entry['node_id']} {entry['operator']}", entry["output_uri"], made, widths)
 
 
-def _stream(name: str, uri: str, rows: list[Trace], widths: tuple[int, int]) -> Iterator[Text]:
+def _stream(name: str, uri: str, members: list[Member], widths: tuple[int, int]) -> Iterator[Text]:
     yield Text.assemble((name, "bold"), f"  {uri}")
-    for row in rows:
+    for member in members:
+        row = member.trace
         if row.state == _DEAD:
             error = row.item["error"]
             yield _row(row, f"DEAD LETTER: {error['kind']}: {error['text']}", widths, style="bold red", is_whole=True)
@@ -134,6 +150,8 @@ def _stream(name: str, uri: str, rows: list[Trace], widths: tuple[int, int]) -> 
             yield _row(row, _ENDS[row.state], widths, style="yellow")
         else:
             yield _row(row, _text(row.item), widths)
+        for call in member.calls:
+            yield from map(Text, call_lines(call, line_width()))
 
 
 def _row(row: Trace, text: str, widths: tuple[int, int], style: str = "", *, is_whole: bool = False) -> Text:

@@ -165,6 +165,11 @@ class BlockRun:
             if self._settled > settled_before:
                 self._attempts = 0
 
+    @property
+    def given_ids(self) -> tuple[Id, ...]:
+        """The ids of the rows that were given to the call that is being made."""
+        return tuple(self._given[0])
+
     def take_item(self) -> tuple[Id, Any] | None:
         """Return the next row's id and item; None when there is nothing more to do."""
         if not self._begin(1):

@@ -16,6 +16,7 @@ from llm_datagen.executors.block_run import BlockRun
 from llm_datagen.executors.claims import Claims
 from llm_datagen.executors.processing import Processing
 from llm_datagen.messages.block_result import BlockResult
+from llm_datagen.operators.current_rows import current_rows
 from llm_datagen.streams import Block
 
 
@@ -52,10 +53,12 @@ async def run_block_async(processing: Processing, block: Block, claims: Claims |
         try:
             if call.batch:
                 while (items := run.take_batch()) is not None:
+                    current_rows.set(run.given_ids)
                     run.settle_batch(await call(items, ctx))
             else:
                 while (given := run.take_item()) is not None:
                     row_id, item = given
+                    current_rows.set((row_id,))
                     run.settle_item(row_id, item, await call(item, ctx))
             break
         except BaseException as error:  # noqa: BLE001

@@ -10,6 +10,7 @@ from typing import Any
 from llm_datagen.config import check_choice, check_count, check_flag, check_local_path, check_seconds, check_whole
 from llm_datagen.config.constructor import refuses_unknown
 from llm_datagen.llm.answers.ask import Asker
+from llm_datagen.llm.answers.call_journal import CallJournal, checked_keep_calls
 from llm_datagen.llm.answers.columns import ExtraColumns, check_free, with_columns
 from llm_datagen.llm.answers.formats import answer_format
 from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
@@ -104,6 +105,9 @@ class LLMOperator(BaseOperator):
             of a run that have a budget count together.
         meta: whether the row gets a column ``_meta`` that says where its answer comes from, by the node's id: model,
             endpoint, tokens, cost, seconds, attempts, a hash of the prompt.
+        keep_calls: whether prompts and answers are kept in the folder of the run, packed, so that the page of a run and
+            ``llm-datagen trace --calls`` show them: True: up to 1,024 MB of each node; a number: up to so many MB.
+            What is beyond that, the oldest, is removed. Of images that are sent as data, only type and checksum.
         name: the operator's identity in the run state.
 
     Raises:
@@ -148,6 +152,7 @@ class LLMOperator(BaseOperator):
         prices: Prices | Mapping[str, float] | None = None,
         budget: Budget | Mapping[str, float] | None = None,
         meta: bool = False,
+        keep_calls: bool | int = True,
         name: str | None = None,
     ) -> None:
         self.endpoints = endpoints_of(
@@ -199,6 +204,7 @@ class LLMOperator(BaseOperator):
             ),
         )
         self.budget = budget_of(self.endpoints, budget, self._fields)
+        self._journal = CallJournal(checked_keep_calls(keep_calls))
         self._transport: Transport | None = None
         self._asker: Asker | None = None
         texts = {"prompt": prompt, "system": system, "examples": examples, "images": images}
@@ -245,12 +251,20 @@ class LLMOperator(BaseOperator):
         except BaseException:
             self._transport = None
             raise
-        self._asker = Asker(transport, self._format, max_repairs=self._max_repairs, extras=self._extras, cache=cache)
+        self._asker = Asker(
+            transport,
+            self._format,
+            max_repairs=self._max_repairs,
+            extras=self._extras,
+            cache=cache,
+            journal=self._journal,
+        )
 
     async def teardown(self) -> None:
         """Close the layers of a call, with their connections and files."""
         transport, self._transport = self._transport, None
         self._asker = None
+        await self._journal.close()
         if transport is not None:
             await transport.close()
 

@@ -27,7 +27,7 @@ COPIED = ("budget.jsonl",)
 
 _KEPT_BY = "kept_by"
 _OWN_FILES = "own_files_on"
-_NOT_OF_OPERATORS = {*COPIED, "hub"}
+_NOT_OF_OPERATORS = {*COPIED, "hub", "calls"}
 
 
 class CopiedFiles:

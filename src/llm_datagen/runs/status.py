@@ -65,6 +65,8 @@ class NodeReport:
         rows_per_second: source rows per second, over the last seconds.
         seconds: how long it ran, in this run.
         workers: tasks that it has at once, at most.
+        in_flight: source rows that its workers have, as it was last reported: once a second, while it runs.
+        queued: rows that wait for its writer, as it was last reported; `queue_size` at most, but for one large result.
         busy_s: seconds that its workers were in tasks, in this run, together: at most `seconds` times `workers`.
         held_back_s: seconds that they waited for the writer, in this run, together.
         held_back_times: how often one of them did.
@@ -95,6 +97,8 @@ class NodeReport:
     rows_per_second: float = 0.0
     seconds: float = 0.0
     workers: int = 0
+    in_flight: int = 0
+    queued: int = 0
     busy_s: float = 0.0
     held_back_s: float = 0.0
     held_back_times: int = 0

@@ -12,7 +12,8 @@ from llm_datagen.runs.usage import UsageSums
 
 _COUNTED = (
     "rows_in", "rows_out", "filtered", "skipped", "dead_letters", "failed", "beyond_target", "cut_rows", "workers",
-    "busy_s", "held_back_s", "held_back_times", "rate_limited_s", "lead_limited_s", "starved_s", "starved_times",
+    "in_flight", "queued", "busy_s", "held_back_s", "held_back_times", "rate_limited_s", "lead_limited_s", "starved_s",
+    "starved_times",
 )  # fmt: skip
 """What adds up."""
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
+from llm_datagen.runs import RunFolder
 from llm_datagen.runs.trace import Trace, trace
 from llm_datagen.shards.shard_seen import Shard
+from llm_datagen.shards.spec import shards_folder
 from llm_datagen.shards.whole import Whole, readers_of_input
 from llm_datagen.streams.ids import Id, batch_ends, parent_of, root_names
 from llm_datagen.streams.inputs.part import input_of_part
@@ -38,6 +41,12 @@ def trace_whole(whole: Whole, row_id: Id) -> Iterator[tuple[Shard, list[Trace]]]
                 yield shard, traces
         if found:
             return
+
+
+def files_of(whole: Whole, shard: Shard) -> Path:
+    """Return where the operators of a shard that has begun keep their files."""
+    assert shard.run is not None
+    return RunFolder(shards_folder(whole.folder).location, shard.run).files_path
 
 
 def shard_to_come(whole: Whole, row_id: Id) -> Shard | None:

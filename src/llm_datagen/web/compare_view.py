@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 from llm_datagen.runs.limit import shards_begun
+from llm_datagen.runs.status import NodeReport
 from llm_datagen.shards.run_view import RunView
 from llm_datagen.web.secrets import without_secrets
 
 _COUNTS = ("rows_in", "rows_out", "filtered", "skipped", "dead_letters", "failed")
 _NOT_SETTINGS = {
-    *_COUNTS, "status", "target_rows", "beyond_target", "cut_rows", "total", "total_is_exact", "rows_per_second",
-    "seconds", "workers", "busy_s", "held_back_s", "held_back_times", "rate_limited_s", "lead_limited_s", "starved_s",
-    "starved_times", "usage", "stalled", "error", "kept", "pending", "cost", "fingerprint", "input_fingerprint",
-    "changed_from", "node_id", "input_uri", "output_uri",
+    *(field.name for field in fields(NodeReport)), "kept", "pending", "cost", "fingerprint", "input_fingerprint",
+    "changed_from", "input_uri", "output_uri",
 }  # fmt: skip
 """What the entry of a node has besides its settings."""
 

@@ -185,6 +185,9 @@ def trace(
         str,
         typer.Argument(metavar="ROW_ID", help="The `_i` of a row in any stream of the run: 12, or 12_0_3."),
     ],
+    calls: Annotated[
+        bool, typer.Option("--calls", help="The model calls behind each row, too: prompt, answer, tokens, cost.")
+    ] = False,
     as_json: JsonOption = False,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
@@ -194,7 +197,7 @@ def trace(
     Exits with 1 if there is no such row. Reads every stream from beginning to end.
     """
     with exit_codes(full_traceback=traceback):
-        raise typer.Exit(trace_row(results_dir or default_results(), pipeline_id, row_id, as_json=as_json))
+        raise typer.Exit(trace_row(results_dir or default_results(), pipeline_id, row_id, as_json=as_json, calls=calls))
 
 
 @app.command()

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from yarl import URL
 
+from llm_datagen.llm.answers.call_journal import CallJournal
 from llm_datagen.llm.answers.columns import ExtraColumns
 from llm_datagen.llm.answers.reading import split_thoughts
 from llm_datagen.llm.cache.response_cache import CacheLayer, Call
-from llm_datagen.llm.errors import LLMAnswerError
+from llm_datagen.llm.errors import LLMAnswerError, LLMRequestError
 from llm_datagen.llm.finish_reasons import Ending
 from llm_datagen.llm.prompts.messages import repair
 from llm_datagen.llm.transport import Transport
@@ -40,6 +41,7 @@ class Asker:
         extras: what else of an answer becomes columns: then an answer may be a call of a tool, without a text; and a
             think block is removed from the text, and counts as what the endpoint sent as reasoning.
         cache: the layer of `transport` that stores answers; None for none.
+        journal: where calls are written down; None: nowhere.
     """
 
     def __init__(
@@ -50,7 +52,9 @@ class Asker:
         max_repairs: int,
         extras: ExtraColumns | None = None,
         cache: CacheLayer | None = None,
+        journal: CallJournal | None = None,
     ) -> None:
+        self._journal = journal
         self._transport = transport
         self._cache = cache
         self._answers = answers
@@ -79,12 +83,20 @@ class Asker:
             CacheError: when the answer cannot be stored, or a stored one cannot be read.
         """
         asked: list[Call] = []
+        error: BaseException | None = None
         try:
             parsed, thoughts = await self._usable(request, asked)
-        except LLMAnswerError:
+        except LLMAnswerError as unusable:
+            error = unusable
             if self._cache is not None:  # else every later try of the row would get these again
                 await self._cache.discard(asked)
             raise
+        except LLMRequestError as refused:
+            error = refused
+            raise
+        finally:
+            if self._journal is not None and (asked or error is not None):
+                await self._journal.note(request, asked, error)
         answers = [answer for _, answer in asked]
         if self._cache is not None and len(asked) > 1 and not answers[-1].is_cached:
             # A repair is found by what it repairs. A row with the same prompt may have failed, and discarded that.

@@ -1,0 +1,44 @@
+"""A model call, as `llm-datagen trace --calls` shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from llm_datagen.runs.display.tables import one_line
+from llm_datagen.streams.formats.json_text import dumps
+
+
+def call_lines(call: dict[str, Any], width: int) -> Iterator[str]:
+    """Yield lines: what was asked of whom at what cost, each message, and the answer.
+
+    Args:
+        call: the call; see `Member`.
+        width: cells of a line, at most.
+    """
+    where = f" at {call['provider']}" if call["provider"] else ""
+    cost = "unknown cost" if call["cost"] is None else f"${call['cost']:.6f}"
+    notes = [
+        f"{call['tokens_in']} + {call['tokens_out']} tokens",
+        cost,
+        f"{call['seconds']:.1f} s",
+        *([f"{call['attempts']} attempts"] if call["attempts"] > 1 else []),
+        *([f"repaired {call['repairs']} times"] if call["repairs"] else []),
+        *(["from the cache"] if call["cached"] else []),
+    ]
+    yield _line("call", f"{call['model']}{where}: {', '.join(notes)}", width)
+    for message in call["messages"]:
+        yield _line(str(message.get("role", "")), _text(message.get("content")), width)
+    if call.get("error"):
+        yield _line("error", call["error"], width)
+    if call["answer"] is not None or not call.get("error"):
+        yield _line("answer", _text(call["answer"]), width)
+
+
+def _line(name: str, text: str, width: int) -> str:
+    head = f"      {one_line(name, 12):<9} "
+    return head + one_line(text, max(20, width - len(head)))
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else dumps(content).decode()

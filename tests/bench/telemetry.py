@@ -3,9 +3,12 @@
 Each turn makes one sample of each side, one after the other, each in a process of its own: a run of calls to a fake
 server in another process. What is compared is the processor time of the run's process for each call, which other
 programs on the machine disturb less than its duration. Figures are medians of turns; a *ratio* is taken within a turn.
+Before that, the layer that tells of calls is measured by itself (*layer*): with nobody listening, on a transport that
+answers at once, against that transport alone.
 
     before      another revision (--vs), without telemetry
     off         this tree, nobody listens
+    hooks       hooks that do nothing: what being told of events costs
     on          spans of all calls, sent by OTLP over HTTP to a sink in another process
     share       spans of one call in a hundred
 """
@@ -13,6 +16,7 @@ programs on the machine disturb less than its duration. Figures are medians of t
 from __future__ import annotations
 
 import argparse
+import asyncio
 import http.server
 import json
 import multiprocessing
@@ -22,17 +26,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+from llm_datagen import DefaultPipelineHooks
+from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
 from .llm_sides import pipeline_of, served, write_questions
 from .measure import ROOT
 from .revisions import checked_out
 
-SIDES = {"before": "", "off": "", "on": "1.0", "share": "0.01"}
-"""The sides, and the share of calls that get a span; empty: there is no telemetry."""
+SIDES = {"before": "", "off": "", "hooks": "hooks", "on": "1.0", "share": "0.01"}
+"""The sides, and the share of calls that get a span; "hooks": hooks without telemetry; empty: neither."""
 
 
 class _Sink(http.server.BaseHTTPRequestHandler):
@@ -64,16 +73,18 @@ def sample(base_url: str, calls: int, share: str) -> dict[str, float]:
         folder = Path(name)
         write_questions(folder, calls)
         pipeline = pipeline_of(base_url, folder, at_once=50)
-        hooks = None
-        if share:
+        close: Callable[[], object] = bool
+        if share == "hooks":
+            pipeline.hooks = DefaultPipelineHooks()
+        elif share:
             from llm_datagen.telemetry import OpenTelemetry
 
-            pipeline.hooks = hooks = OpenTelemetry(calls=float(share))
+            pipeline.hooks = told = OpenTelemetry(calls=float(share))
+            close = partial(told.close, 60)
         pipeline.create("telemetry")
         began, cpu = time.perf_counter(), time.process_time()
         report = pipeline.run(progress=False)
-        if hooks is not None:
-            hooks.close(60)
+        close()
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     if report.rows_out != calls:
         raise RuntimeError(f"{report.rows_out} of {calls} rows are there")
@@ -132,6 +143,40 @@ def measured(revision: str | None, calls: int, repeat: int) -> dict[str, dict[st
     }
 
 
+class _Answers:
+    """A transport that answers at once."""
+
+    async def open(self) -> None:
+        """Do nothing."""
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+    async def complete(self, request: ChatRequest) -> ChatAnswer:
+        """Return an answer."""
+        return ChatAnswer(text="yes")
+
+
+def layer_us(calls: int, repeat: int) -> float:
+    """Return the microseconds that the layer adds to a call that nobody listens to: the median of `repeat` pairs."""
+    from llm_datagen.llm.http.address import Address
+    from llm_datagen.llm.listened import ListenedLayer  # the revision before has none
+
+    bare = _Answers()
+    listened = ListenedLayer(bare, Address("http://127.0.0.1:1/v1"))
+    context: Any = SimpleNamespace(pipeline_id="a", node_id="node_0")
+    request = ChatRequest(messages=[], params={}, model="m", ctx=context)
+
+    async def seconds(transport: Any) -> float:
+        began = time.process_time()
+        for _ in range(calls):
+            await transport.complete(request)
+        return time.process_time() - began
+
+    pairs = [asyncio.run(seconds(listened)) - asyncio.run(seconds(bare)) for _ in range(repeat)]
+    return round(statistics.median(pairs) / calls * 1e6, 2)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.telemetry", description=__doc__)
@@ -144,6 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         base_url, calls, share = given.sample
         print(json.dumps(sample(base_url, int(calls), share)))
         return 0
+    print(json.dumps({"side": "layer", "more_us": layer_us(100_000, given.repeat)}), flush=True)
     for name, figures in measured(given.vs, given.calls, given.repeat).items():
         print(json.dumps({"side": name, **figures, "load": round(os.getloadavg()[0], 1)}), flush=True)
     return 0

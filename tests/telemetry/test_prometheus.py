@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from typer.testing import CliRunner
 
 from llm_datagen import (
     BaseOperator,
@@ -20,6 +21,7 @@ from llm_datagen import (
     UnifiedNodePipeline,
     UnifiedPipeline,
 )
+from llm_datagen.cli.app import app
 from llm_datagen.telemetry import PrometheusFile, metrics_text, write_metrics
 from llm_datagen.telemetry.prometheus_names import MEASURES
 
@@ -303,17 +305,19 @@ def test_a_file_is_replaced_as_a_whole_and_wrong_arguments_are_refused(bench: Be
         PrometheusFile(file, every=-1)
 
 
-@pytest.mark.process
-def test_the_command_prints_the_metrics_or_writes_them(shell: Shell) -> None:
-    shell.open_gate()
-    assert shell.run("run", shell.yaml(["ops:Gate"]), "--id", "a").returncode == 0
-    printed = shell.run("metrics")
-    assert parsed(printed.stdout.encode())["llm_datagen_rows_total"]["a", "node_0", "kept"] == 50
-    written = shell.run("metrics", "tmp/results", "-o", "a.prom")
-    assert (written.returncode, written.stdout) == (0, "")
-    assert (shell.folder / "a.prom").read_text() == printed.stdout
-    refused = shell.run("metrics", "-o", "a.txt")
-    assert refused.returncode == 2
+def test_the_command_prints_the_metrics_or_writes_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_DATAGEN_RESULTS", str(bench.results))
+    monkeypatch.chdir(bench.folder)
+    bench.give(numbered(7))
+    bench.pipeline([lambda item: item]).create("a").run()
+    command = CliRunner()
+    printed = command.invoke(app, ["metrics"])
+    assert parsed(printed.stdout.encode())["llm_datagen_rows_total"]["a", "node_0", "kept"] == 7
+    written = command.invoke(app, ["metrics", "results", "-o", "a.prom"])
+    assert (written.exit_code, written.output) == (0, "")
+    assert (bench.folder / "a.prom").read_text() == printed.stdout
+    refused = command.invoke(app, ["metrics", "-o", "a.txt"])
+    assert refused.exit_code == 2
     assert "must end in .prom" in refused.stderr
 
 

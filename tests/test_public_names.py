@@ -69,7 +69,7 @@ def test_an_old_name_is_an_alias_with_a_warning(module: object, old: str, new: t
         ("hooks", "runs.hooks", "IPipelineHooks"),
         ("log", "runs.logs.writer", "DEFAULT_LOG"),
         ("logs", "runs.logs", "read"),
-        ("report", "runs.status", "RunReport"),
+        ("report", "runs.run_report", "RunReport"),
         ("routing", "pipeline.fan_out", "Route"),
     ],
 )

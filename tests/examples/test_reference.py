@@ -18,7 +18,8 @@ from llm_datagen import errors, llm, messages
 from llm_datagen.config import DeliveryMode, Fsync, IdScheme, IfExists, NodeConfig, OnError
 from llm_datagen.runs import hooks
 from llm_datagen.runs.logs import events
-from llm_datagen.runs.status import NodeReport, PipelineStatus, RunReport, Status
+from llm_datagen.runs.run_report import RunReport
+from llm_datagen.runs.status import NodeReport, PipelineStatus, Status
 from llm_datagen.streams import Seal
 
 from . import generated, report_keys

@@ -18,6 +18,7 @@ from llm_datagen.cli.app import app
 from llm_datagen.cli.report import read_report
 from llm_datagen.runs.report.model import Report
 from llm_datagen.runs.report.page import page_of
+from llm_datagen.testing import FakeLLMServer
 
 from ..kit.programs import Program
 from ..kit.support import PATIENCE_SECONDS, Bench, eventually, numbered, until_cancelled, write_jsonl
@@ -211,11 +212,43 @@ def test_a_run_that_an_older_version_left(
 
 
 def test_long_rows_do_not_make_a_long_report(bench: Bench) -> None:
-    write_jsonl(bench.input, [{"n": n, "text": "x" * 1_000_000} for n in range(6)])
-    bench.pipeline([picky], on_error="dead_letter").create("a").run()
-    page = page_of(read_report(str(bench.results), "a", rows=100))
+    kinds = [type(f"Bad{number}Error", (ValueError,), {}) for number in range(30)]
+
+    def fails(row: dict[str, Any]) -> dict[str, Any]:
+        if row["n"] < 30:
+            raise kinds[row["n"]](row["text"])
+        return row
+
+    write_jsonl(bench.input, [{"n": n, "text": '<"' * 10_000} for n in range(130)])
+    bench.pipeline([fails, picky, picky], on_error="dead_letter").create("a").run()
+    report = read_report(str(bench.results), "a", rows=100)
+    page = page_of(report)
     assert "more characters)" in page
-    assert len(page.encode()) < 100_000
+    assert len(page.encode()) < 1_000_000
+    assert any(text.startswith("Where some of the sample rows come from: ") for text in report.left_out)
+    assert any(text.startswith("11 rarer causes of failures: ") for text in report.left_out)
+
+
+def test_a_sample_row_has_all_that_it_comes_from(bench: Bench) -> None:
+    llm = pytest.importorskip("llm_datagen.llm")
+    write_jsonl(bench.input, [{"text": HOSTILE}, {"text": "two"}])
+    with FakeLLMServer(answer="<i>yes</i>") as server:
+        ask = llm.LLMOperator("Is it so? {{ text }}", model="m", base_url=server.base_url)
+        bench.pipeline([lambda row: [row, row], ask], ordered=True).create("a").run()
+    report = read_report(str(bench.results), "a", rows=1)
+    (sample,) = report.rows
+    assert sample.row_id == "0_0"
+    assert [(each.where, each.relation, each.row_id) for each in sample.family] == [
+        ("input", "ancestor", "0"),
+        ("node_0", "itself", "0_0"),
+        ("node_1", "itself", "0_0"),
+    ]
+    (call,) = sample.family[2].calls
+    assert (call.model, call.answer) == ("m", "<i>yes</i>")
+    assert call.prompt == f"user: Is it so? {HOSTILE}"
+    page = page_of(report)
+    assert "&lt;i&gt;yes&lt;/i&gt;" in page
+    assert "<i>" not in page
 
 
 def test_secrets_are_not_shown(bench: Bench) -> None:

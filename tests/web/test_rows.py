@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from llm_datagen.web.rows_api import shown_id
+from llm_datagen.web.row_view import shown_id
 
 from ..cli.shell import Shell
 from ..kit.support import Bench, numbered
 from ..kit.web import serving
+from ..llm.chat_server import ChatServer
 
 
 def fails(item: dict[str, Any]) -> dict[str, Any]:
@@ -64,3 +65,29 @@ def test_rows_of_a_run_that_was_started_elsewhere(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(("row_id", "shown"), [(7, 7), (2**53 - 1, 2**53 - 1), (2**53, str(2**53)), ("7_a", "7_a")])
 def test_numbers_that_javascript_cannot_hold_are_ids_as_text(row_id: Any, shown: Any) -> None:
     assert shown_id(row_id) == shown
+
+
+def test_the_lineage_of_a_row_goes_down_to_prompt_and_answer(bench: Bench, chat: ChatServer) -> None:
+    bench.give([{"n": 3}, {"n": 4}])
+    asks = chat.operator("Is {{ n }} odd?", params={"max_tokens": 5}, prices={"input": 1, "output": 1})
+    bench.pipeline([asks, fails], on_error="dead_letter").create("a").run(progress=False)
+    with serving(bench.results) as client:
+        of_input, of_asks, of_fails = client.get("/api/runs/0.a/lineage?id=1")["members"]
+        assert [(one["node_id"], one["stream"], one["state"]) for one in (of_input, of_asks, of_fails)] == [
+            (None, "input:0", "row"),
+            ("node_0", "node_0:rows", "row"),
+            ("node_1", "node_1:rows", "row"),
+        ]
+        (call,) = of_asks["calls"]
+        assert (call["messages"][-1]["content"], call["answer"], call["cached"]) == ("Is 4 odd?", "yes", False)
+        assert (of_input["calls"], of_fails["calls"], of_fails["relation"]) == ([], [], "itself")
+        assert of_fails["item"]["n"] == 4
+        dead = client.get("/api/runs/0.a/lineage?id=0")["members"][-1]
+        assert (dead["state"], dead["stream"], dead["reason"]) == (
+            "dead_letter",
+            "node_1:dead_letters",
+            "ValueError: row 3 is bad",
+        )
+        assert dead["item"]["n"] == 3
+        assert client.get("/api/runs/0.a/lineage?id=99") == {"members": []}
+        assert client.ask("/api/runs/0.nothing/lineage?id=1").status == 404

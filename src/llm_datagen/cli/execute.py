@@ -22,9 +22,10 @@ from llm_datagen.runs.display.tables import failed_rows
 from llm_datagen.runs.exports import unfit_rows
 from llm_datagen.runs.hooks import CompositePipelineHooks, IPipelineHooks
 from llm_datagen.runs.page_process import start_page
+from llm_datagen.runs.run_report import RunReport
 from llm_datagen.runs.seen import see
 from llm_datagen.runs.sharded import is_sharded
-from llm_datagen.runs.status import RunReport, Status, why_short
+from llm_datagen.runs.status import Status, why_short
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.usage import COST, dollars
 from llm_datagen.runs.words import number, rows_in_words

@@ -33,8 +33,10 @@ from llm_datagen.runs.exports import make_exports
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.runs.output_rows import RunOutput
+from llm_datagen.runs.run_report import RunReport
 from llm_datagen.runs.software import software
-from llm_datagen.runs.status import ENDED, NodeReport, PipelineStatus, RunReport, Status
+from llm_datagen.runs.status import ENDED, NodeReport, PipelineStatus, Status
 from llm_datagen.streams.storage.owner import now_text, whoami
 
 LAST_WAIT_SECONDS = 60.0
@@ -239,7 +241,12 @@ class Run:
             failed_row=status.failed_row,
             seconds=round(self._seconds, 3),
             own_state=self._state.parts,
+            output=self._output(),
         )
+
+    def _output(self) -> RunOutput | None:
+        """Return what the run has written; None of nodes without a run state."""
+        return None if self._folder is None else RunOutput(self._run_state, self._folder)
 
     def saved(self) -> str:
         """Return what somebody who has interrupted the run reads."""

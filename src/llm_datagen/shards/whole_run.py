@@ -12,6 +12,7 @@ from llm_datagen.pipeline.run import Run, StartNotice
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.runs.output_rows import RunOutput
 from llm_datagen.runs.status import PipelineStatus, Status
 from llm_datagen.shards.allowance import Allowance
 from llm_datagen.shards.executor import ShardExecutor, ShardJob
@@ -95,6 +96,11 @@ class WholeRun(Run):
     def _job_of(self, number: int) -> ShardJob:
         location = shards_folder(self._whole).location
         return ShardJob(location, number, self._packed, self._allowance.environment(), self._is_watched())
+
+    def _output(self) -> RunOutput:
+        states = self._standing.states
+        shards = [states[number] for number in self._standing.numbers if number in states]
+        return RunOutput(self._run_state, self._whole, shards)
 
     def _is_watched(self) -> bool:
         return self._subscribers.want(*KINDS)

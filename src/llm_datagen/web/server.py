@@ -20,6 +20,7 @@ from llm_datagen.web.folders import ResultsFolders
 from llm_datagen.web.metrics_api import MetricsApi
 from llm_datagen.web.page_files import add_page, page_files
 from llm_datagen.web.rows_api import RowsApi
+from llm_datagen.web.run_list import RunList
 from llm_datagen.web.runs_api import SESSION, RunsApi
 from llm_datagen.web.security import Guard, Handler, check_exposure, set_headers
 from llm_datagen.web.steering import Steering
@@ -61,7 +62,8 @@ class Server:
         bound = self._socket.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         self._guard = Guard(token, shown, bound, open_paths=[SESSION, *page_files()], read_only=read_only)
-        self._events = Events(self._folders)
+        self._list = RunList(self._folders)
+        self._events = Events(self._folders, self._list)
         self.address = f"http://{shown}:{bound}/"
         self.url = f"{self.address}#token={quote(self._guard.token, safe='')}"
 
@@ -75,7 +77,7 @@ class Server:
         app = web.Application(middlewares=[_errors_as_json, self._guard.keep_out], client_max_size=_LARGEST_REQUEST)
         app.on_response_prepare.append(set_headers)
         add_page(app)
-        RunsApi(self._folders, self._guard).add_to(app)
+        RunsApi(self._folders, self._list, self._guard).add_to(app)
         DetailsApi(self._folders).add_to(app)
         RowsApi(self._folders).add_to(app)
         MetricsApi(self._folders).add_to(app)

@@ -20,6 +20,7 @@ from llm_datagen.streams import StreamFactory, inputs_of
 from llm_datagen.streams.storage.local import LocalStorage
 
 ROWS = ":rows"
+DEAD_LETTERS = ":dead_letters"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,7 @@ def streams_of(entries: Sequence[Mapping[str, Any]]) -> list[RunStream]:
         if entry.get("dead_letters"):
             found.append(
                 RunStream(
-                    key=f"{node_id}:dead_letters",
+                    key=f"{node_id}{DEAD_LETTERS}",
                     uri=entry["output_uri"],
                     kind="dead_letters",
                     node_id=node_id,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
+from llm_datagen.runs import timeline as timeline_file
 from llm_datagen.runs.report.text import html_text, middle
 from llm_datagen.runs.usage import dollars
 from llm_datagen.runs.words import duration, rate
@@ -57,6 +58,18 @@ def draw_cost(points: Points) -> str:
         f'<path d="{line}" {_stroke(_COST_COLOR)}/>',
     ]
     return _chart(paths, points, top, dollars, "US dollars spent, over time")
+
+
+def points_of(timeline: Sequence[timeline_file.Point]) -> Points:
+    """Return the points of a run, as charts take them: seconds count from the first one."""
+    return [
+        (
+            round((point.at - timeline[0].at).total_seconds(), 3),
+            point.cost,
+            {node_id: (counts.rows_in, counts.rows_out, counts.failed) for node_id, counts in point.nodes.items()},
+        )
+        for point in timeline
+    ]
 
 
 def thinned(points: Points, most: int) -> Points:

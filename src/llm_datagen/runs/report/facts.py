@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.operators.references import parallel_size_of
 from llm_datagen.runs.display.node_view import tokens_in
 from llm_datagen.runs.report.ledger import counts_of_state
 from llm_datagen.runs.report.masking import masked, masked_uri
@@ -109,7 +110,7 @@ def node_facts(run_state: Mapping[str, Any], ledgers: Mapping[str, Ledger], *, s
                 status=INTERRUPTED if is_cut_short else entry.get("status", "pending"),
                 inputs=inputs,
                 output=entry["node_id"],
-                parallel_size=entry["parallel_size"],
+                parallel_size=parallel_size_of(entry),
                 batch_size=entry["batch_size"],
                 seconds=entry.get("seconds", 0.0),
                 shares=_shares(entry),

@@ -262,7 +262,7 @@ class Sample:
     """
 
     number: int
-    row_id: str
+    row_id: int | str
     item: str
     family: Sequence[Relative]
 

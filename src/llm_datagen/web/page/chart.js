@@ -2,6 +2,7 @@
 
 import { el, svg } from "./dom.js";
 import { duration } from "./format.js";
+import { namesOf } from "./parts.js";
 import { oneLine } from "./text.js";
 
 const MARGIN = { left: 56, right: 12, top: 10, bottom: 24 };
@@ -84,13 +85,14 @@ function nice(value) {
 /** Rows per second of each node, from the points of a run's timeline, over windows of some points. */
 export function throughput(points, nodes) {
   const width = Math.max(1, Math.ceil(points.length / 60));
-  return nodes.map((name) => {
+  return nodes.map((node) => {
+    const name = node.node_id;
     const line = [];
     for (let index = width; index < points.length; index += width) {
       const [[t0, , before], [t1, , after]] = [points[index - width], points[index]];
       if (t1 > t0) line.push([t1, Math.max(0, ((after[name]?.[0] ?? 0) - (before[name]?.[0] ?? 0)) / (t1 - t0))]);
     }
-    return { name, points: line };
+    return { name: namesOf(node)[0], points: line };
   }).filter((one) => one.points.length);
 }
 

@@ -3,8 +3,8 @@
 import { follow, get, ofRun } from "../api.js";
 import { watched } from "../connection.js";
 import { announce, el, show } from "../dom.js";
-import { count, duration, isNumber, money, moment, percent, seconds } from "../format.js";
-import { fact, pill, progress, speed, statusOf } from "../parts.js";
+import { count, duration, isNumber, money, moment, percent, rate, seconds } from "../format.js";
+import { fact, pill, progress, statusOf } from "../parts.js";
 import { runLink } from "../router.js";
 import { buttons, commandsFor } from "../control.js";
 import { oneLine, visible } from "../text.js";
@@ -65,7 +65,7 @@ export function runView(root, app, key) {
           "a",
           { key: part, href: runLink(key, part), "aria-current": part === name ? "page" : undefined },
           title,
-          part === "failures" && run?.failed ? el("span", { class: "badge" }, count(run.failed)) : null,
+          part === "failures" && run?.failed ? [" ", el("span", { class: "badge" }, count(run.failed))] : null,
         ),
       ),
     );
@@ -89,7 +89,7 @@ export function runView(root, app, key) {
         el(
           "dl",
           {},
-          fact("Speed", speed(run)),
+          run.live ? fact("Speed", rate(run.rows_per_second)) : null,
           fact(run.live ? "Time left" : "Took", run.live ? duration(run.eta_s) : duration(seconds(run))),
           fact("Cost", money(run.cost)),
           fact("Failed", count(run.failed)),

@@ -21,6 +21,7 @@ from llm_datagen.runs.report.page import page_of
 from llm_datagen.testing import FakeLLMServer
 
 from ..kit.programs import Program
+from ..kit.s3 import S3Bucket
 from ..kit.support import PATIENCE_SECONDS, Bench, eventually, numbered, until_cancelled, write_jsonl
 from ..recovery.test_stored import left
 
@@ -194,6 +195,7 @@ def test_a_run_that_has_not_begun(bench: Bench) -> None:
     assert "never started" in page_of(report)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("name", "counts"), [("line", [200, 171, 171, 60, 60]), ("graph", [200, 200, 200, 100, 200, 60])]
 )
@@ -297,3 +299,55 @@ def test_where_a_report_is_written(bench: Bench, monkeypatch: pytest.MonkeyPatch
     assert bench.output.read_bytes() == rows
     assert "is a folder" in type_report("a", "-o", str(bench.folder), code=2)
     assert "there is no run 'b'" in type_report("b", code=2)
+
+
+class Plus:
+    """Adds a number."""
+
+    def __init__(self, add: int) -> None:
+        self.add, self.version = add, str(add)
+
+    def process_item(self, item: dict[str, Any], ctx: INodeContext) -> dict[str, Any]:
+        """Return the sum."""
+        return {"n": item["n"] + self.add}
+
+
+def test_versions_and_exports_are_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bench.folder)
+    bench.give(numbered(3))
+
+    for add, start in ((1, "run"), (2, "rerun")):
+        pipeline = bench.pipeline([Plus(add)], also=["out.parquet"], ordered=True)
+        (pipeline.create("a") if start == "run" else pipeline.resume("a", on_change="rerun")).run()
+    now, before = (read_report(str(bench.results), name, rows=3) for name in ("a", "a@1"))
+    assert (now.run.version, now.run.version_of, now.run.earlier_versions) == (2, None, ["a@1"])
+    assert (before.run.version, before.run.version_of) == (1, "a")
+    assert [json.loads(row.item)["n"] for row in now.rows] == [2, 3, 4]
+    assert [json.loads(row.item)["n"] for row in before.rows] == [1, 2, 3]
+    assert [(each["kind"], each["path"], each["rows"]) for each in now.exports] == [
+        ("parquet", f"{bench.folder}/out.parquet", 3)
+    ]
+    assert (now.totals["findings"], before.totals["findings"]) == (0, 0)
+    page = page_of(now)
+    assert "<dt>version</dt><dd>version 2</dd><dt>earlier versions</dt><dd>a@1</dd>" in page
+    assert '<td class="name">parquet<span class="soft">' in page
+    assert "<dt>version</dt><dd>version 1 of a</dd>" in page_of(before)
+
+
+@pytest.mark.slow
+def test_a_run_on_a_store(bench: Bench, s3: S3Bucket) -> None:
+    bench.give(numbered(20))
+    bench.pipeline([picky_number], results_dir=s3.uri("runs"), on_error="dead_letter").create("a").run()
+    report = read_report(s3.uri("runs"), "a", rows=2)
+    assert (report.run.status, report.totals["rows_out"], report.totals["failed"]) == ("completed", 10, 10)
+    assert [failure.count for failure in report.failures] == [10]
+    assert len(report.rows) == 2
+    assert report.timeline == []
+    assert any(text.startswith("Charts: ") for text in report.left_out)
+
+
+def picky_number(row: dict[str, Any]) -> dict[str, Any]:
+    """Refuse odd numbers."""
+    if row["n"] % 2:
+        raise ValueError("odd")
+    return row

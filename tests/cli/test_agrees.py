@@ -39,17 +39,22 @@ def test_status_and_the_page_agree_to_the_row_while_it_is_paused_and_afterwards(
     where = ("--results-dir", str(bench.results))
     with serving(bench.results) as client:
 
-        def agreeing() -> tuple[Any, Any] | None:
-            status, page = json.loads(command("status", "a", "--json", *where).stdout), client.get("/api/runs/0.a")
-            return (status, page) if counted(status["nodes"]) == counted(page["nodes"]) else None
+        def status_json() -> Any:
+            return json.loads(command("status", "a", "--json", *where).stdout)
 
-        eventually(lambda: json.loads(command("status", "a", "--json", *where).stdout)["nodes"][1]["rows_in"] > 0)
+        def standing_still() -> tuple[Any, Any, list[str]] | None:
+            """Return what both say, if nothing has moved meanwhile."""
+            before, page = status_json(), client.get("/api/runs/0.a")
+            told = command("status", "a", *where).stdout.splitlines()
+            return (before, page, told) if counted(before["nodes"]) == counted(status_json()["nodes"]) else None
+
+        eventually(lambda: status_json()["nodes"][1]["rows_in"] > 0)
         ref.ask(Pause(), timeout=PATIENCE_SECONDS)
-        status, page = eventually(agreeing, "nothing moves any more, and both say the same")
+        status, page, lines = eventually(standing_still, "what was in flight is committed")
+        assert counted(status["nodes"]) == counted(page["nodes"])
         assert 0 < page["nodes"][1]["rows_in"] <= page["nodes"][0]["rows_in"] <= 30
         assert status["bottleneck"] == page["bottleneck"] == PAUSED
         assert status["eta_s"] is page["eta_s"] is None
-        lines = command("status", "a", *where).stdout.splitlines()
         assert lines[0] == "run a: running, paused"
         assert [line.partition(" rows,")[0] for line in lines[1:3]] == [
             f"  {node['node_id']} {node['operator']}: running, {node['rows_in']}/"

@@ -214,6 +214,8 @@ def test_an_error_advises_options_on_the_command_line() -> None:
     text = "out.jsonl is gone; restore it, or start afresh with if_exists='overwrite'"
     assert as_typed(text) == "out.jsonl is gone; restore it, or start afresh with run --if-exists overwrite"
     assert as_typed("if_exists = 'resume'") == "if_exists = 'resume'"
+    assert as_typed("say merge='concat', or on_change='accept'") == "say --merge concat, or --accept-changes"
+    assert as_typed("on_change='replace', on_change='rerun'") == "--replace, --rerun"
 
 
 def test_what_is_not_split_is_refused_with_exit_code_2(shell: Shell, command: Command) -> None:

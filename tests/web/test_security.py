@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,20 @@ def test_no_answer_goes_without_its_headers(runs: Path) -> None:
 def test_a_server_that_others_reach_needs_a_token(tmp_path: Path, options: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         Server([tmp_path], **options)
+
+
+def test_a_server_that_listens_everywhere_names_the_machine(tmp_path: Path) -> None:
+    server = Server([tmp_path], host="0.0.0.0", token=TOKEN)
+    server.close()
+    assert server.url.startswith(f"http://{socket.gethostname()}:")
+    with serving(tmp_path, host="0.0.0.0") as client:
+        for name, status in (
+            (socket.gethostname(), 200),
+            ("127.0.0.1", 200),
+            ("192.0.2.1", 421),
+            ("evil.example", 421),
+        ):
+            assert client.ask("/api/runs", Host=f"{name}:{client.port}").status == status
 
 
 def test_each_server_has_a_token_of_its_own_and_only_its_fragment_says_it(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from aiohttp import web
 
 from llm_datagen.streams.formats.json_text import dumps
 
+FAULT = "the server has a fault: see what it printed where it was started"
+
 
 def json_bytes(value: Any) -> bytes:
     """Return `value` as JSON; what JSON has no word for as text."""

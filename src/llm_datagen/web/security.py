@@ -36,6 +36,7 @@ _HEADERS = {
     "Server": "llm-datagen",
 }
 
+_HTTP_PORT = 80
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -93,6 +94,8 @@ class Guard:
         if not is_loopback(host):
             names += [socket.gethostname(), socket.getfqdn()]
         self._hosts = {f"{name.lower()}:{port}" for name in names}
+        if port == _HTTP_PORT:  # which browsers leave away
+            self._hosts.update(name.lower() for name in names)
 
     @web.middleware
     async def keep_out(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -27,8 +27,11 @@ _MOST_FAILURES = 20
 _MOST_CHARS = 100_000
 """Characters of all sample rows together, with all that they come from, at most about."""
 
-_MOST_TRACED_BYTES = 2 << 30
-"""Bytes that are read to find where sample rows come from, at most about."""
+_TRACED_BYTES = 512 << 20
+"""Of how many bytes of streams sample rows are followed through, all rows together."""
+
+_LONGEST_TRACED = 1 << 30
+"""Bytes of streams through which not even one row is followed."""
 
 _NOT_TRACED = (
     "Where some of the sample rows come from: there is no room for it, or the streams are too long to be read for "
@@ -117,7 +120,7 @@ def _samples(run_state: Mapping[str, Any], shards: Sequence[Mapping[str, Any]] |
 def _read_by_traces(run_state: Mapping[str, Any], shards: Sequence[Mapping[str, Any]] | None) -> int:
     """Return for how many rows it may be found where they come from: that reads all streams, some more than once."""
     size = sum(stream.look().bytes or 0 for stream in streams_of_run(run_state, shards))
-    return _MOST_TRACED_BYTES // max(size, 1)
+    return max(_TRACED_BYTES // max(size, 1), 1 if size <= _LONGEST_TRACED else 0)
 
 
 def _with_families(samples: Sequence[Sample], relatives: FamilyOf, most: int) -> Iterator[Sample]:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from llm_datagen.llm.cost.plausibility import believable
 from llm_datagen.llm.errors import LLMRequestError
-from llm_datagen.llm.http.adapters import OpenAIAdapter
 from llm_datagen.llm.http.address import Address
-from llm_datagen.llm.http.anthropic import AnthropicAdapter
 from llm_datagen.llm.transport import Layer, Transport
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
 from llm_datagen.runs.model_calls import ModelAnswer, ModelCall, listener_of
-
-_APIS = {OpenAIAdapter: "openai", AnthropicAdapter: "anthropic"}
 
 
 class ListenedLayer(Layer):
@@ -24,8 +20,7 @@ class ListenedLayer(Layer):
 
     def __init__(self, inner: Transport, address: Address) -> None:
         super().__init__(inner)
-        adapter = type(address.adapter)
-        self._host, self._port, self._api = address.host, address.url.port, _APIS.get(adapter, adapter.__name__)
+        self._host, self._port = address.host, address.url.port
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
         """Make the call.
@@ -43,7 +38,6 @@ class ListenedLayer(Layer):
             row=request.row,
             host=self._host,
             port=self._port,
-            api=self._api,
             model=request.model,
             params=request.params,
             messages=request.messages,

@@ -23,7 +23,6 @@ class ModelCall:
         row: how errors name the row.
         host: the host that is asked.
         port: its port; None when not known.
-        api: the API that it speaks: ``openai``, ``anthropic``, or the name of an adapter's class.
         model: the model that is asked.
         params: the other fields of the request, such as ``temperature``.
         messages: the messages, as chat completions have them.
@@ -34,7 +33,6 @@ class ModelCall:
     row: str
     host: str
     port: int | None
-    api: str
     model: str
     params: Mapping[str, Any] = field(repr=False)
     messages: Sequence[Mapping[str, Any]] = field(repr=False)

@@ -163,6 +163,25 @@ RuntimeEnvOption = Annotated[
     ),
 ]
 
+OtelOption = Annotated[
+    bool,
+    typer.Option(
+        "--otel",
+        help="Tell OpenTelemetry of the run: spans and metrics, sent as the OTEL_… variables say (extra `otel`).",
+    ),
+]
+
+OtelCallsOption = Annotated[
+    float,
+    typer.Option(
+        "--otel-calls",
+        min=0,
+        max=1,
+        metavar="SHARE",
+        help="With --otel: the share of calls to models that get a span; 0 for none. Metrics count all calls.",
+    ),
+]
+
 WorkersOption = Annotated[
     int | None,
     typer.Option(

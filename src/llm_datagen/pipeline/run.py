@@ -155,6 +155,7 @@ class Run:
         self._subscribers.add(self._state, (OperatorLogged,))
         if self._watcher is not None:
             self._hooks = HookDispatcher(self._watcher, self._pipeline_id, self._log)
+            self._hooks.prepare(self._folder.results_dir if self._folder else "", self._run_state)
             self._subscribers.add(self._hooks)
         if host is not None:
             self._subscribers.add(host)

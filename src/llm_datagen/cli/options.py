@@ -55,6 +55,23 @@ class OnErrorOption(enum.StrEnum):
     DEAD_LETTER = "dead_letter"
 
 
+class OnlyOption(enum.StrEnum):
+    """Which rows are shown."""
+
+    CHANGED = "changed"
+    SAME = "same"
+    A = "a"
+    B = "b"
+
+
+class ReportForm(enum.StrEnum):
+    """The forms of a report."""
+
+    HTML = "html"
+    JSON = "json"
+    MD = "md"
+
+
 PipelineArgument = Annotated[
     str,
     typer.Argument(

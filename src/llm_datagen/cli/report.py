@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 
 import orjson
 
 from llm_datagen.cli.budget import spending
+from llm_datagen.cli.options import ReportForm
 from llm_datagen.cli.output import write
 from llm_datagen.cli.run_view import open_run
 from llm_datagen.errors import ConfigError
@@ -30,14 +30,6 @@ STDOUT = "-"
 """In place of a path: standard output."""
 
 _HEAD_BYTES = 1000
-
-
-class ReportForm(StrEnum):
-    """The forms of a report."""
-
-    HTML = "html"
-    JSON = "json"
-    MD = "md"
 
 
 _FORMS = {".html": ReportForm.HTML, ".htm": ReportForm.HTML, ".json": ReportForm.JSON, ".md": ReportForm.MD}

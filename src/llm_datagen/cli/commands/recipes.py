@@ -8,7 +8,6 @@ import typer
 
 from llm_datagen.cli.exit_codes import exit_codes
 from llm_datagen.cli.output import write
-from llm_datagen.cli.recipes import recipe_names, recipe_text, summary_of
 
 app = typer.Typer()
 
@@ -24,6 +23,8 @@ def recipes(
     A recipe is a pipeline in YAML with a few rows of input, to be run, and to be changed.
     """
     with exit_codes():
+        from llm_datagen.cli.recipes import recipe_names, recipe_text, summary_of
+
         if name is not None:
             write(recipe_text(name).rstrip("\n"))
             return

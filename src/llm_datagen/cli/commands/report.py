@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli.exit_codes import exit_codes
-from llm_datagen.cli.options import IdArgument, ResultsOption, TracebackOption
-from llm_datagen.cli.report import ReportForm, show_report
+from llm_datagen.cli.options import IdArgument, ReportForm, ResultsOption, TracebackOption
 from llm_datagen.runs.typed_commands import default_results
 
 app = typer.Typer()
@@ -46,4 +45,6 @@ def report(
     Works while the run goes on, too. Changes nothing.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.report import show_report
+
         show_report(results_dir or default_results(), pipeline_id, out=out, form=form, rows=rows)

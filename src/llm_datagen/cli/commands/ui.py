@@ -9,7 +9,6 @@ import typer
 from llm_datagen.cli.exit_codes import exit_codes
 from llm_datagen.cli.options import TracebackOption
 from llm_datagen.cli.output import write
-from llm_datagen.runs.page_process import check_page
 from llm_datagen.runs.typed_commands import RESULTS_VARIABLE, default_results
 
 app = typer.Typer()
@@ -47,6 +46,8 @@ def ui(
     Ends at Ctrl+C.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.runs.page_process import check_page
+
         check_page()
         from llm_datagen.web.server import Server
 

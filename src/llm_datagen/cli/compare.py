@@ -17,9 +17,9 @@ from llm_datagen.errors.escape import escape_line
 from llm_datagen.runs.comparison import KINDS, Comparison, Kind, Pair, columns_of
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.exports import rows_entry
-from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.results_dir import absolute
+from llm_datagen.runs.unsettled import unsettled
 from llm_datagen.runs.words import number, rows_in_words
 from llm_datagen.shards.run_view import RunView, chosen_nodes
 from llm_datagen.streams import Stream, StreamFactory

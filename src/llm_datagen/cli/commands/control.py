@@ -18,7 +18,7 @@ from llm_datagen.runs.typed_commands import command_line, default_results
 app = typer.Typer()
 
 
-@app.command()
+@app.command(short_help="Cancel a run of another process on this machine.")
 def cancel(
     pipeline_id: IdArgument,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until everything is saved.")] = False,
@@ -55,7 +55,7 @@ def cancel(
                 write(line)
 
 
-@app.command()
+@app.command(short_help="Pause a run of another process on this machine.")
 def pause(
     pipeline_id: IdArgument,
     results_dir: ResultsOption = None,
@@ -86,7 +86,7 @@ def unpause(
             write(f"run {part.pipeline_id}: {unpause_run(part)}")
 
 
-@app.command()
+@app.command(short_help="Change a node of a run of another process, as it runs.")
 def reconfigure(
     pipeline_id: IdArgument,
     node: Annotated[

@@ -16,7 +16,7 @@ from llm_datagen.cli.options import (
 app = typer.Typer()
 
 
-@app.command()
+@app.command(short_help="Run a small real model on this machine.")
 def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path("llm-datagen-demo"),
     rows: Annotated[

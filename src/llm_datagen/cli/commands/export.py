@@ -16,7 +16,7 @@ from llm_datagen.runs.typed_commands import default_results
 app = typer.Typer()
 
 
-@app.command()
+@app.command(short_help="Make files of another format of a completed run.")
 def export(
     pipeline_id: IdArgument,
     to: Annotated[

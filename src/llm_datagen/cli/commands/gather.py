@@ -11,7 +11,7 @@ from llm_datagen.runs.typed_commands import default_results
 app = typer.Typer()
 
 
-@app.command()
+@app.command(short_help="Complete a run in shards: make its outputs and exports.")
 def gather(
     pipeline_id: IdArgument,
     as_json: JsonOption = False,

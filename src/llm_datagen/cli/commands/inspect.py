@@ -23,7 +23,7 @@ from llm_datagen.runs.typed_commands import default_results
 app = typer.Typer()
 
 
-@app.command()
+@app.command(short_help="Show a diagram of a pipeline.")
 def describe(
     pipeline: Annotated[
         str,
@@ -45,7 +45,7 @@ def describe(
         write(describe_pipeline(results_dir or default_results(), pipeline, form.value))
 
 
-@app.command()
+@app.command(short_help="Print the JSON Schema of pipelines in YAML.")
 def schema() -> None:
     """Print the JSON Schema of pipelines in YAML, with which editors complete and check them.
 
@@ -56,7 +56,7 @@ def schema() -> None:
     write_json(file_schema())
 
 
-@app.command()
+@app.command(short_help="Show what a resume would keep, and what it would do again.")
 def diff(
     pipeline_id: IdArgument,
     pipeline: OriginArgument = None,
@@ -76,7 +76,7 @@ def diff(
         show_diff(pipeline_id, pipeline, results_dir, is_replay=replay, as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Show the rows of two runs side by side.")
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A run, or a version of one: ID@1.", show_default=False)],
     second: Annotated[str, typer.Argument(metavar="B", help="The one to compare it with.", show_default=False)],
@@ -141,7 +141,7 @@ def status(
         show_status(results_dir or default_results(), pipeline_id, watch=watch, as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Show the dead letters of a run.")
 def errors(
     pipeline_id: IdArgument,
     node: Annotated[
@@ -165,7 +165,7 @@ def errors(
         show_errors(results_dir or default_results(), pipeline_id, node=node, as_json=as_json, as_rows=each)
 
 
-@app.command()
+@app.command(short_help="Recount a run from its files, checksums and all.")
 def verify(
     pipeline_id: IdArgument,
     as_json: JsonOption = False,
@@ -184,7 +184,7 @@ def verify(
         raise typer.Exit(verify_run(results_dir or default_results(), pipeline_id, as_json=as_json))
 
 
-@app.command()
+@app.command(short_help="Show where a row came from, and what became of it.")
 def trace(
     pipeline_id: IdArgument,
     row_id: Annotated[
@@ -208,7 +208,7 @@ def trace(
         raise typer.Exit(trace_row(results_dir or default_results(), pipeline_id, row_id, as_json=as_json, calls=calls))
 
 
-@app.command()
+@app.command(short_help="Show the events of platform.log, or a summary.")
 def logs(
     pipeline_id: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="The id of a run; the whole log without.", show_default=False)

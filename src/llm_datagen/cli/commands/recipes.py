@@ -12,7 +12,7 @@ from llm_datagen.cli.output import write
 app = typer.Typer()
 
 
-@app.command()
+@app.command(short_help="List ready recipes, or show one.")
 def recipes(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="A recipe to show; all without.", show_default=False)

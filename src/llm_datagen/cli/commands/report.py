@@ -13,7 +13,7 @@ from llm_datagen.runs.typed_commands import default_results
 app = typer.Typer()
 
 
-@app.command()
+@app.command(short_help="Make a report of a run, in one file.")
 def report(
     pipeline_id: IdArgument,
     out: Annotated[

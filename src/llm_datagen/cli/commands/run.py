@@ -212,7 +212,7 @@ def preview(
         )
 
 
-@app.command()
+@app.command(short_help="Estimate tokens, money and time from some rows.")
 def plan(
     pipeline: PipelineArgument,
     rows: Annotated[

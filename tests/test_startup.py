@@ -67,8 +67,8 @@ def passed_on(row: Row) -> Row:
 @pytest.mark.parametrize("arguments", ["'status'", "'status', 'a'"], ids=["all runs", "one run"])
 def test_a_look_at_runs_imports_nothing_that_runs_them(arguments: str, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl", [{"n": 1}])
-    uris = [f"jsonl://{tmp_path}/{name}.jsonl" for name in ("in", "out")]
-    UnifiedPipeline([passed_on], *uris, results_dir=tmp_path / "tmp" / "results").create("a").run()
+    rows, results = f"jsonl://{tmp_path}/in.jsonl", tmp_path / "tmp" / "results"
+    UnifiedPipeline([passed_on], rows, f"jsonl://{tmp_path}/out.jsonl", results_dir=results).create("a").run()
     names = imported(COMMAND.format(arguments), tmp_path)
     assert "llm_datagen.shards.run_view" in names
     engine = ENGINE - {"llm_datagen.shards", "llm_datagen.streams"}

@@ -292,3 +292,9 @@ def test_events_and_commands_are_those_of_the_code() -> None:
     assert report_keys.PAGE.read_text(encoding="utf-8") == report_keys.page()
     pytest.importorskip("typer")
     assert generated.COMMANDS.read_text(encoding="utf-8") == generated.commands_page()
+
+
+def test_the_page_of_providers_is_what_their_tests_try() -> None:
+    """``python -m tests.examples.generated`` writes it."""
+    pytest.importorskip("llm_datagen.llm")
+    assert generated.PROVIDERS.read_text(encoding="utf-8") == generated.providers_page()

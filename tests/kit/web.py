@@ -97,7 +97,7 @@ def _events(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
 
 
 @contextlib.contextmanager
-def serving(*folders: Path, **options: Any) -> Iterator[Client]:
+def serving(*folders: Path | str, **options: Any) -> Iterator[Client]:
     """Serve folders of runs from a thread; yield a client that has the token."""
     server = Server(folders, token=TOKEN, **options)
     port = int(server.address.rstrip("/").rpartition(":")[2])

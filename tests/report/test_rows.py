@@ -70,6 +70,7 @@ def test_rows_of_csv_are_as_csv_has_them(bench: Bench) -> None:
     assert list(report.rows()) == [{"n": str(row["n"]), "double": str(row["double"])} for row in ROWS]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("merge", ["shards", "concat"])
 def test_rows_of_a_run_in_shards_are_those_of_all_in_order(bench: Bench, merge: Any) -> None:
     bench.give(numbered(60))

@@ -12,6 +12,7 @@ import pytest
 from llm_datagen.runs import RunFolder
 
 from ..cli.shell import Shell
+from ..kit.s3 import S3Bucket
 from ..kit.shards import in_shards
 from ..kit.support import Bench, eventually, numbered
 from ..kit.web import serving
@@ -27,10 +28,9 @@ def test_a_run_in_shards_is_one_run(bench: Bench) -> None:
         assert (summary["status"], summary["rows_done"], summary["rows_total"], summary["failed"]) == (
             "completed", 40, 40, 4,
         )  # fmt: skip
-        shards = summary["shards"]
-        assert (shards["count"], shards["completed"], shards["running"]) == (4, 4, 0)
-        assert sum(shard["rows_in"] for shard in shards["each"]) == 40
+        assert summary["shards"] == {"count": 4, "completed": 4, "running": 0}
         run = client.get("/api/runs/0.a")
+        assert sum(shard["rows_in"] for shard in run["shards"]["each"]) == 40
         assert [(node["node_id"], node["rows_in"], node["rows_out"]) for node in run["nodes"]] == [("node_0", 40, 36)]
         page = client.get("/api/runs/0.a/rows?stream=node_0:rows&from=30&limit=100")
         assert ([row["item"]["n"] for row in page["rows"]], page["total"]) == ([34, 35, 36, 37, 38, 39], 36)
@@ -116,3 +116,17 @@ def test_a_run_goes_on_with_another_budget(tmp_path: Path, monkeypatch: pytest.M
         assert "with a budget of $5.00" in said
         eventually(lambda: client.get("/api/runs/0.a")["status"] == "completed", "it is completed")
     assert len(shell.rows()) == 50
+
+
+@pytest.mark.slow
+def test_runs_on_a_store_are_shown(bench: Bench, s3: S3Bucket) -> None:
+    bench.give(numbered(10))
+    bench.pipeline([fails], on_error="dead_letter", results_dir=s3.uri("runs")).create("a").run(progress=False)
+    with serving(s3.uri("runs"), bench.results) as client:
+        (run,) = client.get("/api/runs")["runs"]
+        assert (run["run"], run["folder"], run["status"]) == ("0.a", s3.uri("runs"), "completed")
+        assert client.get("/api/runs/0.a")["nodes"][0]["rows_out"] == 9
+        assert client.get("/api/runs/0.a/timeline") == {"points": []}
+        assert [row["item"]["n"] for row in client.get("/api/runs/0.a/rows?stream=node_0:rows&from=8")["rows"]] == [9]
+        assert client.get("/api/runs/0.a/failures")["total"] == 1
+        assert client.get("/api/runs/0.a/lineage?id=9")["members"][-1]["item"] == {"n": 9}

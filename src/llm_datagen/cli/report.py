@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -11,8 +12,10 @@ from llm_datagen.cli.budget import spending
 from llm_datagen.cli.options import ReportForm
 from llm_datagen.cli.output import write
 from llm_datagen.cli.run_view import open_run
+from llm_datagen.cli.trace import found_in
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.browse.lineage import Member, with_calls
 from llm_datagen.runs.origin import origin_of
 from llm_datagen.runs.report.made import Subject, report_of
 from llm_datagen.runs.report.markdown import markdown_of
@@ -24,6 +27,7 @@ from llm_datagen.runs.timeline import points
 from llm_datagen.runs.versions import find_run, split_id
 from llm_datagen.shards.run_view import RunView
 from llm_datagen.streams.formats.json_text import dumps
+from llm_datagen.streams.ids import Id
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
 STDOUT = "-"
@@ -69,9 +73,13 @@ def read_report(results_dir: str, pipeline_id: str, *, rows: int) -> Report:
     """Return the report of a run; see `show_report`."""
     run = open_run(results_dir, pipeline_id)
     shards = None if run.whole is None else [run_state for _, run_state in run.parts]
-    return report_of(
-        _subject(run, find_run(run.results_dir, pipeline_id)), looked_through(run.state, shards, rows=rows)
-    )
+
+    def relatives(row_id: Id) -> Iterator[Member]:
+        for _, run_state, files, traces in found_in(run, row_id):
+            yield from with_calls(run_state, files, traces)
+
+    looked = looked_through(run.state, shards, relatives, rows=rows)
+    return report_of(_subject(run, find_run(run.results_dir, pipeline_id)), looked)
 
 
 def _subject(run: RunView, folder: RunFolder) -> Subject:

@@ -57,7 +57,15 @@ if TYPE_CHECKING:
         node_settings,
         settings_of_entry,
     )
-    from llm_datagen.config.setting import Setting, SettingsGroup, checked, object_of, plain, refuse_unknown, settings_in
+    from llm_datagen.config.setting import (
+        Setting,
+        SettingsGroup,
+        checked,
+        object_of,
+        plain,
+        refuse_unknown,
+        settings_in,
+    )
     from llm_datagen.config.target import Target, check_target
 
 __all__ = [
@@ -126,12 +134,16 @@ if not TYPE_CHECKING:
     __getattr__ = lazy_names(
         __name__,
         {
-            "checks": "LARGEST LONGEST Check check_choice check_count check_flag check_local_path check_max_errors check_most check_path check_positive check_rate check_seconds check_text check_whole choice_of is_number optional shown",
-            "choices": "BatchBy CellType DeliveryMode ExecutorKind Fsync IdScheme IfExists InputIds MergeIds Nan OnChange OnError PipelineIdScheme TargetRows Verify",
+            "checks": "LARGEST LONGEST Check check_choice check_count check_flag check_local_path check_max_errors "
+            "check_most check_path check_positive check_rate check_seconds check_text check_whole choice_of "
+            "is_number optional shown",
+            "choices": "BatchBy CellType DeliveryMode ExecutorKind Fsync IdScheme IfExists InputIds MergeIds Nan "
+            "OnChange OnError PipelineIdScheme TargetRows Verify",
             "constructor": "refuses_unknown",
             "failure_policy": "SHARE_ROWS FailurePolicy",
             "groups": "OLDER UNBOUNDED DataConfig WriterConfig",
-            "node": "BatchOptions NodeConfig NodeConfigOptions NodeOptions NodeSettings SizeOptions WriterOptions node_settings settings_of_entry",
+            "node": "BatchOptions NodeConfig NodeConfigOptions NodeOptions NodeSettings SizeOptions WriterOptions "
+            "node_settings settings_of_entry",
             "setting": "Setting SettingsGroup checked object_of plain refuse_unknown settings_in",
             "target": "Target check_target",
         },

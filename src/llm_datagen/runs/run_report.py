@@ -131,7 +131,7 @@ class RunReport(PipelineStatus):
         rates, cost = draw_rates(found, [node.node_id for node in self.nodes]), draw_cost(found)
         charts = [("Rows per second", rates), ("Cost", cost)]
         return "".join(
-            f'<div style="max-width:820px;margin:14px 0"><div><b>{title}</b></div>{drawn}</div>'
+            f'<div style="max-width:820px;margin:14px 0"><p style="margin:0 0 10px"><b>{title}</b></p>{drawn}</div>'
             for title, drawn in charts
             if drawn
         )

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 from aiohttp import web
 
 from llm_datagen.errors import DatagenError, PipelineNotFoundError
 from llm_datagen.streams.storage.object_uri import is_object_uri
-from llm_datagen.web.answers import error_answer, json_bytes
+from llm_datagen.web.answers import FAULT, error_answer, json_bytes
 from llm_datagen.web.folders import ResultsFolders
 from llm_datagen.web.looking import page_of_run
 from llm_datagen.web.run_list import RunList
@@ -26,6 +28,9 @@ STORE_LOOK_SECONDS = 5.0
 _SHARE = 4
 """Looking takes at most one part in so many of the time, however many runs there are."""
 
+_LOOKING = 4
+"""Feeds that are looked at at once."""
+
 HEARTBEAT_SECONDS = 10.0
 
 _GONE = b"event: gone\ndata: {}\n\n"
@@ -36,8 +41,8 @@ Look = Callable[[], bytes]
 class _Feed:
     """What is looked at for all who listen to the same. On the event loop."""
 
-    def __init__(self, look: Look, seconds: float) -> None:
-        self._look, self._seconds = look, seconds
+    def __init__(self, look: Look, seconds: float, pool: Executor) -> None:
+        self._look, self._seconds, self._pool = look, seconds, pool
         self._changed = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
         self.event, self.number, self.listeners = b"", 0, 0
@@ -66,7 +71,7 @@ class _Feed:
     async def _poll(self) -> None:
         while True:
             began = time.monotonic()
-            event = await asyncio.to_thread(self._look)
+            event = await asyncio.get_running_loop().run_in_executor(self._pool, self._look)
             took = time.monotonic() - began
             if event != self.event:
                 async with self._changed:
@@ -91,6 +96,7 @@ class Events:
         self._feeds: dict[str, _Feed] = {}
         self._tasks: set[asyncio.Task[object]] = set()
         self.listening = 0
+        self._pool = ThreadPoolExecutor(_LOOKING, "web-look")  # of its own: rows that are searched hold up no news
 
     def add_to(self, app: web.Application) -> None:
         """Add what is answered."""
@@ -106,7 +112,7 @@ class Events:
                 return error_answer(404, str(error))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
-        feed = self._feeds.setdefault(key, _Feed(lambda: self._event(key), _seconds(paths)))
+        feed = self._feeds.setdefault(key, _Feed(lambda: self._event(key), _seconds(paths), self._pool))
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
@@ -128,6 +134,7 @@ class Events:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._pool.shutdown)
 
     def _event(self, key: str) -> bytes:
         name = "run" if key else "runs"
@@ -137,6 +144,9 @@ class Events:
             return _GONE
         except (DatagenError, OSError) as error:
             name, data = "error", {"error": str(error)}
+        except Exception:
+            logging.getLogger(__name__).exception("events of %r", key)
+            name, data = "error", {"error": FAULT}
         return b"event: %s\ndata: %s\n\n" % (name.encode(), json_bytes(data))
 
 

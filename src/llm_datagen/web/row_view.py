@@ -23,6 +23,18 @@ def page_json(page: Page) -> dict[str, Any]:
     }
 
 
+def rejected_json(page: Page) -> dict[str, Any]:
+    """Return the JSON of a page of rejected rows, each with its reason."""
+    rows = [{**row, **_unpacked(row["item"])} for row in page_json(page)["rows"]]
+    return {**page_json(page), "rows": rows}
+
+
+def _unpacked(kept: Any) -> dict[str, Any]:
+    if not isinstance(kept, dict):  # a line that cannot be read
+        return {"item": kept, "reason": ""}
+    return {"item": item_json(kept.get("item")), "reason": kept.get("reason", "")}
+
+
 def group_json(group: DeadLetterGroup) -> dict[str, Any]:
     """Return the JSON of rows that failed of the same cause."""
     return {

@@ -8,14 +8,14 @@ from typing import Any
 from aiohttp import web
 
 from llm_datagen.runs.browse.failures import failure_groups
-from llm_datagen.runs.browse.pages import Browser
+from llm_datagen.runs.browse.pages import Browser, Page
 from llm_datagen.runs.browse.run_streams import find_stream, streams_of_run
 from llm_datagen.streams.ids import parse_id
 from llm_datagen.web.details_api import number
 from llm_datagen.web.folders import ResultsFolders
 from llm_datagen.web.lineage_view import lineage_json
 from llm_datagen.web.looking import PlacedRun, placed_run
-from llm_datagen.web.row_view import group_json, page_json
+from llm_datagen.web.row_view import group_json, page_json, rejected_json
 from llm_datagen.web.runs_api import answered
 from llm_datagen.web.stream_view import ROWS
 
@@ -37,10 +37,17 @@ class RowsApi:
     def add_to(self, app: web.Application) -> None:
         """Add what is answered."""
         app.router.add_get("/api/runs/{run}/rows", self._rows)
+        app.router.add_get("/api/runs/{run}/rejected", self._rejected)
         app.router.add_get("/api/runs/{run}/failures", self._failures)
         app.router.add_get("/api/runs/{run}/lineage", self._lineage)
 
     async def _rows(self, request: web.Request) -> web.Response:
+        return await self._page(request, page_json)
+
+    async def _rejected(self, request: web.Request) -> web.Response:
+        return await self._page(request, rejected_json)
+
+    async def _page(self, request: web.Request, shown: Callable[[Page], Any]) -> web.Response:
         key, text = request.query.get("stream", ""), request.query.get("q", "")
         start = number(request.query.get("from"), 0)
         limit = max(1, min(number(request.query.get("limit"), 50), MOST_ROWS))
@@ -51,7 +58,7 @@ class RowsApi:
                 page = self._browser.search(stream, text, start, limit, seconds=_SEARCH_SECONDS)
             else:
                 page = self._browser.page(stream, start, limit)
-            return page_json(page)
+            return shown(page)
 
         return await self._of_run(request, find)
 

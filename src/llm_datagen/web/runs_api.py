@@ -11,7 +11,7 @@ from aiohttp import web
 
 from llm_datagen.config.addresses import masked
 from llm_datagen.errors import DatagenError, PipelineNotFoundError
-from llm_datagen.web.answers import error_answer, json_answer
+from llm_datagen.web.answers import error_answer, json_answer, json_of
 from llm_datagen.web.folders import ResultsFolders
 from llm_datagen.web.looking import page_of_run
 from llm_datagen.web.run_list import RunList
@@ -42,8 +42,7 @@ class RunsApi:
 
     async def _begin_session(self, request: web.Request) -> web.StreamResponse:
         try:
-            given = await request.json()
-            token = given["token"]
+            token = (await json_of(request))["token"]
         except (ValueError, TypeError, LookupError):
             return error_answer(400, 'send {"token": "…"}')
         if not self._guard.is_token(token):

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.web.answers import error_answer
+from llm_datagen.web.answers import FAULT, error_answer
 from llm_datagen.web.details_api import DetailsApi
 from llm_datagen.web.events import Events
 from llm_datagen.web.folders import ResultsFolders
@@ -25,6 +25,9 @@ from llm_datagen.web.security import Guard, Handler, check_exposure, set_headers
 from llm_datagen.web.steering import Steering
 
 _LARGEST_REQUEST = 1 << 16
+_EVERYWHERE = {"0.0.0.0", "::"}
+"""Addresses to listen at that are none to open."""
+
 _LARGEST_PORT = 65535
 _STOP_SECONDS = 2.0
 
@@ -59,7 +62,7 @@ class Server:
         self._folders = ResultsFolders(folders)
         self._socket = _listen(host, port)
         bound = self._socket.getsockname()[1]
-        shown = f"[{host}]" if ":" in host else host
+        shown = socket.gethostname() if host in _EVERYWHERE else f"[{host}]" if ":" in host else host
         self._guard = Guard(token, shown, bound, open_paths=[SESSION, *page_files()], read_only=read_only)
         self._list = RunList(self._folders)
         self._events = Events(self._folders, self._list)
@@ -151,4 +154,4 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return error_answer(400, str(error))
     except Exception:
         logging.getLogger(__name__).exception("%s %s", request.method, request.path)
-        return error_answer(500, "the server has a fault: see what it printed where it was started")
+        return error_answer(500, FAULT)

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -44,6 +44,11 @@ def topics(count: int) -> list[dict[str, Any]]:
     return [{"n": n, "topic": f"topic {n}"} for n in range(count)]
 
 
+def question(messages: Sequence[Mapping[str, Any]]) -> str:
+    """Answer a prompt."""
+    return f"Why {messages[-1]['content'].split()[-1]}?"
+
+
 class Ground:
     """A folder in which runs are started; use it in a ``with`` block.
 
@@ -51,6 +56,7 @@ class Ground:
         folder: an empty folder.
 
     Attributes:
+        answer: what the model says to some messages.
         endpoint: the fake endpoint that answers the prompts.
         results: the folder of the runs.
     """
@@ -58,7 +64,8 @@ class Ground:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.results = folder / "results"
-        self.endpoint = FakeLLMServer(answer=lambda messages: f"Why {messages[-1]['content'].split()[-1]}?")
+        self.answer: Callable[[Sequence[Mapping[str, Any]]], str] = question
+        self.endpoint = FakeLLMServer(answer=lambda messages: self.answer(messages))  # noqa: PLW0108 - a test may give another one
         self._programs: list[Program] = []
 
     def __enter__(self) -> Self:

@@ -22,6 +22,7 @@ VIEWS = {
     "#/run/0.exam": ".graph .node",
     "#/run/0.exam?node=grader": ".node-details",
     "#/run/0.exam/rows": ".rows li",
+    "#/run/0.exam/rows?id=7": ".member",
     "#/run/0.exam/failures": "section.failure",
     "#/run/0.exam/log": ".log-line",
     "#/run/0.exam/cost": ".big",

@@ -129,7 +129,7 @@ export function rowsTab(root, { key }) {
     const known = page.total ?? stream()?.rows;
     const total = isNumber(known) ? ` of ${page.is_total_exact === false && isNumber(page.total) ? "about " : ""}${count(known)}` : "";
     if (params.q) return `${count(page.rows.length)} found${page.isWhole ? "" : `, searched to row ${count(page.searched_to ?? page.next)}…`}`;
-    return page.rows.length ? `${count(page.rows[0].number)} – ${count(page.rows.at(-1).number)}${total}` : `none${total}`;
+    return page.rows.length ? `${count(page.rows[0].number)} to ${count(page.rows.at(-1).number)}${total}` : `none${total}`;
   }
 
   function list() {
@@ -165,7 +165,7 @@ export function rowsTab(root, { key }) {
       row?.reason ? el("p", { class: "reason", dir: "auto" }, longText(row.reason)) : null,
       open.failure ? problem(open.failure) : null,
       open.members
-        ? traceOf(key, open.members)
+        ? traceOf(key, open.members, stream()?.stream)
         : [row ? itemView(row.item, "item") : null, open.failure ? null : el("p", { class: "empty" }, "Following it through the run…")],
     );
   }

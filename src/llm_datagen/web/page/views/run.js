@@ -85,7 +85,6 @@ export function runView(root, app, key) {
       el(
         "div",
         { class: "numbers card", key: "numbers" },
-        progress(run.rows_done, run.rows_total, run.total_is_exact, "Progress of the run"),
         el(
           "dl",
           {},
@@ -96,6 +95,7 @@ export function runView(root, app, key) {
           fact("Since", moment(run.started_at), run.live && isNumber(seconds(run)) ? duration(seconds(run)) : ""),
           run.shards ? fact("Shards", `${count(run.shards.completed)} of ${count(run.shards.count)}`, run.shards.running ? `${count(run.shards.running)} at work` : "") : null,
         ),
+        progress(run.rows_done, run.rows_total, run.total_is_exact, "Progress of the run"),
       ),
       tabs,
     );

@@ -15,12 +15,12 @@ from llm_datagen import Row, UnifiedPipeline
 
 from .kit.support import write_jsonl
 
-CLIENTS = {"aiohttp", "openai", "httpx", "ssl", "obstore", "huggingface_hub"}
+CLIENTS = {"aiohttp", "openai", "httpx", "ssl", "obstore", "huggingface_hub", "opentelemetry", "prometheus_client"}
 DATA = {"pyarrow", "numpy", "pandas", "datasets", "datasketch", "py3langid"}
 RUNNING = {"pykka", "structlog", "cloudpickle", "ray", "asyncio", "multiprocessing"}
 MODELS = {"jinja2", "jsonschema", "genai_prices", "llm_datagen.llm"}
 COMMAND_LINE = {"typer", "rich", "yaml", "pydantic"}
-OURS = {"actors", "executors", "messages", "operators", "ops", "pipeline", "shards", "streams", "testing", "web"}
+OURS = {"actors", "executors", "messages", "operators", "ops", "pipeline", "shards", "streams", "telemetry", "testing", "web"}
 ENGINE = {f"llm_datagen.{package}" for package in OURS}
 STREAMS = {f"llm_datagen.{name}" for name in ("streams.factory", "streams.file_streams", "streams.outputs.export")}
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli.exit_codes import exit_codes
-from llm_datagen.cli.options import IdArgument, ReportForm, ResultsOption, TracebackOption
+from llm_datagen.cli.options import IdArgument, ReportOption, ResultsOption, TracebackOption
 from llm_datagen.runs.typed_commands import default_results
 
 app = typer.Typer()
@@ -27,7 +27,7 @@ def report(
         ),
     ] = None,
     form: Annotated[
-        ReportForm | None,
+        ReportOption | None,
         typer.Option(
             "--format",
             help="A page to be sent, data for programs, or a few lines for a pull request. As the ending of FILE says, "

@@ -13,6 +13,8 @@ from llm_datagen.cli.options import (
     IdArgument,
     OnErrorOption,
     OriginArgument,
+    OtelCallsOption,
+    OtelOption,
     RayAddressOption,
     ReplaceOption,
     RerunOption,
@@ -93,6 +95,8 @@ def resume(
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
+    otel: OtelOption = False,
+    otel_calls: OtelCallsOption = 1.0,
     results_dir: ResultsOption = None,
     ui: UiOption = False,
     traceback: TracebackOption = False,
@@ -105,6 +109,7 @@ def resume(
     """
     with exit_codes(full_traceback=traceback):
         from llm_datagen.cli.budget import BudgetOverride
+        from llm_datagen.cli.otel import OtelOptions
         from llm_datagen.cli.resume import on_change_of, parse_max_errors, parse_target, resume_run
         from llm_datagen.cli.sharded import ShardOptions
 
@@ -127,6 +132,7 @@ def resume(
                     resources=resources,
                     runtime_env=runtime_env,
                 ),
+                otel=OtelOptions(otel, otel_calls),
                 ui=ui,
             )
         )
@@ -144,6 +150,8 @@ def replay(
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
+    otel: OtelOption = False,
+    otel_calls: OtelCallsOption = 1.0,
     results_dir: ResultsOption = None,
     ui: UiOption = False,
     traceback: TracebackOption = False,
@@ -153,6 +161,7 @@ def replay(
     The same nodes do them, and the rows keep their ids; what fails again is dead-lettered again.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.otel import OtelOptions
         from llm_datagen.cli.resume import on_change_of, replay_run
         from llm_datagen.cli.sharded import ShardOptions
 
@@ -169,6 +178,7 @@ def replay(
                     resources=resources,
                     runtime_env=runtime_env,
                 ),
+                otel=OtelOptions(otel, otel_calls),
                 ui=ui,
             )
         )

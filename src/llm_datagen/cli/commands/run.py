@@ -13,6 +13,8 @@ from llm_datagen.cli.options import (
     IfExistsOption,
     JsonOption,
     MergeOption,
+    OtelCallsOption,
+    OtelOption,
     PipelineArgument,
     RayAddressOption,
     ReplaceOption,
@@ -115,6 +117,8 @@ def run(
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
+    otel: OtelOption = False,
+    otel_calls: OtelCallsOption = 1.0,
     results_dir: ResultsOption = None,
     settings: SetOption = None,
     ui: UiOption = False,
@@ -123,6 +127,7 @@ def run(
     """Run a pipeline with a live display."""
     with exit_codes(full_traceback=traceback):
         from llm_datagen.cli.execute import run_watched
+        from llm_datagen.cli.otel import OtelOptions
         from llm_datagen.cli.resume import on_change_of
         from llm_datagen.cli.sharded import ShardOptions, run_some, with_shards
         from llm_datagen.cli.target import find_target, parse_settings
@@ -159,8 +164,9 @@ def run(
         split.refuse_without_shards()
         if split.are_by_others and ui:
             raise ConfigError("--ui is of a run that this process drives; show this one with: llm-datagen ui")
+        telemetry = OtelOptions(otel, otel_calls)
         if split.are_by_others:
-            raise typer.Exit(run_some(target, pipeline_id, split, if_exists, on_change))
+            raise typer.Exit(run_some(target, pipeline_id, split, if_exists, on_change, telemetry))
         if split.are_given:
             target = with_shards(target, split)
         created = target.create(pipeline_id, if_exists.value if if_exists else None, on_change)
@@ -170,7 +176,7 @@ def run(
         Origin.here(target.name).save(folder)
         how = split.split_in_words(run_state[SHARDS]["count"]) if is_sharded(run_state) else ""
         write(f"run {created.pipeline_id}: {pipeline}{how}")
-        raise typer.Exit(run_watched(created, ui=ui))
+        raise typer.Exit(run_watched(created, ui=ui, otel=telemetry))
 
 
 @app.command()

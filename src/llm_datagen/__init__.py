@@ -83,7 +83,8 @@ if TYPE_CHECKING:
     from llm_datagen.runs import logs
     from llm_datagen.runs.hooks import CompositePipelineHooks, DefaultPipelineHooks, IPipelineHooks
     from llm_datagen.runs.logs.rotation import LogFile
-    from llm_datagen.runs.status import NodeReport, PipelineStatus, RunReport, Status
+    from llm_datagen.runs.run_report import RunReport
+    from llm_datagen.runs.status import NodeReport, PipelineStatus, Status
     from llm_datagen.shards.export_run import export
     from llm_datagen.shards.pipeline import ShardedPipeline
     from llm_datagen.streams import CsvStream, Cycle, FileStream, Generate, JsonlStream, MemoryStream, StreamFactory
@@ -182,7 +183,8 @@ _HOMES = {
     "pipeline.pipeline": "UnifiedPipeline",
     "runs.hooks": "CompositePipelineHooks DefaultPipelineHooks IPipelineHooks",
     "runs.logs.rotation": "LogFile",
-    "runs.status": "NodeReport PipelineStatus RunReport Status",
+    "runs.run_report": "RunReport",
+    "runs.status": "NodeReport PipelineStatus Status",
     "shards.pipeline": "ShardedPipeline",
     "shards.export_run": "export",
     "streams": "CsvStream Cycle FileStream Generate JsonlStream MemoryStream StreamFactory",
@@ -201,7 +203,7 @@ _MOVED = {
     "hooks": "runs.hooks",
     "log": "runs.logs.writer",
     "logs": "runs.logs",
-    "report": "runs.status",
+    "report": "runs.run_report",
     "routing": "pipeline.fan_out",
 }
 """What the documentation of 0.1 named, and the names of today. The old ones go with the next release."""

@@ -34,7 +34,8 @@ from llm_datagen.errors import ConfigError, DatagenError, NodeFailedError
 from llm_datagen.executors import event_loop
 from llm_datagen.messages import Cancel, Pause, Reconfigure, Subscribe, Unpause
 from llm_datagen.pipeline.base import BasePipeline
-from llm_datagen.runs.status import RunReport, Status
+from llm_datagen.runs.run_report import RunReport
+from llm_datagen.runs.status import Status
 from llm_datagen.streams.commit_log import CommitLog
 from llm_datagen.streams.dead_letters import read_dead_letters
 

@@ -18,7 +18,8 @@ from llm_datagen.messages import Cancel, GetStatus, PipelineFinished, StageEnded
 from llm_datagen.pipeline import run as run_module
 from llm_datagen.pipeline.run import Run
 from llm_datagen.runs.hooks import DefaultPipelineHooks
-from llm_datagen.runs.status import PipelineStatus, RunReport, Status
+from llm_datagen.runs.run_report import RunReport
+from llm_datagen.runs.status import PipelineStatus, Status
 
 from ..executors.helpers import threads_of
 from ..kit.actors import Desk, DiskFullError, FailingStorage, Log, aside, error_of, result_of, stream_on

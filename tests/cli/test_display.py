@@ -13,7 +13,7 @@ from rich.console import Console
 from llm_datagen import NodeFailedError, Status, StopRun
 from llm_datagen.cli.execute import _display
 from llm_datagen.runs.display.model import DisplayModel
-from llm_datagen.runs.display.name_table import middle_out
+from llm_datagen.runs.display.name_table import Name, NameTable, columns_of, middle_out
 from llm_datagen.runs.display.node_view import NodeView, tokens_in
 from llm_datagen.runs.display.plain import PlainLines
 from llm_datagen.runs.display.tables import node_line, node_table, one_line
@@ -360,6 +360,21 @@ def test_the_table_fits_and_its_names_stay_readable(width: int) -> None:
     assert node_line(NODES[1]).startswith(
         "node_1 ALongNameOfAnOperatorThatSomebodyChose: running, 1,234,567/~2,000,000"
     )
+
+
+def test_columns_of_which_each_says_something_stay_and_words_wrap() -> None:
+    names = [Name("clean_the_documents", "Clean"), Name("  gpt-4.1-mini", style="cyan"), Name("all")]
+    rows = [["1,234", "kept as it is"], ["", ""], ["1,234", ""]]
+    columns = columns_of(("rows in", "what"), rows, words=["what"])
+    console = Console(width=34, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(NameTable("node", names, columns, styles=["", "", "bold"]))
+    assert [line.rstrip() for line in captured.get().splitlines()] == [
+        "node        rows in  what",
+        "clean…ents    1,234  kept as it is",
+        "  gpt…mini",
+        "all           1,234",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -241,6 +241,31 @@ def test_a_value_of_another_type_and_an_argument_that_is_missing_are_refused() -
     assert SCHEMA.is_valid(changed(LINE, [], "operators", [{"use": "mine:Own", "with": {"any": [1]}}]))
 
 
+@pytest.mark.parametrize(
+    ("body", "is_right"),
+    [
+        ("ops.Dedupe", True),
+        ("mine:own", True),
+        (["ops.Dedupe", {"use": "ops.Select", "with": {"columns": ["a"]}}], True),
+        ({"use": "mine:own", "with": {"any": 1}, "batch": True}, True),
+        ([{"use": "ops.Loop", "with": {"body": "ops.Dedupe", "max_rounds": 2}}], True),
+        ({"use": "ops.Limit"}, False),  # it needs n
+        ([{"use": "ops.Dedupe", "with": {"colunm": "a"}}], False),
+        ({"use": "ops.Dedupe", "retries": 3}, False),  # that is for a node
+        ({"with": {"n": 1}}, False),
+        ([{"use": "ops.Loop", "with": {"body": {"use": "ops.Limit"}, "max_rounds": 2}}], False),
+        ([], False),
+        (3, False),
+        (None, False),
+    ],
+)
+def test_operators_in_the_body_of_a_loop_are_checked_by_the_schema_as_others_are(body: Any, is_right: bool) -> None:
+    part = {"use": "ops.Loop", "with": {"body": body, "max_rounds": 2}}
+    assert SCHEMA.is_valid(changed(LINE, [], "operators", [part])) is is_right
+    if "mine:own" not in str(body) and body != [{"use": "ops.Loop", "with": {"body": "ops.Dedupe", "max_rounds": 2}}]:
+        assert _makes(part) is is_right
+
+
 def test_what_is_wrong_with_an_argument_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(

@@ -22,6 +22,7 @@ from .pages import DOCS
 EVENTS = DOCS / "reference" / "log.md"
 SCHEMA = DOCS.parent / "src" / "llm_datagen" / "cli" / "pipeline.schema.json"
 COMMANDS = DOCS / "reference" / "commands.md"
+PROVIDERS = DOCS / "reference" / "providers.md"
 EVENTS_HEAD = "| event | when | fields |\n|---|---|---|\n"
 INTRODUCTION = """# Commands and options
 
@@ -57,6 +58,53 @@ def commands_page() -> str:
 
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     return INTRODUCTION + "".join(f"\n{section}" for name in commands for section in _command(name, commands[name]))
+
+
+PROVIDERS_INTRODUCTION = """# Providers
+
+What works with each API that has an adapter. [Use another provider's API](../how-to/use-another-api.md) says how.
+
+The page is made of the table that `tests/llm/test_llm_providers.py` tries: each adapter meets the same cases, at a
+server on the same machine that speaks its API in shapes that were written after the public documentation.
+
+## Addresses and keys
+
+URL and key are those of `base_url` and `api_key` (or `api_key_env`), else of these environment variables. `structured`
+has the ways to ask for JSON, the first one first.
+
+"""
+PROVIDERS_CASES = """
+## What is tried
+
+What is "yes" is tried by the tests; what is "no" is explained below.
+
+"""
+PROVIDERS_LACKS = """
+## What an API does not have
+
+"""
+
+
+def providers_page() -> str:
+    """Return the page of providers, from the adapters and from what their tests try."""
+    from llm_datagen.llm.http.adapters import adapter_of
+    from tests.llm.providers import APIS, CASES
+
+    page = PROVIDERS_INTRODUCTION + "| API | `adapter` | URL | key | `structured` |\n|---|---|---|---|---|\n"
+    for api in APIS:
+        adapter = adapter_of(api.adapter)
+        url = f"`{adapter.base_url_env}`" + (f", else `{adapter.base_url}`" if adapter.base_url else "") + api.url_note
+        modes = ", ".join(f"`{mode}`" for mode in adapter.structured_modes)
+        page += f'| {api.title} | `"{api.adapter}"` | {url} | `{adapter.api_key_env}` | {modes} |\n'
+    names = " | ".join(f"`{api.adapter}`" for api in APIS)
+    page += f"{PROVIDERS_CASES}| case | {names} |\n|---{'|---' * len(APIS)}|\n"
+    for case, what in CASES.items():
+        cells = " | ".join("no" if case in api.lacks else "yes" for api in APIS)
+        page += f"| {what} | {cells} |\n"
+    page += f"{PROVIDERS_LACKS}| API | case | |\n|---|---|---|\n"
+    return page + "".join(
+        f"| {api.title} | {CASES[case]} | {why} |\n" for api in APIS for case, why in api.lacks.items()
+    )
 
 
 def schema_text() -> str:
@@ -103,4 +151,5 @@ def _write(path: Path, text: str) -> None:
 if __name__ == "__main__":
     _write(EVENTS, EVENTS.read_text(encoding="utf-8").replace(shown_events(), events_table()))
     _write(COMMANDS, commands_page())
+    _write(PROVIDERS, providers_page())
     _write(SCHEMA, schema_text())

@@ -18,7 +18,8 @@ from llm_datagen import errors, llm, messages
 from llm_datagen.config import DeliveryMode, Fsync, IdScheme, IfExists, NodeConfig, OnError
 from llm_datagen.runs import hooks
 from llm_datagen.runs.logs import events
-from llm_datagen.runs.status import NodeReport, PipelineStatus, RunReport, Status
+from llm_datagen.runs.run_report import RunReport
+from llm_datagen.runs.status import NodeReport, PipelineStatus, Status
 from llm_datagen.streams import Seal
 
 from . import generated, report_keys
@@ -291,3 +292,9 @@ def test_events_and_commands_are_those_of_the_code() -> None:
     assert report_keys.PAGE.read_text(encoding="utf-8") == report_keys.page()
     pytest.importorskip("typer")
     assert generated.COMMANDS.read_text(encoding="utf-8") == generated.commands_page()
+
+
+def test_the_page_of_providers_is_what_their_tests_try() -> None:
+    """``python -m tests.examples.generated`` writes it."""
+    pytest.importorskip("llm_datagen.llm")
+    assert generated.PROVIDERS.read_text(encoding="utf-8") == generated.providers_page()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .support import PATIENCE_SECONDS
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request
 
@@ -45,8 +47,9 @@ def chromium() -> Iterator[Browser]:
     """Start a browser with an empty profile; skip the test when there is none."""
     if why := missing():
         pytest.skip(why)
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE_SECONDS * 500)  # half of it, in milliseconds
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=_executable(), args=OPTIONS)
         try:
@@ -109,7 +112,7 @@ def watched(browser: Browser, url: str, **options: Any) -> Iterator[Watched]:
     """
     context = browser.new_context(**{"viewport": WIDE, "reduced_motion": "reduce", **options})
     try:
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(PATIENCE_SECONDS * 500)
         found = Watched(context.new_page(), url)
         found.page.goto(url)
         yield found

@@ -57,6 +57,7 @@ UNIT: frozenset[str] = frozenset(
         "pipeline/test_describe.py",
         "pipeline/test_node_overrides.py",
         "pipeline/test_odd_paths.py",
+        "report/test_drawings.py",
         "shards/test_stealing.py",
         "simulation/test_simulation.py",
         "streams/test_blocks.py",

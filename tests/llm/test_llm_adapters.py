@@ -98,7 +98,7 @@ def test_the_messages_api_is_spoken(claude: ChatServer) -> None:
                     {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "/9j/4A=="}},
                 ],
             },
-            {"role": "assistant", "content": "Well"},
+            {"role": "assistant", "content": [{"type": "text", "text": "Well"}]},
         ],
     }
     used = {"prompt_tokens": 27, "completion_tokens": 3, "total_tokens": 30, "cached_tokens": 20}
@@ -167,7 +167,7 @@ def test_an_adapter_of_ones_own_speaks_to_its_provider(server: ChatServer, adapt
 @pytest.mark.parametrize(
     ("adapter", "message"),
     [
-        ("gopher", "adapter must be 'openai', 'anthropic' or 'module:Name', not 'gopher'"),
+        ("gopher", "adapter must be 'openai', 'openai-responses', .* or 'module:Name', not 'gopher'"),
         ("no.such.module:Name", "adapter 'no.such.module:Name' cannot be imported"),
         (int, "is not a ChatAdapter: inherit from"),
         (None, "is not a ChatAdapter"),

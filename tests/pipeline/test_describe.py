@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from llm_datagen import ConfigError, FunctionOperator, UnifiedNode, UnifiedNodePipeline, UnifiedPipeline
+from llm_datagen.operators.references import parallel_size_of
+from llm_datagen.ops import Dedupe, Explode, Select
+from llm_datagen.runs.diagram import draw
 
 from ..kit.support import Bench, numbered
 
@@ -151,3 +154,21 @@ def test_one_export_is_drawn_below_its_stream(bench: Bench) -> None:
     drawn = pipeline.describe().splitlines()
     assert drawn[4] == f"├─ export, at the end: {bench.folder}/out.parquet (parquet)"
     assert drawn[5].startswith("└─ export: export (")  # which takes the ids out
+
+
+@pytest.mark.integration
+def test_of_an_operator_that_keeps_state_the_parallel_size_that_is_used_is_shown(bench: Bench) -> None:
+    """It is called for one row after the other; also when an edit on a resume makes it one, or makes it none."""
+    bench.give(numbered(3))
+    pipeline = bench.pipeline([Dedupe(), Explode("n")], parallel_size=8, on_error="skip")
+    drawn = [
+        "↓ node_0: Dedupe (parallel_size=1 as it keeps state, batch_size=1)",
+        "↓ node_1: Explode (parallel_size=8, batch_size=1)",
+    ]
+    assert pipeline.describe().splitlines()[2::2] == drawn
+    pipeline.create("a").run(progress=False)
+    assert draw(bench.run_state("a")).splitlines()[2::2] == drawn
+    assert [parallel_size_of(entry) for entry in bench.run_state("a")["nodes"]] == [1, 8]
+    assert [entry["parallel_size"] for entry in bench.run_state("a")["nodes"]] == [8, 8]  # for what comes after an edit
+    bench.pipeline([Select("n"), Dedupe()]).resume("a", on_change="rerun").run(progress=False)
+    assert [parallel_size_of(entry) for entry in bench.run_state("a")["nodes"]] == [8, 1]

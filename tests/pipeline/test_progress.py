@@ -17,7 +17,8 @@ import pytest
 from llm_datagen import ConfigError, DefaultPipelineHooks, NodeFailedError, UnifiedNode, UnifiedPipeline
 from llm_datagen.pipeline import progress
 from llm_datagen.runs.display.notebook import NotebookTable
-from llm_datagen.runs.status import NodeReport, RunReport, Status
+from llm_datagen.runs.run_report import RunReport
+from llm_datagen.runs.status import NodeReport, Status
 
 from ..kit.programs import Program
 from ..kit.support import PATIENCE_SECONDS, numbered, write_jsonl

@@ -36,6 +36,12 @@ IDLE = {"busy_s": 2.0, "starved_s": 9.0}
     [
         (state(entry("a", **IDLE), entry("b")), True, BUSY),
         (state(entry("a", **IDLE, status="completed"), entry("b", status="completed")), False, BUSY),
+        # Both have rows all the time; the second takes longer.
+        (
+            state(entry("a", rows_per_second=20.0), entry("b", rows_per_second=2.0)),
+            True,
+            "b limits: its workers were busy 100 % of the time",
+        ),
         # It says nothing in the first seconds, nor before a call has ended, nor when nobody knows.
         (state(entry("a", seconds=2.9)), True, ""),
         (state(entry("a", busy_s=0.0)), True, ""),

@@ -18,8 +18,10 @@ from llm_datagen.cli.app import app
 from llm_datagen.cli.report import read_report
 from llm_datagen.runs.report.model import Report
 from llm_datagen.runs.report.page import page_of
+from llm_datagen.testing import FakeLLMServer
 
 from ..kit.programs import Program
+from ..kit.s3 import S3Bucket
 from ..kit.support import PATIENCE_SECONDS, Bench, eventually, numbered, until_cancelled, write_jsonl
 from ..recovery.test_stored import left
 
@@ -193,6 +195,7 @@ def test_a_run_that_has_not_begun(bench: Bench) -> None:
     assert "never started" in page_of(report)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("name", "counts"), [("line", [200, 171, 171, 60, 60]), ("graph", [200, 200, 200, 100, 200, 60])]
 )
@@ -211,11 +214,43 @@ def test_a_run_that_an_older_version_left(
 
 
 def test_long_rows_do_not_make_a_long_report(bench: Bench) -> None:
-    write_jsonl(bench.input, [{"n": n, "text": "x" * 1_000_000} for n in range(6)])
-    bench.pipeline([picky], on_error="dead_letter").create("a").run()
-    page = page_of(read_report(str(bench.results), "a", rows=100))
+    kinds = [type(f"Bad{number}Error", (ValueError,), {}) for number in range(30)]
+
+    def fails(row: dict[str, Any]) -> dict[str, Any]:
+        if row["n"] < 30:
+            raise kinds[row["n"]](row["text"])
+        return row
+
+    write_jsonl(bench.input, [{"n": n, "text": '<"' * 10_000} for n in range(130)])
+    bench.pipeline([fails, picky, picky], on_error="dead_letter").create("a").run()
+    report = read_report(str(bench.results), "a", rows=100)
+    page = page_of(report)
     assert "more characters)" in page
-    assert len(page.encode()) < 100_000
+    assert len(page.encode()) < 1_000_000
+    assert any(text.startswith("Where some of the sample rows come from: ") for text in report.left_out)
+    assert any(text.startswith("11 rarer causes of failures: ") for text in report.left_out)
+
+
+def test_a_sample_row_has_all_that_it_comes_from(bench: Bench) -> None:
+    llm = pytest.importorskip("llm_datagen.llm")
+    write_jsonl(bench.input, [{"text": HOSTILE}, {"text": "two"}])
+    with FakeLLMServer(answer="<i>yes</i>") as server:
+        ask = llm.LLMOperator("Is it so? {{ text }}", model="m", base_url=server.base_url)
+        bench.pipeline([lambda row: [row, row], ask], ordered=True).create("a").run()
+    report = read_report(str(bench.results), "a", rows=1)
+    (sample,) = report.rows
+    assert sample.row_id == "0_0"
+    assert [(each.where, each.relation, each.row_id) for each in sample.family] == [
+        ("input", "ancestor", "0"),
+        ("node_0", "itself", "0_0"),
+        ("node_1", "itself", "0_0"),
+    ]
+    (call,) = sample.family[2].calls
+    assert (call.model, call.answer) == ("m", "<i>yes</i>")
+    assert call.prompt == f"user: Is it so? {HOSTILE}"
+    page = page_of(report)
+    assert "&lt;i&gt;yes&lt;/i&gt;" in page
+    assert "<i>" not in page
 
 
 def test_secrets_are_not_shown(bench: Bench) -> None:
@@ -231,6 +266,7 @@ def test_secrets_are_not_shown(bench: Bench) -> None:
             "api_key": canary,
             "base_url": f"https://user:{canary}@host/v1?sig={canary}&x=1",
             "api_key_env": "KEY",
+            "auth": {"user": canary},
         },
     }
     state["nodes"][0]["input_uri"] = f"jsonl://{bench.input}"
@@ -241,8 +277,9 @@ def test_secrets_are_not_shown(bench: Bench) -> None:
     made = report.nodes[0].settings["operator"]["with"]
     assert made == {
         "api_key": "(not shown)",
-        "base_url": "https://(not shown)@host/v1?sig=(not shown)&x=1",
+        "base_url": "https://…@host/v1?sig=…&x=1",
         "api_key_env": "KEY",
+        "auth": "(not shown)",
     }
 
 
@@ -264,3 +301,55 @@ def test_where_a_report_is_written(bench: Bench, monkeypatch: pytest.MonkeyPatch
     assert bench.output.read_bytes() == rows
     assert "is a folder" in type_report("a", "-o", str(bench.folder), code=2)
     assert "there is no run 'b'" in type_report("b", code=2)
+
+
+class Plus:
+    """Adds a number."""
+
+    def __init__(self, add: int) -> None:
+        self.add, self.version = add, str(add)
+
+    def process_item(self, item: dict[str, Any], ctx: INodeContext) -> dict[str, Any]:
+        """Return the sum."""
+        return {"n": item["n"] + self.add}
+
+
+def test_versions_and_exports_are_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bench.folder)
+    bench.give(numbered(3))
+
+    for add, start in ((1, "run"), (2, "rerun")):
+        pipeline = bench.pipeline([Plus(add)], also=["out.parquet"], ordered=True)
+        (pipeline.create("a") if start == "run" else pipeline.resume("a", on_change="rerun")).run()
+    now, before = (read_report(str(bench.results), name, rows=3) for name in ("a", "a@1"))
+    assert (now.run.version, now.run.version_of, now.run.earlier_versions) == (2, None, ["a@1"])
+    assert (before.run.version, before.run.version_of) == (1, "a")
+    assert [json.loads(row.item)["n"] for row in now.rows] == [2, 3, 4]
+    assert [json.loads(row.item)["n"] for row in before.rows] == [1, 2, 3]
+    assert [(each["kind"], each["path"], each["rows"]) for each in now.exports] == [
+        ("parquet", f"{bench.folder}/out.parquet", 3)
+    ]
+    assert (now.totals["findings"], before.totals["findings"]) == (0, 0)
+    page = page_of(now)
+    assert "<dt>version</dt><dd>version 2</dd><dt>earlier versions</dt><dd>a@1</dd>" in page
+    assert '<td class="name">parquet<span class="soft">' in page
+    assert "<dt>version</dt><dd>version 1 of a</dd>" in page_of(before)
+
+
+@pytest.mark.slow
+def test_a_run_on_a_store(bench: Bench, s3: S3Bucket) -> None:
+    bench.give(numbered(20))
+    bench.pipeline([picky_number], results_dir=s3.uri("runs"), on_error="dead_letter").create("a").run()
+    report = read_report(s3.uri("runs"), "a", rows=2)
+    assert (report.run.status, report.totals["rows_out"], report.totals["failed"]) == ("completed", 10, 10)
+    assert [failure.count for failure in report.failures] == [10]
+    assert len(report.rows) == 2
+    assert report.timeline == []
+    assert any(text.startswith("Charts: ") for text in report.left_out)
+
+
+def picky_number(row: dict[str, Any]) -> dict[str, Any]:
+    """Refuse odd numbers."""
+    if row["n"] % 2:
+        raise ValueError("odd")
+    return row

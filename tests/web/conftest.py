@@ -9,6 +9,7 @@ import pytest
 from llm_datagen.web import go_on
 
 from ..kit.support import PATIENCE_SECONDS, nothing_left
+from ..llm.chat_server import ChatServer, serve
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +20,13 @@ def clean() -> Iterator[None]:
         for process in go_on._started:
             process.wait(PATIENCE_SECONDS)
         go_on._started.clear()
+
+
+@pytest.fixture
+def chat() -> Iterator[ChatServer]:
+    """A model's endpoint."""
+    server = ChatServer()
+    http = serve(server)
+    yield server
+    http.shutdown()
+    http.server_close()

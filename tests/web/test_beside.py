@@ -17,7 +17,7 @@ from llm_datagen.runs import RunFolder, page_process
 from ..cli.shell import Shell
 from ..kit.programs import Program
 from ..kit.support import PATIENCE_SECONDS, Bench, eventually, numbered
-from ..kit.web import Client
+from ..kit.web import Client, cmdline, page_of
 
 
 def client_of(url: str) -> Client:
@@ -87,32 +87,43 @@ def test_a_program_shows_its_run(bench: Bench, capsys: pytest.CaptureFixture[str
     assert process.wait(PATIENCE_SECONDS) == 0
 
 
-def page_of(pid: int) -> int:
-    """Return the process of the page that a process has started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return next(int(child) for child in children if b"beside_run" in cmdline(int(child)))
-
-
-def cmdline(pid: int) -> bytes:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
-
-
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     monkeypatch.chdir(tmp_path)
     return Shell(tmp_path)
 
 
-@pytest.mark.process
-def test_a_page_that_cannot_be_started_is_refused_before_the_run(
-    bench: Bench, run: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_whose_extra_is_missing_is_refused_before_the_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_process, "_NEEDED", ("no_such_library",))
+    bench.give(numbered(3))
+    pipeline = bench.pipeline([same]).create("a")
     with pytest.raises(ConfigError, match=r"the page needs no_such_library; .*'llm-datagen\[web\]'"):
-        bench.pipeline([same], output_uri=f"jsonl://{bench.folder}/b.jsonl").create("b").run(ui=True)
-    monkeypatch.undo()
+        pipeline.run(ui=True)
+    assert bench.run_state("a")["status"] == "pending"
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_why_a_page_cannot_be_started_is_said(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLM_DATAGEN_UI_TOKEN", "short")
     with pytest.raises(ConfigError, match="the page could not be started: --token: give 16 printable"):
         page_process.start_page(run)
+
+
+@pytest.mark.process
+def test_the_command_serves_until_it_is_told_to_end(shell: Shell) -> None:
+    (shell.folder / "runs").mkdir()
+    with shell.started("ui", "runs", "nowhere", "--read-only", "--token", "a token of mine/+#") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "note: nowhere is not there yet\n"
+        url = process.stdout.readline()
+        assert url.endswith("/#token=a%20token%20of%20mine%2F%2B%23\n")
+        client = Client(client_of(url).port, {"Authorization": "Bearer a token of mine/+#"})
+        folders = [str(shell.folder / name) for name in ("runs", "nowhere")]
+        assert client.get("/api/server") == {"version": "0.1.0", "read_only": True, "folders": folders}
+        with client.events() as events:
+            assert next(events) == ("runs", {"runs": [], "warnings": []})
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE_SECONDS) == 0
+    refused = shell.run("ui", "--host", "0.0.0.0")
+    assert (refused.returncode, "give a token, too" in refused.stderr) == (2, True)

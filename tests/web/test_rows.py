@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from llm_datagen.web.rows_api import shown_id
+from llm_datagen.web.row_view import shown_id
 
 from ..cli.shell import Shell
 from ..kit.support import Bench, numbered
 from ..kit.web import serving
+from ..llm.chat_server import ChatServer
 
 
 def fails(item: dict[str, Any]) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def test_pages_search_and_failures(bench: Bench) -> None:
         assert (failures["total"], group["count"], group["kind"]) == (4, 4, "ValueError")
         assert group["example"]["item"] == {"n": 3}
         assert "row 3 is bad" in group["message"]
-        assert "raise ValueError" in group["example"]["traceback"]
+        assert "ValueError: row 3 is bad" in group["example"]["traceback"]
 
 
 def test_rows_of_a_run_that_was_started_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,3 +66,49 @@ def test_rows_of_a_run_that_was_started_elsewhere(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(("row_id", "shown"), [(7, 7), (2**53 - 1, 2**53 - 1), (2**53, str(2**53)), ("7_a", "7_a")])
 def test_numbers_that_javascript_cannot_hold_are_ids_as_text(row_id: Any, shown: Any) -> None:
     assert shown_id(row_id) == shown
+
+
+def test_the_lineage_of_a_row_goes_down_to_prompt_and_answer(bench: Bench, chat: ChatServer) -> None:
+    bench.give([{"n": 3}, {"n": 4}])
+    asks = chat.operator("Is {{ n }} odd?", params={"max_tokens": 5}, prices={"input": 1, "output": 1})
+    bench.pipeline([asks, fails], on_error="dead_letter").create("a").run(progress=False)
+    with serving(bench.results) as client:
+        of_input, of_asks, of_fails = client.get("/api/runs/0.a/lineage?id=1")["members"]
+        assert [(one["node_id"], one["stream"], one["state"]) for one in (of_input, of_asks, of_fails)] == [
+            (None, "input:0", "row"),
+            ("node_0", "node_0:rows", "row"),
+            ("node_1", "node_1:rows", "row"),
+        ]
+        (call,) = of_asks["calls"]
+        assert (call["messages"][-1]["content"], call["answer"], call["cached"]) == ("Is 4 odd?", "yes", False)
+        assert (of_input["calls"], of_fails["calls"], of_fails["relation"]) == ([], [], "itself")
+        assert of_fails["item"]["n"] == 4
+        dead = client.get("/api/runs/0.a/lineage?id=0")["members"][-1]
+        assert (dead["state"], dead["stream"], dead["reason"]) == (
+            "dead_letter",
+            "node_1:dead_letters",
+            "ValueError: row 3 is bad",
+        )
+        assert dead["item"]["n"] == 3
+        assert client.get("/api/runs/0.a/lineage?id=99") == {"members": []}
+        assert client.ask("/api/runs/0.nothing/lineage?id=1").status == 404
+
+
+def test_hostile_rows_are_json_and_nothing_else(bench: Bench) -> None:
+    hostile = {
+        "</script><script>alert(1)</script>": "<img src=x onerror=alert(1)>",
+        "n": "\u202egnp.exe\u0000\x1b[31m",
+        "__proto__": {"polluted": True},
+        "long": 2**70,
+    }
+    bench.give([hostile])
+    bench.pipeline([lambda item: {**item, "n": 1}]).create("a").run(progress=False)
+    with serving(bench.results) as client:
+        for path in ("rows?stream=input:0", "rows?stream=input:0&q=%3Cscript", "lineage?id=0"):
+            answer = client.ask(f"/api/runs/0.a/{path}")
+            assert answer.headers["content-type"] == "application/json"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert (answer.json.get("rows") or answer.json["members"])[0]["item"] == hostile
+        for wrong in ("<script>alert(1)</script>", "../../runtime.json", "%00", "input:9", ""):
+            answer = client.ask(f"/api/runs/0.a/rows?stream={quote(wrong)}")
+            assert (answer.status, answer.headers["content-type"]) == (409, "application/json")

@@ -7,6 +7,12 @@ from typing import Any
 
 import pytest
 
+from llm_datagen.runs import RunFolder
+from llm_datagen.shards.run_view import RunView, read_or_unreadable
+from llm_datagen.web import run_list
+from llm_datagen.web.folders import ResultsFolders
+from llm_datagen.web.run_list import RunList
+
 from ..kit.support import Bench, numbered
 from ..kit.web import Client, serving
 
@@ -165,3 +171,26 @@ def test_who_listens_hears_at_once_and_of_each_change(bench: Bench) -> None:
             assert next(events) == ("gone", {})
             bench.put_run_state("one", state)
             assert next(events)[1]["reason"] == ""
+
+
+def test_a_run_that_has_ended_is_not_read_again_until_it_changes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_of(bench, "one")
+    bench.pipeline([same], output_uri=f"jsonl://{bench.folder}/two.jsonl").create("pending")
+    runs = RunList(ResultsFolders([bench.results]))
+    read: list[str] = []
+
+    def note(folder: RunFolder) -> RunView:
+        read.append(folder.pipeline_id)
+        return read_or_unreadable(folder)
+
+    monkeypatch.setattr(run_list, "read_or_unreadable", note)
+    first = runs.look()
+    assert sorted(read) == ["one", "pending"]
+    assert runs.look() == first
+    assert read[2:] == ["pending"]  # somebody may take its lock
+    state = bench.run_state("one")
+    state.pop("check")
+    bench.put_run_state("one", {**state, "reason": "changed"})
+    assert {run["id"]: run["reason"] for run in runs.look()["runs"]} == {"one": "changed", "pending": ""}
+    (bench.results / "one" / "runtime.json").unlink()
+    assert [run["id"] for run in runs.look()["runs"]] == ["pending"]

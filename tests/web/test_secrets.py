@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,7 +10,7 @@ from llm_datagen.llm import LLMOperator
 
 from ..kit.support import Bench
 from ..kit.web import serving
-from ..llm.chat_server import ChatServer, Reply, Seen, completion, serve
+from ..llm.chat_server import ChatServer, Reply, Seen, completion
 
 KEY, URL_KEY, ARGUMENT = "sk-Vq81/Zr+Tn5vB7yHw2", "Xe93~Lm0Pd6.Jc4Ru", "sk-Gk57/Yb+Wf8nQ1tSx3"
 
@@ -24,18 +23,8 @@ def echo(seen: Seen) -> Reply:
     return Reply(completion("fine"))
 
 
-@pytest.fixture
-def chat() -> Iterator[ChatServer]:
-    """An endpoint that gives away what it was told."""
-    server = ChatServer()
-    server.reply = echo
-    http = serve(server)
-    yield server
-    http.shutdown()
-    http.server_close()
-
-
 def test_no_answer_holds_a_key(bench: Bench, chat: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat.reply = echo
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", f"{chat.base_url}?key={URL_KEY}")
     bench.give([{"q": "refused"}, {"q": "fine"}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def test_the_token_is_exchanged_for_a_cookie_that_other_sites_cannot_use(runs: P
     with serving(runs) as client:
         origin = f"http://127.0.0.1:{client.port}"
         page: dict[str, Any] = {"Authorization": None, "Origin": origin}
-        others: list[Any] = [{"token": "x"}, {"token": 1}, {}, [], None]
+        others: list[Any] = [{"token": "x"}, {"token": 1}, {}, [], None, b"[" * 60_000, b'{"token": "\\ud800"}']
         for wrong in others:
             answer = client.post("/api/session", wrong, **page)
             assert answer.status in {400, 401}
@@ -76,6 +77,11 @@ def test_other_origins_and_forms_are_refused(runs: Path) -> None:
             assert client.ask("/api/runs", Origin=origin).status == 403
             assert client.post("/api/session", {"token": TOKEN}, Origin=origin).status == 403
         assert client.ask("/api/runs", Origin=own).status == 200
+        for site in ("cross-site", "same-site", "new"):  # an image, or a script, of another page sends no Origin
+            assert client.ask("/api/runs", Sec_Fetch_Site=site).status == 403
+            assert client.ask("/", Sec_Fetch_Site=site).status == 200  # somebody has linked to the page
+        for site in ("same-origin", "none"):
+            assert client.ask("/api/runs", Sec_Fetch_Site=site).status == 200
         assert client.post("/api/session", {"token": TOKEN}, Authorization=None).status == 403  # and no Origin
         for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None):
             body = b'{"token": "%s"}' % TOKEN.encode()
@@ -119,6 +125,20 @@ def test_no_answer_goes_without_its_headers(runs: Path) -> None:
 def test_a_server_that_others_reach_needs_a_token(tmp_path: Path, options: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         Server([tmp_path], **options)
+
+
+def test_a_server_that_listens_everywhere_names_the_machine(tmp_path: Path) -> None:
+    server = Server([tmp_path], host="0.0.0.0", token=TOKEN)
+    server.close()
+    assert server.url.startswith(f"http://{socket.gethostname()}:")
+    with serving(tmp_path, host="0.0.0.0") as client:
+        for name, status in (
+            (socket.gethostname(), 200),
+            ("127.0.0.1", 200),
+            ("192.0.2.1", 421),
+            ("evil.example", 421),
+        ):
+            assert client.ask("/api/runs", Host=f"{name}:{client.port}").status == status
 
 
 def test_each_server_has_a_token_of_its_own_and_only_its_fragment_says_it(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from llm_datagen.runs.control_client import ask
 
 from ..cli.shell import Shell
 from ..kit.support import Bench, bag, eventually, numbered
-from ..kit.web import Client, serving
+from ..kit.web import TOKEN, Client, serving
 
 ROWS = 50
 RUN = "/api/runs/0.a"
@@ -109,6 +109,29 @@ def test_a_run_is_cancelled_and_its_dead_letters_are_done_again(shell: Shell) ->
         until_free(folder)
         assert client.get(RUN)["nodes"][0]["dead_letters"] == 0
         assert tell(client, "resume").startswith("run a: resume: ")  # there is nothing left to do
+    assert bag({"n": row["n"]} for row in shell.rows()) == bag(numbered(ROWS))
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_a_run_that_the_page_has_resumed_outlives_the_page(shell: Shell) -> None:
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(shell.started("run", shell.yaml(["ops:Gate"]), "--id", "a"))
+        shell.reach()
+        run.kill()
+        run.wait()
+        page = stack.enter_context(shell.started("ui", "--token", TOKEN))
+        assert page.stdout is not None
+        port = int(page.stdout.readline().partition("/#token=")[0].rpartition(":")[2])
+        client = Client(port, {"Authorization": f"Bearer {TOKEN}"})
+        assert "goes on with it" in tell(client, "resume")
+        page.kill()
+        page.wait()
+        folder = RunFolder("tmp/results", "a")
+        assert folder.lock.is_held()
+        shell.open_gate()
+        until_free(folder)
+        assert folder.load()["status"] == "completed"
     assert bag({"n": row["n"]} for row in shell.rows()) == bag(numbered(ROWS))
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.table import Table
 from rich.text import Text
 
-from llm_datagen.cli.output import is_terminal, write_json
+from llm_datagen.cli.output import write_json
 from llm_datagen.cli.resume import StoppedRun
 from llm_datagen.cli.sharded import NO_SHARDS
 from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.diff_report import NodeDiff, RunDiff, Use
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.console import SafeConsole
-from llm_datagen.runs.display.tables import LABEL_WIDTH, id_width
+from llm_datagen.runs.display.name_table import Name, NameTable, columns_of
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.usage import dollars
@@ -55,22 +54,15 @@ def show_diff(pipeline_id: str, name: str | None, results_dir: str | None, *, is
         console.print(Text(line), soft_wrap=True)
 
 
-def _table(diff: RunDiff) -> Table:
-    table = Table(box=None, pad_edge=False, expand=False)
-    widest = LABEL_WIDTH if is_terminal() else None
-    table.add_column("node", min_width=id_width(node.node_id for node in diff.nodes), max_width=widest)
-    table.add_column("what")
-    for heading in ("rows kept", "to do", "calls", "cost"):
-        table.add_column(heading, justify="right")
-    for node in diff.nodes:
-        name = Text(node.node_id, no_wrap=True, overflow="ellipsis")
-        if node.operator != node.node_id:
-            name.append(f" {node.operator}", style="dim")
-        table.add_row(
-            name, Text(node.what, style=_STYLES[node.what]), number(node.rows_kept), _to_do(node), *_use(node.use)
-        )
-    table.add_row("all", "", "", "", *_use(diff.use), style="bold")
-    return table
+def _table(diff: RunDiff) -> NameTable:
+    names = [Name(node.node_id, node.operator if node.operator != node.node_id else "") for node in diff.nodes]
+    rows: list[list[str | Text]] = [
+        [Text(node.what, style=_STYLES[node.what]), number(node.rows_kept), _to_do(node), *_use(node.use)]
+        for node in diff.nodes
+    ]
+    rows.append(["", "", "", *_use(diff.use)])
+    columns = columns_of(("what", "rows kept", "to do", "calls", "cost"), rows, words=["what"])
+    return NameTable("node", [*names, Name("all")], columns, styles=[""] * len(names) + ["bold"])
 
 
 def _to_do(node: NodeDiff) -> str:

@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
 from rich.text import Text
 
 from llm_datagen.cli.estimate import NOTHING, Estimate
 from llm_datagen.cli.exit_codes import FAILED
-from llm_datagen.cli.output import is_terminal, write_json
+from llm_datagen.cli.output import write_json
 from llm_datagen.cli.preview_run import PreviewRun, made_of, spent_in
 from llm_datagen.cli.projection import NodeUse, as_data, is_upper_bound, project, run_seconds
 from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.operators import operators_within
 from llm_datagen.pipeline.preview import NodePreview, Sample, random_rows
 from llm_datagen.runs.display.console import SafeConsole
-from llm_datagen.runs.display.tables import LABEL_WIDTH, id_width, one_line
+from llm_datagen.runs.display.name_table import Name, NameTable, columns_of
+from llm_datagen.runs.display.tables import one_line
 from llm_datagen.runs.usage import dollars
 from llm_datagen.runs.words import duration, number, rows_in_words
 from llm_datagen.streams import Stream
@@ -226,32 +226,22 @@ def _ends(use: Estimate) -> str:
     return "may end the run early: it takes at most" if use.is_at_most else "ends the run early: it takes about"
 
 
-def _table(plan: Plan) -> Table:
-    table = Table(box=None, pad_edge=False, expand=False)
-    widest = LABEL_WIDTH if is_terminal() else None
-    table.add_column("node", min_width=id_width(node.node_id for node in plan.nodes), max_width=widest)
-    for heading in ("rows in", "calls", "prompt", "completion", "cost", "time"):
-        table.add_column(heading, justify="right")
+def _table(plan: Plan) -> NameTable:
+    names, rows = [], []
     for node in plan.nodes:
-        name = Text(node.node_id, no_wrap=True, overflow="ellipsis")
-        if node.operator != node.node_id:
-            name.append(f" {node.operator}", style="dim")
-        table.add_row(name, _amount(node.rows_in), "", "", "", "", _time(node.seconds))
+        names.append(Name(node.node_id, node.operator if node.operator != node.node_id else ""))
+        rows.append([_amount(node.rows_in), "", "", "", "", _time(node.seconds)])
         for use in node.models:
-            table.add_row(
-                Text(f"  {use.model}", style="cyan"),
-                "",
-                _amount(use.calls),
-                _amount(use.prompt_tokens),
-                _amount(use.completion_tokens),
-                _money(use.cost),
-                "",
-            )
+            amounts = [_amount(each) for each in (use.calls, use.prompt_tokens, use.completion_tokens)]
+            names.append(Name(f"  {use.model}", style="cyan"))
+            rows.append(["", *amounts, _money(use.cost), ""])
     total = plan.total
     amounts = [_amount(total[name] or NOTHING) for name in ("calls", "prompt_tokens", "completion_tokens")]
     cost = _money(total["cost"]) if any(node.models for node in plan.nodes) else ""
-    table.add_row(Text("all"), number(plan.count), *amounts, cost, _time(plan.seconds), style="bold")
-    return table
+    names.append(Name("all"))
+    rows.append([number(plan.count), *amounts, cost, _time(plan.seconds)])
+    columns = columns_of(("rows in", "calls", "prompt", "completion", "cost", "time"), rows)
+    return NameTable("node", names, columns, styles=[""] * (len(names) - 1) + ["bold"])
 
 
 def _lines(plan: Plan) -> Iterator[str]:

@@ -97,7 +97,9 @@ def _node_use(stage: NodePreview, calls: Sequence[ObservedCall], rows_in: Estima
     answers = [[call.answer for call in row if call.answer] for row in rows]
     names = sorted({answer.model for row in answers for answer in row})
     models = [_model_use(name, answers, rows_in) for name in names] if calls else _reported(stage, rows_in)
-    at_once = stage.entry["parallel_size"] * (1 if Call(stage.operator).batch else stage.entry["batch_size"])
+    call = Call(stage.operator)
+    size = 1 if call.batch else stage.entry["batch_size"]
+    at_once = 1 if call.keeps_state else stage.entry["parallel_size"] * size
     if calls:
         row = mean_of(each, rows_in.value)
     else:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 
 from llm_datagen.cli.budget import spending
+from llm_datagen.cli.options import ReportOption
 from llm_datagen.cli.output import write
 from llm_datagen.cli.run_view import open_run
+from llm_datagen.cli.trace import found_in
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.browse.lineage import Member, with_calls
 from llm_datagen.runs.origin import origin_of
 from llm_datagen.runs.report.made import Subject, report_of
 from llm_datagen.runs.report.markdown import markdown_of
@@ -24,6 +27,7 @@ from llm_datagen.runs.timeline import points
 from llm_datagen.runs.versions import find_run, split_id
 from llm_datagen.shards.run_view import RunView
 from llm_datagen.streams.formats.json_text import dumps
+from llm_datagen.streams.ids import Id
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
 STDOUT = "-"
@@ -32,18 +36,10 @@ STDOUT = "-"
 _HEAD_BYTES = 1000
 
 
-class ReportForm(StrEnum):
-    """The forms of a report."""
-
-    HTML = "html"
-    JSON = "json"
-    MD = "md"
+_FORMS = {".html": ReportOption.HTML, ".htm": ReportOption.HTML, ".json": ReportOption.JSON, ".md": ReportOption.MD}
 
 
-_FORMS = {".html": ReportForm.HTML, ".htm": ReportForm.HTML, ".json": ReportForm.JSON, ".md": ReportForm.MD}
-
-
-def show_report(results_dir: str, pipeline_id: str, *, out: str | None, form: ReportForm | None, rows: int) -> None:
+def show_report(results_dir: str, pipeline_id: str, *, out: str | None, form: ReportOption | None, rows: int) -> None:
     """Make the report of a run.
 
     Args:
@@ -58,9 +54,9 @@ def show_report(results_dir: str, pipeline_id: str, *, out: str | None, form: Re
         PipelineNotFoundError: when there is no such run.
         DiskError: when it cannot be written.
     """
-    form = form or _FORMS.get(Path(out or "").suffix.lower(), ReportForm.HTML)
+    form = form or _FORMS.get(Path(out or "").suffix.lower(), ReportOption.HTML)
     if out is None:
-        out = f"report-{pipeline_id}.html" if form is ReportForm.HTML else STDOUT
+        out = f"report-{pipeline_id}.html" if form is ReportOption.HTML else STDOUT
     path = None if out == STDOUT else Path(out).absolute()  # before the directory is changed to that of the run
     if path is not None:
         _check_place(path)
@@ -77,9 +73,13 @@ def read_report(results_dir: str, pipeline_id: str, *, rows: int) -> Report:
     """Return the report of a run; see `show_report`."""
     run = open_run(results_dir, pipeline_id)
     shards = None if run.whole is None else [run_state for _, run_state in run.parts]
-    return report_of(
-        _subject(run, find_run(run.results_dir, pipeline_id)), looked_through(run.state, shards, rows=rows)
-    )
+
+    def relatives(row_id: Id) -> Iterator[Member]:
+        for _, run_state, files, traces in found_in(run, row_id):
+            yield from with_calls(run_state, files, traces)
+
+    looked = looked_through(run.state, shards, relatives, rows=rows)
+    return report_of(_subject(run, find_run(run.results_dir, pipeline_id)), looked)
 
 
 def _subject(run: RunView, folder: RunFolder) -> Subject:
@@ -107,12 +107,12 @@ def _earlier(run: RunView) -> list[str]:
     return [known for _, known in sorted(found)]
 
 
-def _encoded(report: Report, form: ReportForm) -> bytes:
-    if form is ReportForm.JSON:
+def _encoded(report: Report, form: ReportOption) -> bytes:
+    if form is ReportOption.JSON:
         return dumps(
             {"report": MARK, **report.as_dict()}, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         )
-    text = page_of(report) if form is ReportForm.HTML else markdown_of(report)
+    text = page_of(report) if form is ReportOption.HTML else markdown_of(report)
     return text.encode("utf-8", "backslashreplace")
 
 

@@ -17,8 +17,8 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.browse.lineage import Member, with_calls
 from llm_datagen.runs.display.console import FREE_WIDTH, SafeConsole
 from llm_datagen.runs.display.tables import line_width, one_line
-from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.trace import Trace, trace
+from llm_datagen.runs.unsettled import unsettled
 from llm_datagen.shards.run_view import RunView
 from llm_datagen.streams import inputs_of
 from llm_datagen.streams.ids import Id, parent_of, parse_id, root_names
@@ -58,7 +58,7 @@ def trace_row(results_dir: str, pipeline_id: str, text: str, *, as_json: bool, c
     row_id = parse_id(text)
     found = [
         (number, run_state, with_calls(run_state, files, traces) if calls else [Member(each) for each in traces])
-        for number, run_state, files, traces in _found(run, row_id)
+        for number, run_state, files, traces in found_in(run, row_id)
     ]
     if as_json:
         rows = [_as_dict(number, member, calls=calls) for number, _, members in found for member in members]
@@ -81,7 +81,7 @@ def trace_row(results_dir: str, pipeline_id: str, text: str, *, as_json: bool, c
     return 0 if found else FAILED
 
 
-def _found(run: RunView, row_id: Id) -> Iterator[tuple[int | None, dict[str, Any], Path, list[Trace]]]:
+def found_in(run: RunView, row_id: Id) -> Iterator[tuple[int | None, dict[str, Any], Path, list[Trace]]]:
     """Yield what is found of a row: in a run state, that of the run or of a shard, with its number and its files."""
     if run.whole is not None:
         from llm_datagen.shards.trace_whole import files_of, trace_whole

@@ -86,8 +86,8 @@ def _table(accounts: list[NodeAccount], operators: list[str]) -> NameTable:
     headings = ("rows\nin", "kept", "filtered", "skipped", "dead-\nlettered", "pending", "rows\nout")
     counts = [(_count(account.rows_in), *_parts(account).values(), _count(_rows_out(account))) for account in accounts]
     columns = [
-        Column(heading, [Text(counts_of_node[number]) for counts_of_node in counts])
-        for number, heading in enumerate(headings)
+        Column(heading, [Text(text) for text in texts], stays=0 if set(texts) == {"0"} else None)  # zeros go first
+        for heading, texts in zip(headings, zip(*counts, strict=True), strict=True)
     ]
     seals = [Text(_sealed(account), style="green" if account.complete else "") for account in accounts]
     return NameTable(

@@ -13,7 +13,9 @@ from llm_datagen.cli.setting_schema import PlainSchema, Schema, schema_of_argume
 from llm_datagen.cli.yaml_nodes import GRAPH
 from llm_datagen.cli.yaml_spec import PIPELINE
 from llm_datagen.operators import BaseOperator
-from llm_datagen.operators.references import spelled_out
+from llm_datagen.operators.references import ENTRY_KEYS, spelled_out
+
+_BODY = "BodyPart"
 
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 """The draft that editors know best."""
@@ -50,13 +52,30 @@ def _complete(parts: dict[str, Any]) -> None:
     for part, names in (("OperatorPart", operators), ("NodePart", operators), ("UsePart", rules)):
         use = parts[part]["properties"]["use"]
         use["anyOf"] = [{"enum": names}, {"type": use.pop("type"), "minLength": use.pop("minLength")}]
-        parts[part]["allOf"] = [_when_used(name) for name in names]
+        parts[part]["allOf"] = [_when_used(name, known[name]) for name in names]
+    parts[_BODY] = _body_part(parts["OperatorPart"])
     for name, each in known.items():
         parts[name] = {"description": inspect.getdoc(each).partition("\n")[0], **schema_of_arguments(each)}  # type: ignore[union-attr]
+    parts["ops.Loop"]["properties"]["body"] = _body()
 
 
-def _when_used(name: str) -> Schema:
+def _body_part(operator: Schema) -> Schema:
+    """Return what an operator within another is: one without the settings of a node."""
+    own = {key: operator["properties"][key] for key in ENTRY_KEYS}
+    return {**operator, "properties": own}
+
+
+def _body() -> Schema:
+    """Return what the body of a loop is: an operator, or a list of them; each may be what `use` would say."""
+    text = {"type": "string", "minLength": 1, "description": "what `use` would say"}
+    entries = [text, {"$ref": f"#/$defs/{_BODY}"}]
+    several = {"type": "array", "minItems": 1, "items": {"anyOf": entries}}
+    return {"description": "the operators of a round, in their order", "anyOf": [*entries, several]}
+
+
+def _when_used(name: str, cls: type) -> Schema:
     """Return what holds of a part that uses a class of this package, by its short name or its whole one."""
     given = {"with": {"$ref": f"#/$defs/{name}"}}
+    needed = {"required": ["with"]} if "required" in schema_of_arguments(cls) else {}
     is_used = {"required": ["use"], "properties": {"use": {"enum": [name, spelled_out(name)]}}}
-    return {"if": is_used, "then": {"properties": given}}
+    return {"if": is_used, "then": {"properties": given, **needed}}

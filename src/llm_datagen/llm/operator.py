@@ -54,8 +54,9 @@ class LLMOperator(BaseOperator):
         api_key: the key; else the environment variable ``OPENAI_API_KEY`` (or the adapter's), else none is sent. It
             is never logged.
         api_key_env: another environment variable that holds the key.
-        adapter: the API that the endpoint speaks: ``"openai"`` (chat completions) or ``"anthropic"``; or a
-            `ChatAdapter`: an instance, a class, or ``"module:Name"``.
+        adapter: the API that the endpoint speaks: ``"openai"`` (chat completions), ``"openai-responses"``,
+            ``"azure"``, ``"azure-deployments"``, ``"anthropic"``, ``"gemini"``, ``"bedrock"``, ``"mistral"``,
+            ``"ollama"`` or ``"vllm"``; or a `ChatAdapter`: an instance, a class, or ``"module:Name"``.
         endpoints: a pool in place of `model`, `base_url` and the key: an `Endpoint` each, or a dict such as
             ``{"model": "m", "base_url": "https://…/v1", "api_key_env": "KEY_2", "weight": 3}``. After a
             transient error, a try goes to another endpoint at once.

@@ -80,7 +80,8 @@ class ChatAnswer:
         extras: what came besides the text, as JSON data: ``reasoning`` (a text), ``refusal`` (a text), ``tool_calls``
             (a list, as the endpoint sent it), ``logprobs``; only what there is.
         usage: token counts: ``prompt_tokens``, ``completion_tokens``, ``total_tokens``, ``cached_tokens`` and
-            ``cache_write_tokens`` (those of the prompt that came from the endpoint's cache, and went into it).
+            ``cache_write_tokens`` (those of the prompt that came from the endpoint's cache, and went into it), and
+            ``reasoning_tokens`` (those of the answer that are thoughts).
         model: the model that was asked.
         endpoint: the URL that answered.
         seconds: from the request to the last byte, of the try that succeeded.

@@ -132,6 +132,28 @@ def _where_now(use: str) -> str:
     return _MOVED.get(use, f"{_MOVED.get(module, module)}:{name}")
 
 
+ENTRY_KEYS = ("use", "with", "name", "batch")
+"""What an entry of YAML may say of an operator by itself; the settings of its node come besides."""
+
+
+KEEPS_STATE = "keeps_state"
+"""The key of a node, in a run state, whose operator keeps state; nodes of other operators do not have it."""
+
+
+def state_note(operator: Any) -> dict[str, bool]:
+    """Return what the run state says of a node whose operator keeps state; nothing of another one's."""
+    return {KEEPS_STATE: True} if getattr(operator, "keeps_state", False) else {}
+
+
+def parallel_size_of(entry: Mapping[str, Any]) -> int:
+    """Return how many batches of a node are in its operator at once: one, whatever its setting is, if it keeps state.
+
+    Args:
+        entry: the node, in a run state.
+    """
+    return 1 if entry.get(KEEPS_STATE) else int(entry["parallel_size"])
+
+
 def operator_of(entry: Mapping[str, Any] | str, where: str) -> Any:
     """Return the operator that an entry of YAML says: ``module:name``, or ``use``, ``with``, ``name`` and ``batch``.
 
@@ -143,10 +165,9 @@ def operator_of(entry: Mapping[str, Any] | str, where: str) -> Any:
         ConfigError: naming the key.
     """
     given: dict[str, Any] = {"use": entry} if isinstance(entry, str) else dict(entry)
-    known = ("use", "with", "name", "batch")
     for key in given:
-        if key not in known:
-            raise ConfigError(f"{where}.{key}: this key is not known; {did_you_mean(str(key), known)}")
+        if key not in ENTRY_KEYS:
+            raise ConfigError(f"{where}.{key}: this key is not known; {did_you_mean(str(key), ENTRY_KEYS)}")
     if not isinstance(given.get("use"), str):
         raise ConfigError(f"{where}.use: this key is missing; it names the operator, as module:name")
     made = OperatorRef(

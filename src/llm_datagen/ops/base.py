@@ -57,6 +57,8 @@ def as_function(name: str, value: Callable[..., Any] | str | None) -> Callable[.
     """
     if value is None:
         return None
+    if isinstance(value, str) and ":" not in value:
+        raise ConfigError(f"{name} must be a function, or its 'module:name', not {value!r}")
     found = load(value) if isinstance(value, str) else value
     if not callable(found):
         raise ConfigError(f"{name} must be a function, or its 'module:name', not {value!r}")
@@ -74,12 +76,59 @@ def as_columns(name: str, value: str | Sequence[str]) -> list[str]:
     Raises:
         ConfigError: when they are none, or one is named twice.
     """
-    columns = [value] if isinstance(value, str) else list(value)
+    columns = [value] if isinstance(value, str) else a_list(name, value, "the name of a column, or a list of them")
     if not columns or not all(isinstance(column, str) and column for column in columns):
         raise ConfigError(f"{name} must be the name of a column, or a list of them, not {value!r}")
     if len(set(columns)) < len(columns):
         raise ConfigError(f"{name} names a column twice: {', '.join(columns)}")
     return columns
+
+
+def columns_if_any(name: str, value: str | Sequence[str]) -> list[str]:
+    """Return names of columns; none of an empty list.
+
+    Raises:
+        ConfigError: as `as_columns`.
+    """
+    return [] if isinstance(value, list | tuple) and not value else as_columns(name, value)
+
+
+def column_or_none(name: str, value: Any) -> str | None:
+    """Return the name of a column of the rows; None for None.
+
+    Raises:
+        ConfigError: when it is neither.
+    """
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ConfigError(f"{name} must be the name of a column, or None, not {value!r}")
+    return value
+
+
+def a_list(name: str, value: Any, wanted: str) -> list[Any]:
+    """Return the elements of a list.
+
+    Args:
+        name: what the argument is called.
+        value: a list, a tuple, or what is like them; a text or a mapping is not.
+        wanted: what it must be, in words.
+
+    Raises:
+        ConfigError: when it is none.
+    """
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray):
+        raise ConfigError(f"{name} must be {wanted}, not {value!r}")
+    return list(value)
+
+
+def as_seed(value: Any) -> int | str:
+    """Return what chance follows from.
+
+    Raises:
+        ConfigError: when it is no whole number and no text: another one may not be the same again.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ConfigError(f"seed must be a whole number or a text, not {value!r}")
+    return value
 
 
 def new_column(name: str, column: Any) -> str:

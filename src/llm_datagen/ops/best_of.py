@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from llm_datagen.config import check_flag
 from llm_datagen.errors import RowDataError
 from llm_datagen.operators import INodeContext
 from llm_datagen.ops.base import StateOperator, new_column, row_of, whole_number
@@ -43,7 +44,7 @@ class Best(StateOperator):
         self._key = RowKey(of, key, of_all=False, name="of")
         self.of = self._key.columns
         self.key = self._key.function
-        self.largest = largest
+        self.largest = check_flag("largest", largest)
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         """Remember the row, if it is one of the best of its group so far.

@@ -8,7 +8,15 @@ from typing import Any, Literal
 from llm_datagen.config import check_choice
 from llm_datagen.errors import ConfigError, RowDataError
 from llm_datagen.operators import INodeContext
-from llm_datagen.ops.base import DataOperator, as_columns, new_column, refuse_value, value_of
+from llm_datagen.ops.base import (
+    DataOperator,
+    column_or_none,
+    columns_if_any,
+    is_nan,
+    new_column,
+    refuse_value,
+    value_of,
+)
 
 Layout = Literal["messages", "sharegpt"]
 PairLayout = Literal["text", "messages"]
@@ -47,17 +55,17 @@ class ToChat(DataOperator):
         turns: str | None = None,
         reasoning: str | None = None,
         layout: Layout = "messages",
-        keep: Sequence[str] = (),
+        keep: str | Sequence[str] = (),
     ) -> None:
         if reasoning is not None and (turns is not None or layout != "messages"):
             raise ConfigError('reasoning goes with user and assistant, in the layout "messages"')
         self.user = new_column("user", user)
         self.assistant = new_column("assistant", assistant)
-        self.system = system
-        self.turns = turns
-        self.reasoning = reasoning
+        self.system = column_or_none("system", system)
+        self.turns = column_or_none("turns", turns)
+        self.reasoning = column_or_none("reasoning", reasoning)
         self.layout = check_choice("layout", layout, Layout)
-        self.keep = as_columns("keep", keep) if keep else []
+        self.keep = columns_if_any("keep", keep)
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         """Return the conversation.
@@ -116,6 +124,12 @@ class AddTurn(DataOperator):
         return {**row, self.turns: [*before, said]}
 
 
+def _gap(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or is_nan(value) or value < 0:
+        raise ConfigError(f"least_gap must be a number from 0 on, not {value!r}")
+    return value
+
+
 class ToPreference(DataOperator):
     """Makes a preference pair of a row: ``{"prompt", "chosen", "rejected"}``, as DPO of TRL reads it.
 
@@ -143,18 +157,18 @@ class ToPreference(DataOperator):
         scores: str | None = None,
         least_gap: float = 0,
         layout: PairLayout = "text",
-        keep: Sequence[str] = (),
+        keep: str | Sequence[str] = (),
     ) -> None:
         if (answers is None) != (scores is None):
             raise ConfigError("answers and scores belong together: give both columns, or neither")
         self.prompt = new_column("prompt", prompt)
         self.chosen = new_column("chosen", chosen)
         self.rejected = new_column("rejected", rejected)
-        self.answers = answers
-        self.scores = scores
-        self.least_gap = least_gap
+        self.answers = column_or_none("answers", answers)
+        self.scores = column_or_none("scores", scores)
+        self.least_gap = _gap(least_gap)
         self.layout = check_choice("layout", layout, PairLayout)
-        self.keep = as_columns("keep", keep) if keep else []
+        self.keep = columns_if_any("keep", keep)
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         """Return the pair, or None.

@@ -7,7 +7,7 @@ from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import INodeContext
-from llm_datagen.ops.base import DataOperator, id_of, new_column, value_of, with_columns
+from llm_datagen.ops.base import DataOperator, as_seed, column_or_none, id_of, new_column, value_of, with_columns
 from llm_datagen.ops.keys import with_whole_numbers
 from llm_datagen.ops.weighted import Weighted
 from llm_datagen.streams.chance import fraction_of
@@ -28,7 +28,7 @@ class Choose(DataOperator):
     ) -> None:
         self.column = new_column("column", column)
         self.values = values
-        self.seed = seed
+        self.seed = as_seed(seed)
         self._weighted = Weighted("values", values)
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
@@ -58,9 +58,9 @@ class Split(DataOperator):
         self, parts: Mapping[str, float], *, by: str | None = None, column: str = "split", seed: int | str = 0
     ) -> None:
         self.parts = parts
-        self.by = by
+        self.by = column_or_none("by", by)
         self.column = new_column("column", column)
-        self.seed = seed
+        self.seed = as_seed(seed)
         self._weighted = Weighted("parts", parts)
         total = sum(self._weighted.weights)
         if not isinstance(parts, Mapping) or abs(total - 1) > 1e-6:

@@ -11,7 +11,9 @@ from llm_datagen.operators.protocols import IFeedbackContext, INodeContext
 from llm_datagen.ops.base import (
     BOOKKEEPING,
     DataOperator,
+    a_list,
     as_columns,
+    as_seed,
     id_of,
     new_column,
     refuse_missing,
@@ -63,10 +65,10 @@ class Feedback(DataOperator):
         self.column = new_column("column", column)
         self.columns = columns
         self.last = None if last is None else whole_number("last", last)
-        self.seed = seed
-        if isinstance(seeds, str | Mapping) or not all(isinstance(row, Mapping) for row in seeds):
+        self.seed = as_seed(seed)
+        self.seeds = a_list("seeds", seeds, "a list of rows")
+        if not all(isinstance(row, Mapping) for row in self.seeds):
             raise ConfigError("seeds must be a list of rows")
-        self.seeds = list(seeds)
         self._names = None if columns is None else as_columns("columns", columns)
 
     @property

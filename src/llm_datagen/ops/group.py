@@ -6,9 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from llm_datagen.config import check_flag
 from llm_datagen.errors import ConfigError, FatalError
 from llm_datagen.operators import INodeContext
-from llm_datagen.ops.base import StateOperator, as_columns, as_function, new_column, row_of, value_of, without_id
+from llm_datagen.ops.base import (
+    StateOperator,
+    as_function,
+    columns_if_any,
+    new_column,
+    row_of,
+    value_of,
+    without_id,
+)
 from llm_datagen.ops.keys import RowKey, digest_of, refuse_lost_columns
 from llm_datagen.streams.ids import ID_FIELD
 from llm_datagen.streams.rows import Derived
@@ -48,14 +57,14 @@ class GroupBy(StateOperator):
         self.key = self._key.function
         self.into = new_column("into", into)
         self.reduce = as_function("reduce", reduce)
-        self.collect = as_columns("collect", collect) if collect else []
+        self.collect = columns_if_any("collect", collect)
         if self.collect and self.reduce is not None:
             raise ConfigError("give a function (reduce=), or columns that become lists (collect=), not both")
         if twice := ", ".join(each for each in self.collect if each in self._key.names()):
             raise ConfigError(f"collect names what rows are grouped by, which has one value: {twice}")
         if self.reduce is None:
             refuse_lost_columns([*self._key.names(), *(self.collect or [self.into])])
-        self.sorted = bool(sorted)
+        self.sorted = check_flag("sorted", sorted)
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         """Remember the row; of sorted input, return the group before, if the row begins another.

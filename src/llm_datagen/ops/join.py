@@ -19,6 +19,12 @@ from llm_datagen.streams.storage.local import LocalStorage
 How = Literal["left", "inner"]
 
 
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{name} must be text, not {value!r}")
+    return value
+
+
 class Join(DataOperator):
     """Adds the columns of a table's row to each row that has the same key. Several rows of the table make several rows.
 
@@ -39,7 +45,7 @@ class Join(DataOperator):
         *,
         by: str | Sequence[str] | Mapping[str, str],
         how: How = "left",
-        columns: Sequence[str] | None = None,
+        columns: str | Sequence[str] | None = None,
         prefix: str = "",
     ) -> None:
         if not isinstance(table, str) or not table:
@@ -49,7 +55,7 @@ class Join(DataOperator):
         self.by = names
         self.how = check_choice("how", how, How)
         self.columns = None if columns is None else as_columns("columns", columns)
-        self.prefix = prefix
+        self.prefix = _text("prefix", prefix)
         self._mine, self._theirs = as_columns("by", list(names)), as_columns("by", list(names.values()))
         self._side: SideTable | None = None
 

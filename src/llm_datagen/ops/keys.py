@@ -11,7 +11,7 @@ import orjson
 
 from llm_datagen.config import check_choice
 from llm_datagen.errors import ConfigError, RowDataError
-from llm_datagen.ops.base import BOOKKEEPING, as_columns, as_function, value_of
+from llm_datagen.ops.base import BOOKKEEPING, a_list, as_columns, as_function, value_of
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 from llm_datagen.streams.ids import ID_FIELD, SOURCES_FIELD
 
@@ -52,9 +52,8 @@ class RowKey:
         self.columns = None if by is None else as_columns(name, by)
         self.function = as_function("key", key)
         self._only = self.columns[0] if self.columns is not None and len(self.columns) == 1 else None
-        if isinstance(normalize, str):
-            raise ConfigError(f"normalize must be a list of {', '.join(map(repr, get_args(Normalize)))}")
-        self._normalize = [check_choice("normalize", each, Normalize) for each in normalize]
+        steps = a_list("normalize", normalize, f"a list of {', '.join(map(repr, get_args(Normalize)))}")
+        self._normalize = [check_choice("normalize", each, Normalize) for each in steps]
 
     def value(self, item: Any) -> Any:
         """Return what the row is compared by: the value of the one column, or of several as a list.

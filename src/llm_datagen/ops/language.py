@@ -13,7 +13,9 @@ from llm_datagen.errors.advice import did_you_mean
 from llm_datagen.operators import INodeContext
 from llm_datagen.operators.fingerprint import Parts
 from llm_datagen.operators.fingerprint.data import data_part
-from llm_datagen.ops.base import DataOperator, new_column, refuse_value, value_of, with_columns
+from llm_datagen.ops.base import DataOperator, a_list, new_column, refuse_value, value_of, with_columns
+
+_LANGUAGES = "a list of languages, such as ['en', 'de']"
 
 
 class DetectLanguage(DataOperator):
@@ -43,9 +45,9 @@ class DetectLanguage(DataOperator):
     ) -> None:
         self.column = new_column("column", column)
         self.into = new_column("into", into)
-        if isinstance(among, str) or among == []:
-            raise ConfigError(f"among must be a list of languages, such as ['en', 'de'], not {among!r}")
-        self.among = None if among is None else list(among)
+        self.among = None if among is None else a_list("among", among, _LANGUAGES)
+        if self.among is not None and (not self.among or not all(isinstance(each, str) for each in self.among)):
+            raise ConfigError(f"among must be {_LANGUAGES}, not {among!r}")
         if isinstance(least, bool) or not isinstance(least, int | float) or not 0 <= least <= 1:
             raise ConfigError(f"least must be a number from 0 to 1, not {least!r}")
         self.least = least

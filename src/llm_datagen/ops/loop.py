@@ -73,6 +73,8 @@ class Loop(DataOperator):
         self.keeps_state = sum(step.call.keeps_state for step in self._calls) > 0
         if sum(step.call.keeps_state for step in self._calls) > 1:
             raise ConfigError("the body of a Loop has two operators that keep state, and there is one state per node")
+        if until == "":
+            raise ConfigError("until must be a condition, a function, or its 'module:name', not ''")
         self._is_met = _condition(until)
         if any(step.call.is_async for step in self._calls):
             for name in ("process_item", "setup", "teardown"):
@@ -241,7 +243,10 @@ def _operators(body: Any) -> list[Any]:
     operators = []
     for number, entry in enumerate(entries):
         is_named = isinstance(entry, Mapping | str)
-        operators.append(operator_of(entry, f"body[{number}]") if is_named else as_operator(entry))
+        try:
+            operators.append(operator_of(entry, f"body[{number}]") if is_named else as_operator(entry))
+        except ConfigError as error:
+            raise ConfigError(str(error) if is_named else f"body[{number}]: {error}") from error
     return operators
 
 

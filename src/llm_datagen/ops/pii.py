@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from llm_datagen.config import check_choice
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import INodeContext
-from llm_datagen.ops.base import DataOperator, as_columns, new_column, row_of, value_of, with_columns
+from llm_datagen.ops.base import DataOperator, a_list, as_columns, new_column, row_of, value_of, with_columns
 
 Kind = Literal["email", "iban", "card", "phone", "ip"]
 
@@ -95,9 +95,11 @@ class MaskPII(DataOperator):
         self, columns: str | Sequence[str] = "text", *, kinds: Sequence[Kind] | None = None, counts: str | None = None
     ) -> None:
         self.columns = as_columns("columns", columns)
-        if isinstance(kinds, str) or kinds == []:
-            raise ConfigError(f"kinds must be a list of some of {', '.join(map(repr, get_args(Kind)))}, not {kinds!r}")
-        self.kinds = None if kinds is None else [check_choice("kinds", kind, Kind) for kind in kinds]
+        wanted = f"a list of some of {', '.join(map(repr, get_args(Kind)))}"
+        chosen = None if kinds is None else a_list("kinds", kinds, wanted)
+        if chosen == []:
+            raise ConfigError(f"kinds must be {wanted}, not {kinds!r}")
+        self.kinds = None if chosen is None else [check_choice("kinds", kind, Kind) for kind in chosen]
         self.counts = None if counts is None else new_column("counts", counts)
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:

@@ -61,9 +61,15 @@ class RouteWhen:
     def __init__(self, conditions: Mapping[str, str], otherwise: str | None = None) -> None:
         if not isinstance(conditions, Mapping) or not conditions:
             raise ConfigError(f"conditions must hold a condition for each output, not {conditions!r}")
-        for name in (*conditions, *([] if otherwise is None else [otherwise])):
+        names = [("conditions", name) for name in conditions] + (
+            [] if otherwise is None else [("otherwise", otherwise)]
+        )
+        for argument, name in names:
             if not isinstance(name, str) or not name:
-                raise ConfigError(f"the name of an output must be text, not {name!r}")
+                raise ConfigError(f"{argument}: the name of an output must be text, not {name!r}")
+        for condition in conditions.values():
+            if not isinstance(condition, str):
+                raise ConfigError(f"conditions: a condition must be text, not {condition!r}")
         self.conditions = dict(conditions)
         self.otherwise = otherwise
         self.outputs = tuple(dict.fromkeys(self.conditions if otherwise is None else [*self.conditions, otherwise]))

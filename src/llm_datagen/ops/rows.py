@@ -111,7 +111,7 @@ class Rename(DataOperator):
         self.columns = dict(columns)
         self.missing = check_choice("missing", missing, Missing)
         as_columns("columns", list(self.columns))
-        as_columns("columns", [new_column("the new name", name) for name in self.columns.values()])
+        as_columns("columns", [new_column("columns: the new name", name) for name in self.columns.values()])
         if ID_FIELD in self.columns:
             raise ConfigError(f"{ID_FIELD!r} is the id of a row and cannot be renamed; copy it in a step of your own")
 

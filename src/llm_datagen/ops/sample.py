@@ -7,7 +7,7 @@ from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import INodeContext
-from llm_datagen.ops.base import DataOperator, id_of, row_of, whole_number
+from llm_datagen.ops.base import DataOperator, as_seed, id_of, row_of, whole_number
 from llm_datagen.ops.best import BestRows
 from llm_datagen.streams.chance import fraction_of, number_of
 from llm_datagen.streams.rows import Derived
@@ -33,7 +33,7 @@ class Sample(DataOperator):
             raise ConfigError(f"share must be a number from 0 to 1, not {share!r}")
         self.share = share
         self.n = None if n is None else whole_number("n", n)
-        self.seed = seed
+        self.seed = as_seed(seed)
         if self.n is not None:
             self.keeps_state = True
             self._best = BestRows(self.n, largest=False)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llm_datagen.operators import INodeContext
-from llm_datagen.ops.base import StateOperator, id_of, row_of
+from llm_datagen.ops.base import StateOperator, as_seed, id_of, row_of
 from llm_datagen.ops.best import derived
 from llm_datagen.streams.chance import number_of
 from llm_datagen.streams.rows import Derived
@@ -24,7 +24,7 @@ class Shuffle(StateOperator):
     """
 
     def __init__(self, *, seed: int | str = 0) -> None:
-        self.seed = seed
+        self.seed = as_seed(seed)
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         """Remember the row."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from llm_datagen.config import check_flag
 from llm_datagen.operators import INodeContext
 from llm_datagen.ops.base import StateOperator, is_nan, new_column, refuse_value, row_of, value_of, whole_number
 from llm_datagen.ops.best import BestRows
@@ -25,7 +26,7 @@ class TopK(StateOperator):
     def __init__(self, k: int, *, by: str, largest: bool = True) -> None:
         self.k = whole_number("k", k)
         self.by = new_column("by", by)
-        self.largest = largest
+        self.largest = check_flag("largest", largest)
         self._best = BestRows(k, largest=largest)
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:

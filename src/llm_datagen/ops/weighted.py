@@ -23,6 +23,8 @@ class Weighted:
     """
 
     def __init__(self, name: str, values: Mapping[str, float] | Sequence[Sequence[Any]]) -> None:
+        if not isinstance(values, Mapping | list | tuple):
+            raise ConfigError(f"{name} must be {{value: weight, …}} or a list of [value, weight], not {values!r}")
         pairs = list(values.items() if isinstance(values, Mapping) else values)
         if not pairs or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
             raise ConfigError(f"{name} must be {{value: weight, …}} or a list of [value, weight], not {values!r}")

@@ -30,7 +30,8 @@ from llm_datagen.runs.display.node_view import NodeView
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
 from llm_datagen.runs.page_process import check_page, start_page
-from llm_datagen.runs.status import PipelineStatus, RunReport
+from llm_datagen.runs.run_report import RunReport
+from llm_datagen.runs.status import PipelineStatus
 
 
 class BasePipeline(StoredPipeline):

@@ -24,7 +24,8 @@ from llm_datagen.pipeline.runners import run_in_foreground
 from llm_datagen.pipeline.settings import NodeAloneOptions, NodeAloneSettings
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
-from llm_datagen.runs.status import NodeReport, RunReport, Status
+from llm_datagen.runs.run_report import RunReport
+from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.streams import MergedStream, Stream
 from llm_datagen.streams.merge_inputs import Naming
 

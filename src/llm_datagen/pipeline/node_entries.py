@@ -19,13 +19,13 @@ from llm_datagen.config import (
 )
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import batch_by_of, check_end_ids, operator_name
-from llm_datagen.operators.references import ref_of
+from llm_datagen.operators.references import ref_of, state_note
 from llm_datagen.pipeline.line_settings import as_plain, id_prefix_of, stream_between, stream_to_export
 from llm_datagen.pipeline.made_inputs import refuse_endless
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.pipeline.spool import copy_uri, is_copied, output_uri
-from llm_datagen.runs.exports import KEY as EXPORTS
+from llm_datagen.runs.export_entries import KEY as EXPORTS
 from llm_datagen.runs.exports import exports_in, is_export
 from llm_datagen.runs.id_stripper import IdStripper, codec_of, with_id_stripper
 from llm_datagen.runs.logs.writer import DEFAULT_LOG
@@ -78,6 +78,7 @@ def run_state_of_line(
                 "node_id": f"node_{number}",
                 "operator": operator_name(operator),
                 "operator_ref": ref_of(operator),
+                **state_note(operator),
                 "input_uri": uris[number],
                 "output_uri": uris[number + 1],
                 **plain(node_settings(own)),
@@ -188,6 +189,7 @@ def run_state_of_nodes(nodes: Sequence[UnifiedNode], pipeline_id: str, *, stream
             "node_id": node.node_id,
             **node.config(),
             "operator_ref": ref_of(node.operator),
+            **state_note(node.operator),
             "id_scheme": node.settings["id_scheme"],
             "source_column": node.source_column,
             "follow_input": node.follow_input,

@@ -16,7 +16,7 @@ import pykka
 from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.executors import signals
 from llm_datagen.pipeline.run import SLICE_SECONDS, Run
-from llm_datagen.runs.status import RunReport
+from llm_datagen.runs.run_report import RunReport
 
 
 @contextlib.contextmanager

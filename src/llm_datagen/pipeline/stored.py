@@ -20,7 +20,7 @@ from llm_datagen.errors import (
 from llm_datagen.errors.warned import warn
 from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.operators.import_path import refuse_lookup
-from llm_datagen.operators.references import ref_of
+from llm_datagen.operators.references import KEEPS_STATE, ref_of, state_note
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
 from llm_datagen.pipeline.checked_resume import check_resume
 from llm_datagen.pipeline.early_ends import are_over
@@ -247,6 +247,8 @@ class RunLifecycle:
             warn(note.text, ResumeWarning)
         for entry, node in zip(run_state["nodes"], nodes, strict=True):
             entry["operator_ref"] = ref_of(node.operator)
+            entry.pop(KEEPS_STATE, None)
+            entry.update(state_note(node.operator))
         if reset is not None:
             run_state["status"], run_state["reset"] = str(Status.RESUMING), mark_of(reset, kept)
             if kept is not None:

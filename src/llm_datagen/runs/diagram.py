@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from llm_datagen.config import check_choice
 from llm_datagen.errors import ConfigError
-from llm_datagen.runs.exports import KEY, rows_entry
+from llm_datagen.operators.references import parallel_size_of
+from llm_datagen.runs.export_entries import KEY
+from llm_datagen.runs.exports import rows_entry
 from llm_datagen.streams import StreamFactory, inputs_of
 
 DiagramFormat = Literal["text", "mermaid"]
@@ -47,7 +49,9 @@ def stream_key(uri: str) -> Any:
 
 
 def _of(node: Mapping[str, Any]) -> str:
-    return f"parallel_size={node['parallel_size']}, batch_size={node['batch_size']}"
+    used = parallel_size_of(node)
+    why = " as it keeps state" if used < node["parallel_size"] else ""
+    return f"parallel_size={used}{why}, batch_size={node['batch_size']}"
 
 
 def _text(run_state: Mapping[str, Any], *, streaming: bool) -> Iterator[str]:

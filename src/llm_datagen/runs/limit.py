@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from llm_datagen.runs.display.node_view import view_of
 from llm_datagen.runs.logs.bottleneck import NodeSummary, bottleneck_of
 from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.status import LIVE, Status
@@ -41,7 +42,9 @@ def limit_of(run_state: Mapping[str, Any], *, is_live: bool) -> str:
         entries = running  # one after the other: those before it limit no more
     if not any(_tells(entry) for entry in entries):
         return ""
-    return bottleneck_of(tuple(time_spent(entry, shards_begun(run_state)) for entry in entries))
+    shards = shards_begun(run_state)
+    left = {entry["node_id"]: shards * (view_of(entry).seconds_left or 0.0) for entry in running}
+    return bottleneck_of(tuple(time_spent(entry, shards) for entry in entries), left)
 
 
 def _tells(entry: Mapping[str, Any]) -> bool:

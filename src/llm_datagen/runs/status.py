@@ -1,15 +1,12 @@
-"""The status of a pipeline while it runs, and the report at its end."""
+"""The status of a pipeline and of its nodes."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from llm_datagen.errors.escape import escape_line
-from llm_datagen.runs.usage import UsageSums, cost_of, dollars
+from llm_datagen.runs.usage import UsageSums, cost_of
 
 
 class Status(StrEnum):
@@ -185,80 +182,3 @@ class PipelineStatus:
     def cost(self) -> float | None:
         """US dollars, over all runs; None when no price is known. Calls without a known price are not in it."""
         return cost_of(self.usage)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunReport(PipelineStatus):
-    """What `run()` returns.
-
-    Attributes:
-        seconds: how long the run took.
-        own_state: what operators changed of their own data between calls, by the id of the node: "attribute seen".
-    """
-
-    seconds: float = 0.0
-    own_state: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-    @property
-    def warnings(self) -> list[str]:
-        """Warnings about completed nodes, such as ``node_0: no row came out: all 10 failed``."""
-        return [f"{node.node_id}: {why}" for node in self.nodes for why in (why_empty(node), why_short(node)) if why]
-
-    @property
-    def is_short(self) -> bool:
-        """Whether a node is completed, and its input has ended before its target was met."""
-        return any(why_short(node) for node in self.nodes)
-
-    def __repr__(self) -> str:
-        name = f" {escape_line(self.pipeline_id)}" if self.pipeline_id else ""
-        return (
-            f"<RunReport{name}: {self.status} after {self.seconds:.1f} s, {self.rows_in:,} in, {self.rows_out:,} out, "
-            f"{self.filtered:,} filtered, {self.failed:,} failed>"
-        )
-
-    def _repr_html_(self) -> str:
-        """Return what notebooks show: a line of the run, and a table with a line per node."""
-        head = "".join(f"<th>{name}</th>" for name in ("node", "status", *_COUNTS, "cost"))
-        body = "".join(_html_row(node) for node in self.nodes)
-        why = "".join(f"<div>{_html(text)}</div>" for text in (self.reason or self.error, *self.warnings) if text)
-        return f"<div>{_html(repr(self))}</div>{why}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-    @property
-    def rows_in(self) -> int:
-        """Rows of the pipeline's input that are done by the first node."""
-        return self.nodes[0].rows_in if self.nodes else 0
-
-    @property
-    def rows_out(self) -> int:
-        """Rows in the last node's output."""
-        return self.nodes[-1].rows_out if self.nodes else 0
-
-    @property
-    def filtered(self) -> int:
-        """Rows that some node filtered."""
-        return sum(node.filtered for node in self.nodes)
-
-    @property
-    def rejected(self) -> int:
-        """Rows that some node filtered, for which it gave a reason."""
-        return sum(node.rejected for node in self.nodes)
-
-    @property
-    def failed(self) -> int:
-        """Rows that failed."""
-        return sum(node.failed for node in self.nodes)
-
-
-_COUNTS = ("rows_in", "rows_out", "filtered", "skipped", "dead_letters", "failed", "pending")
-"""The counts of a node that a notebook shows."""
-
-
-def _html(text: str) -> str:
-    return html.escape(escape_line(text))
-
-
-def _html_row(node: NodeReport) -> str:
-    counts = [getattr(node, name) for name in _COUNTS]
-    numbers = ["?" if count is None else f"{count:,}" for count in counts]
-    cells = [_html(node.node_id), _html(node.status), *numbers, "" if node.cost is None else dollars(node.cost)]
-    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pykka
 
@@ -24,6 +24,9 @@ from llm_datagen.shards.splitter import Splitter
 from llm_datagen.shards.standing import Standing
 from llm_datagen.shards.supervisor import ShardSupervisor
 from llm_datagen.shards.whole_ids import check_numeric_ids
+
+if TYPE_CHECKING:
+    from llm_datagen.runs.output_rows import RunOutput
 
 
 class WholeRun(Run):
@@ -95,6 +98,13 @@ class WholeRun(Run):
     def _job_of(self, number: int) -> ShardJob:
         location = shards_folder(self._whole).location
         return ShardJob(location, number, self._packed, self._allowance.environment(), self._is_watched())
+
+    def _output(self) -> RunOutput:
+        from llm_datagen.runs.output_rows import RunOutput
+
+        states = self._standing.states
+        shards = [states[number] for number in self._standing.numbers if number in states]
+        return RunOutput(self._run_state, self._whole, self._home, shards)
 
     def _is_watched(self) -> bool:
         return self._subscribers.want(*KINDS)

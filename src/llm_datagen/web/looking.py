@@ -1,31 +1,20 @@
-"""Looking at runs: what blocks, and is done on a thread."""
+"""Looking at one run: what blocks, and is done on a thread."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from llm_datagen.errors import ConfigError, DatagenError, DiskError
+from llm_datagen.errors import ConfigError, DiskError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.browse.absolute import with_absolute_paths
 from llm_datagen.runs.origin import origin_of
-from llm_datagen.shards.run_view import all_runs, read_or_unreadable, read_run
+from llm_datagen.runs.seen import SeenRun
+from llm_datagen.shards.run_view import read_or_unreadable, read_run
+from llm_datagen.shards.whole import Whole
 from llm_datagen.web.folders import ResultsFolders
-from llm_datagen.web.run_view import run_json, summary_json
-
-
-def list_of_runs(folders: ResultsFolders) -> dict[str, Any]:
-    """Return the JSON of all runs, the one that was started last first; and which folders cannot be read."""
-    found: list[dict[str, Any]] = []
-    warnings = []
-    for path in folders.paths:
-        try:
-            found += [summary_json(run, folders) for run in all_runs(path)]
-        except (DatagenError, OSError) as error:
-            warnings.append(f"{path}: {error}")
-    found.sort(key=lambda run: (run["started_at"] or "", run["id"]), reverse=True)
-    return {"runs": found, "warnings": warnings}
+from llm_datagen.web.run_view import run_json
 
 
 def page_of_run(folders: ResultsFolders, key: str) -> dict[str, Any]:
@@ -54,11 +43,16 @@ class PlacedRun:
 
     Attributes:
         state: its run state; of a run in shards, that of the whole.
-        shards: the run states of its shards that have begun; None of a run that is not in shards.
+        whole: its shards; None of a run that is not in shards.
     """
 
     state: dict[str, Any]
-    shards: list[dict[str, Any]] | None
+    whole: Whole | None
+
+    @property
+    def shards(self) -> list[dict[str, Any]] | None:
+        """The run states of its shards that have begun; None of a run that is not in shards."""
+        return None if self.whole is None else [shard.state for shard in self.whole.shards if shard.state]
 
     @property
     def parts(self) -> list[dict[str, Any]]:
@@ -75,5 +69,12 @@ def placed_run(folder: RunFolder) -> PlacedRun:
         UnknownProtocolError: when a stream has a protocol that only the program of the run knows.
     """
     run, home = read_run(folder), home_of(folder)
-    shards = None if run.whole is None else [with_absolute_paths(state, home) for _, state in run.parts]
-    return PlacedRun(with_absolute_paths(run.state, home), shards)
+    whole = run.whole
+    if whole is not None:
+
+        def placed(seen: SeenRun) -> SeenRun:
+            return replace(seen, state=with_absolute_paths(seen.state, home))
+
+        shards = [each if each.seen is None else replace(each, seen=placed(each.seen)) for each in whole.shards]
+        whole = replace(whole, driver=placed(whole.driver), shards=tuple(shards))
+    return PlacedRun(with_absolute_paths(run.state, home), whole)

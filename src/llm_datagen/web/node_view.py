@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from llm_datagen.operators.references import parallel_size_of
 from llm_datagen.runs.display.node_view import NodeView
 from llm_datagen.runs.limit import time_spent
 from llm_datagen.runs.status import NodeReport, Status, why_empty, why_short
@@ -42,7 +43,7 @@ def node_json(
         "node_id": view.node_id,
         "operator": view.operator,
         "status": str(view.status),
-        "parallel_size": entry["parallel_size"],
+        "parallel_size": parallel_size_of(entry),
         "batch_size": entry["batch_size"],
         "rate": entry.get("rate"),
         "inputs": list(inputs),

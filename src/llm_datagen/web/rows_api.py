@@ -1,4 +1,4 @@
-"""Requests about rows: pages of streams, failures."""
+"""Requests about rows: pages of streams, failures, lineage."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 
 from aiohttp import web
 
-from llm_datagen.runs.browse.failures import DeadLetterGroup, failure_groups
-from llm_datagen.runs.browse.pages import BrowsedRow, Browser
+from llm_datagen.runs.browse.failures import failure_groups
+from llm_datagen.runs.browse.pages import Browser, Page
 from llm_datagen.runs.browse.run_streams import find_stream, streams_of_run
-from llm_datagen.streams.ids import ID_FIELD, Id
+from llm_datagen.streams.ids import parse_id
 from llm_datagen.web.details_api import number
 from llm_datagen.web.folders import ResultsFolders
+from llm_datagen.web.lineage_view import lineage_json
 from llm_datagen.web.looking import PlacedRun, placed_run
+from llm_datagen.web.row_view import group_json, page_json, rejected_json
 from llm_datagen.web.runs_api import answered
 from llm_datagen.web.stream_view import ROWS
 
 MOST_ROWS = 500
 _SEARCH_SECONDS = 1.0
-_EXACT = 2**53
-"""From here on, a number of JavaScript is not exact."""
 
 
 class RowsApi:
@@ -37,9 +37,17 @@ class RowsApi:
     def add_to(self, app: web.Application) -> None:
         """Add what is answered."""
         app.router.add_get("/api/runs/{run}/rows", self._rows)
+        app.router.add_get("/api/runs/{run}/rejected", self._rejected)
         app.router.add_get("/api/runs/{run}/failures", self._failures)
+        app.router.add_get("/api/runs/{run}/lineage", self._lineage)
 
     async def _rows(self, request: web.Request) -> web.Response:
+        return await self._page(request, page_json)
+
+    async def _rejected(self, request: web.Request) -> web.Response:
+        return await self._page(request, rejected_json)
+
+    async def _page(self, request: web.Request, shown: Callable[[Page], Any]) -> web.Response:
         key, text = request.query.get("stream", ""), request.query.get("q", "")
         start = number(request.query.get("from"), 0)
         limit = max(1, min(number(request.query.get("limit"), 50), MOST_ROWS))
@@ -50,46 +58,25 @@ class RowsApi:
                 page = self._browser.search(stream, text, start, limit, seconds=_SEARCH_SECONDS)
             else:
                 page = self._browser.page(stream, start, limit)
-            return {
-                "rows": list(map(_row, page.rows)),
-                "total": page.total,
-                "is_total_exact": page.is_total_exact,
-                "next": page.next,
-                "searched_to": page.searched_to,
-            }
+            return shown(page)
 
         return await self._of_run(request, find)
 
     async def _failures(self, request: web.Request) -> web.Response:
         def find(run: PlacedRun) -> Any:
             groups = failure_groups(entry for state in run.parts for entry in state["nodes"])
-            return {"groups": list(map(_group, groups)), "total": sum(group.count for group in groups)}
+            return {"groups": list(map(group_json, groups)), "total": sum(group.count for group in groups)}
 
         return await self._of_run(request, find)
 
+    async def _lineage(self, request: web.Request) -> web.Response:
+        row_id = parse_id(request.query.get("id", ""))
+
+        def find() -> Any:
+            folder = self._folders.find(request.match_info["run"])
+            return lineage_json(folder, placed_run(folder), row_id)
+
+        return await answered(find)
+
     async def _of_run(self, request: web.Request, look: Callable[[PlacedRun], Any]) -> web.Response:
         return await answered(lambda: look(placed_run(self._folders.find(request.match_info["run"]))))
-
-
-def shown_id(row_id: Id) -> Id:
-    """Return an id as JavaScript can hold it."""
-    return str(row_id) if isinstance(row_id, int) and abs(row_id) >= _EXACT else row_id
-
-
-def _row(row: BrowsedRow) -> dict[str, Any]:
-    return {"number": row.number, "id": shown_id(row.id), "item": _without_id(row.item)}
-
-
-def _without_id(item: Any) -> Any:
-    return {name: value for name, value in item.items() if name != ID_FIELD} if isinstance(item, dict) else item
-
-
-def _group(group: DeadLetterGroup) -> dict[str, Any]:
-    return {
-        "node_id": group.node_id,
-        "operator": group.operator,
-        "kind": group.kind,
-        "message": group.text,
-        "count": group.count,
-        "example": {"id": shown_id(group.row_id), "item": _without_id(group.input), "traceback": group.trace},
-    }

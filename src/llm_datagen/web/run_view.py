@@ -6,7 +6,7 @@ from typing import Any
 
 from llm_datagen.config.addresses import masked
 from llm_datagen.errors import ConfigError
-from llm_datagen.runs.exports import exports_of
+from llm_datagen.runs.export_entries import exports_of
 from llm_datagen.runs.limit import shards_begun
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
 from llm_datagen.runs.store import run_ids
@@ -67,6 +67,7 @@ def run_json(run: RunView, folders: ResultsFolders, home: str) -> dict[str, Any]
     }
     return {
         **summary_json(run, folders),
+        "shards": None if run.whole is None else {**_shards(run), "each": [each.brief() for each in run.whole.shards]},
         "config": without_secrets(state.get("config") or {}),
         "operators": [
             {
@@ -101,15 +102,12 @@ def run_json(run: RunView, folders: ResultsFolders, home: str) -> dict[str, Any]
     }
 
 
-def _shards(run: RunView) -> dict[str, Any]:
+def _shards(run: RunView) -> dict[str, int]:
     assert run.whole is not None
-    each = [shard.brief() for shard in run.whole.shards]
-    running = sum(shard["status"] in LIVE for shard in each)
     return {
-        "count": len(each) or run.whole.count,
+        "count": len(run.whole.shards) or run.whole.count,
         "completed": len(run.whole.numbers(Status.COMPLETED)),
-        "running": running,
-        "each": each,
+        "running": len(run.whole.numbers(*LIVE)),
     }
 
 

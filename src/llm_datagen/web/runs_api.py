@@ -11,9 +11,10 @@ from aiohttp import web
 
 from llm_datagen.config.addresses import masked
 from llm_datagen.errors import DatagenError, PipelineNotFoundError
-from llm_datagen.web.answers import error_answer, json_answer
+from llm_datagen.web.answers import error_answer, json_answer, json_of
 from llm_datagen.web.folders import ResultsFolders
-from llm_datagen.web.looking import list_of_runs, page_of_run
+from llm_datagen.web.looking import page_of_run
+from llm_datagen.web.run_list import RunList
 from llm_datagen.web.security import Guard
 
 SESSION = "/api/session"
@@ -25,11 +26,12 @@ class RunsApi:
 
     Args:
         folders: the folders of runs that are shown.
+        run_list: the list of these runs.
         guard: who is answered.
     """
 
-    def __init__(self, folders: ResultsFolders, guard: Guard) -> None:
-        self._folders, self._guard = folders, guard
+    def __init__(self, folders: ResultsFolders, run_list: RunList, guard: Guard) -> None:
+        self._folders, self._list, self._guard = folders, run_list, guard
 
     def add_to(self, app: web.Application) -> None:
         """Add what is answered."""
@@ -40,8 +42,7 @@ class RunsApi:
 
     async def _begin_session(self, request: web.Request) -> web.StreamResponse:
         try:
-            given = await request.json()
-            token = given["token"]
+            token = (await json_of(request))["token"]
         except (ValueError, TypeError, LookupError):
             return error_answer(400, 'send {"token": "…"}')
         if not self._guard.is_token(token):
@@ -60,7 +61,7 @@ class RunsApi:
         )
 
     async def _runs(self, request: web.Request) -> web.Response:
-        return await answered(lambda: list_of_runs(self._folders))
+        return await answered(self._list.look)
 
     async def _run(self, request: web.Request) -> web.Response:
         return await answered(lambda: page_of_run(self._folders, request.match_info["run"]))

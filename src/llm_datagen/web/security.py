@@ -2,7 +2,7 @@
 
 A request is answered when
 - its ``Host`` is a name of this server: a page of another name that was pointed at this address has that name;
-- its ``Origin``, if a browser sends one, is this server;
+- its ``Origin`` or ``Sec-Fetch-Site``, if a browser sends one, is this server; the page itself may be linked to;
 - it has the token, as ``Authorization: Bearer``, or the cookie that the page got for it. The page itself holds nothing
   of a run, and is sent to anybody;
 - and, if it changes anything, it is JSON and says its origin or has the token in a header: a form of another page
@@ -36,6 +36,7 @@ _HEADERS = {
     "Server": "llm-datagen",
 }
 
+_HTTP_PORT = 80
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -93,6 +94,8 @@ class Guard:
         if not is_loopback(host):
             names += [socket.gethostname(), socket.getfqdn()]
         self._hosts = {f"{name.lower()}:{port}" for name in names}
+        if port == _HTTP_PORT:  # which browsers leave away
+            self._hosts.update(name.lower() for name in names)
 
     @web.middleware
     async def keep_out(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -112,6 +115,10 @@ class Guard:
                 return error_answer(415, "send JSON (Content-Type: application/json)")
             if origin is None and not self._has_bearer(request):
                 return error_answer(403, "send an Origin, or the token as Authorization: Bearer")
+        if request.path in self._open_paths and request.method in {"GET", "HEAD"}:
+            return None
+        if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
+            return error_answer(403, "pages of other servers are not answered")
         if request.path in self._open_paths or self._has_bearer(request) or self._has_cookie(request):
             return None
         return error_answer(401, "the token is missing, or another one: open the address that the server printed")

@@ -13,17 +13,22 @@ from urllib.parse import quote
 from aiohttp import web
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.web.answers import error_answer
+from llm_datagen.web.answers import FAULT, error_answer
 from llm_datagen.web.details_api import DetailsApi
 from llm_datagen.web.events import Events
 from llm_datagen.web.folders import ResultsFolders
+from llm_datagen.web.metrics_api import MetricsApi
 from llm_datagen.web.page_files import add_page, page_files
 from llm_datagen.web.rows_api import RowsApi
+from llm_datagen.web.run_list import RunList
 from llm_datagen.web.runs_api import SESSION, RunsApi
 from llm_datagen.web.security import Guard, Handler, check_exposure, set_headers
 from llm_datagen.web.steering import Steering
 
 _LARGEST_REQUEST = 1 << 16
+_EVERYWHERE = {"0.0.0.0", "::"}
+"""Addresses to listen at that are none to open."""
+
 _LARGEST_PORT = 65535
 _STOP_SECONDS = 2.0
 
@@ -58,9 +63,10 @@ class Server:
         self._folders = ResultsFolders(folders)
         self._socket = _listen(host, port)
         bound = self._socket.getsockname()[1]
-        shown = f"[{host}]" if ":" in host else host
+        shown = socket.gethostname() if host in _EVERYWHERE else f"[{host}]" if ":" in host else host
         self._guard = Guard(token, shown, bound, open_paths=[SESSION, *page_files()], read_only=read_only)
-        self._events = Events(self._folders)
+        self._list = RunList(self._folders)
+        self._events = Events(self._folders, self._list)
         self.address = f"http://{shown}:{bound}/"
         self.url = f"{self.address}#token={quote(self._guard.token, safe='')}"
 
@@ -74,9 +80,10 @@ class Server:
         app = web.Application(middlewares=[_errors_as_json, self._guard.keep_out], client_max_size=_LARGEST_REQUEST)
         app.on_response_prepare.append(set_headers)
         add_page(app)
-        RunsApi(self._folders, self._guard).add_to(app)
+        RunsApi(self._folders, self._list, self._guard).add_to(app)
         DetailsApi(self._folders).add_to(app)
         RowsApi(self._folders).add_to(app)
+        MetricsApi(self._folders).add_to(app)
         Steering(self._folders, self._guard).add_to(app)
         self._events.add_to(app)
         return app
@@ -149,4 +156,4 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return error_answer(400, str(error))
     except Exception:
         logging.getLogger(__name__).exception("%s %s", request.method, request.path)
-        return error_answer(500, "the server has a fault: see what it printed where it was started")
+        return error_answer(500, FAULT)

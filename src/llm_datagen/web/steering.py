@@ -13,7 +13,7 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.usage import dollars
 from llm_datagen.shards.run_view import read_run
 from llm_datagen.shards.steering import pause_run, reconfigure_run, running_parts, send_cancel, unpause_run
-from llm_datagen.web.answers import error_answer, json_answer
+from llm_datagen.web.answers import error_answer, json_answer, json_of
 from llm_datagen.web.budgets import caps_of
 from llm_datagen.web.folders import ResultsFolders
 from llm_datagen.web.go_on import go_on, refuse_unknown_origin
@@ -41,8 +41,7 @@ class Steering:
         if self._guard.read_only:
             return error_answer(403, "this page is read-only: type the command, or start the page without --read-only")
         try:
-            given = await request.json()
-            name, arguments = _checked(given)
+            name, arguments = _checked(await json_of(request))
         except (ValueError, TypeError) as error:
             return error_answer(400, str(error))
         try:

@@ -8,7 +8,7 @@ those of the run state.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,10 @@ from llm_datagen.streams import StreamFactory, inputs_of
 from llm_datagen.streams.storage.local import LocalStorage
 
 ROWS = ":rows"
+DEAD_LETTERS = ":dead_letters"
+
+_ENDINGS = {"dead_letters": ".errors.jsonl", "rejected": ".rejected.jsonl"}
+"""How the names of files beside a stream end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +33,7 @@ class RunStream:
     Attributes:
         key: its key.
         uri: its URI, as the run state has it.
-        kind: "input", "between", "output" or "dead_letters".
+        kind: "input", "between", "output", "dead_letters" or "rejected".
         node_id: the node that writes it; None of an input.
         rows: how many rows it has; None when not known.
         is_sealed: whether no more come.
@@ -82,18 +86,26 @@ def streams_of(entries: Sequence[Mapping[str, Any]]) -> list[RunStream]:
                 readers=_ids(reading),
             )
         )
-        if entry.get("dead_letters"):
+        for kind, rows in _beside(entry):
             found.append(
                 RunStream(
-                    key=f"{node_id}:dead_letters",
+                    key=f"{node_id}:{kind}",
                     uri=entry["output_uri"],
-                    kind="dead_letters",
+                    kind=kind,
                     node_id=node_id,
-                    rows=entry["dead_letters"],
+                    rows=rows,
                     is_sealed=is_sealed,
                 )
             )
     return found
+
+
+def _beside(entry: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Yield the kinds of what lies beside the stream of a node, each with how many rows it has."""
+    if entry.get("dead_letters"):
+        yield "dead_letters", entry["dead_letters"]
+    if entry.get("keep_rejected") and entry.get("rejected"):
+        yield "rejected", entry["rejected"]
 
 
 def _ids(entries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -121,7 +133,7 @@ def stream_json(stream: RunStream, home: str, *, is_sharded: bool) -> dict[str, 
     size, is_browsable = (None, True) if is_sharded else _look(stream, home)
     return {
         "stream": stream.key,
-        "name": masked(stream.uri) + (".errors.jsonl" if stream.kind == "dead_letters" else ""),
+        "name": masked(stream.uri) + _ENDINGS.get(stream.kind, ""),
         "kind": stream.kind,
         "node_id": stream.node_id,
         "rows": stream.rows,
@@ -141,7 +153,7 @@ def _look(stream: RunStream, home: str) -> tuple[int | None, bool]:
         return None, False
     if not isinstance(found.storage, LocalStorage):
         return None, True
-    path = found.errors_path if stream.kind == "dead_letters" else found.path
+    path = f"{found.path}{_ENDINGS.get(stream.kind, '')}"
     try:
         return os.stat(os.path.join(home, path)).st_size, True  # noqa: PTH116, PTH118 - what is absolute stays so
     except OSError:

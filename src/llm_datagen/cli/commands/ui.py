@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +10,6 @@ import typer
 from llm_datagen.cli.exit_codes import exit_codes
 from llm_datagen.cli.options import TracebackOption
 from llm_datagen.cli.output import write
-from llm_datagen.runs.page_process import check_page
 from llm_datagen.runs.typed_commands import RESULTS_VARIABLE, default_results
 
 app = typer.Typer()
@@ -47,9 +47,16 @@ def ui(
     Ends at Ctrl+C.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.runs.page_process import check_page
+
         check_page()
+        from llm_datagen.runs.results_dir import absolute
+        from llm_datagen.streams.storage.object_uri import is_object_uri
         from llm_datagen.web.server import Server
 
         folders = results_dirs or [default_results()]
         server = Server(folders, host=host, port=port, token=token, read_only=read_only)
+        for folder in folders:
+            if not is_object_uri(absolute(folder)) and not Path(folder).is_dir():
+                write(f"note: {folder} is not there yet")
         server.serve(on_ready=lambda: write(f"page: {server.url}"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llm_datagen.llm.cost.budget import most_prompt_tokens
-from llm_datagen.llm.limits.token_estimate import answer_limit
+from llm_datagen.llm.limits.token_estimate import answer_limit, prompt_and_output
 from llm_datagen.llm.types import ChatRequest
 
 _FEW = 100_000
@@ -29,8 +29,9 @@ def believable(usage: Mapping[str, int], request: ChatRequest) -> tuple[Mapping[
         wrong = list(_COUNTS[:2])
     if wrong:
         return {}, " and ".join(f"{name} {_short(usage.get(name, 0))}" for name in wrong)
-    parts = [name for name in usage if name not in _COUNTS]
-    odd = [name for name in parts if not 0 <= usage[name] <= prompt]
+    of_answer = prompt_and_output(usage)[1]
+    parts = {name: of_answer if name == "reasoning_tokens" else prompt for name in usage if name not in _COUNTS}
+    odd = [name for name, whole in parts.items() if not 0 <= usage[name] <= whole]
     if odd:
         believed = {name: count for name, count in usage.items() if name not in odd}
         return believed, " and ".join(f"{name} {_short(usage[name])}" for name in odd)

@@ -7,7 +7,7 @@ Layout:
     network.py          the way there: proxies and certificates
     body.py             a response's body, up to a bound
     adapters.py         what providers do differently, and chat completions
-    anthropic.py        Anthropic's Messages API
+    providers/          adapters of the APIs of single providers
     structured_modes.py the ways to ask for JSON
     structured.py       the layer that asks in the best way that an endpoint knows
     reading.py          what answers hold: texts in parts, counts

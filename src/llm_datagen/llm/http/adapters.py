@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +23,9 @@ class Reply:
     Attributes:
         text: the answer; None when there is none.
         finish_reason: why the model stopped, in the provider's own word, see `ChatAdapter.ending`; None when not said.
-        usage: token counts: ``prompt_tokens`` and ``completion_tokens``, perhaps ``total_tokens``, and
+        usage: token counts: ``prompt_tokens`` and ``completion_tokens``, perhaps ``total_tokens``;
             ``cached_tokens`` and ``cache_write_tokens``, the parts of the prompt that the provider took from its cache
-            and put into it.
+            and put into it; ``reasoning_tokens``, the part of the answer that is thoughts.
         extras: what came besides the text, as JSON data, by the names of `ChatAnswer.extras`.
         model: the model that answered, as the provider says; None when it does not.
     """
@@ -61,7 +62,17 @@ class ChatAdapter(ABC):
 
     @abstractmethod
     def path(self, model: str) -> str:
-        """Return what is put behind `base_url` for a call to `model`, such as ``/chat/completions``."""
+        """Return what is put behind `base_url` for a call to `model`, such as ``/chat/completions``.
+
+        It may have a query, ``?api-version=…``, whose fields stand behind those of `base_url`, unless that has them.
+        """
+
+    def default_url(self) -> str:
+        """Return where the provider is when no `base_url` is given; empty when nobody says it.
+
+        Unless overridden: what the environment variable `base_url_env` says, else `base_url`.
+        """
+        return os.environ.get(self.base_url_env) or self.base_url
 
     @abstractmethod
     def headers(self, api_key: str | None) -> Mapping[str, str]:
@@ -103,6 +114,13 @@ class ChatAdapter(ABC):
         """Return the HTTP status that a failure amounts to, by the parsed JSON body (None when it is no JSON)."""
         return amounts_to(status, data)
 
+    def retry_after(self, data: Any) -> float | None:
+        """Return the seconds that the parsed body of a failure asks to wait, where the headers do not say it.
+
+        Unless overridden: None, for nothing.
+        """
+        return None
+
     def usage(self, data: Any) -> Mapping[str, int]:
         """Return the token counts of a response that is no answer; empty when it has none, or is of any other form.
 
@@ -118,7 +136,7 @@ class OpenAIAdapter(ChatAdapter):
     base_url_env = "OPENAI_BASE_URL"
     api_key_env = "OPENAI_API_KEY"
     structured_modes = ("json_schema", "json_object", "tool", "prompt")
-    url_ends = ("/chat/completions",)
+    url_ends: Sequence[str] = ("/chat/completions",)
 
     def path(self, model: str) -> str:
         """Return ``/chat/completions``."""
@@ -153,27 +171,37 @@ class OpenAIAdapter(ChatAdapter):
         )
 
 
-_BUILT_IN = {
+_PROVIDERS = "llm_datagen.llm.http.providers"
+BUILT_IN = {
     "openai": "llm_datagen.llm.http.adapters:OpenAIAdapter",
-    "anthropic": "llm_datagen.llm.http.anthropic:AnthropicAdapter",
+    "openai-responses": f"{_PROVIDERS}.openai_responses:OpenAIResponsesAdapter",
+    "azure": f"{_PROVIDERS}.azure:AzureAdapter",
+    "azure-deployments": f"{_PROVIDERS}.azure:AzureDeploymentsAdapter",
+    "anthropic": f"{_PROVIDERS}.anthropic:AnthropicAdapter",
+    "gemini": f"{_PROVIDERS}.gemini:GeminiAdapter",
+    "bedrock": f"{_PROVIDERS}.bedrock:BedrockAdapter",
+    "mistral": f"{_PROVIDERS}.mistral:MistralAdapter",
+    "ollama": f"{_PROVIDERS}.ollama:OllamaAdapter",
+    "vllm": f"{_PROVIDERS}.vllm:VLLMAdapter",
 }
+"""The adapters that are there, by their names."""
 
 
 def adapter_of(given: Any) -> ChatAdapter:
     """Return the adapter that `given` stands for.
 
     Args:
-        given: ``"openai"``, ``"anthropic"``, an adapter, a class of adapters that needs no arguments, or
-            ``"module:Name"`` of one of the last two.
+        given: a name of `BUILT_IN` such as ``"openai"`` or ``"gemini"``, an adapter, a class of adapters that needs no
+            arguments, or ``"module:Name"`` of one of the last two.
 
     Raises:
         ConfigError: when it stands for none.
     """
     found = given
     if isinstance(given, str):
-        path = _BUILT_IN.get(given, given)
+        path = BUILT_IN.get(given, given)
         if not is_import_path(path):
-            raise ConfigError(f"adapter must be {', '.join(map(repr, _BUILT_IN))} or 'module:Name', not {given!r}")
+            raise ConfigError(f"adapter must be {', '.join(map(repr, BUILT_IN))} or 'module:Name', not {given!r}")
         found = imported(path, what="adapter")
     if isinstance(found, type):
         try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from pydantic import SecretStr
 from yarl import URL
 
@@ -36,8 +34,8 @@ class Address:
 
     def __init__(self, base_url: str | None, adapter: ChatAdapter | None = None, model: str = "") -> None:
         self.adapter = adapter or OpenAIAdapter()
-        url = _checked(base_url or os.environ.get(self.adapter.base_url_env) or self.adapter.base_url)
-        call = self.adapter.path(model)
+        url = _checked(base_url or self._default_url())
+        call, _, query = self.adapter.path(model).partition("?")
         path = url.raw_path.rstrip("/")
         end = next((end for end in (call, *self.adapter.url_ends) if end and path.endswith(end)), "")
         path = path.removesuffix(end).rstrip("/")
@@ -48,8 +46,19 @@ class Address:
                 f"such as {str(url.origin())!r} and what stands before it"
             )
         self.url = url.with_path(path + call, encoded=True, keep_query=True)
+        added = {name: value for name, value in URL.build(query_string=query).query.items() if name not in url.query}
+        self.url = self.url.extend_query(added)
         self.host = url.host or ""
         self.label = str(self.url.with_query(None))
+
+    def _default_url(self) -> str:
+        found = self.adapter.default_url()
+        if not found and self.adapter.base_url_env:
+            raise ConfigError(
+                f"nobody says where the endpoint is: give base_url, or set the environment variable "
+                f"{self.adapter.base_url_env}"
+            )
+        return found
 
     @property
     def is_loopback(self) -> bool:

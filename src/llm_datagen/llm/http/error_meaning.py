@@ -19,6 +19,15 @@ HINTS = {
 }
 """What to do, by what a failure amounts to."""
 _LOOKED_AT_CHARS = 2000
+_FILTERS = ("content_filter", "content_policy", "responsibleaipolicy")
+"""Parts of codes of a prompt that a filter refused."""
+_LONG = ("context_length",)
+"""Parts of codes of a prompt that is too long."""
+_TOO_LONG = (
+    *("maximum context length", "context length", "context window", "prompt is too long", "input is too long"),
+    *("too many input tokens", "input token count", "prompt contains", "too large for model"),
+)
+"""The same, of texts that people read."""
 _CODES = {
     429: ("rate_limit", "ratelimit", "too_many_requests", "toomanyrequests", "throttl", "resource_exhausted"),
     402: ("insufficient_quota", "insufficient_balance", "insufficient_credits", "billing", "payment_required"),
@@ -28,7 +37,7 @@ _CODES = {
     401: ("invalid_api_key", "authentication", "unauthorized", "unauthenticated"),
     403: ("permission", "forbidden"),
     404: ("not_found", "notfound"),
-    400: ("invalid_request", "invalid_argument", "bad_request", "context_length", "content_filter", "content_policy"),
+    400: ("invalid_request", "invalid_argument", "invalid_prompt", "bad_request", *_FILTERS, *_LONG),
 }
 """Parts of codes and types, and the HTTP status that they stand for. The first that fits counts."""
 _PHRASES = {
@@ -64,7 +73,8 @@ def amounts_to(status: int, data: Any) -> int:
 
     Returns:
         `status`, or what the body says in its place: of 200, a status of HTTP, or 200 when it does not say; of 400,
-        403, 422 and 424, those of a rate limit, a used-up quota or a failure of the server; of 429, that of a quota.
+        403, 422 and 424, those of a rate limit, a used-up quota or a failure of the server; of 429, that of a quota;
+        413 of a 400 that says that the prompt is too long.
     """
     error = error_in(data)
     found = _status_in(error if error is not None else data, is_error=status != OK or error is not None)
@@ -74,7 +84,19 @@ def amounts_to(status: int, data: Any) -> int:
         return found
     if status == _FAILED_DEPENDENCY:
         return found or 500
+    if status == 400 and found in (None, 400) and _is_too_long(error if error is not None else data):
+        return 413
     return 402 if status == 429 and found == 402 else status
+
+
+def is_filtered(data: Any) -> bool:
+    """Return whether the JSON of a failure says that a content filter refused the prompt."""
+    return any(part in code for code in _codes(error_in(data)) for part in _FILTERS)
+
+
+def _is_too_long(error: Any) -> bool:
+    codes, text = " ".join(_codes(error)), " ".join(_texts(error))[:_LOOKED_AT_CHARS].lower()
+    return any(part in codes for part in _LONG) or any(part in text for part in _TOO_LONG)
 
 
 def may_pass(status: int) -> bool:

@@ -12,7 +12,7 @@ from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.http.adapters import Reply
 from llm_datagen.llm.http.address import Address
 from llm_datagen.llm.http.body import DamagedBodyError, is_text
-from llm_datagen.llm.http.error_meaning import HINTS, OK, may_pass
+from llm_datagen.llm.http.error_meaning import HINTS, OK, is_filtered, may_pass
 from llm_datagen.llm.http.network import is_local_shortage
 from llm_datagen.llm.http.reading import counts_of
 from llm_datagen.llm.http.redaction import Redaction
@@ -132,13 +132,16 @@ class Failures:
             hint = f"it redirects to {where_to}, and redirects are not followed: check base_url"
         if means == 401 and adapter.api_key_env:
             hint = f"check api_key, or the environment variable {adapter.api_key_env}"
+        if means == 400 and is_filtered(data):
+            hint = "a content filter refused the prompt: change or drop the row"
+        wait = retry_after(response.headers)
         is_free = means in _NOT_DONE and not usage if status == OK else status >= 300 and status not in _MAYBE_DONE
         return LLMRequestError(
             f"HTTP {status} from {where}: {_told(body, response)} ({hint})",
             status=status,
             body=body,
             may_pass=means == OK or adapter.may_pass(means, response.content),
-            retry_after=retry_after(response.headers),
+            retry_after=adapter.retry_after(data) if wait is None else wait,
             is_free=is_free,
             left=rate_limits(response.headers),
             amounts_to=means,

@@ -54,10 +54,48 @@ def chat_counts(usage: Any) -> dict[str, int]:
     """Return the counts in the ``usage`` of a chat completion: those that are numbers; no fault in it is an error."""
     if not isinstance(usage, Mapping):
         return {}
-    details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
-    found = counts_of({name: usage.get(name) for name in _COUNTS} | {"cached_tokens": cached})
-    return found if found.get("cached_tokens") else {name: found[name] for name in _COUNTS if name in found}
+    found = counts_of({name: usage.get(name) for name in _COUNTS})
+    parts = {
+        "cached_tokens": inner(usage, "prompt_tokens_details", "cached_tokens"),
+        "reasoning_tokens": inner(usage, "completion_tokens_details", "reasoning_tokens"),
+    }
+    return found | {name: count for name, count in counts_of(parts).items() if count}
+
+
+def named_counts(
+    *,
+    prompt: int,
+    completion: int,
+    total: int | None = None,
+    cached: int | None = None,
+    written: int | None = None,
+    reasoning: int | None = None,
+) -> dict[str, int]:
+    """Return counts under the names of chat completions, without parts of which there is nothing.
+
+    Args:
+        prompt: all tokens of the prompt.
+        completion: all tokens of the answer.
+        total: of both; None: their sum.
+        cached: those of the prompt that came from the provider's cache.
+        written: those of the prompt that went into it.
+        reasoning: those of the answer that are thoughts.
+    """
+    sum_of_both = prompt + completion
+    counts = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": sum_of_both if total is None else total,
+    }
+    parts = {"cached_tokens": cached, "cache_write_tokens": written, "reasoning_tokens": reasoning}
+    return counts | {name: count for name, count in parts.items() if count}
+
+
+def inner(data: Any, *names: str) -> Any:
+    """Return what objects within objects have under these names; None where one of them is missing, or is no object."""
+    for name in names:
+        data = data.get(name) if isinstance(data, Mapping) else None
+    return data
 
 
 def counts_of(usage: Any) -> dict[str, int]:

@@ -16,7 +16,10 @@ Mode = Literal["json_schema", "json_object", "tool", "prompt"]
 MODES: tuple[Mode, ...] = ("json_schema", "json_object", "tool", "prompt")
 
 _ASK = "Answer with nothing but a JSON object that is valid against this JSON schema:"
-_ALL = ("response_format", "response format", "output_config", "output_format")
+_ALL = (
+    *("response_format", "response format", "output_config", "output_format", "text.format", "outputconfig"),
+    *("response_mime_type", "responsemimetype", "response_json_schema", "responsejsonschema"),
+)
 _WORDS: Mapping[Mode, Sequence[str]] = {
     "json_schema": (*_ALL, "json_schema", "json schema", "structured output", "structured_output", "guided", "grammar"),
     "json_object": (*_ALL, "json_object", "json object", "json mode"),
@@ -81,6 +84,6 @@ def _arguments(calls: Any) -> Iterator[str]:
     """Yield what tools were called with, in any of the forms that endpoints have for it."""
     for call in calls if isinstance(calls, list) else [calls]:
         function = call.get("function", call) if isinstance(call, Mapping) else {}
-        given = function.get("arguments", function.get("input"))
+        given = next((function[name] for name in ("arguments", "input", "args") if name in function), None)
         if given is not None:
             yield given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)

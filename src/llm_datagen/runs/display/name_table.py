@@ -24,6 +24,7 @@ LEAST_NAME = 8
 """Columns that a name gets in any case; then words wrap, and numbers are cut off."""
 
 LONGEST_NAME = 48
+"""Columns that a name gets at a terminal, at most; a file takes any length."""
 
 _GAP = 2
 
@@ -35,10 +36,12 @@ class Name:
     Attributes:
         text: any text, such as the id of a node.
         addition: what stands behind it as far as there is room, such as the name of its operator.
+        style: the style of the text.
     """
 
     text: str
     addition: str = ""
+    style: str = ""
 
     @property
     def width(self) -> int:
@@ -53,7 +56,7 @@ class Name:
         """Return it in so many columns, without the middle of what is too long; first the addition is shortened."""
         text = escape_line(self.text)
         room = width - cell_len(text) - 1
-        shown = Text(middle_out(text, width, dots), no_wrap=True)
+        shown = Text(no_wrap=True).append(middle_out(text, width, dots), style=self.style)
         if self.addition and room >= min(6, cell_len(escape_line(self.addition))):
             shown.append(f" {middle_out(escape_line(self.addition), room, dots)}", style="dim")
         return shown
@@ -103,7 +106,8 @@ class NameTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table."""
         dots = "..." if options.ascii_only else "…"
-        widest = min(max([cell_len(self._heading), *(name.width for name in self._names)]), LONGEST_NAME)
+        widest = max([cell_len(self._heading), *(name.width for name in self._names)])
+        widest = min(widest, LONGEST_NAME) if console.is_terminal else widest
         columns, room = _chosen(self._columns, widest, options.max_width)
         names = [name.fitted(min(widest, room), dots) for name in self._names]
         table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
@@ -113,6 +117,23 @@ class NameTable:
         for style, name, *cells in zip(self._styles, names, *(column.cells for column in columns), strict=True):
             table.add_row(name, *cells, style=style)
         yield table
+
+
+def columns_of(
+    headings: Sequence[str], rows: Sequence[Sequence[str | Text]], words: Sequence[str] = ()
+) -> list[Column]:
+    """Return the columns of lines that were made line by line; all of them stay.
+
+    Args:
+        headings: what stands above them.
+        rows: of each line, what is in each of them.
+        words: the headings of those that begin at the left.
+    """
+    cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
+    return [
+        Column(heading, [row[number] for row in cells], is_left=heading in words)
+        for number, heading in enumerate(headings)
+    ]
 
 
 def _chosen(columns: Sequence[Column], widest: int, width: int) -> tuple[list[Column], int]:

@@ -32,9 +32,6 @@ STYLES = {
 }
 """How a status is coloured."""
 
-LABEL_WIDTH = 30
-"""Columns that the name of a node takes at most."""
-
 _BAR_WIDTH = 12
 
 
@@ -73,11 +70,6 @@ def shards_in_words(counts: Mapping[str, int]) -> str:
     """Return how many shards of a run are done, and how many run."""
     running = f", {counts['running']} running" if counts["running"] else ""
     return f"shards: {counts['done']} of {counts['count']} done{running}"
-
-
-def id_width(ids: Iterable[str]) -> int:
-    """Return how many columns the ids of nodes need at least, however narrow a table is."""
-    return min(max(map(cell_len, ids), default=4), LABEL_WIDTH // 2)
 
 
 def _notes(node: NodeView) -> Iterable[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -155,11 +156,15 @@ class LogSummary:
 _NOTABLE = 0.05  # a share of its time that is worth mentioning
 
 
-def bottleneck_of(nodes: tuple[NodeSummary, ...]) -> str:
+def bottleneck_of(nodes: tuple[NodeSummary, ...], seconds_left: Mapping[str, float] | None = None) -> str:
     """Return what limits a run, in a sentence.
 
     It is the node that had rows to work on for the longest time, whether the nodes ran one after the other or at once:
     the others ended before it, or waited for it. What it did in that time says why.
+
+    Args:
+        nodes: the nodes, in their order.
+        seconds_left: of a run that goes on, how long nodes will take, as far as that is known: it counts, too.
     """
     if not nodes or not all(node.is_exact for node in nodes):
         waits = [
@@ -168,7 +173,8 @@ def bottleneck_of(nodes: tuple[NodeSummary, ...]) -> str:
             if node.held_back_times
         ]
         return "; ".join(["the bottleneck is known when its nodes have ended", *waits])
-    most = max(nodes, key=lambda node: node.own_s)
+    left = seconds_left or {}
+    most = max(nodes, key=lambda node: node.own_s + left.get(node.node_id, 0.0))
     others = [_others(node) for node in nodes if node is not most]
     return "; ".join([_limit(most, nodes[0]), *filter(None, others)])
 

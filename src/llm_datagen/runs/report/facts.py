@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.operators.references import parallel_size_of
 from llm_datagen.runs.display.node_view import tokens_in
 from llm_datagen.runs.report.ledger import counts_of_state
 from llm_datagen.runs.report.masking import masked, masked_uri
@@ -109,7 +110,7 @@ def node_facts(run_state: Mapping[str, Any], ledgers: Mapping[str, Ledger], *, s
                 status=INTERRUPTED if is_cut_short else entry.get("status", "pending"),
                 inputs=inputs,
                 output=entry["node_id"],
-                parallel_size=entry["parallel_size"],
+                parallel_size=parallel_size_of(entry),
                 batch_size=entry["batch_size"],
                 seconds=entry.get("seconds", 0.0),
                 shares=_shares(entry),
@@ -150,7 +151,7 @@ def totals_of(nodes: Sequence[NodeFacts]) -> dict[str, Any]:
     return {
         "rows_in": nodes[0].ledger.done if nodes else 0,
         "rows_out": nodes[-1].ledger.rows_out if nodes else 0,
-        "filtered": sum(node.ledger.filtered + node.ledger.rejected for node in nodes),
+        "filtered": sum(node.ledger.filtered for node in nodes),
         "failed": sum(node.failed for node in nodes),
         "cost": cost_of(usage),
         "tokens": sum(map(tokens_in, usage)),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.runs.limit import limit_of
-from llm_datagen.runs.report.chart import thinned
+from llm_datagen.runs.report.chart import points_of, thinned
 from llm_datagen.runs.report.facts import caps_of, model_costs, node_facts, run_facts, streams_of_state, totals_of
 from llm_datagen.runs.report.ledger import ledgers_of
 from llm_datagen.runs.report.masking import masked
@@ -73,7 +73,7 @@ def report_of(subject: Subject, looked: Looked) -> Report:
     nodes = node_facts(run_state, ledgers, status=subject.status)
     caps = caps_of(run_state)
     missing = list(looked.left_out)
-    if len(subject.timeline) < 2:
+    if not subject.timeline:
         missing.append(_NO_POINTS)
     return Report(
         format=FORMAT,
@@ -91,7 +91,7 @@ def report_of(subject: Subject, looked: Looked) -> Report:
         totals=totals_of(nodes),
         nodes=nodes,
         streams=streams_of_state(run_state, ledgers),
-        timeline=thinned(_seconds(subject.timeline), _MOST_POINTS),
+        timeline=thinned(points_of(subject.timeline), _MOST_POINTS),
         models=model_costs(run_state),
         budget=Budget(caps=caps, spent=subject.spent) if caps or subject.spent else None,
         failures=looked.failures,
@@ -102,17 +102,6 @@ def report_of(subject: Subject, looked: Looked) -> Report:
         warnings=[*_warnings(subject, nodes), *subject.notes],
         left_out=missing,
     )
-
-
-def _seconds(points: Sequence[Point]) -> list[tuple[float, float | None, Mapping[str, Sequence[int]]]]:
-    return [
-        (
-            round((point.at - points[0].at).total_seconds(), 3),
-            point.cost,
-            {node_id: (counts.rows_in, counts.rows_out, counts.failed) for node_id, counts in point.nodes.items()},
-        )
-        for point in points
-    ]
 
 
 def _warnings(subject: Subject, nodes: Sequence[NodeFacts]) -> Iterator[str]:

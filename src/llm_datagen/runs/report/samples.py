@@ -6,7 +6,7 @@ What is shown of each is bounded: a report stays small, however large the rows a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llm_datagen.errors import DatagenError, StreamError
@@ -14,6 +14,7 @@ from llm_datagen.runs.browse.failures import DeadLetterGroup, failure_groups
 from llm_datagen.runs.browse.pages import Browser
 from llm_datagen.runs.browse.run_streams import find_stream, streams_of_run
 from llm_datagen.runs.exports import rows_entry
+from llm_datagen.runs.report.families import FamilyOf, family_of, length_of
 from llm_datagen.runs.report.model import Failure, Sample
 from llm_datagen.runs.report.text import as_json, cut
 
@@ -21,10 +22,21 @@ ITEM_CHARS = 2000
 """Characters of a row, a prompt or an answer, at most."""
 
 _MESSAGE_CHARS = 500
-_TRACE_CHARS = 3000
-_MOST_FAILURES = 30
-_MOST_CHARS = 200_000
-"""Characters of all sample rows together, at most about."""
+_TRACE_CHARS = 2000
+_MOST_FAILURES = 20
+_MOST_CHARS = 100_000
+"""Characters of all sample rows together, with all that they come from, at most about."""
+
+_TRACED_BYTES = 512 << 20
+"""Of how many bytes of streams sample rows are followed through, all rows together."""
+
+_LONGEST_TRACED = 1 << 30
+"""Bytes of streams through which not even one row is followed."""
+
+_NOT_TRACED = (
+    "Where some of the sample rows come from: there is no room for it, or the streams are too long to be read for "
+    "each. llm-datagen trace ID ROW_ID --calls finds it for one."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +55,18 @@ class Looked:
 
 
 def looked_through(
-    run_state: Mapping[str, Any], shards: Sequence[Mapping[str, Any]] | None = None, *, rows: int = 5
+    run_state: Mapping[str, Any],
+    shards: Sequence[Mapping[str, Any]] | None,
+    relatives: FamilyOf,
+    *,
+    rows: int = 5,
 ) -> Looked:
     """Look for rows that failed, and for sample rows.
 
     Args:
         run_state: the run state; of a run in shards, that of the whole.
         shards: the run states of its shards that have begun; None of a run without.
+        relatives: finds where a row comes from.
         rows: how many sample rows.
     """
     left_out: list[str] = []
@@ -64,6 +81,9 @@ def looked_through(
         left_out.append(f"Rows that failed: {error}")
     try:
         samples = list(_samples(run_state, shards, rows))
+        samples = list(_with_families(samples, relatives, _read_by_traces(run_state, shards)))
+        if not all(sample.family for sample in samples):
+            left_out.append(_NOT_TRACED)
     except (DatagenError, OSError) as error:
         left_out.append(f"Sample rows: {error}")
     return Looked(failures=failures, rows=samples, left_out=left_out)
@@ -92,9 +112,27 @@ def _samples(run_state: Mapping[str, Any], shards: Sequence[Mapping[str, Any]] |
         for row in browser.page(stream, number, 1).rows:
             if shown > _MOST_CHARS:
                 return
-            sample = Sample(number=row.number, row_id=str(row.id), item=as_json(row.item, ITEM_CHARS), family=())
+            sample = Sample(number=row.number, row_id=row.id, item=as_json(row.item, ITEM_CHARS), family=())
             shown += len(sample.item)
             yield sample
+
+
+def _read_by_traces(run_state: Mapping[str, Any], shards: Sequence[Mapping[str, Any]] | None) -> int:
+    """Return for how many rows it may be found where they come from: that reads all streams, some more than once."""
+    size = sum(stream.look().bytes or 0 for stream in streams_of_run(run_state, shards))
+    return max(_TRACED_BYTES // max(size, 1), 1 if size <= _LONGEST_TRACED else 0)
+
+
+def _with_families(samples: Sequence[Sample], relatives: FamilyOf, most: int) -> Iterator[Sample]:
+    """Yield rows with what they come from: of the first ones, as long as there is room."""
+    shown = sum(len(sample.item) for sample in samples)
+    for at, sample in enumerate(samples):
+        if at >= most or shown > _MOST_CHARS:
+            yield sample
+            continue
+        traced = replace(sample, family=list(family_of(relatives(sample.row_id), ITEM_CHARS)))
+        shown += sum(map(length_of, traced.family))
+        yield traced
 
 
 def _spread(rows: int, count: int) -> Iterable[int]:

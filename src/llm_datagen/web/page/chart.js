@@ -2,10 +2,13 @@
 
 import { el, svg } from "./dom.js";
 import { duration } from "./format.js";
+import { namesOf } from "./parts.js";
 import { oneLine } from "./text.js";
 
 const MARGIN = { left: 56, right: 12, top: 10, bottom: 24 };
 const COLOURS = 6;
+
+const look = (index) => `line-${index % COLOURS}${index < COLOURS ? "" : " dashed"}`;
 
 /**
  * A chart of lines.
@@ -13,7 +16,7 @@ const COLOURS = 6;
  */
 export function chart({ title, series, say, width, height = 170, isArea = false }) {
   const all = series.flatMap((one) => one.points);
-  if (all.length < 2) return el("p", { class: "empty" }, "Nothing to draw yet.");
+  if (!series.some((one) => one.points.length > 1)) return el("p", { class: "empty" }, "Nothing to draw yet.");
   const end = Math.max(...all.map(([at]) => at), 1);
   const top = nice(Math.max(...all.map(([, value]) => value), 0));
   const x = (at) => MARGIN.left + (at / end) * (width - MARGIN.left - MARGIN.right);
@@ -29,7 +32,7 @@ export function chart({ title, series, say, width, height = 170, isArea = false 
     const path = one.points.map(([at, value], number) => `${number ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`).join("");
     const last = one.points.at(-1);
     const area = isArea && last ? `${path}L${x(last[0]).toFixed(1)} ${y(0)}L${x(one.points[0][0]).toFixed(1)} ${y(0)}Z` : null;
-    return svg("g", { class: `line-${index % COLOURS}` }, area ? svg("path", { class: "area", d: area }) : null, svg("path", { class: "line", d: path }));
+    return svg("g", { class: look(index) }, area ? svg("path", { class: "area", d: area }) : null, svg("path", { class: "line", d: path }));
   });
   return el(
     "figure",
@@ -42,7 +45,7 @@ export function chart({ title, series, say, width, height = 170, isArea = false 
 
 const legend = (series) =>
   el("span", { class: "legend" }, series.map((one, index) =>
-    el("span", { key: one.name }, svg("svg", { class: `line-${index % COLOURS}`, width: 14, height: 8, "aria-hidden": "true" }, svg("rect", { y: 2, width: 14, height: 4, rx: 2 })), oneLine(one.name, 40)),
+    el("span", { key: one.name }, svg("svg", { class: look(index), width: 14, height: 8, "aria-hidden": "true" }, svg("rect", { y: 2, width: 14, height: 4, rx: 2 })), oneLine(one.name, 40)),
   ));
 
 function words(title, series, say) {
@@ -84,13 +87,14 @@ function nice(value) {
 /** Rows per second of each node, from the points of a run's timeline, over windows of some points. */
 export function throughput(points, nodes) {
   const width = Math.max(1, Math.ceil(points.length / 60));
-  return nodes.map((name) => {
+  return nodes.map((node) => {
+    const name = node.node_id;
     const line = [];
     for (let index = width; index < points.length; index += width) {
       const [[t0, , before], [t1, , after]] = [points[index - width], points[index]];
       if (t1 > t0) line.push([t1, Math.max(0, ((after[name]?.[0] ?? 0) - (before[name]?.[0] ?? 0)) / (t1 - t0))]);
     }
-    return { name, points: line };
+    return { name: namesOf(node)[0], points: line };
   }).filter((one) => one.points.length);
 }
 

@@ -2,7 +2,8 @@
 
 import { ofRun, post } from "./api.js";
 import { announce, el, show } from "./dom.js";
-import { isNumber, money } from "./format.js";
+import { count, isNumber, money } from "./format.js";
+import { namesOf } from "./parts.js";
 import { oneLine, visible } from "./text.js";
 
 /** Ask for a command in a dialog, send it, and show what the server said. */
@@ -20,7 +21,10 @@ export function ask(run, { title, text, verb, command, fields = [], values = {},
     const button = dialog.querySelector("button[type=submit]");
     button.disabled = true;
     try {
-      const given = fields.map((field) => [field.name, field.read(dialog.querySelector(`#ask-${field.name}`).value)]);
+      const given = fields
+        .map(({ name, value = "" }) => [name, dialog.querySelector(`#ask-${name}`).value, String(value)])
+        .filter(([, text, was]) => text !== "" && text !== was)
+        .map(([name, text]) => [name, Number(text)]);
       const { said } = await post(ofRun(run.run, "commands"), {
         command,
         ...values,
@@ -101,13 +105,18 @@ const COMMANDS = {
 const askFor = (run, command) => ask(run, { command, ...COMMANDS[command] });
 
 function askBudget(run) {
-  const { cap, spent } = run.budget;
+  const { cap, cap_tokens: tokens, spent, spent_tokens: used } = run.budget;
+  const fields = [];
+  if (isNumber(cap)) fields.push({ name: "usd", label: `US dollars that the run may spend in all (so far: ${money(spent)})`, min: 0, step: "any", value: cap });
+  if (isNumber(tokens)) fields.push({ name: "tokens", label: `Tokens that the run may use in all (so far: ${count(used)})`, min: 0, step: 1, value: tokens });
   ask(run, {
     command: "budget",
     title: "Change the budget?",
-    text: `${money(spent)} of ${money(cap)} are spent.`,
+    text: run.live
+      ? "A run takes no other budget while it works: it is cancelled, which keeps what is done, and resumed with the new one."
+      : "The run is resumed with it, in a process of its own.",
     verb: "Change the budget",
-    fields: [{ name: "usd", label: "What the run may spend in all, in US dollars", min: 0, step: "any", value: cap, read: Number }],
+    fields,
   });
 }
 
@@ -120,7 +129,7 @@ export function commandsFor(run) {
     if (run.status !== "completed") found.push("resume");
     if (failed) found.push("replay");
   }
-  if (isNumber(run.budget?.cap)) found.push("budget");
+  if (run.budget && run.status !== "completed") found.push("budget");
   return found;
 }
 
@@ -149,11 +158,10 @@ export function changeNode(run, node) {
   const fields = [
     {
       name: "parallel_size", label: "Batches at once (parallel_size)", min: 1, step: 1, value: node.parallel_size,
-      read: (value) => (value === "" ? undefined : Number(value)),
     },
     {
       name: "rate", label: "Rows per second, at most (rate)", min: 0, step: "any", value: node.rate ?? "",
-      hint: "Empty: as it is. 0: no limit.", read: (value) => (value === "" ? undefined : Number(value)),
+      hint: "Empty: as it is. 0: no limit.",
     },
   ];
   return el(
@@ -164,10 +172,10 @@ export function changeNode(run, node) {
         click: () =>
           ask(run, {
             command: "reconfigure",
-            title: `Change ${oneLine(node.node_id, 60)}?`,
+            title: `Change ${oneLine(namesOf(node)[0], 60)}?`,
             text: "It holds for the calls that begin from now on. A resume keeps it.",
             verb: "Change it",
-            values: { node_id: node.node_id },
+            values: { node: node.node_id },
             fields,
           }),
       },

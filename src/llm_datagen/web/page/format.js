@@ -23,7 +23,8 @@ export function money(value) {
   if (!isNumber(value)) return "–";
   if (value === 0) return "$0";
   const size = Math.abs(value);
-  return `$${size >= 1000 ? whole.format(value) : value.toFixed(size >= 0.995 ? 2 : size >= 0.00995 ? 3 : size >= 0.00005 ? 5 : 7)}`;
+  const digits = size >= 0.995 ? 2 : size >= 0.0995 ? 3 : Math.min(9, 1 - Math.floor(Math.log10(size)));
+  return `$${size >= 1000 ? whole.format(value) : value.toFixed(digits)}`;
 }
 
 /** Seconds as a length of time. */

@@ -2,16 +2,16 @@
 
 import { svg } from "./dom.js";
 import { count, duration, isNumber, money, percent, rate, short } from "./format.js";
-import { statusOf } from "./parts.js";
+import { namesOf, statusOf } from "./parts.js";
 import { middle, oneLine } from "./text.js";
 
 const WIDE = 204;
-const HIGH = 116;
+const HIGH = 132;
 const NARROW = 158; // the width of a stream, when the drawing goes from left to right
 const PILL = 34; // the height of a stream
 const GAP = 44;
 const SIDE = 18;
-const SMALLEST = 0.8; // smaller than that, it scrolls
+const SMALLEST = 0.7; // smaller than that, it scrolls
 
 /** What the time of a node goes into, in the order of the bar. */
 export const SHARES = [
@@ -22,11 +22,11 @@ export const SHARES = [
   ["waiting", "waiting for rows"],
 ];
 
-/** Draw the graph of a run. `isTall`: from top to bottom; `room`: pixels that it has; `linkTo(node_id)`: where a click goes. */
-export function graph(run, { isTall, room, chosen, linkTo }) {
+/** Draw the graph of a run. `goesDown`: from top to bottom; `room`: pixels that it has; `linkTo(node_id)`: where a click goes. */
+export function graph(run, { goesDown, room, chosen, linkTo }) {
   const { items, edges } = wired(run);
-  for (const item of items) item.wide = item.node || isTall ? WIDE : NARROW;
-  place(items, edges, isTall);
+  for (const item of items) item.wide = item.node || goesDown ? WIDE : NARROW;
+  place(items, edges, goesDown);
   const far = edges.some((edge) => edge.isBack) ? 36 : 0; // wires that go back bend below
   const width = Math.max(...items.map((item) => item.x + item.wide), 0) + 2;
   const height = Math.max(...items.map((item) => item.y + item.high), 0) + 2 + far;
@@ -34,7 +34,7 @@ export function graph(run, { isTall, room, chosen, linkTo }) {
   return svg(
     "svg",
     { class: "graph", viewBox: `-1 -1 ${width} ${height}`, width: Math.floor(width * scale), height: Math.ceil(height * scale), role: "group", "aria-label": "The nodes as they are wired" },
-    edges.map((edge) => wire(edge, isTall)),
+    edges.map((edge) => wire(edge, goesDown)),
     items.map((item) => (item.node ? card(run, item, chosen, linkTo) : stream(item))),
   );
 }
@@ -61,7 +61,7 @@ function wired(run) {
 }
 
 // The layer of each item is its longest way from an input; rows that flow back do not count.
-function place(items, edges, isTall) {
+function place(items, edges, goesDown) {
   const into = new Map(items.map((item) => [item, []]));
   edges.forEach((edge) => into.get(edge.to).push(edge.from));
   const open = new Set();
@@ -82,24 +82,24 @@ function place(items, edges, isTall) {
   const layers = [];
   items.forEach((item) => (layers[item.layer] ??= []).push(item));
   const used = layers.filter(Boolean);
-  const breadth = (layer) => layer.reduce((sum, item) => sum + (isTall ? WIDE : item.high) + SIDE, -SIDE);
+  const breadth = (layer) => layer.reduce((sum, item) => sum + (goesDown ? WIDE : item.high) + SIDE, -SIDE);
   const most = Math.max(...used.map(breadth));
   let along = 0;
   for (const layer of used) {
     let across = (most - breadth(layer)) / 2;
     for (const item of layer) {
-      [item.x, item.y] = isTall ? [across, along] : [along, across];
-      across += (isTall ? WIDE : item.high) + SIDE;
+      [item.x, item.y] = goesDown ? [across, along] : [along, across];
+      across += (goesDown ? WIDE : item.high) + SIDE;
     }
-    along += Math.max(...layer.map((item) => (isTall ? item.high : item.wide))) + GAP;
+    along += Math.max(...layer.map((item) => (goesDown ? item.high : item.wide))) + GAP;
   }
 }
 
-function wire({ from, to, isBack, stream: between }, isTall) {
-  const [x1, y1, x2, y2] = isTall
+function wire({ from, to, isBack, stream: between }, goesDown) {
+  const [x1, y1, x2, y2] = goesDown
     ? [from.x + WIDE / 2, from.y + from.high, to.x + WIDE / 2, to.y]
     : [from.x + from.wide, from.y + from.high / 2, to.x, to.y + to.high / 2];
-  const bend = isTall ? [0, GAP / 2] : [GAP / 2, 0];
+  const bend = goesDown ? [0, GAP / 2] : [GAP / 2, 0];
   const path = isBack
     ? `M${from.x + WIDE / 2} ${from.y + from.high} C${from.x + WIDE / 2} ${from.y + from.high + 40} ${to.x + WIDE / 2} ${to.y + to.high + 40} ${to.x + WIDE / 2} ${to.y + to.high}`
     : `M${x1} ${y1} C${x1 + bend[0]} ${y1 + bend[1]} ${x2 - bend[0]} ${y2 - bend[1]} ${x2} ${y2}`;
@@ -109,7 +109,7 @@ function wire({ from, to, isBack, stream: between }, isTall) {
     { key: `${from.key}>${to.key}>${between?.stream}`, class: "wire", "aria-hidden": "true" },
     svg("path", { d: path, class: isBack ? "back" : undefined }),
     svg("circle", { cx: isBack ? to.x + WIDE / 2 : x2, cy: isBack ? to.y + to.high : y2, r: 3 }),
-    text === null ? null : svg("text", { x: (x1 + x2) / 2 + (isTall ? 8 : 0), y: (y1 + y2) / 2 + (isTall ? 4 : -7), "text-anchor": isTall ? "start" : "middle" }, text),
+    text === null ? null : svg("text", { x: (x1 + x2) / 2 + (goesDown ? 8 : 0), y: (y1 + y2) / 2 + (goesDown ? 4 : -7), "text-anchor": goesDown ? "start" : "middle" }, text),
   );
 }
 
@@ -131,22 +131,24 @@ function stream({ key, x, y, wide, stream: one }) {
 function card(run, { key, x, y, node }, chosen, linkTo) {
   const [word, kind] = statusOf({ ...node, live: run.live, paused: run.paused && node.status === "running" });
   const line = (left, right, number, name = "") => [
-    svg("text", { x: x + 12, y: y + 41 + number * 16, class: "soft" }, left),
-    svg("text", { x: x + WIDE - 12, y: y + 41 + number * 16, "text-anchor": "end", class: name || undefined }, right),
+    svg("text", { x: x + 12, y: y + 57 + number * 16, class: "soft" }, left),
+    svg("text", { x: x + WIDE - 12, y: y + 57 + number * 16, "text-anchor": "end", class: name || undefined }, right),
   ];
+  const [name, other] = namesOf(node);
   const isLive = run.live && node.status === "running";
   const failed = node.failed ? `${short(node.failed)} failed` : "";
-  const words = [`Node ${oneLine(node.node_id)}, ${word}, ${count(node.rows_in)} rows done`, failed, timesText(node)];
+  const words = [`Node ${oneLine(name)}, ${word}, ${count(node.rows_in)} rows done`, failed, timesText(node)];
   return svg(
     "a",
     { key, href: linkTo(node.node_id), class: `node ${kind}${chosen === node.node_id ? " chosen" : ""}`, "aria-label": words.filter(Boolean).join(", ") },
     svg("title", {}, `${oneLine(node.node_id)}: ${oneLine(node.operator)}`),
     svg("rect", { class: "box", x, y, width: WIDE, height: HIGH, rx: 10 }),
     svg("circle", { class: "dot", cx: x + 16, cy: y + 17, r: 4 }),
-    svg("text", { class: "name", x: x + 27, y: y + 22 }, middle(node.node_id, failed ? 14 : 20)),
+    svg("text", { class: "name", x: x + 27, y: y + 22 }, middle(name, failed ? 14 : 20)),
+    svg("text", { class: "soft small", x: x + 27, y: y + 37 }, middle(other, 28)),
     failed ? svg("text", { class: "error", x: x + WIDE - 12, y: y + 22, "text-anchor": "end" }, failed) : null,
     line(isLive ? rate(node.rows_per_second) : word, `${short(node.rows_in)} → ${short(node.rows_out)}`, 0),
-    line(isNumber(node.in_flight) ? `${short(node.in_flight)} in flight` : "", queueText(node), 1),
+    line(isLive && isNumber(node.in_flight) ? `${short(node.in_flight)} in flight` : "", isLive ? queueText(node) : "", 1),
     line(isNumber(node.cost) ? money(node.cost) : "", isNumber(node.eta_s) && isLive ? `${duration(node.eta_s)} left` : "", 2, "soft"),
     bar(node, x + 12, y + HIGH - 20, WIDE - 24, 6),
     svg("rect", { class: "track", x: x + 12, y: y + HIGH - 10, width: WIDE - 24, height: 2 }),

@@ -1,7 +1,7 @@
 // Pieces that several views have.
 
 import { el } from "./dom.js";
-import { count, isNumber, percent, rate } from "./format.js";
+import { count, isNumber, percent } from "./format.js";
 import { oneLine } from "./text.js";
 
 /** What a run is, in a word and a kind (for its colour). */
@@ -67,8 +67,13 @@ export const section = (title, ...children) => el("section", { class: "card", ke
 /** What went wrong, as a note. */
 export const problem = (error) => el("p", { class: "note bad", role: "alert", dir: "auto" }, oneLine(error.message, 500));
 
-/** Rows per second of a run that works. */
-export const speed = (run) => (run.live ? rate(run.rows_per_second) : "–");
+const isMade = (id) => /^node_\d+$/.test(id);
+
+/** What a node is called: its id, or its operator when the id was made up for it; and the other one of the two. */
+export function namesOf(node) {
+  const names = [String(node.node_id), String(node.operator ?? "")];
+  return isMade(names[0]) && names[1] ? names.reverse() : names;
+}
 
 /** Call `work` no more often than every `ms`; the last call always comes. */
 export function throttled(work, ms) {

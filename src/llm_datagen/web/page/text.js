@@ -9,7 +9,7 @@ export function visible(text) {
 
 /** One line of at most `length` characters. */
 export function oneLine(text, length = 300) {
-  const cut = visible(String(text).slice(0, length).replace(/\s+/g, " "));
+  const cut = visible(String(text).slice(0, length)).replace(/[ \t\n]+/g, " ");
   return String(text).length > length ? `${cut}…` : cut;
 }
 

@@ -6,18 +6,22 @@ import { itemView, longText } from "./item.js";
 import { runLink } from "./router.js";
 import { oneLine, preview } from "./text.js";
 
-const STATES = { row: "", dead_letter: "failed", filtered: "filtered", rejected: "rejected", pending: "not done yet" };
+const STATES = { row: "", dead_letter: "failed", pending: "not done yet" }; // others are said as they are
 const KINDS = { dead_letter: "bad", filtered: "quiet", rejected: "held", pending: "quiet" };
 
-/** Draw the rows that a row came from, itself, and those that were made of it. */
-export function traceOf(run, members) {
+/** Draw the rows that a row came from, itself, and those that were made of it. `stream`: where it was opened. */
+export function traceOf(run, members, stream) {
   if (!members.length) return el("p", { class: "empty" }, "Nothing is known of this row.");
-  return el("ol", { class: "trace" }, members.map((member, index) => memberView(run, member, index)));
+  // Its relatives in other streams may have the same id.
+  const isThere = members.some((member) => member.stream === stream);
+  const isIt = (member) => member.relation === "itself" && (!isThere || member.stream === stream);
+  const at = members.findIndex(isIt);
+  const asked = members.findLastIndex((member, index) => index <= at && member.calls.length);
+  return el("ol", { class: "trace" }, members.map((member, index) => memberView(run, member, index, isIt(member), index === asked)));
 }
 
-function memberView(run, member, index) {
-  const isItself = member.relation === "itself";
-  const state = STATES[member.state] ?? member.state;
+function memberView(run, member, index, isItself, isAsked) {
+  const state = STATES[member.state] ?? member.state.replaceAll("_", " ");
   const id = oneLine(member.id, 80);
   return el(
     "li",
@@ -31,7 +35,7 @@ function memberView(run, member, index) {
       isItself ? el("span", { class: "soft" }, "this row") : null,
     ),
     member.reason ? el("p", { class: "reason", dir: "auto" }, longText(member.reason)) : null,
-    member.calls.map((call, number) => callView(call, number, member.calls.length, isItself)),
+    member.calls.map((call, number) => callView(call, number, member.calls.length, isAsked)),
     member.item === null || member.item === undefined
       ? null
       : el(
@@ -58,7 +62,10 @@ function callView(call, number, calls, isOpen) {
     { class: "call", open: isOpen },
     el("summary", {}, el("b", { dir: "auto" }, oneLine(call.model || "a model", 60)), calls > 1 ? ` call ${number + 1}` : "", el("span", { class: "soft" }, ` ${facts.filter(Boolean).join(" · ")}`)),
     (call.messages ?? []).map((message) => spoken(message.role, message.content)),
+    (call.repaired_answers ?? []).map((answer) => spoken("answer that was repaired", answer)),
     call.answer === null || call.answer === undefined ? null : spoken("answer", call.answer),
+    Object.entries(call.extras ?? {}).map(([name, value]) => spoken(name, value)),
+    call.error ? el("div", { class: "note bad" }, longText(call.error)) : null,
   );
 }
 
@@ -67,5 +74,5 @@ const spoken = (role, content) =>
     "div",
     { class: `spoken ${role === "answer" ? "answer" : ""}` },
     el("h4", {}, oneLine(role, 40)),
-    longText(typeof content === "string" ? content : JSON.stringify(content, null, 2)),
+    (Array.isArray(content) ? content : [content]).map((part) => longText(typeof part === "string" ? part : typeof part?.text === "string" ? part.text : JSON.stringify(part, null, 2))),
   );

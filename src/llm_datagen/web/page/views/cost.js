@@ -4,9 +4,12 @@ import { get, ofRun } from "../api.js";
 import { bars } from "../chart.js";
 import { el, show } from "../dom.js";
 import { count, isNumber, moment, money, percent } from "../format.js";
-import { fact, problem, section, table, throttled } from "../parts.js";
-import { buttons } from "../control.js";
+import { fact, namesOf, problem, section, table, throttled } from "../parts.js";
+import { buttons, commandsFor } from "../control.js";
 import { oneLine } from "../text.js";
+
+// What a row says of a kind of usage, or all that is behind it.
+const sum = (row, what) => (row.usage ?? [row]).reduce((all, one) => all + (one[what] ?? 0), 0);
 
 export function costTab(root, { app, key }) {
   let run = null;
@@ -26,17 +29,17 @@ export function costTab(root, { app, key }) {
 
   const shares = (caption, heading, rows, name) =>
     table(caption, [[heading], ["cost", true], ["calls", true], ["tokens in", true], ["tokens out", true]], rows.map((row) => ({
-      key: name(row), cells: [oneLine(name(row), 120), money(row.cost), count(row.calls), count(row.tokens_in), count(row.tokens_out)],
+      key: name(row), cells: [oneLine(name(row), 120), money(row.cost), count(sum(row, "requests")), count(sum(row, "prompt_tokens")), count(sum(row, "completion_tokens"))],
     })), "No model was called.");
 
   function budget() {
-    const { cap, spent, projected } = cost.budget;
-    const share = isNumber(cap) && cap > 0 ? spent / cap : null;
+    const { cap, spent, projected, cap_tokens: tokens, spent_tokens: used } = cost.budget;
+    const share = isNumber(cap) && cap > 0 ? spent / cap : isNumber(tokens) && tokens > 0 ? used / tokens : null;
     return section(
       "Budget",
       isNumber(share) ? el("progress", { max: 1, value: Math.min(1, share), "aria-label": "Share of the budget that is spent" }) : null,
-      el("dl", {}, fact("Spent", money(spent), isNumber(share) ? percent(share) : ""), fact("Cap", money(cap)), fact("Projected", money(projected), isNumber(projected) && isNumber(cap) && projected > cap ? "above the cap: the run will stop there" : "")),
-      app.server.read_only ? null : el("p", {}, buttons(run, ["budget"])),
+      el("dl", {}, fact("Spent", money(spent), isNumber(share) ? `${percent(share)} of the cap` : ""), isNumber(cap) ? fact("Cap", money(cap)) : null, isNumber(tokens) ? fact("Tokens", `${count(used)} of ${count(tokens)}`) : null, fact("Projected", money(projected), isNumber(projected) && isNumber(cap) && projected > cap ? "above the cap: the run will stop there" : "")),
+      app.server.read_only || !commandsFor(run).includes("budget") ? null : el("p", {}, buttons(run, ["budget"])),
     );
   }
 
@@ -48,7 +51,7 @@ export function costTab(root, { app, key }) {
       failure ? problem(failure) : null,
       el("p", { class: "big", key: "total" }, money(cost.total), el("small", {}, " so far, of calls whose price is known")),
       cost.budget ? budget() : null,
-      section("By node", shares("Cost by node", "node", cost.by_node, (row) => row.node_id)),
+      section("By node", shares("Cost by node", "node", cost.by_node, (row) => namesOf(row).filter(Boolean).join(" · "))),
       section("By model", shares("Cost by model", "model", cost.by_model, (row) => [row.model, row.provider].filter(Boolean).join(" · "))),
       cost.by_hour.length ? section("By hour", bars("Cost by hour", cost.by_hour.map((row) => ({ name: moment(row.hour), value: row.cost ?? 0 })), money)) : null,
     );

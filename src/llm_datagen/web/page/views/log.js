@@ -9,7 +9,8 @@ import { middle, oneLine } from "../text.js";
 
 const MOST = 1000; // lines that are kept on the page
 const EVERY_MS = 1000;
-const NOT_SHOWN = new Set(["event", "level", "timestamp", "node_id", "pipeline_id", "run"]);
+
+const bracketed = (event) => `[${oneLine(event, 60).replace(/^\[|\]$/g, "")}]`;
 
 export function logTab(root, { key }) {
   let run = null;
@@ -46,15 +47,15 @@ export function logTab(root, { key }) {
       el("label", { for: `log-${name}` }, label),
       el("select", { id: `log-${name}`, value: params[name] ?? "", on: { change: (event) => go(runLink(key, "log", { ...params, [name]: event.target.value })) } },
         el("option", { value: "" }, "all"),
-        values.map((value) => el("option", { key: value, value }, middle(value, 40)))));
+        values.map((value) => el("option", { key: value, value }, name === "event" ? bracketed(value) : middle(value, 40)))));
 
   function lineView({ line, number: at }) {
-    const rest = Object.entries(line).filter(([name]) => !NOT_SHOWN.has(name));
+    const rest = Object.entries(line.fields).filter(([name]) => !["node_id", "pipeline_id", "run"].includes(name));
     return el(
       "li",
       { key: at, class: `log-line ${line.level}` },
       el("time", {}, clock(line.timestamp)),
-      el("b", {}, oneLine(line.event, 60)),
+      el("b", {}, bracketed(line.event)),
       line.node_id ? el("span", { class: "log-node", dir: "auto" }, middle(line.node_id, 30)) : null,
       el("span", { class: "soft", dir: "auto" }, rest.map(([name, value]) => `${oneLine(name, 40)}=${oneLine(typeof value === "string" ? value : JSON.stringify(value), 400)}`).join("  ")),
     );
@@ -94,8 +95,9 @@ export function logTab(root, { key }) {
       load();
     },
     update(fresh) {
+      const isNew = run?.nodes.length !== fresh.nodes.length;
       run = fresh;
-      render();
+      if (isNew) render(); // else nothing that is shown here has changed
     },
     close() {
       asking?.abort();

@@ -4,8 +4,8 @@ import { get, ofRun } from "../api.js";
 import { chart, throughput } from "../chart.js";
 import { el, show, svg } from "../dom.js";
 import { bytes, count, duration, isNumber, money, rate } from "../format.js";
-import { bar, graph, queueText, SHARES, timesText } from "../graph.js";
-import { fact, pill, section, table, throttled } from "../parts.js";
+import { bar, baseName, graph, queueText, SHARES, timesText } from "../graph.js";
+import { fact, namesOf, pill, section, table, throttled } from "../parts.js";
 import { runLink } from "../router.js";
 import { changeNode } from "../control.js";
 import { middle, oneLine, visible } from "../text.js";
@@ -44,7 +44,7 @@ export function overviewTab(root, { app, key }) {
       section(
         "Pipeline",
         el("p", { class: "bottleneck", dir: "auto" }, run.bottleneck ? visible(run.bottleneck) : null),
-        el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "The graph of the nodes" }, graph(run, { isTall: width < NARROW, room: width - 34, chosen, linkTo })),
+        el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "The graph of the nodes" }, graph(run, { goesDown: width < NARROW, room: width - 34, chosen, linkTo })),
         legend(),
       ),
       node ? details(node) : null,
@@ -58,24 +58,26 @@ export function overviewTab(root, { app, key }) {
     const wide = Math.max(280, width < NARROW ? width - 34 : (width - 70) / 2);
     const paid = points.filter(([, cost]) => isNumber(cost)).map(([at, cost]) => [at, cost]);
     return [
-      chart({ title: "Rows per second", series: throughput(points, run.nodes.map((one) => one.node_id)), say: rate, width: wide }),
+      chart({ title: "Rows per second", series: throughput(points, run.nodes), say: rate, width: wide }),
       paid.length ? chart({ title: "Cost", series: [{ name: "cost", points: paid }], say: money, width: wide, isArea: true }) : null,
     ];
   }
+
+  const works = (node) => run.live && node.status === "running";
 
   function nodeTable() {
     const columns = [["node"], ["status"], ["done", true], ["out", true], ["failed", true], ["speed", true], ["in flight", true], ["queue", true], ["time"], ["cost", true]];
     return table("The nodes", columns, run.nodes.map((node) => ({
       key: node.node_id,
       cells: [
-        el("a", { href: runLink(key, "", { node: node.node_id }), title: oneLine(node.operator) }, middle(node.node_id, 28)),
+        el("a", { href: runLink(key, "", { node: node.node_id }), dir: "auto" }, middle(namesOf(node)[0], 28), el("small", {}, middle(namesOf(node)[1], 28))),
         pill({ ...node, live: run.live }),
         `${count(node.rows_in)}${isNumber(node.total) ? ` / ${node.total_is_exact ? "" : "~"}${count(node.total)}` : ""}`,
         count(node.rows_out),
         count(node.failed),
-        run.live ? rate(node.rows_per_second) : "–",
-        count(node.in_flight),
-        isNumber(node.queue) ? `${count(node.queue)}${isNumber(node.queue_size) ? ` / ${count(node.queue_size)}` : ""}` : "–",
+        works(node) ? rate(node.rows_per_second) : "–",
+        works(node) ? count(node.in_flight) : "–",
+        works(node) && isNumber(node.queue) ? `${count(node.queue)}${isNumber(node.queue_size) ? ` / ${count(node.queue_size)}` : ""}` : "–",
         svg("svg", { class: "times", width: 90, height: 8, role: "img", "aria-label": timesText(node) || "not known" }, svg("title", {}, timesText(node)), bar(node, 0, 0, 90, 8)),
         money(node.cost),
       ],
@@ -86,15 +88,15 @@ export function overviewTab(root, { app, key }) {
     const mine = run.streams.filter((one) => one.node_id === node.node_id || node.inputs.includes(one.stream) || node.outputs.includes(one.stream));
     return el(
       "section",
-      { class: "card node-details", key: "details", "aria-label": `Node ${oneLine(node.node_id)}` },
+      { class: "card node-details", key: "details", "aria-label": `Node ${oneLine(namesOf(node)[0])}` },
       el(
         "div",
         { class: "head" },
-        el("h2", { dir: "auto" }, oneLine(node.node_id, 120)),
+        el("h2", { dir: "auto" }, oneLine(namesOf(node)[0], 120)),
         pill({ ...node, live: run.live }),
         el("div", { class: "actions" }, run.live && !app.server.read_only ? changeNode(run, node) : null, el("a", { class: "button", href: runLink(key) }, "Close")),
       ),
-      el("p", { class: "soft", dir: "auto" }, oneLine(node.operator, 300)),
+      el("p", { class: "soft", dir: "auto" }, oneLine(namesOf(node)[1], 300)),
       node.error ? el("pre", { class: "note bad", dir: "auto" }, visible(node.error)) : null,
       el(
         "dl",
@@ -105,9 +107,11 @@ export function overviewTab(root, { app, key }) {
         isNumber(node.rejected) ? fact("Rejected", count(node.rejected)) : null,
         fact("Failed", count(node.failed), node.dead_letters ? `${count(node.dead_letters)} dead letters` : ""),
         fact("Retried", count(node.retried)),
-        fact("In flight", count(node.in_flight)),
-        fact("Queue", queueText(node).replace("queue ", "") || "–"),
-        fact("Speed", run.live ? rate(node.rows_per_second) : "–", isNumber(node.eta_s) && run.live ? `${duration(node.eta_s)} left` : ""),
+        works(node) ? [
+          fact("In flight", count(node.in_flight)),
+          fact("Queue", queueText(node).replace("queue ", "") || "–"),
+          fact("Speed", rate(node.rows_per_second), isNumber(node.eta_s) ? `${duration(node.eta_s)} left` : ""),
+        ] : null,
         fact("Cost", money(node.cost)),
         fact("parallel_size", count(node.parallel_size)),
         fact("batch_size", count(node.batch_size)),
@@ -117,7 +121,7 @@ export function overviewTab(root, { app, key }) {
       el(
         "p",
         { class: "links" },
-        mine.filter((one) => one.browsable).map((one) => el("a", { key: one.stream, href: runLink(key, "rows", { stream: one.stream }) }, `${KINDS[one.kind] ?? one.kind}: ${middle(one.name, 32)}`)),
+        mine.filter((one) => one.browsable).map((one) => el("a", { key: one.stream, href: runLink(key, "rows", { stream: one.stream }) }, `${KINDS[one.kind] ?? one.kind}: ${middle(baseName(one.name), 32)}`)),
         el("a", { href: runLink(key, "log", { node: node.node_id }) }, "its log"),
       ),
     );
@@ -127,7 +131,7 @@ export function overviewTab(root, { app, key }) {
     const streams = table("Streams", [["stream"], ["kind"], ["rows", true], ["size", true], [""]], run.streams.map((one) => ({
       key: one.stream,
       cells: [
-        one.browsable ? el("a", { href: runLink(key, "rows", { stream: one.stream }), dir: "auto" }, middle(one.name, 48)) : middle(one.name, 48),
+        one.browsable ? el("a", { href: runLink(key, "rows", { stream: one.stream }), dir: "auto", title: oneLine(one.name, 500) }, middle(one.name, 70)) : middle(one.name, 70),
         KINDS[one.kind] ?? one.kind, count(one.rows), bytes(one.bytes), one.sealed ? "complete" : "growing",
       ],
     })), "No streams.");

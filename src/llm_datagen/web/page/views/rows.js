@@ -3,6 +3,7 @@
 import { get, ofRun } from "../api.js";
 import { announce, el, show } from "../dom.js";
 import { count, isNumber } from "../format.js";
+import { baseName } from "../graph.js";
 import { itemView, longText } from "../item.js";
 import { traceOf } from "../trace.js";
 import { problem, throttled } from "../parts.js";
@@ -110,7 +111,7 @@ export function rowsTab(root, { key }) {
       el(
         "select",
         { id: "stream", value: one.stream, on: { change: (event) => go(runLink(key, "rows", { stream: event.target.value })) } },
-        run.streams.filter((other) => other.browsable).map((other) => el("option", { key: other.stream, value: other.stream }, `${middle(other.name, 44)} (${KINDS[other.kind] ?? other.kind}${isNumber(other.rows) ? `, ${count(other.rows)}` : ""})`)),
+        run.streams.filter((other) => other.browsable).map((other) => el("option", { key: other.stream, value: other.stream }, `${middle(baseName(other.name), 44)} (${KINDS[other.kind] ?? other.kind}${isNumber(other.rows) ? `, ${count(other.rows)}` : ""})`)),
       ),
       el("form", { on: { submit: search }, role: "search" },
         el("label", { class: "unseen", for: "search" }, "Search in the rows"),
@@ -125,9 +126,10 @@ export function rowsTab(root, { key }) {
 
   function where() {
     if (!page) return "";
-    const total = isNumber(page.total) ? ` of ${page.is_total_exact === false ? "about " : ""}${count(page.total)}` : "";
+    const known = page.total ?? stream()?.rows;
+    const total = isNumber(known) ? ` of ${page.is_total_exact === false && isNumber(page.total) ? "about " : ""}${count(known)}` : "";
     if (params.q) return `${count(page.rows.length)} found${page.isWhole ? "" : `, searched to row ${count(page.searched_to ?? page.next)}…`}`;
-    return page.rows.length ? `${count(page.rows[0].number)} – ${count(page.rows.at(-1).number)}${total}` : `none${total}`;
+    return page.rows.length ? `${count(page.rows[0].number)} to ${count(page.rows.at(-1).number)}${total}` : `none${total}`;
   }
 
   function list() {
@@ -146,7 +148,7 @@ export function rowsTab(root, { key }) {
             { href: address({ id: row.id }), "aria-current": open && String(open.id) === String(row.id) ? "true" : undefined },
             el("span", { class: "row-number" }, count(row.number)),
             el("span", { class: "row-id", dir: "auto" }, middle(row.id, 18)),
-            el("span", { class: "row-text", dir: "auto" }, row.reason ? el("em", {}, `${oneLine(row.reason, 120)} · `) : null, preview(row.item, 220)),
+            el("span", { class: "row-text", dir: "auto" }, row.reason ? el("em", {}, `${oneLine(row.reason, 120)} · `) : null, (row.preview ??= preview(row.item, 220))),
           ),
         ),
       ),
@@ -163,7 +165,7 @@ export function rowsTab(root, { key }) {
       row?.reason ? el("p", { class: "reason", dir: "auto" }, longText(row.reason)) : null,
       open.failure ? problem(open.failure) : null,
       open.members
-        ? traceOf(key, open.members)
+        ? traceOf(key, open.members, stream()?.stream)
         : [row ? itemView(row.item, "item") : null, open.failure ? null : el("p", { class: "empty" }, "Following it through the run…")],
     );
   }

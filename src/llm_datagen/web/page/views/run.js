@@ -3,8 +3,8 @@
 import { follow, get, ofRun } from "../api.js";
 import { watched } from "../connection.js";
 import { announce, el, show } from "../dom.js";
-import { count, duration, isNumber, money, moment, percent, seconds } from "../format.js";
-import { fact, pill, progress, speed, statusOf } from "../parts.js";
+import { count, duration, isNumber, money, moment, percent, rate, seconds } from "../format.js";
+import { fact, pill, progress, statusOf } from "../parts.js";
 import { runLink } from "../router.js";
 import { buttons, commandsFor } from "../control.js";
 import { oneLine, visible } from "../text.js";
@@ -65,7 +65,7 @@ export function runView(root, app, key) {
           "a",
           { key: part, href: runLink(key, part), "aria-current": part === name ? "page" : undefined },
           title,
-          part === "failures" && run?.failed ? el("span", { class: "badge" }, count(run.failed)) : null,
+          part === "failures" && run?.failed ? [" ", el("span", { class: "badge" }, count(run.failed))] : null,
         ),
       ),
     );
@@ -85,17 +85,17 @@ export function runView(root, app, key) {
       el(
         "div",
         { class: "numbers card", key: "numbers" },
-        progress(run.rows_done, run.rows_total, run.total_is_exact, "Progress of the run"),
         el(
           "dl",
           {},
-          fact("Speed", speed(run)),
+          run.live ? fact("Speed", rate(run.rows_per_second)) : null,
           fact(run.live ? "Time left" : "Took", run.live ? duration(run.eta_s) : duration(seconds(run))),
           fact("Cost", money(run.cost)),
           fact("Failed", count(run.failed)),
           fact("Since", moment(run.started_at), run.live && isNumber(seconds(run)) ? duration(seconds(run)) : ""),
           run.shards ? fact("Shards", `${count(run.shards.completed)} of ${count(run.shards.count)}`, run.shards.running ? `${count(run.shards.running)} at work` : "") : null,
         ),
+        progress(run.rows_done, run.rows_total, run.total_is_exact, "Progress of the run"),
       ),
       tabs,
     );

@@ -11,6 +11,7 @@ import { oneLine } from "../text.js";
 export function runsView(root, app) {
   const ticked = new Set();
   let runs = null;
+  let warnings = [];
   let wanted = "";
   let failure = null;
   document.title = "Runs – llm-datagen";
@@ -19,7 +20,8 @@ export function runsView(root, app) {
     ...watched(app),
     async runs(data) {
       try {
-        runs = data?.runs ?? (await get("runs")).runs;
+        const found = data?.runs ? data : await get("runs");
+        [runs, warnings] = [found.runs, found.warnings ?? []];
         failure = null;
       } catch (error) {
         failure = error;
@@ -74,6 +76,7 @@ export function runsView(root, app) {
         el("span", { class: "soft" }, runs ? `${count(runs.length)} in all, ${count(live)} at work` : ""),
       ),
       failure ? problem(failure) : null,
+      warnings.map((text) => el("p", { class: "note held", key: text, dir: "auto" }, oneLine(text, 500))),
       el(
         "div",
         { class: "tools" },

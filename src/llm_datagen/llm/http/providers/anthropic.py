@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_datagen.llm.errors import PromptError
 from llm_datagen.llm.http.adapters import ChatAdapter, Reply
-from llm_datagen.llm.http.reading import content_of, counts_of
+from llm_datagen.llm.http.providers.translation import forced_function, function_of, image_in, system_parts, turns
+from llm_datagen.llm.http.reading import content_of, counts_of, named_counts
 from llm_datagen.llm.types import ChatRequest
 
 MAX_TOKENS = 4096
@@ -46,7 +46,10 @@ class AnthropicAdapter(ChatAdapter):
         result: dict[str, Any] = {
             "model": request.model,
             "max_tokens": params.pop("max_completion_tokens", MAX_TOKENS),
-            "messages": [_message(message, request.row) for message in request.messages if not _is_system(message)],
+            "messages": [
+                {"role": role, "content": [_part(part) for part in parts]}
+                for role, parts in turns(request, "Anthropic")
+            ],
         }
         if "stop" in params:
             stop = params.pop("stop")
@@ -56,11 +59,13 @@ class AnthropicAdapter(ChatAdapter):
             result["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
         if "tools" in params:
             result["tools"] = [_tool(tool) for tool in params.pop("tools")]
-        if isinstance(params.get("tool_choice"), Mapping) and "function" in params["tool_choice"]:
-            result["tool_choice"] = {"type": "tool", "name": params.pop("tool_choice")["function"]["name"]}
-        system = [part for message in request.messages if _is_system(message) for part in _parts(message["content"])]
+        forced = forced_function(params)
+        if forced is not None:
+            del params["tool_choice"]
+            result["tool_choice"] = {"type": "tool", "name": forced}
+        system = system_parts(request)
         if system:
-            result["system"] = system
+            result["system"] = [_part(part) for part in system]
         return result | params
 
     def read(self, data: Any) -> Reply:
@@ -81,41 +86,24 @@ class AnthropicAdapter(ChatAdapter):
         reported = counts_of(data.get("usage")) if isinstance(data, Mapping) else {}
         if "input_tokens" not in reported or "output_tokens" not in reported:
             return {}
-        prompt, completion = sum(reported.get(name, 0) for name in _READ), reported["output_tokens"]
-        counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-        parts = {"cached_tokens": reported.get(_READ[1]), "cache_write_tokens": reported.get(_READ[2])}
-        return counts | {name: count for name, count in parts.items() if count}
+        return named_counts(
+            prompt=sum(reported.get(name, 0) for name in _READ),
+            completion=reported["output_tokens"],
+            cached=reported.get("cache_read_input_tokens"),
+            written=reported.get("cache_creation_input_tokens"),
+        )
 
 
 def _tool(tool: Any) -> Any:
     """Return a tool as this API has it, also when it is given as chat completions have it."""
-    if not isinstance(tool, Mapping) or not isinstance(tool.get("function"), Mapping):
-        return tool
-    function = dict(tool["function"])
-    return {"input_schema": function.pop("parameters", {"type": "object"}), **function}
-
-
-def _is_system(message: Mapping[str, Any]) -> bool:
-    return message["role"] in ("system", "developer")
-
-
-def _message(message: Mapping[str, Any], row: str) -> dict[str, Any]:
-    role, content = message["role"], message.get("content")
-    if role not in ("user", "assistant") or content is None:
-        raise PromptError(f"{row} has a message with a tool's call or result: the Anthropic adapter cannot send it")
-    return {"role": role, "content": content if isinstance(content, str) else _parts(content)}
-
-
-def _parts(content: str | list[Any]) -> list[Any]:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else [_part(part) for part in content]
+    function = function_of(tool)
+    return tool if function is None else {"input_schema": function.pop("parameters", {"type": "object"}), **function}
 
 
 def _part(part: Any) -> Any:
-    match part:
-        case {"type": "image_url", "image_url": {"url": str(url)}}:
-            if not url.startswith("data:"):
-                return {"type": "image", "source": {"type": "url", "url": url}}
-            kind, _, data = url.removeprefix("data:").partition(";base64,")
-            return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
-        case _:
-            return part
+    image = image_in(part)
+    if isinstance(image, str):
+        return {"type": "image", "source": {"type": "url", "url": image}}
+    if image is not None:
+        return {"type": "image", "source": {"type": "base64", "media_type": image.media_type, "data": image.data}}
+    return part

@@ -1,0 +1,131 @@
+"""OpenAI's Responses API: ``POST {base_url}/responses``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llm_datagen.llm.http.adapters import ChatAdapter, OpenAIAdapter, Reply
+from llm_datagen.llm.http.providers.translation import (
+    forced_function,
+    function_of,
+    image_in,
+    parts_of,
+    refuse_tool_messages,
+    take_limit,
+    text_in,
+)
+from llm_datagen.llm.http.reading import content_of, counts_of, inner, named_counts
+from llm_datagen.llm.types import ChatRequest
+
+
+class OpenAIResponsesAdapter(ChatAdapter):
+    """Speaks the Responses API, also that of other servers.
+
+    The params are those of the API; ``max_tokens``, ``max_completion_tokens``, ``reasoning_effort`` and tools as chat
+    completions have them are understood, too. OpenAI does not keep the answers unless the params say ``store``.
+    """
+
+    base_url = OpenAIAdapter.base_url
+    base_url_env = OpenAIAdapter.base_url_env
+    api_key_env = OpenAIAdapter.api_key_env
+    structured_modes = ("json_schema", "json_object", "tool", "prompt")
+    finished_words = ("completed",)
+    url_ends = ("/chat/completions",)
+
+    def path(self, model: str) -> str:
+        """Return ``/responses``."""
+        return "/responses"
+
+    def headers(self, api_key: str | None) -> Mapping[str, str]:
+        """Return the key as a bearer token."""
+        return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+    def body(self, request: ChatRequest) -> Mapping[str, Any]:
+        """Return the request: messages become items of the input.
+
+        Raises:
+            PromptError: when a message of the row is a call of a tool, or its result.
+        """
+        refuse_tool_messages(request, "Responses")
+        params = dict(request.params)
+        result: dict[str, Any] = {
+            "model": request.model,
+            "store": False,
+            "input": [_item(message) for message in request.messages],
+        }
+        limit = take_limit(params)
+        if limit is not None:
+            result["max_output_tokens"] = limit
+        if "reasoning_effort" in params:
+            result["reasoning"] = {"effort": params.pop("reasoning_effort"), **params.pop("reasoning", {})}
+        if "response_format" in params:
+            wanted = params.pop("response_format")
+            result["text"] = {
+                **params.pop("text", {}),
+                "format": {"type": wanted["type"], **wanted.get("json_schema", {})},
+            }
+        if "tools" in params:
+            result["tools"] = [_tool(tool) for tool in params.pop("tools")]
+        forced = forced_function(params)
+        if forced is not None:
+            params["tool_choice"] = {"type": "function", "name": forced}
+        return result | params
+
+    def read(self, data: Any) -> Reply:
+        """Return the texts of the output as one."""
+        output = data["output"]
+        parts = [part for item in output if item["type"] == "message" for part in item["content"]]
+        content = content_of(parts)
+        thoughts = [part for item in output if item["type"] == "reasoning" for part in item.get("summary") or ()]
+        calls = [item for item in output if item["type"] == "function_call"]
+        extras = {
+            "reasoning": "\n\n".join(part["text"] for part in thoughts),
+            "refusal": content.refusal,
+            "tool_calls": calls,
+            "logprobs": [each for part in parts for each in part.get("logprobs") or ()],
+        }
+        reason = inner(data, "incomplete_details", "reason") or data.get("status")
+        return Reply(
+            text=content.text,
+            finish_reason="function_call" if reason == "completed" and calls else reason,
+            usage=self.usage(data),
+            extras={name: value for name, value in extras.items() if value},
+            model=data.get("model"),
+        )
+
+    def usage(self, data: Any) -> Mapping[str, int]:
+        """Return the token counts under the names of chat completions."""
+        usage = inner(data, "usage")
+        found = counts_of(usage)
+        if "input_tokens" not in found or "output_tokens" not in found:
+            return {}
+        parts = counts_of(
+            {
+                "cached": inner(usage, "input_tokens_details", "cached_tokens"),
+                "reasoning": inner(usage, "output_tokens_details", "reasoning_tokens"),
+            }
+        )
+        return named_counts(
+            prompt=found["input_tokens"], completion=found["output_tokens"], total=found.get("total_tokens"), **parts
+        )
+
+
+def _item(message: Mapping[str, Any]) -> dict[str, Any]:
+    role, content = message["role"], message["content"]
+    if isinstance(content, str):
+        return {"role": role, "content": content}
+    kind = "output_text" if role == "assistant" else "input_text"
+    return {"role": role, "content": [_part(part, kind) for part in parts_of(content)]}
+
+
+def _part(part: Any, kind: str) -> Any:
+    text, image = text_in(part), image_in(part)
+    if text is not None:
+        return {"type": kind, "text": text}
+    return part if image is None else {"type": "input_image", "image_url": part["image_url"]["url"]}
+
+
+def _tool(tool: Any) -> Any:
+    function = function_of(tool)
+    return tool if function is None else {"type": "function", **function}

@@ -1,0 +1,283 @@
+"""Every adapter is tried with the same cases, against a real HTTP server that speaks its API.
+
+The page ``docs/reference/providers.md`` is made of the same table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from llm_datagen.llm import EndpointRefusedError, LLMAnswerError, LLMOperator, LLMRequestError, PromptError
+from llm_datagen.llm.cost.prices import known_prices
+from llm_datagen.llm.http.adapters import BUILT_IN, adapter_of
+from llm_datagen.llm.limits import shared
+from llm_datagen.llm.types import ChatRequest
+
+from .chat_server import ChatServer, Context, Reply, run_rows
+from .providers import APIS, CASES, Api, Sent
+from .providers.api import IMAGE, KEY, SCHEMA, TOOL, WAIT, WEB_IMAGE
+
+PROMPT: list[dict[str, Any]] = [
+    {"role": "system", "content": "Be {{ how }}."},
+    {"role": "user", "content": "{{ q }}", "images": ["{{ image }}"]},
+    {"role": "assistant", "content": "A cat."},
+    {"role": "user", "content": "And now?"},
+]
+ROW = {"_i": 3, "q": "What is it?", "how": "kind", "image": ""}
+
+
+@dataclass
+class Provider:
+    """A server that speaks an API, and an environment that names it."""
+
+    api: Api
+    server: ChatServer
+    ctx: Context = field(default_factory=Context)
+
+    def ask(self, *answers: Sent, row: Mapping[str, Any] = ROW, **options: Any) -> Any:
+        """Return the row that comes out when the server gives these answers, and the last one from then on."""
+        left = list(answers)
+
+        def reply(_seen: Any) -> Reply:
+            sent = left.pop(0) if len(left) > 1 else left[0]
+            return Reply(sent.body, sent.status, dict(sent.headers))
+
+        self.server.reply = reply
+        given = {"max_retries": 0, "outage_after": 0, "max_repairs": 0, **options}
+        operator = LLMOperator(PROMPT, model=self.api.model, adapter=self.api.adapter, **given)
+        (made,) = asyncio.run(run_rows(operator, [dict(row)], self.ctx))
+        return made
+
+    def failure(self, case: str, error: type[Exception], **options: Any) -> Any:
+        """Return the error of a row; it is of this type."""
+        with pytest.raises(error) as caught:
+            self.ask(self.api.failures[case], **options)
+        return caught.value
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The body of the last request."""
+        return self.server.seen[-1].body
+
+
+def found_in(part: Any, data: Any) -> bool:
+    """Return whether a part stands somewhere in JSON data."""
+    inside = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return bool(part == data) or any(found_in(part, each) for each in inside)
+
+
+@pytest.fixture
+def provider(server: ChatServer, api: Api, monkeypatch: pytest.MonkeyPatch) -> Provider:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "OPENAI_API_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(api.url_env, server.base_url.removesuffix("/v1") + api.base)
+    monkeypatch.setenv(api.key_env, KEY)
+    return Provider(api, server)
+
+
+def check_request(provider: Provider, case: str) -> None:
+    api = provider.api
+    match case:
+        case "text":
+            made = provider.ask(api.answer, params={"temperature": 0.5, "max_tokens": 50})
+            assert made == {**ROW, "answer": "yes"}
+            (seen,) = provider.server.seen
+            name, value = api.key_header
+            assert (seen.path, seen.headers[name], seen.body) == (api.path, value, api.request)
+            assert KEY not in str([seen.path, seen.body])
+        case "image" | "web_image":
+            is_web = case == "web_image"
+            assert provider.ask(api.answer, row={**ROW, "image": WEB_IMAGE if is_web else IMAGE})["answer"] == "yes"
+            assert found_in(api.web_image if is_web else api.image, provider.body)
+        case "schema":
+            assert provider.ask(api.structured, output=SCHEMA)["mood"] == "good"
+            assert {name: provider.body[name] for name in api.schema} == api.schema
+        case "schema_by_tool":
+            assert api.tool_answer is not None
+            assert provider.ask(api.tool_answer, output=SCHEMA, structured="tool")["mood"] == "good"
+            assert {name: provider.body[name] for name in api.tool} == api.tool
+        case "tool_calls":
+            made = provider.ask(api.call, params={"tools": [TOOL]}, extra_columns={"tool_calls": "calls"})
+            assert (made["answer"] or None, made["calls"]) == (None, api.calls)
+            assert found_in("look_up", provider.body)
+
+
+def check_answer(provider: Provider, case: str) -> None:
+    api = provider.api
+    match case:
+        case "reasoning":
+            made = provider.ask(api.answer, extra_columns={"reasoning": "thoughts"})
+            assert (made["thoughts"], made["answer"]) == ("hm", "yes")
+        case "cached" | "reasoning_tokens":
+            provider.ask(api.answer)
+            used = {"provider": "127.0.0.1", "model": api.model, "requests": 1, **api.usage}
+            assert provider.ctx.usage == [used]
+            assert f"{case.removesuffix('_tokens')}_tokens" in used
+        case "cut_off":
+            assert "was cut off at the token limit" in str(provider.failure(case, LLMAnswerError))
+        case "refusal":
+            assert "is a refusal by the model" in str(provider.failure(case, LLMAnswerError))
+        case "filtered_answer":
+            assert "was withheld by the content filter" in str(provider.failure(case, LLMAnswerError))
+        case "filtered_prompt":
+            error = provider.failure(case, Exception)
+            assert type(error) in (LLMAnswerError, LLMRequestError)
+            assert ("content filter" in str(error), len(provider.server.seen)) == (True, 1)
+        case "empty":
+            assert "cannot be used: it is empty" in str(provider.failure(case, LLMAnswerError))
+
+
+def check_failure(provider: Provider, case: str) -> None:
+    api = provider.api
+    again: dict[str, Any] = {"max_retries": 2, "retry_wait": 0.0001}
+    match case:
+        case "rate_limit":
+            error = provider.failure(case, LLMRequestError)
+            assert (error.amounts_to, error.retry_after, error.may_pass, error.is_free) == (429, WAIT, True, True)
+        case "overload" | "no_answer":
+            made = provider.ask(api.failures[case], api.answer, outage_after=60, **again)
+            assert (made["answer"], len(provider.server.seen)) == ("yes", 2)
+        case "bad_request":
+            error = provider.failure(case, LLMRequestError, **again)
+            assert (error.amounts_to, error.may_pass, len(provider.server.seen)) == (error.status, False, 1)
+            assert "check model, params and the schema" in str(error) or error.status == 422
+        case "too_long":
+            error = provider.failure(case, LLMRequestError, **again)
+            assert (error.status, error.amounts_to, len(provider.server.seen)) == (400, 413, 1)
+            assert "the prompt is too long" in str(error)
+        case "wrong_key":
+            error = provider.failure(case, EndpointRefusedError, **again)
+            assert f"check api_key, or the environment variable {api.key_env}" in str(error)
+            shown = "".join(traceback.format_exception(error)) + repr(vars(error)) + "".join(provider.ctx.lines)
+            assert not any(KEY[at : at + 8] in shown for at in range(len(KEY) - 7))
+        case "unknown_model":
+            assert provider.failure(case, EndpointRefusedError, **again).amounts_to == 404
+
+
+@pytest.mark.integration
+@pytest.mark.sampled(len(APIS))
+@pytest.mark.parametrize("api", APIS, ids=lambda api: api.adapter)
+def test_an_adapter_does_what_its_page_says(provider: Provider, api: Api) -> None:
+    assert set(api.lacks) <= set(CASES)
+    for case in CASES:
+        if case in api.lacks:
+            assert case not in api.failures
+            continue
+        provider.server.seen.clear()
+        shared._limiters.clear()  # what one case was told to wait does not hold up the next one
+        try:
+            for check in (check_request, check_answer, check_failure):
+                check(replace(provider, ctx=Context()), case)
+        except BaseException as error:
+            error.add_note(f"in the case {case!r}: {CASES[case]}")
+            raise
+        assert provider.server.seen, f"nothing was tried of {case!r}"
+
+
+def test_all_adapters_are_tried() -> None:
+    assert [api.adapter for api in APIS] == list(BUILT_IN)
+
+
+def test_prices_are_found_by_the_names_of_the_provider() -> None:
+    for api in APIS:
+        prices = known_prices(api.priced, api.url) if api.url else None
+        assert (prices is not None) == bool(api.url), api.adapter
+        if prices is not None:
+            usage = {"prompt_tokens": 1000, "completion_tokens": 1000}
+            assert (prices.cost(usage) or 0) > (prices.cost({**usage, "cached_tokens": 900}) or 0) > 0
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("api", [api for api in APIS if "web_image" in api.lacks], ids=lambda api: api.adapter)
+def test_an_image_by_its_url_is_refused_where_the_api_takes_none(provider: Provider, api: Api) -> None:
+    with pytest.raises(PromptError, match=r"row 3 has an image by its URL, and .* takes none"):
+        provider.ask(api.answer, row={**ROW, "image": WEB_IMAGE})
+    assert not provider.server.seen
+
+
+def test_addresses_of_a_pool_are_those_of_its_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("OLLAMA_HOST", "gpu-box")
+    for name in ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "OPENAI_API_VERSION", "GEMINI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    azure = "https://mine.openai.azure.com"
+    operator = LLMOperator(
+        "hi",
+        endpoints=[
+            {"model": "a:0", "adapter": "bedrock"},
+            {"model": "m", "adapter": "ollama"},
+            {"model": "models/g", "adapter": "gemini"},
+            {"model": "d", "adapter": "azure", "base_url": f"{azure}/openai/v1/"},
+            {"model": "d", "adapter": "azure-deployments", "base_url": f"{azure}?api-version=2025-01-01-preview"},
+            {"model": "d", "adapter": "azure-deployments", "base_url": azure},
+        ],
+    )
+    assert [str(each.address.url) for each in operator.endpoints] == [
+        "https://bedrock-runtime.eu-west-1.amazonaws.com/model/a%3A0/converse",
+        "http://gpu-box:11434/api/chat",
+        "https://generativelanguage.googleapis.com/v1beta/models/g:generateContent",
+        f"{azure}/openai/v1/chat/completions",
+        f"{azure}/openai/deployments/d/chat/completions?api-version=2025-01-01-preview",
+        f"{azure}/openai/deployments/d/chat/completions?api-version=2024-10-21",
+    ]
+
+
+@pytest.mark.parametrize("adapter", ["azure", "azure-deployments", "bedrock"])
+def test_an_address_that_nobody_says_is_asked_for(adapter: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variable = adapter_of(adapter).base_url_env
+    for name in (variable, "AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(Exception, match=f"give base_url, or set the environment variable {variable}"):
+        LLMOperator("hi", model="m", adapter=adapter)
+
+
+def test_params_go_where_each_api_has_them() -> None:
+    params: dict[str, dict[str, Any]] = {
+        "gemini": {"top_p": 0.9, "stop": "END", "safetySettings": [], "thinkingConfig": {"thinkingBudget": 0}},
+        "bedrock": {"top_p": 0.9, "stop": "END", "guardrailConfig": {"guardrailIdentifier": "g"}, "top_k": 3},
+        "ollama": {"num_ctx": 8192, "keep_alive": "1h", "think": True, "truncate": True},
+        "vllm": {"structured_outputs": {"choice": ["a", "b"]}, "top_k": 3},
+        "mistral": {"seed": 7, "max_completion_tokens": 5},
+        "openai-responses": {"reasoning_effort": "low", "text": {"verbosity": "low"}},
+    }
+    sent = {
+        name: adapter_of(name).body(ChatRequest(messages=[], params=given, model="m")) for name, given in params.items()
+    }
+    assert sent == {
+        "gemini": {
+            "contents": [],
+            "safetySettings": [],
+            "generationConfig": {"topP": 0.9, "stopSequences": ["END"], "thinkingConfig": {"thinkingBudget": 0}},
+        },
+        "bedrock": {
+            "messages": [],
+            "inferenceConfig": {"topP": 0.9, "stopSequences": ["END"]},
+            "guardrailConfig": {"guardrailIdentifier": "g"},
+            "additionalModelRequestFields": {"top_k": 3},
+        },
+        "ollama": {
+            "model": "m",
+            "messages": [],
+            "stream": False,
+            "truncate": True,
+            "shift": False,
+            "keep_alive": "1h",
+            "think": True,
+            "options": {"num_ctx": 8192},
+        },
+        "vllm": {"model": "m", "messages": [], "structured_outputs": {"choice": ["a", "b"]}, "top_k": 3},
+        "mistral": {"model": "m", "messages": [], "random_seed": 7, "max_tokens": 5},
+        "openai-responses": {
+            "model": "m",
+            "input": [],
+            "store": False,
+            "reasoning": {"effort": "low"},
+            "text": {"verbosity": "low"},
+        },
+    }

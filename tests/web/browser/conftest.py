@@ -1,0 +1,29 @@
+"""Fixtures: one browser for all tests, a folder with a pipeline, and nothing that is left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ...kit.chromium import chromium
+from .ground import Ground
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests of a process; each test has a context of its own."""
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Iterator[Ground]:
+    """A folder with a pipeline in YAML, and its endpoint; its processes end with the test."""
+    with Ground(tmp_path) as found:
+        yield found

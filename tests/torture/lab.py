@@ -200,7 +200,8 @@ class Lab:
             rejected = Counter(str(row["_i"]) for row in read_rejected(self.stream(number), checked=True))
             if rejected != fate.rejected:
                 gone, extra = fate.rejected - rejected, rejected - fate.rejected
-                found.append(f"{gone.total()} rejected rows lost {[*gone][:2]}, {extra.total()} too many {[*extra][:2]}")
+                names = f"{[*gone][:2]}, {extra.total()} too many {[*extra][:2]}"
+                found.append(f"{gone.total()} rejected rows lost {names}")
             file, place = Path(f"{path}.errors.jsonl"), position_of(self.stream(number))
             size = file.stat().st_size if file.exists() else 0
             if place is None or size != place[1].errors_bytes:

@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from llm_datagen.cli.commands import control, demo, export, gather, inspect, recipes, report, resume, run, ui
+from llm_datagen.cli.commands import (
+    control,
+    demo,
+    export,
+    gather,
+    inspect,
+    metrics,
+    recipes,
+    report,
+    resume,
+    run,
+    ui,
+)
 from llm_datagen.cli.output import write
 from llm_datagen.errors import InputWarning, OperatorWarning, ResumeWarning
 
@@ -41,5 +53,5 @@ def _options(
         warnings.simplefilter("ignore", category)  # the display shows it: the hooks get it, too
 
 
-for group in (run, resume, demo, gather, recipes, inspect, report, export, control, ui):
+for group in (run, resume, demo, gather, recipes, inspect, report, metrics, export, control, ui):
     app.add_typer(group.app)

@@ -14,6 +14,8 @@ from llm_datagen.cli.options import (
     IdArgument,
     OnErrorOption,
     OriginArgument,
+    OtelCallsOption,
+    OtelOption,
     RayAddressOption,
     ReplaceOption,
     RerunOption,
@@ -24,6 +26,7 @@ from llm_datagen.cli.options import (
     UiOption,
     WorkersOption,
 )
+from llm_datagen.cli.otel import OtelOptions
 from llm_datagen.cli.resume import on_change_of, parse_max_errors, parse_target, replay_run, resume_run
 from llm_datagen.cli.sharded import ShardOptions
 
@@ -96,6 +99,8 @@ def resume(
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
+    otel: OtelOption = False,
+    otel_calls: OtelCallsOption = 1.0,
     results_dir: ResultsOption = None,
     ui: UiOption = False,
     traceback: TracebackOption = False,
@@ -126,6 +131,7 @@ def resume(
                     resources=resources,
                     runtime_env=runtime_env,
                 ),
+                otel=OtelOptions(otel, otel_calls),
                 ui=ui,
             )
         )
@@ -143,6 +149,8 @@ def replay(
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
+    otel: OtelOption = False,
+    otel_calls: OtelCallsOption = 1.0,
     results_dir: ResultsOption = None,
     ui: UiOption = False,
     traceback: TracebackOption = False,
@@ -165,6 +173,7 @@ def replay(
                     resources=resources,
                     runtime_env=runtime_env,
                 ),
+                otel=OtelOptions(otel, otel_calls),
                 ui=ui,
             )
         )

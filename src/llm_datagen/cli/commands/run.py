@@ -14,6 +14,8 @@ from llm_datagen.cli.options import (
     IfExistsOption,
     JsonOption,
     MergeOption,
+    OtelCallsOption,
+    OtelOption,
     PipelineArgument,
     RayAddressOption,
     ReplaceOption,
@@ -26,6 +28,7 @@ from llm_datagen.cli.options import (
     UiOption,
     WorkersOption,
 )
+from llm_datagen.cli.otel import OtelOptions
 from llm_datagen.cli.output import leave_stdout_to_rows, write
 from llm_datagen.cli.plan import show_plan
 from llm_datagen.cli.preview import preview_pipeline
@@ -126,6 +129,8 @@ def run(
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
+    otel: OtelOption = False,
+    otel_calls: OtelCallsOption = 1.0,
     results_dir: ResultsOption = None,
     settings: SetOption = None,
     ui: UiOption = False,
@@ -160,8 +165,9 @@ def run(
         split.refuse_without_shards()
         if split.are_by_others and ui:
             raise ConfigError("--ui is of a run that this process drives; show this one with: llm-datagen ui")
+        telemetry = OtelOptions(otel, otel_calls)
         if split.are_by_others:
-            raise typer.Exit(run_some(target, pipeline_id, split, if_exists, on_change))
+            raise typer.Exit(run_some(target, pipeline_id, split, if_exists, on_change, telemetry))
         if split.are_given:
             target = with_shards(target, split)
         created = target.create(pipeline_id, if_exists.value if if_exists else None, on_change)
@@ -171,7 +177,7 @@ def run(
         Origin.here(target.name).save(folder)
         how = split.split_in_words(run_state[SHARDS]["count"]) if is_sharded(run_state) else ""
         write(f"run {created.pipeline_id}: {pipeline}{how}")
-        raise typer.Exit(run_watched(created, ui=ui))
+        raise typer.Exit(run_watched(created, ui=ui, otel=telemetry))
 
 
 @app.command()

@@ -47,6 +47,14 @@ class DiagramOption(enum.StrEnum):
     MERMAID = "mermaid"
 
 
+class ReportOption(enum.StrEnum):
+    """The form of a report."""
+
+    HTML = "html"
+    JSON = "json"
+    MD = "md"
+
+
 class OnErrorOption(enum.StrEnum):
     """What becomes of a row that fails."""
 

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli.exit_codes import exit_codes
-from llm_datagen.cli.options import IdArgument, ResultsOption, TracebackOption
-from llm_datagen.cli.report import ReportForm, show_report
+from llm_datagen.cli.options import IdArgument, ReportOption, ResultsOption, TracebackOption
 from llm_datagen.runs.typed_commands import default_results
 
 app = typer.Typer()
@@ -28,7 +27,7 @@ def report(
         ),
     ] = None,
     form: Annotated[
-        ReportForm | None,
+        ReportOption | None,
         typer.Option(
             "--format",
             help="A page to be sent, data for programs, or a few lines for a pull request. As the ending of FILE says, "
@@ -45,5 +44,7 @@ def report(
     One file that needs nothing else: it can be sent, and kept. An older report is replaced, any other file is not.
     Works while the run goes on, too. Changes nothing.
     """
+    from llm_datagen.cli.report import show_report
+
     with exit_codes(full_traceback=traceback):
         show_report(results_dir or default_results(), pipeline_id, out=out, form=form, rows=rows)

@@ -121,7 +121,8 @@ def _findings(ledger: Ledger, entry: Mapping[str, Any], stream: Stream, position
             f"rows, and {ledger.done} of them are done"
         )
     if entry.get("status") in SETTLED:
-        pairs = {"rows_in": ledger.done, "rows_out": ledger.rows_out, "filtered": ledger.filtered}
+        filtered = ledger.filtered + ledger.rejected  # the run state has both in one
+        pairs = {"rows_in": ledger.done, "rows_out": ledger.rows_out, "filtered": filtered}
         pairs |= {"skipped": ledger.skipped, "dead_letters": ledger.dead_letters}
         found += [
             f"the run state says {name} {entry.get(name)}, and {stream.shown} says {here}"

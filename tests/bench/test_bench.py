@@ -22,6 +22,7 @@ from .rows import References, WrongResultError
 from .schedule import ideal_seconds
 from .shards import ENGINE
 from .shards import main as shards_main
+from .telemetry import main as telemetry_main
 from .workloads import WORKLOADS
 
 TINY = Scale(rows=0.0003, sleep_factor=0.02)
@@ -145,3 +146,12 @@ def test_the_benchmark_of_shards_compares_sides_that_make_the_same_rows(capsys: 
     found = capsys.readouterr().out.splitlines()
     assert [line[:12].strip() for line in found] == list(ENGINE)
     assert found[1].endswith("1.00 times as fast as 1 shard")
+
+
+@pytest.mark.slow
+def test_what_telemetry_costs_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert telemetry_main(["--calls", "20", "--repeat", "1"]) == 0
+    layer, *sides = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert layer["side"] == "layer"
+    assert [side["side"] for side in sides] == ["off", "hooks", "on", "share"]
+    assert sides[0]["cpu_ratio"] == 1

@@ -94,7 +94,7 @@ def test_shards_are_run_one_by_one_each_in_a_task_of_an_array(shell: Shell) -> N
     assert "run a: 3 shards: all completed" in planned.stdout
     refused = shell.run("run", target, "--id", "a", "--shard", "2/3", "--merge", "concat")
     assert refused.returncode == 2
-    assert "run 'a' was made with merge='shards', not 'concat'; leave it out" in " ".join(refused.stderr.split())
+    assert "run 'a' was made with --merge shards, not 'concat'; leave it out" in " ".join(refused.stderr.split())
     assert not (shell.folder / SHARDS[0]).exists()
     assert shell.run("gather", "a").returncode == 0
     assert [row["n"] for name in SHARDS for row in lines(shell.folder / name)] == [n for n in range(50) if n % 2]
@@ -214,6 +214,8 @@ def test_an_error_advises_options_on_the_command_line() -> None:
     text = "out.jsonl is gone; restore it, or start afresh with if_exists='overwrite'"
     assert as_typed(text) == "out.jsonl is gone; restore it, or start afresh with run --if-exists overwrite"
     assert as_typed("if_exists = 'resume'") == "if_exists = 'resume'"
+    assert as_typed("say merge='concat', or on_change='accept'") == "say --merge concat, or --accept-changes"
+    assert as_typed("on_change='replace', on_change='rerun'") == "--replace, --rerun"
 
 
 def test_what_is_not_split_is_refused_with_exit_code_2(shell: Shell, command: Command) -> None:

@@ -117,3 +117,16 @@ def serving(*folders: Path | str, **options: Any) -> Iterator[Client]:
     finally:
         loop.call_soon_threadsafe(ended.set)
         thread.join()
+
+
+def page_of(pid: int) -> int:
+    """Return the process of the page that a process has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return next(int(child) for child in children if b"beside_run" in cmdline(int(child)))
+
+
+def cmdline(pid: int) -> bytes:
+    """Return the command line of a process; nothing of one that has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""

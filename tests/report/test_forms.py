@@ -266,6 +266,7 @@ def test_secrets_are_not_shown(bench: Bench) -> None:
             "api_key": canary,
             "base_url": f"https://user:{canary}@host/v1?sig={canary}&x=1",
             "api_key_env": "KEY",
+            "auth": {"user": canary},
         },
     }
     state["nodes"][0]["input_uri"] = f"jsonl://{bench.input}"
@@ -276,8 +277,9 @@ def test_secrets_are_not_shown(bench: Bench) -> None:
     made = report.nodes[0].settings["operator"]["with"]
     assert made == {
         "api_key": "(not shown)",
-        "base_url": "https://(not shown)@host/v1?sig=(not shown)&x=1",
+        "base_url": "https://…@host/v1?sig=…&x=1",
         "api_key_env": "KEY",
+        "auth": "(not shown)",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -93,6 +94,21 @@ def test_a_run_that_was_stopped_has_the_rows_that_are_committed(bench: Bench) ->
     bench.give(numbered(5))
     report = bench.pipeline([Stopping(3)], ordered=True).create("a").run()
     assert report.status == "stopped"
+    assert [row["n"] for row in report.rows()] == [0, 1, 2]
+
+
+def test_paths_are_those_of_the_start(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bench.folder)
+    (bench.folder / "gone").mkdir()
+
+    def goes(row: dict[str, Any]) -> dict[str, Any]:
+        os.chdir(bench.folder / "gone")
+        if row["n"] == 2:
+            (bench.folder / "gone").rmdir()
+        return row
+
+    bench.give(numbered(3))
+    report = bench.pipeline([goes], output_uri="out.jsonl", ordered=True, parallel_size=1).create("a").run()
     assert [row["n"] for row in report.rows()] == [0, 1, 2]
 
 

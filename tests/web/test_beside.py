@@ -17,7 +17,7 @@ from llm_datagen.runs import RunFolder, page_process
 from ..cli.shell import Shell
 from ..kit.programs import Program
 from ..kit.support import PATIENCE_SECONDS, Bench, eventually, numbered
-from ..kit.web import Client
+from ..kit.web import Client, cmdline, page_of
 
 
 def client_of(url: str) -> Client:
@@ -85,18 +85,6 @@ def test_a_program_shows_its_run(bench: Bench, capsys: pytest.CaptureFixture[str
     process = page_process._running.pop()
     process.terminate()
     assert process.wait(PATIENCE_SECONDS) == 0
-
-
-def page_of(pid: int) -> int:
-    """Return the process of the page that a process has started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return next(int(child) for child in children if b"beside_run" in cmdline(int(child)))
-
-
-def cmdline(pid: int) -> bytes:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.messages import (
@@ -19,7 +20,7 @@ from llm_datagen.messages import (
     Stalled,
     UsageReported,
 )
-from llm_datagen.runs.hooks import IPipelineHooks
+from llm_datagen.runs.hooks import IPipelineHooks, IPreparedHooks
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 
@@ -59,6 +60,15 @@ class HookDispatcher:
         # A daemon: a hook that never returns must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name=f"datagen-hooks-{pipeline_id}", daemon=True)
         self._thread.start()
+
+    def prepare(self, results_dir: str, run_state: Mapping[str, Any]) -> None:
+        """Tell hooks that want it of a run that is about to begin, on the caller's thread; see `IPreparedHooks`."""
+        if not isinstance(self._hooks, IPreparedHooks):
+            return
+        try:
+            self._hooks.prepare_run(self._pipeline_id, results_dir, run_state)
+        except Exception as error:  # noqa: BLE001 - a hook is foreign code
+            self._log.error(events.HOOK_FAILED, event_kind="prepare_run", error=repr(error))
 
     def tell(self, event: Any) -> None:
         """Take an event; never blocks. Any thread may call it."""

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from importlib.metadata import version as package_version
 from typing import Annotated
 
 import typer
 
-from llm_datagen.cli.commands import control, demo, export, gather, inspect, recipes, report, resume, run, ui
+from llm_datagen.cli.commands import (
+    control,
+    demo,
+    export,
+    gather,
+    inspect,
+    metrics,
+    recipes,
+    report,
+    resume,
+    run,
+    ui,
+)
 from llm_datagen.cli.output import write
 from llm_datagen.errors import InputWarning, OperatorWarning, ResumeWarning
 
@@ -21,12 +32,15 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # boxes take twice as long as all the rest of --help
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 def _show_version(value: bool) -> None:
     if value:
+        from importlib.metadata import version as package_version
+
         write(f"llm-datagen {package_version('llm-datagen')}")
         raise typer.Exit
 
@@ -41,5 +55,5 @@ def _options(
         warnings.simplefilter("ignore", category)  # the display shows it: the hooks get it, too
 
 
-for group in (run, resume, demo, gather, recipes, inspect, report, export, control, ui):
+for group in (run, resume, demo, gather, recipes, inspect, report, metrics, export, control, ui):
     app.add_typer(group.app)

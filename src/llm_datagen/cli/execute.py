@@ -10,6 +10,7 @@ from typing import Any
 from llm_datagen.cli.budget import budget_options, spending
 from llm_datagen.cli.exit_codes import exit_code_of
 from llm_datagen.cli.export_view import export_lines
+from llm_datagen.cli.otel import NO_OTEL, OtelOptions, otel_hooks
 from llm_datagen.cli.output import is_terminal, write
 from llm_datagen.errors import TooManyErrorsError
 from llm_datagen.pipeline.base import BasePipeline
@@ -19,7 +20,7 @@ from llm_datagen.runs.display.live import LiveTable
 from llm_datagen.runs.display.plain import PlainLines
 from llm_datagen.runs.display.tables import failed_rows
 from llm_datagen.runs.exports import unfit_rows
-from llm_datagen.runs.hooks import CompositePipelineHooks
+from llm_datagen.runs.hooks import CompositePipelineHooks, IPipelineHooks
 from llm_datagen.runs.page_process import start_page
 from llm_datagen.runs.run_report import RunReport
 from llm_datagen.runs.seen import see
@@ -52,13 +53,16 @@ class PartOf:
         return f"run {self.whole.pipeline_id}, shard {self.number} of {self.count}"
 
 
-def run_watched(pipeline: BasePipeline, *, part: PartOf | None = None, ui: bool = False) -> int:
+def run_watched(
+    pipeline: BasePipeline, *, part: PartOf | None = None, ui: bool = False, otel: OtelOptions = NO_OTEL
+) -> int:
     """Run a pipeline that was created or resumed, and return the exit code.
 
     Args:
         pipeline: the pipeline.
         part: which shard of another run it is; None of a run by itself.
         ui: whether a page shows it, too.
+        otel: whether OpenTelemetry is told of it.
 
     Raises:
         DatagenError: when it failed.
@@ -66,8 +70,13 @@ def run_watched(pipeline: BasePipeline, *, part: PartOf | None = None, ui: bool 
     """
     if ui:
         write(f"page: {start_page(RunFolder(pipeline.results_dir, pipeline.pipeline_id))}")
+    with otel_hooks(otel) as hooks:
+        return _run_watched(pipeline, part, hooks)
+
+
+def _run_watched(pipeline: BasePipeline, part: PartOf | None, hooks: Sequence[IPipelineHooks]) -> int:
     display = _display(pipeline)
-    pipeline.hooks = CompositePipelineHooks([display, pipeline.hooks] if pipeline.hooks else [display])
+    pipeline.hooks = CompositePipelineHooks([display, *hooks, *([pipeline.hooks] if pipeline.hooks else [])])
     started, reason = time.monotonic(), ""
     try:
         reason = pipeline.run(progress=False).reason

@@ -47,12 +47,29 @@ class DiagramOption(enum.StrEnum):
     MERMAID = "mermaid"
 
 
+class ReportOption(enum.StrEnum):
+    """The form of a report."""
+
+    HTML = "html"
+    JSON = "json"
+    MD = "md"
+
+
 class OnErrorOption(enum.StrEnum):
     """What becomes of a row that fails."""
 
     FAIL = "fail"
     SKIP = "skip"
     DEAD_LETTER = "dead_letter"
+
+
+class OnlyOption(enum.StrEnum):
+    """Which rows are shown."""
+
+    CHANGED = "changed"
+    SAME = "same"
+    A = "a"
+    B = "b"
 
 
 PipelineArgument = Annotated[
@@ -152,6 +169,25 @@ RuntimeEnvOption = Annotated[
         metavar="JSON",
         help='With --executor ray: Ray\'s runtime environment of the shards, such as \'{"working_dir": "."}\'.',
         show_default=False,
+    ),
+]
+
+OtelOption = Annotated[
+    bool,
+    typer.Option(
+        "--otel",
+        help="Tell OpenTelemetry of the run: spans and metrics, sent as the OTEL_… variables say (extra `otel`).",
+    ),
+]
+
+OtelCallsOption = Annotated[
+    float,
+    typer.Option(
+        "--otel-calls",
+        min=0,
+        max=1,
+        metavar="SHARE",
+        help="With --otel: the share of calls to models that get a span; 0 for none. Metrics count all calls.",
     ),
 ]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 
 import orjson
 
 from llm_datagen.cli.budget import spending
+from llm_datagen.cli.options import ReportOption
 from llm_datagen.cli.output import write
 from llm_datagen.cli.run_view import open_run
 from llm_datagen.cli.trace import found_in
@@ -36,18 +36,10 @@ STDOUT = "-"
 _HEAD_BYTES = 1000
 
 
-class ReportForm(StrEnum):
-    """The forms of a report."""
-
-    HTML = "html"
-    JSON = "json"
-    MD = "md"
+_FORMS = {".html": ReportOption.HTML, ".htm": ReportOption.HTML, ".json": ReportOption.JSON, ".md": ReportOption.MD}
 
 
-_FORMS = {".html": ReportForm.HTML, ".htm": ReportForm.HTML, ".json": ReportForm.JSON, ".md": ReportForm.MD}
-
-
-def show_report(results_dir: str, pipeline_id: str, *, out: str | None, form: ReportForm | None, rows: int) -> None:
+def show_report(results_dir: str, pipeline_id: str, *, out: str | None, form: ReportOption | None, rows: int) -> None:
     """Make the report of a run.
 
     Args:
@@ -62,9 +54,9 @@ def show_report(results_dir: str, pipeline_id: str, *, out: str | None, form: Re
         PipelineNotFoundError: when there is no such run.
         DiskError: when it cannot be written.
     """
-    form = form or _FORMS.get(Path(out or "").suffix.lower(), ReportForm.HTML)
+    form = form or _FORMS.get(Path(out or "").suffix.lower(), ReportOption.HTML)
     if out is None:
-        out = f"report-{pipeline_id}.html" if form is ReportForm.HTML else STDOUT
+        out = f"report-{pipeline_id}.html" if form is ReportOption.HTML else STDOUT
     path = None if out == STDOUT else Path(out).absolute()  # before the directory is changed to that of the run
     if path is not None:
         _check_place(path)
@@ -115,12 +107,12 @@ def _earlier(run: RunView) -> list[str]:
     return [known for _, known in sorted(found)]
 
 
-def _encoded(report: Report, form: ReportForm) -> bytes:
-    if form is ReportForm.JSON:
+def _encoded(report: Report, form: ReportOption) -> bytes:
+    if form is ReportOption.JSON:
         return dumps(
             {"report": MARK, **report.as_dict()}, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         )
-    text = page_of(report) if form is ReportForm.HTML else markdown_of(report)
+    text = page_of(report) if form is ReportOption.HTML else markdown_of(report)
     return text.encode("utf-8", "backslashreplace")
 
 

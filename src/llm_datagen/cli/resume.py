@@ -10,6 +10,7 @@ from llm_datagen.cli.budget import NO_OVERRIDE, BudgetOverride
 from llm_datagen.cli.dead_letters import dead_rows
 from llm_datagen.cli.execute import run_watched
 from llm_datagen.cli.modules import import_protocols, make_importable
+from llm_datagen.cli.otel import NO_OTEL, OtelOptions
 from llm_datagen.cli.output import leave_stdout_to_rows, write
 from llm_datagen.cli.run_view import headline
 from llm_datagen.cli.sharded import NO_SHARDS, ShardOptions, go_on
@@ -43,6 +44,7 @@ def resume_run(
     target: int | dict[str, int] | None = None,
     shards: ShardOptions = NO_SHARDS,
     ui: bool = False,
+    otel: OtelOptions = NO_OTEL,
 ) -> int:
     """Resume a run in the directory in which it was started, and return the exit code.
 
@@ -59,6 +61,7 @@ def resume_run(
         target: how many rows the output is to have, or those of some nodes; None leaves it as it is.
         shards: who runs the shards of a run that has some.
         ui: whether a page shows it, too.
+        otel: whether OpenTelemetry is told of it.
 
     Raises:
         ConfigError: when it is not known where its operators come from; or what becomes of more rows that fail; or none
@@ -84,7 +87,7 @@ def resume_run(
     budget.give([node.operator for node in found.pipeline.nodes])
     write(f"run {pipeline_id}: resumed, {run.keep_origin(found)}")
     run.tell_version()
-    return run_watched(found.pipeline, ui=ui)
+    return run_watched(found.pipeline, ui=ui, otel=otel)
 
 
 def replay_run(
@@ -94,6 +97,7 @@ def replay_run(
     on_change: OnChange = "refuse",
     shards: ShardOptions = NO_SHARDS,
     ui: bool = False,
+    otel: OtelOptions = NO_OTEL,
 ) -> int:
     """Retry the dead-lettered rows of a run, resume it, and return the exit code.
 
@@ -104,6 +108,7 @@ def replay_run(
         on_change: what to do about operators that were edited.
         shards: who runs the shards of a run that has some.
         ui: whether a page shows it, too.
+        otel: whether OpenTelemetry is told of it.
 
     Raises:
         ConfigError: when it is not known where its operators come from.
@@ -127,7 +132,7 @@ def replay_run(
     where = ", ".join(f"{label}: {number(count)}" for label, count in dead.items()) or "none"
     write(f"run {pipeline_id}: {rows} to be tried again ({where}), {run.keep_origin(target)}")
     run.tell_version()
-    code = run_watched(target.pipeline, ui=ui)
+    code = run_watched(target.pipeline, ui=ui, otel=otel)
     if dead and dead_rows(read_run(run.folder)) == {**kept, **dead}:
         write(f"  warning none was mended: {rows} failed again")
     return code

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llm_datagen.cli.execute import PartOf, run_watched
+from llm_datagen.cli.otel import NO_OTEL, OtelOptions
 from llm_datagen.cli.output import write
 from llm_datagen.cli.target import Target
 from llm_datagen.config import OnChange
@@ -163,7 +164,12 @@ def go_on(pipeline: BasePipeline, run_state: Mapping[str, Any], options: ShardOp
 
 
 def run_some(
-    target: Target, pipeline_id: str | None, options: ShardOptions, if_exists: str | None, on_change: OnChange
+    target: Target,
+    pipeline_id: str | None,
+    options: ShardOptions,
+    if_exists: str | None,
+    on_change: OnChange,
+    otel: OtelOptions = NO_OTEL,
 ) -> int:
     """Run one shard in this process, or prepare all for others to run; return the exit code.
 
@@ -188,7 +194,7 @@ def run_some(
     with sharded.shard(number, pipeline_id, on_change=on_change, **target.settings) as shard:
         part = PartOf(folder, number, count)
         write(f"{part.name}: {target.name}")
-        return run_watched(shard, part=part)
+        return run_watched(shard, part=part, otel=otel)
 
 
 def _tell_tasks(folder: RunFolder, name: str) -> None:

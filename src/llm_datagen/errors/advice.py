@@ -8,7 +8,13 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-_IF_EXISTS = re.compile(r"\bif_exists='(\w+)'")
+_AS_OPTIONS = {
+    re.compile(r"\bif_exists='(\w+)'"): r"run --if-exists \1",
+    re.compile(r"\bmerge='(\w+)'"): r"--merge \1",
+    re.compile(r"\bon_change='accept'"): "--accept-changes",
+    re.compile(r"\bon_change='(re\w+)'"): r"--\1",
+}
+"""How arguments of a program, as errors have them, are given on the command line."""
 
 _typed_in: list[str] = []
 """The working directories in which the commands were typed that are under way: one, or none of a program."""
@@ -48,7 +54,9 @@ def as_typed(text: str) -> str:
 
     Most errors come from layers that know neither, or from other processes.
     """
-    return _IF_EXISTS.sub(r"run --if-exists \1", text)
+    for called, typed_so in _AS_OPTIONS.items():
+        text = called.sub(typed_so, text)
+    return text
 
 
 def did_you_mean(name: str, known: Iterable[str], elsewhere: Mapping[str, str] | None = None) -> str:

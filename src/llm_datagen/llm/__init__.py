@@ -8,6 +8,7 @@ Layout:
     transport.py      what makes a call: a transport, and layers around it
     stack.py          the layers of an operator, from the outside to the network:
     observer.py       calls are noted, for a preview
+    listened.py       tries of calls are told to a tracer
     cache/            the response cache (and cassettes, for tests)
     pool/             retries; which endpoint is asked; circuit breakers; outages
     limits/           delays calls until the endpoint's limits have room

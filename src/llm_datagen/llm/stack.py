@@ -8,6 +8,7 @@
       LimitLayer             waits for calls and tokens per minute, and for a place among the calls in flight
       CostLayer              reserves the most that the try can cost, settles what it did cost, and reports it
       CircuitBreakerLayer    while the endpoint is down, lets nothing through but probes
+      ListenedLayer          tells of it who listens to the run: a tracer
       CassetteLayer          records it, or plays it, for tests
       StructuredLayer        asks for JSON in the best way that the endpoint knows
       HttpTransport          makes one HTTP request
@@ -38,6 +39,7 @@ from llm_datagen.llm.http.redaction import Redaction
 from llm_datagen.llm.http.structured import StructuredLayer
 from llm_datagen.llm.http.structured_modes import Mode
 from llm_datagen.llm.limits.layer import LimitLayer
+from llm_datagen.llm.listened import ListenedLayer
 from llm_datagen.llm.observer import is_observed, with_observer
 from llm_datagen.llm.pool.circuit_breaker import CircuitBreaker, CircuitBreakerLayer
 from llm_datagen.llm.pool.member import Member
@@ -101,7 +103,7 @@ def build_stack(endpoints: Sequence[Endpoint], settings: StackSettings, budget: 
         structured = StructuredLayer(http, address.adapter, label=address.label, mode=settings.structured)
         recorded = with_cassette(structured, pool=pool_identity, own=own_params)
         breaker = CircuitBreaker()
-        breaking = CircuitBreakerLayer(recorded, breaker)
+        breaking = CircuitBreakerLayer(ListenedLayer(recorded, address), breaker)
         costed = CostLayer(breaking, address, prices=given_prices(endpoint.prices), budget=budget, grants=grants)
         if plays_only():
             return Member(endpoint, costed, breaker=breaker, pings=False)

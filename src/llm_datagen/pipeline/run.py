@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pykka
 
@@ -28,16 +28,19 @@ from llm_datagen.operators.fingerprint import fingerprint_of, note_changes
 from llm_datagen.pipeline.spool import print_output, prints_output
 from llm_datagen.pipeline.warnings import OwnStateWarnings
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.exports import KEY as EXPORTS
+from llm_datagen.runs.export_entries import KEY as EXPORTS
 from llm_datagen.runs.exports import make_exports
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
-from llm_datagen.runs.output_rows import RunOutput
+from llm_datagen.runs.results_dir import working_directory
 from llm_datagen.runs.run_report import RunReport
 from llm_datagen.runs.software import software
 from llm_datagen.runs.status import ENDED, NodeReport, PipelineStatus, Status
 from llm_datagen.streams.storage.owner import now_text, whoami
+
+if TYPE_CHECKING:
+    from llm_datagen.runs.output_rows import RunOutput
 
 LAST_WAIT_SECONDS = 60.0
 """How long the end of a run waits for the thread of an actor that was stopped from outside."""
@@ -94,6 +97,7 @@ class Run:
         self._streaming = streaming
         self._folder = folder
         self._run_state = run_state
+        self._home = working_directory()  # the program may change it
         log = log.bind(run=secrets.token_hex(4))  # of all lines in the log, those of this run
         self._log = log.bind(pipeline_id=pipeline_id) if pipeline_id else log
         self._watcher = hooks
@@ -151,6 +155,7 @@ class Run:
         self._subscribers.add(self._state, (OperatorLogged,))
         if self._watcher is not None:
             self._hooks = HookDispatcher(self._watcher, self._pipeline_id, self._log)
+            self._hooks.prepare(self._folder.results_dir if self._folder else "", self._run_state)
             self._subscribers.add(self._hooks)
         if host is not None:
             self._subscribers.add(host)
@@ -245,7 +250,9 @@ class Run:
 
     def _output(self) -> RunOutput | None:
         """Return what the run has written; None of nodes without a run state."""
-        return None if self._folder is None else RunOutput(self._run_state, self._folder)
+        from llm_datagen.runs.output_rows import RunOutput
+
+        return None if self._folder is None else RunOutput(self._run_state, self._folder, self._home)
 
     def saved(self) -> str:
         """Return what somebody who has interrupted the run reads."""

@@ -68,6 +68,20 @@ class IPipelineHooks(Protocol):
         """An operator logged a message, or the engine has a warning about a node."""
 
 
+@runtime_checkable
+class IPreparedHooks(Protocol):
+    """Hooks that are also told of a run before anything of it runs, by the thread that starts it."""
+
+    def prepare_run(self, cid: str, results_dir: str, run_state: Mapping[str, Any]) -> None:
+        """A run is about to begin. What it raises is logged, and the run begins.
+
+        Args:
+            cid: the pipeline id.
+            results_dir: the folder of the runs, or its URI.
+            run_state: the run state, with what the nodes have done in earlier runs. It must not be changed.
+        """
+
+
 class DefaultPipelineHooks:
     """Hooks that do nothing: inherit from it and override what you want to see."""
 
@@ -129,6 +143,18 @@ class CompositePipelineHooks(DefaultPipelineHooks):
 
     def __init__(self, hooks: Iterable[IPipelineHooks]) -> None:
         self.hooks = list(hooks)
+
+    def prepare_run(self, cid: str, results_dir: str, run_state: Mapping[str, Any]) -> None:
+        """Pass it on to those who take it; see `IPreparedHooks`."""
+        errors: list[Exception] = []
+        for hook in self.hooks:
+            try:
+                if isinstance(hook, IPreparedHooks):
+                    hook.prepare_run(cid, results_dir, run_state)
+            except Exception as error:  # noqa: BLE001 - a hook is foreign code
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def __getattribute__(self, name: str) -> Any:
         if name not in HOOK_NAMES:

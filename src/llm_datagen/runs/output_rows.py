@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -24,8 +23,9 @@ class RunOutput:
     """What a run has written.
 
     Args:
-        run_state: its run state. Relative paths count from the working directory of now.
+        run_state: its run state.
         folder: its folder.
+        home: the directory that its relative paths count from.
         shards: the run states of its shards; None of a run without.
 
     Attributes:
@@ -33,12 +33,15 @@ class RunOutput:
     """
 
     def __init__(
-        self, run_state: Mapping[str, Any], folder: RunFolder, shards: Sequence[Mapping[str, Any]] | None = None
+        self,
+        run_state: Mapping[str, Any],
+        folder: RunFolder,
+        home: str,
+        shards: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        here = os.getcwd()  # noqa: PTH109
         self.folder = folder
-        self._state = with_absolute_paths(run_state, here)
-        self._shards = None if shards is None else [with_absolute_paths(shard, here) for shard in shards]
+        self._state = with_absolute_paths(run_state, home)
+        self._shards = None if shards is None else [with_absolute_paths(shard, home) for shard in shards]
 
     def rows(self, node: str | None = None, *, ids: bool = False) -> Iterator[Any]:
         """Return the rows of a stream, one after the other: as many as are committed now.

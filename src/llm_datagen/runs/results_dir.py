@@ -58,3 +58,11 @@ def _home() -> Path:
         return Path.home() / ".local" / "state"
     except RuntimeError:  # a user without one
         return Path(tempfile.gettempdir()) / f"llm-datagen-{os.getuid()}"
+
+
+def working_directory() -> str:
+    """Return the working directory; the root when it is gone, so that relative paths lead nowhere."""
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except OSError:
+        return "/"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pykka
 
@@ -12,7 +12,6 @@ from llm_datagen.pipeline.run import Run, StartNotice
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import PlatformLog
-from llm_datagen.runs.output_rows import RunOutput
 from llm_datagen.runs.status import PipelineStatus, Status
 from llm_datagen.shards.allowance import Allowance
 from llm_datagen.shards.executor import ShardExecutor, ShardJob
@@ -25,6 +24,9 @@ from llm_datagen.shards.splitter import Splitter
 from llm_datagen.shards.standing import Standing
 from llm_datagen.shards.supervisor import ShardSupervisor
 from llm_datagen.shards.whole_ids import check_numeric_ids
+
+if TYPE_CHECKING:
+    from llm_datagen.runs.output_rows import RunOutput
 
 
 class WholeRun(Run):
@@ -98,9 +100,11 @@ class WholeRun(Run):
         return ShardJob(location, number, self._packed, self._allowance.environment(), self._is_watched())
 
     def _output(self) -> RunOutput:
+        from llm_datagen.runs.output_rows import RunOutput
+
         states = self._standing.states
         shards = [states[number] for number in self._standing.numbers if number in states]
-        return RunOutput(self._run_state, self._whole, shards)
+        return RunOutput(self._run_state, self._whole, self._home, shards)
 
     def _is_watched(self) -> bool:
         return self._subscribers.want(*KINDS)

@@ -15,6 +15,7 @@ Layout:
     run_list.py    reads all runs; looking.py one, on threads
     runs_api.py    requests about runs; details_api.py about the details of one
     rows_api.py    requests about rows
+    metrics_api.py requests of Prometheus
     events.py      server-sent events
     steering.py    commands; go_on.py those that start a process
 """

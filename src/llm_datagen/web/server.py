@@ -17,6 +17,7 @@ from llm_datagen.web.answers import FAULT, error_answer
 from llm_datagen.web.details_api import DetailsApi
 from llm_datagen.web.events import Events
 from llm_datagen.web.folders import ResultsFolders
+from llm_datagen.web.metrics_api import MetricsApi
 from llm_datagen.web.page_files import add_page, page_files
 from llm_datagen.web.rows_api import RowsApi
 from llm_datagen.web.run_list import RunList
@@ -82,6 +83,7 @@ class Server:
         RunsApi(self._folders, self._list, self._guard).add_to(app)
         DetailsApi(self._folders).add_to(app)
         RowsApi(self._folders).add_to(app)
+        MetricsApi(self._folders).add_to(app)
         Steering(self._folders, self._guard).add_to(app)
         self._events.add_to(app)
         return app

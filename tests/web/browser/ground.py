@@ -19,7 +19,7 @@ from llm_datagen.testing import FakeLLMServer
 from ...kit.chromium import Watched, watched
 from ...kit.programs import Program
 from ...kit.support import eventually, write_jsonl
-from ...kit.web import TOKEN, serving
+from ...kit.web import TOKEN, cmdline, page_of, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -125,11 +125,25 @@ class Ground:
         program = Program(
             ["-m", "llm_datagen.cli", *arguments, "--results-dir", self.results],
             cwd=self.folder,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if "--ui" in arguments else subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         self._programs.append(program)
         return program
+
+    @contextlib.contextmanager
+    def page_beside(self, program: Program, browser: Browser) -> Iterator[Watched]:
+        """Open the page whose address a command with ``--ui`` prints."""
+        assert program.stdout is not None
+        with program.stdout as lines:
+            url = next(line for line in lines if line.startswith("page: ")).split()[1]
+            server = page_of(program.pid)
+            try:
+                with watched(browser, url) as web:
+                    yield web
+            finally:
+                os.kill(server, signal.SIGTERM)
+                eventually(lambda: b"beside_run" not in cmdline(server))
 
     def run(self, pipeline_id: str) -> Program:
         """Start a run of the pipeline; it is there when this returns."""

@@ -51,7 +51,11 @@ def test_a_run_counts_stops_when_it_is_paused_and_goes_on(browser: Browser, grou
     with ground.page(browser, "#/run/0.exam") as web:
         page = web.page
         seen = counts(page, more_than=0)
+        page.get_by_text("Settings of the run").click()
+        page.get_by_role("button", name="Pause").focus()
         counts(page, more_than=seen)
+        expect(page.get_by_role("button", name="Pause")).to_be_focused()  # what changes is changed in place
+        expect(page.get_by_role("row", name="streaming")).to_be_visible()
 
         page.get_by_role("button", name="Pause").click()
         assert "paused" in confirm(page, "Pause")
@@ -78,6 +82,21 @@ def test_a_run_counts_stops_when_it_is_paused_and_goes_on(browser: Browser, grou
         confirm(page, "Cancel the run")
         expect(page.locator(".head .pill").first).to_have_text("canceled")
         expect(page.get_by_role("button", name="Resume")).to_be_visible()
+
+
+def test_a_run_is_watched_from_its_beginning_to_its_end(browser: Browser, ground: Ground) -> None:
+    from playwright.sync_api import expect
+
+    ground.give(topics(150), slow=50)
+    with ground.page_beside(ground.start("run", "exam.yaml", "--id", "exam", "--ui"), browser) as web:
+        page = web.page
+        page.get_by_role("link", name="exam").click()
+        seen = counts(page, more_than=0)
+        counts(page, more_than=seen)
+        expect(page.locator(".head .pill").first).to_have_text("completed")
+        expect(page.locator("#live")).to_contain_text("completed")
+        expect(page.locator(".numbers .progress")).to_contain_text("150 of 150 rows")
+        expect(page.locator(".chart svg").first).to_be_visible()
 
 
 def test_a_command_that_is_not_wanted_is_not_sent(browser: Browser, ground: Ground) -> None:

@@ -7,14 +7,13 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli.exit_codes import exit_codes
-from llm_datagen.cli.options import IdArgument, ResultsOption, TracebackOption
-from llm_datagen.cli.report import ReportForm, show_report
+from llm_datagen.cli.options import IdArgument, ReportOption, ResultsOption, TracebackOption
 from llm_datagen.runs.typed_commands import default_results
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(short_help="Make a report of a run, in one file.")
 def report(
     pipeline_id: IdArgument,
     out: Annotated[
@@ -28,7 +27,7 @@ def report(
         ),
     ] = None,
     form: Annotated[
-        ReportForm | None,
+        ReportOption | None,
         typer.Option(
             "--format",
             help="A page to be sent, data for programs, or a few lines for a pull request. As the ending of FILE says, "
@@ -46,4 +45,6 @@ def report(
     Works while the run goes on, too. Changes nothing.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.report import show_report
+
         show_report(results_dir or default_results(), pipeline_id, out=out, form=form, rows=rows)

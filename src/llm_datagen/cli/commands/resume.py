@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from llm_datagen.cli.budget import BudgetOverride
 from llm_datagen.cli.exit_codes import exit_codes
 from llm_datagen.cli.options import (
     AcceptOption,
@@ -14,6 +13,8 @@ from llm_datagen.cli.options import (
     IdArgument,
     OnErrorOption,
     OriginArgument,
+    OtelCallsOption,
+    OtelOption,
     RayAddressOption,
     ReplaceOption,
     RerunOption,
@@ -24,8 +25,6 @@ from llm_datagen.cli.options import (
     UiOption,
     WorkersOption,
 )
-from llm_datagen.cli.resume import on_change_of, parse_max_errors, parse_target, replay_run, resume_run
-from llm_datagen.cli.sharded import ShardOptions
 
 app = typer.Typer()
 
@@ -96,6 +95,8 @@ def resume(
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
+    otel: OtelOption = False,
+    otel_calls: OtelCallsOption = 1.0,
     results_dir: ResultsOption = None,
     ui: UiOption = False,
     traceback: TracebackOption = False,
@@ -107,6 +108,11 @@ def resume(
     A run that a bad row has ended goes on with --on-error dead_letter.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.budget import BudgetOverride
+        from llm_datagen.cli.otel import OtelOptions
+        from llm_datagen.cli.resume import on_change_of, parse_max_errors, parse_target, resume_run
+        from llm_datagen.cli.sharded import ShardOptions
+
         raise typer.Exit(
             resume_run(
                 pipeline_id,
@@ -126,6 +132,7 @@ def resume(
                     resources=resources,
                     runtime_env=runtime_env,
                 ),
+                otel=OtelOptions(otel, otel_calls),
                 ui=ui,
             )
         )
@@ -143,6 +150,8 @@ def replay(
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
+    otel: OtelOption = False,
+    otel_calls: OtelCallsOption = 1.0,
     results_dir: ResultsOption = None,
     ui: UiOption = False,
     traceback: TracebackOption = False,
@@ -152,6 +161,10 @@ def replay(
     The same nodes do them, and the rows keep their ids; what fails again is dead-lettered again.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.otel import OtelOptions
+        from llm_datagen.cli.resume import on_change_of, replay_run
+        from llm_datagen.cli.sharded import ShardOptions
+
         raise typer.Exit(
             replay_run(
                 pipeline_id,
@@ -165,6 +178,7 @@ def replay(
                     resources=resources,
                     runtime_env=runtime_env,
                 ),
+                otel=OtelOptions(otel, otel_calls),
                 ui=ui,
             )
         )

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from llm_datagen.cli.execute import run_watched
 from llm_datagen.cli.exit_codes import exit_codes
 from llm_datagen.cli.options import (
     AcceptOption,
@@ -14,6 +13,8 @@ from llm_datagen.cli.options import (
     IfExistsOption,
     JsonOption,
     MergeOption,
+    OtelCallsOption,
+    OtelOption,
     PipelineArgument,
     RayAddressOption,
     ReplaceOption,
@@ -27,17 +28,7 @@ from llm_datagen.cli.options import (
     WorkersOption,
 )
 from llm_datagen.cli.output import leave_stdout_to_rows, write
-from llm_datagen.cli.plan import show_plan
-from llm_datagen.cli.preview import preview_pipeline
-from llm_datagen.cli.resume import on_change_of
-from llm_datagen.cli.sharded import ShardOptions, run_some, with_shards
-from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.errors import ConfigError
-from llm_datagen.pipeline.spool import prints_output
-from llm_datagen.runs import RunFolder
-from llm_datagen.runs.origin import Origin
-from llm_datagen.runs.page_process import check_page
-from llm_datagen.runs.sharded import SHARDS, is_sharded
 
 app = typer.Typer()
 
@@ -126,6 +117,8 @@ def run(
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
+    otel: OtelOption = False,
+    otel_calls: OtelCallsOption = 1.0,
     results_dir: ResultsOption = None,
     settings: SetOption = None,
     ui: UiOption = False,
@@ -133,6 +126,17 @@ def run(
 ) -> None:
     """Run a pipeline with a live display."""
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.execute import run_watched
+        from llm_datagen.cli.otel import OtelOptions
+        from llm_datagen.cli.resume import on_change_of
+        from llm_datagen.cli.sharded import ShardOptions, run_some, with_shards
+        from llm_datagen.cli.target import find_target, parse_settings
+        from llm_datagen.pipeline.spool import prints_output
+        from llm_datagen.runs import RunFolder
+        from llm_datagen.runs.origin import Origin
+        from llm_datagen.runs.page_process import check_page
+        from llm_datagen.runs.sharded import SHARDS, is_sharded
+
         if ui:
             check_page()
         options = {
@@ -160,8 +164,9 @@ def run(
         split.refuse_without_shards()
         if split.are_by_others and ui:
             raise ConfigError("--ui is of a run that this process drives; show this one with: llm-datagen ui")
+        telemetry = OtelOptions(otel, otel_calls)
         if split.are_by_others:
-            raise typer.Exit(run_some(target, pipeline_id, split, if_exists, on_change))
+            raise typer.Exit(run_some(target, pipeline_id, split, if_exists, on_change, telemetry))
         if split.are_given:
             target = with_shards(target, split)
         created = target.create(pipeline_id, if_exists.value if if_exists else None, on_change)
@@ -171,7 +176,7 @@ def run(
         Origin.here(target.name).save(folder)
         how = split.split_in_words(run_state[SHARDS]["count"]) if is_sharded(run_state) else ""
         write(f"run {created.pipeline_id}: {pipeline}{how}")
-        raise typer.Exit(run_watched(created, ui=ui))
+        raise typer.Exit(run_watched(created, ui=ui, otel=telemetry))
 
 
 @app.command()
@@ -204,6 +209,8 @@ def preview(
     Operators that call no model are run, too, and their rows are shown. Exits with 1 when a row fails.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.preview import preview_pipeline
+
         raise typer.Exit(
             preview_pipeline(
                 pipeline, settings or [], count=rows, numbers=row or [], make_calls=not no_calls, as_json=as_json
@@ -211,7 +218,7 @@ def preview(
         )
 
 
-@app.command()
+@app.command(short_help="Estimate tokens, money and time from some rows.")
 def plan(
     pipeline: PipelineArgument,
     rows: Annotated[
@@ -229,4 +236,6 @@ def plan(
     Nothing is written but the cache. Exits with 1 when all rows fail.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.plan import show_plan
+
         raise typer.Exit(show_plan(pipeline, settings or [], count=rows, seed=seed, as_json=as_json))

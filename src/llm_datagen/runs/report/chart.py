@@ -28,6 +28,9 @@ _SPANS = 120
 MOST_LINES = len(_COLORS)
 """Nodes that have a line each."""
 
+SHORTEST_SECONDS = 1.0
+"""So long a run lasts that has a chart."""
+
 
 def draw_rates(points: Points, nodes: Sequence[str]) -> str:
     """Return the rows per second that each node did, as HTML; empty when there are too few points."""
@@ -48,7 +51,7 @@ def draw_rates(points: Points, nodes: Sequence[str]) -> str:
 def draw_cost(points: Points) -> str:
     """Return what a run had cost, over time, as HTML; empty when no price is known."""
     known = [(seconds, cost) for seconds, cost, _ in points if cost is not None]
-    if len(known) < 2 or points[-1][0] <= points[0][0]:
+    if len(known) < 2 or not _is_long_enough(points):
         return ""
     top = _round_up(max(cost for _, cost in known))
     line = _path(known, points, top)
@@ -82,7 +85,7 @@ def thinned(points: Points, most: int) -> Points:
 
 def _spans(points: Points) -> list[tuple[Point, Point]]:
     """Return spans of time, each from a point to a later one; none when there are too few points."""
-    if len(points) < 2 or points[-1][0] <= points[0][0]:
+    if not _is_long_enough(points):
         return []
     length = (points[-1][0] - points[0][0]) / _SPANS
     ends = [points[0]]
@@ -90,6 +93,10 @@ def _spans(points: Points) -> list[tuple[Point, Point]]:
         if point[0] > ends[-1][0] and (point[0] - ends[-1][0] >= length or point is points[-1]):
             ends.append(point)
     return list(pairwise(ends))
+
+
+def _is_long_enough(points: Points) -> bool:
+    return len(points) > 1 and points[-1][0] - points[0][0] >= SHORTEST_SECONDS
 
 
 def _rate(begin: Point, end: Point, node: str) -> float:

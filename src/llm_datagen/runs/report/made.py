@@ -73,7 +73,7 @@ def report_of(subject: Subject, looked: Looked) -> Report:
     nodes = node_facts(run_state, ledgers, status=subject.status)
     caps = caps_of(run_state)
     missing = list(looked.left_out)
-    if len(subject.timeline) < 2:
+    if not subject.timeline:
         missing.append(_NO_POINTS)
     return Report(
         format=FORMAT,

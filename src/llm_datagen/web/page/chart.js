@@ -8,13 +8,15 @@ import { oneLine } from "./text.js";
 const MARGIN = { left: 56, right: 12, top: 10, bottom: 24 };
 const COLOURS = 6;
 
+const look = (index) => `line-${index % COLOURS}${index < COLOURS ? "" : " dashed"}`;
+
 /**
  * A chart of lines.
  * `series`: {name, points: [[seconds, value]]}; `say(value)`: a value as text; `isArea`: filled.
  */
 export function chart({ title, series, say, width, height = 170, isArea = false }) {
   const all = series.flatMap((one) => one.points);
-  if (all.length < 2) return el("p", { class: "empty" }, "Nothing to draw yet.");
+  if (!series.some((one) => one.points.length > 1)) return el("p", { class: "empty" }, "Nothing to draw yet.");
   const end = Math.max(...all.map(([at]) => at), 1);
   const top = nice(Math.max(...all.map(([, value]) => value), 0));
   const x = (at) => MARGIN.left + (at / end) * (width - MARGIN.left - MARGIN.right);
@@ -30,7 +32,7 @@ export function chart({ title, series, say, width, height = 170, isArea = false 
     const path = one.points.map(([at, value], number) => `${number ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`).join("");
     const last = one.points.at(-1);
     const area = isArea && last ? `${path}L${x(last[0]).toFixed(1)} ${y(0)}L${x(one.points[0][0]).toFixed(1)} ${y(0)}Z` : null;
-    return svg("g", { class: `line-${index % COLOURS}` }, area ? svg("path", { class: "area", d: area }) : null, svg("path", { class: "line", d: path }));
+    return svg("g", { class: look(index) }, area ? svg("path", { class: "area", d: area }) : null, svg("path", { class: "line", d: path }));
   });
   return el(
     "figure",
@@ -43,7 +45,7 @@ export function chart({ title, series, say, width, height = 170, isArea = false 
 
 const legend = (series) =>
   el("span", { class: "legend" }, series.map((one, index) =>
-    el("span", { key: one.name }, svg("svg", { class: `line-${index % COLOURS}`, width: 14, height: 8, "aria-hidden": "true" }, svg("rect", { y: 2, width: 14, height: 4, rx: 2 })), oneLine(one.name, 40)),
+    el("span", { key: one.name }, svg("svg", { class: look(index), width: 14, height: 8, "aria-hidden": "true" }, svg("rect", { y: 2, width: 14, height: 4, rx: 2 })), oneLine(one.name, 40)),
   ));
 
 function words(title, series, say) {

@@ -16,7 +16,7 @@ function fill(node, props, children) {
     else if (name === "key") node.myKey = String(value);
     else if (name === "value") node.myValue = String(value);
     else if (name === "checked") node.myChecked = value;
-    else if (name === "isOwn") node.isOwn = true;
+    else if (name === "own") node.myOwn = [value];
     else if (!ATTRIBUTES.has(name) && !/^aria-[a-z]+$/.test(name)) throw new Error(`no attribute ${name}`);
     else if (name === "href" && !String(value).startsWith("#")) throw new Error("links stay on this page");
     else node.setAttribute(name, value === true ? "" : String(value));
@@ -40,7 +40,8 @@ function listen(node, handlers) {
   for (const name of Object.keys(handlers)) node.addEventListener(name, (event) => node.myHandlers[name]?.(event));
 }
 
-/** An HTML element. `props`: attributes, `on` (handlers by event), `key`, `value`, `isOwn` (its children are its own). */
+/** An HTML element. `props`: attributes, `on` (handlers by event), `key`, `value`, `own`: what it
+ * shows, when it draws that itself: it stays as it is while that is the same. */
 export function el(tag, props, ...children) {
   return fill(document.createElement(tag), props, children);
 }
@@ -63,7 +64,7 @@ export function morph(old, fresh) {
     if (old.getAttribute(name) !== value && !KEPT.has(name)) old.setAttribute(name, value);
   }
   if (fresh.myHandlers) old.myHandlers = fresh.myHandlers;
-  if (old.isOwn) return;
+  if (old.myOwn) return;
   show(old, [...fresh.childNodes]);
   if (old.myValue !== fresh.myValue || old.myChecked !== fresh.myChecked) {
     old.myValue = fresh.myValue;
@@ -71,6 +72,8 @@ export function morph(old, fresh) {
     declare(old);
   }
 }
+
+const showsSame = (one, other) => one?.[0] === other?.[0] || JSON.stringify(one) === JSON.stringify(other);
 
 /** Make `wanted` the children of `parent`, keeping those that are the same by key, or by kind and order. */
 export function show(parent, ...wanted) {
@@ -84,7 +87,7 @@ export function show(parent, ...wanted) {
     let same = fresh.parentNode === parent ? fresh : undefined;
     if (!same && fresh.myKey !== undefined) same = keyed.get(fresh.myKey);
     if (!same && fresh.myKey === undefined && plain[0]?.nodeName === fresh.nodeName) same = plain.shift();
-    if (same && same.nodeName !== fresh.nodeName) same = undefined;
+    if (same && (same.nodeName !== fresh.nodeName || !showsSame(same.myOwn, fresh.myOwn))) same = undefined;
     if (same && same !== fresh) morph(same, fresh);
     const node = same ?? fresh;
     if (node === place) place = place.nextSibling;

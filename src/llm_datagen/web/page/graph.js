@@ -11,7 +11,7 @@ const NARROW = 158; // the width of a stream, when the drawing goes from left to
 const PILL = 34; // the height of a stream
 const GAP = 44;
 const SIDE = 18;
-const SMALLEST = 0.8; // smaller than that, it scrolls
+const SMALLEST = 0.7; // smaller than that, it scrolls
 
 /** What the time of a node goes into, in the order of the bar. */
 export const SHARES = [

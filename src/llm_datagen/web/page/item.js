@@ -9,7 +9,7 @@ const MOST = 20000; // characters that are shown of a text until one asks for al
 /** A text of any length, as text. */
 export function longText(text, name = "text") {
   const whole = String(text);
-  const box = el("div", { class: name, dir: "auto", isOwn: true });
+  const box = el("div", { class: name, dir: "auto", own: whole });
   if (whole.length <= MOST) {
     show(box, visible(whole));
     return box;
@@ -38,7 +38,7 @@ function fields(item) {
 
 /** An item with a switch between its fields and JSON. */
 export function itemView(item, key) {
-  const box = el("div", { class: "item", key, isOwn: true });
+  const box = el("div", { class: "item", key, own: item });
   let isJson = false;
   const render = () => {
     const button = el("button", { type: "button", class: "quiet as-json", on: { click: () => { isJson = !isJson; render(); box.querySelector("button.as-json").focus(); } } }, isJson ? "Fields" : "JSON");

@@ -20,11 +20,13 @@ function route() {
   const make = kind === "run" && key ? runView : kind === "compare" ? compareView : runsView;
   const identity = make === runView ? `run ${key}` : make.name;
   if (view?.identity === identity) return view.change(parts, params);
+  const isFirst = view === null;
   view?.close();
   show(main);
   view = make(main, app, key);
   view.identity = identity;
   view.change(parts, params);
+  if (!isFirst) main.focus({ preventScroll: true }); // the next Tab, and what is read out, begins there
   scrollTo(0, 0);
 }
 

@@ -95,8 +95,9 @@ export function logTab(root, { key }) {
       load();
     },
     update(fresh) {
+      const isNew = run?.nodes.length !== fresh.nodes.length;
       run = fresh;
-      render();
+      if (isNew) render(); // else nothing that is shown here has changed
     },
     close() {
       asking?.abort();

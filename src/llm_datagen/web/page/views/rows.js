@@ -148,7 +148,7 @@ export function rowsTab(root, { key }) {
             { href: address({ id: row.id }), "aria-current": open && String(open.id) === String(row.id) ? "true" : undefined },
             el("span", { class: "row-number" }, count(row.number)),
             el("span", { class: "row-id", dir: "auto" }, middle(row.id, 18)),
-            el("span", { class: "row-text", dir: "auto" }, row.reason ? el("em", {}, `${oneLine(row.reason, 120)} · `) : null, preview(row.item, 220)),
+            el("span", { class: "row-text", dir: "auto" }, row.reason ? el("em", {}, `${oneLine(row.reason, 120)} · `) : null, (row.preview ??= preview(row.item, 220))),
           ),
         ),
       ),

@@ -21,16 +21,7 @@ RUNNING = {"pykka", "structlog", "cloudpickle", "ray", "asyncio", "multiprocessi
 MODELS = {"jinja2", "jsonschema", "genai_prices", "llm_datagen.llm"}
 COMMAND_LINE = {"typer", "rich", "yaml", "pydantic"}
 OURS = {
-    "actors",
-    "executors",
-    "messages",
-    "operators",
-    "ops",
-    "pipeline",
-    "shards",
-    "streams",
-    "telemetry",
-    "testing",
+    *("actors", "executors", "messages", "operators", "ops", "pipeline", "shards", "streams", "telemetry", "testing"),
     "web",
 }
 ENGINE = {f"llm_datagen.{package}" for package in OURS}

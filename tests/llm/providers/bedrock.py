@@ -48,6 +48,25 @@ BEDROCK = Api(
         ],
         "inferenceConfig": {"temperature": 0.5, "maxTokens": 50},
     },
+    tool_turns=[
+        {"role": "user", "content": [{"text": "Where?"}]},
+        {
+            "role": "assistant",
+            "content": [
+                {"text": "Hm."},
+                {"toolUse": {"toolUseId": "c1", "name": "look_up", "input": {"q": "x"}}},
+                {"toolUse": {"toolUseId": "c2", "name": "look_up", "input": {}}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"toolResult": {"toolUseId": "c1", "content": [{"text": "Here."}]}},
+                {"toolResult": {"toolUseId": "c2", "content": [{"text": "There."}]}},
+                {"text": "Sure?"},
+            ],
+        },
+    ],
     image={"image": {"format": "jpeg", "source": {"bytes": IMAGE_DATA}}},
     schema={
         "outputConfig": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .api import IMAGE, JSON, KEY, SENT_SCHEMA, WEB_IMAGE, Api, Sent
+from .api import IMAGE, JSON, KEY, SENT_SCHEMA, TOOL_TURNS, WEB_IMAGE, Api, Sent
 
 USAGE = {
     "prompt_tokens": 27,
@@ -65,6 +65,7 @@ OPENAI = Api(
             {"role": "user", "content": "And now?"},
         ],
     },
+    tool_turns=TOOL_TURNS,
     image={"type": "image_url", "image_url": {"url": IMAGE}},
     web_image={"type": "image_url", "image_url": {"url": WEB_IMAGE}},
     schema={

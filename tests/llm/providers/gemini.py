@@ -53,6 +53,25 @@ GEMINI = Api(
         ],
         "generationConfig": {"temperature": 0.5, "maxOutputTokens": 50},
     },
+    tool_turns=[
+        {"role": "user", "parts": [{"text": "Where?"}]},
+        {
+            "role": "model",
+            "parts": [
+                {"text": "Hm."},
+                {"functionCall": {"name": "look_up", "args": {"q": "x"}}},
+                {"functionCall": {"name": "look_up", "args": {}}},
+            ],
+        },
+        {
+            "role": "user",
+            "parts": [
+                {"functionResponse": {"name": "look_up", "response": {"result": "Here."}}},
+                {"functionResponse": {"name": "look_up", "response": {"result": "There."}}},
+                {"text": "Sure?"},
+            ],
+        },
+    ],
     image={"inlineData": {"mimeType": "image/jpeg", "data": IMAGE_DATA}},
     web_image={"fileData": {"fileUri": WEB_IMAGE, "mimeType": "image/png"}},
     schema={"generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": SENT_SCHEMA}},

@@ -45,6 +45,20 @@ OLLAMA = Api(
         ],
         "options": {"temperature": 0.5, "num_predict": 50},
     },
+    tool_turns=[
+        {"role": "user", "content": "Where?"},
+        {
+            "role": "assistant",
+            "content": "Hm.",
+            "tool_calls": [
+                {"function": {"name": "look_up", "arguments": {"q": "x"}}},
+                {"function": {"name": "look_up", "arguments": {}}},
+            ],
+        },
+        {"role": "tool", "tool_name": "look_up", "content": "Here."},
+        {"role": "tool", "tool_name": "look_up", "content": "There."},
+        {"role": "user", "content": "Sure?"},
+    ],
     image=IMAGE_DATA,
     schema={"format": SENT_SCHEMA},
     answer=answer("yes"),

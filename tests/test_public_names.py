@@ -24,6 +24,15 @@ def test_every_public_name_is_there() -> None:
         _ = llm_datagen.nothing
 
 
+@pytest.mark.parametrize("package", ["config", "runs", "streams"])
+def test_every_name_of_a_package_is_where_it_says(package: str) -> None:
+    """A name is imported when it is asked for, so a wrong module shows only then."""
+    module = import_module(f"llm_datagen.{package}")
+    assert all(getattr(module, name) is not None for name in module.__all__)
+    with pytest.raises(AttributeError, match=f"module 'llm_datagen.{package}' has no attribute 'nothing'"):
+        _ = module.nothing
+
+
 @pytest.mark.process
 def test_the_package_imports_little() -> None:
     """A worker process needs few of the names."""

@@ -4,7 +4,8 @@ Needs the extra ``cli``.
 
 Layout:
     app.py         the program
-    commands/      its commands: run, recipes, inspect, export, control, ui
+    commands/      its commands: run, recipes, inspect, export, control, ui. Each imports its work when it is called,
+                   so that the others start at once
     options.py     arguments and options that several commands have
     output.py      what the commands print, escaped
     exit_codes.py  from an exception to a message and an exit code
@@ -41,8 +42,9 @@ budget, 130 after Ctrl+C, 143 after SIGTERM.
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 
-_EXTRA = frozenset({"typer", "rich", "pydantic", "yaml"})
+_EXTRA = ("typer", "rich", "pydantic", "yaml")
 
 
 def main() -> None:
@@ -51,16 +53,15 @@ def main() -> None:
     Raises:
         SystemExit: always, with the exit code.
     """
-    try:
-        from llm_datagen.cli.app import app
-        from llm_datagen.cli.output import keep_output_from_failing
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
-            raise
+    missing = next((name for name in _EXTRA if find_spec(name) is None), None)
+    if missing is not None:
         print(
-            f"llm-datagen: the command line needs {error.name}; install it with: pip install 'llm-datagen[cli]'",
+            f"llm-datagen: the command line needs {missing}; install it with: pip install 'llm-datagen[cli]'",
             file=sys.stderr,
         )
-        raise SystemExit(2) from None
+        raise SystemExit(2)
+    from llm_datagen.cli.app import app
+    from llm_datagen.cli.output import keep_output_from_failing
+
     keep_output_from_failing()
     app()

@@ -8,7 +8,6 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from llm_datagen.errors import ConfigError, DatagenError
-from llm_datagen.operators import operators_within
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.usage import dollars
 from llm_datagen.runs.words import number
@@ -58,6 +57,8 @@ def budget_options(operators: Iterable[Any]) -> list[str]:
 
 
 def _all(operators: Iterable[Any]) -> Iterator[Any]:
+    from llm_datagen.operators import operators_within
+
     return (inner for operator in operators for inner in operators_within(operator))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from llm_datagen.cli.options import OnlyOption
 from llm_datagen.cli.output import write_json
 from llm_datagen.cli.run_view import open_run
 from llm_datagen.errors import ConfigError
@@ -17,9 +17,9 @@ from llm_datagen.errors.escape import escape_line
 from llm_datagen.runs.comparison import KINDS, Comparison, Kind, Pair, columns_of
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.exports import rows_entry
-from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.results_dir import absolute
+from llm_datagen.runs.unsettled import unsettled
 from llm_datagen.runs.words import number, rows_in_words
 from llm_datagen.shards.run_view import RunView, chosen_nodes
 from llm_datagen.streams import Stream, StreamFactory
@@ -28,15 +28,6 @@ from llm_datagen.streams.formats.json_values import shown
 _DIFFERENT: tuple[Kind, ...] = ("changed", "a", "b")
 _VALUE_LENGTH = 300
 """Characters of a value that are shown, unless all of it is asked for."""
-
-
-class OnlyOption(enum.StrEnum):
-    """Which rows are shown."""
-
-    CHANGED = "changed"
-    SAME = "same"
-    A = "a"
-    B = "b"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import typer
-from rich.text import Text
 
 import llm_datagen
 from llm_datagen.errors import (
@@ -23,8 +23,9 @@ from llm_datagen.errors import (
     PipelineNotFoundError,
 )
 from llm_datagen.errors.advice import as_typed, typed
-from llm_datagen.runs.display.console import SafeConsole
-from llm_datagen.runs.status import Status
+
+if TYPE_CHECKING:
+    from llm_datagen.runs.status import Status
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -47,6 +48,8 @@ def exit_code_of(status: Status, *, is_short: bool = False, has_unfit: bool = Fa
         is_short: whether its input ended before its target was met.
         has_unfit: whether rows did not fit into one of its exports, so that a file lacks them.
     """
+    from llm_datagen.runs.status import Status
+
     if has_unfit and status is Status.COMPLETED:
         return FAILED
     if status is Status.COMPLETED and is_short:
@@ -93,6 +96,10 @@ def _exit_code_for(error: DatagenError) -> int:
 
 def say_error(text: str, *, title: str = "Error: ") -> None:
     """Write a message to standard error."""
+    from rich.text import Text
+
+    from llm_datagen.runs.display.console import SafeConsole
+
     SafeConsole(file=sys.stderr).print(Text.assemble((title, "bold red"), text), soft_wrap=True)
 
 

@@ -6,11 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.runs.exports import exports_of
+from llm_datagen.runs.export_entries import exports_of
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.words import number, rows_in_words
-from llm_datagen.streams.outputs import Target
-from llm_datagen.streams.outputs.side_by_side import PLAN
 
 
 def exports_made(exports: Sequence[Mapping[str, Any]]) -> str:
@@ -34,6 +32,9 @@ def export_lines(run_state: Mapping[str, Any], *, is_live: bool) -> Iterator[str
 
 def _not_made(export: Mapping[str, Any]) -> str:
     """Return what is there of an export that is not made; of one in a store, nobody looks."""
+    from llm_datagen.streams.outputs import Target
+    from llm_datagen.streams.outputs.side_by_side import PLAN
+
     target = Target(export["kind"], export["path"])
     if target.is_remote or not Path(target.work_path, PLAN).is_file():
         return "not made yet"

@@ -63,6 +63,15 @@ class OnErrorOption(enum.StrEnum):
     DEAD_LETTER = "dead_letter"
 
 
+class OnlyOption(enum.StrEnum):
+    """Which rows are shown."""
+
+    CHANGED = "changed"
+    SAME = "same"
+    A = "a"
+    B = "b"
+
+
 PipelineArgument = Annotated[
     str,
     typer.Argument(

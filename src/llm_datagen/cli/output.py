@@ -12,7 +12,6 @@ import orjson
 
 from llm_datagen.errors.escape import escape, escape_json
 from llm_datagen.runs.display import terminal
-from llm_datagen.streams.formats.json_values import shown
 
 _to_stderr = False
 
@@ -90,4 +89,6 @@ class _Sink(io.FileIO):
 
 def shown_row(row: Any) -> str:
     """Return a row as JSON in one line, with its `_meta` abbreviated, which grows with each node."""
+    from llm_datagen.streams.formats.json_values import shown
+
     return shown({**row, "_meta": "…"} if isinstance(row, dict) and row.get("_meta") else row)

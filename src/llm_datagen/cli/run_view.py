@@ -9,7 +9,6 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from llm_datagen.cli.export_view import export_lines, exports_made
-from llm_datagen.cli.modules import import_protocols
 from llm_datagen.errors.advice import as_typed
 from llm_datagen.errors.escape import escape_line
 from llm_datagen.runs.display.name_table import Column, Name, NameTable
@@ -33,6 +32,8 @@ def open_run(results_dir: str, pipeline_id: str) -> RunView:
         RunStateError: when its run state cannot be read.
         ConfigError: when its directory is gone, or a module that may register a protocol.
     """
+    from llm_datagen.cli.modules import import_protocols
+
     folder = find_run(absolute(results_dir), pipeline_id)
     run = read_run(folder)
     origin = origin_of(folder)

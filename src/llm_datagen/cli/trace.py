@@ -17,8 +17,8 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.browse.lineage import Member, with_calls
 from llm_datagen.runs.display.console import FREE_WIDTH, SafeConsole
 from llm_datagen.runs.display.tables import line_width, one_line
-from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.trace import Trace, trace
+from llm_datagen.runs.unsettled import unsettled
 from llm_datagen.shards.run_view import RunView
 from llm_datagen.streams import inputs_of
 from llm_datagen.streams.ids import Id, parent_of, parse_id, root_names

@@ -6,10 +6,12 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:  # it imports much
+    from importlib.abc import Loader
 
 
 def old_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
@@ -29,7 +31,7 @@ def old_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     return __getattr__
 
 
-class MovedModules(MetaPathFinder, Loader):
+class MovedModules:
     """An import finder and loader of modules that have moved. To be put in `sys.meta_path`.
 
     Args:
@@ -43,7 +45,10 @@ class MovedModules(MetaPathFinder, Loader):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return how to load a module that has moved; None for all others."""
-        return ModuleSpec(fullname, self) if fullname in self._moved else None
+        return ModuleSpec(fullname, cast("Loader", self)) if fullname in self._moved else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave it to Python to make the module."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Fill the old module with the names of the new one."""

@@ -9,7 +9,8 @@ from typing import Any
 from llm_datagen.errors import DatagenError, PipelineExistsError
 from llm_datagen.errors.advice import advice
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.exports import KEY, targets_of
+from llm_datagen.runs.export_entries import KEY
+from llm_datagen.runs.exports import targets_of
 from llm_datagen.runs.file_names import RUN_STATE
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.store import run_ids

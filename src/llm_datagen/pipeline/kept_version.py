@@ -17,7 +17,7 @@ from llm_datagen.errors.advice import advice
 from llm_datagen.pipeline.stream_checks import counts_of
 from llm_datagen.pipeline.stream_reset import Entry, Reset
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.exports import KEY as EXPORTS
+from llm_datagen.runs.export_entries import KEY as EXPORTS
 from llm_datagen.runs.state_file import KEEP
 from llm_datagen.runs.status import LIVE, Status
 from llm_datagen.runs.unneeded import unneeded_nodes

@@ -28,7 +28,7 @@ from llm_datagen.operators.fingerprint import fingerprint_of, note_changes
 from llm_datagen.pipeline.spool import print_output, prints_output
 from llm_datagen.pipeline.warnings import OwnStateWarnings
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.exports import KEY as EXPORTS
+from llm_datagen.runs.export_entries import KEY as EXPORTS
 from llm_datagen.runs.exports import make_exports
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs import events

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from llm_datagen.config import check_choice
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators.references import parallel_size_of
-from llm_datagen.runs.exports import KEY, rows_entry
+from llm_datagen.runs.export_entries import KEY
+from llm_datagen.runs.exports import rows_entry
 from llm_datagen.streams import StreamFactory, inputs_of
 
 DiagramFormat = Literal["text", "mermaid"]

@@ -14,6 +14,7 @@ from typing import Any
 
 from llm_datagen.config import DataConfig
 from llm_datagen.errors import ConfigError, StreamError, StreamExistsError
+from llm_datagen.runs.export_entries import KEY
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.outputs import (
@@ -30,9 +31,6 @@ from llm_datagen.streams.outputs.arrow_types import schema_given
 from llm_datagen.streams.outputs.options import CSV_OPTIONS
 from llm_datagen.streams.outputs.side_by_side import may_be_part, names, real, why_not_both
 
-KEY = "exports"
-"""Where the exports stand in a run state."""
-
 TO = "to"
 """Where the target stands in an export that is given with options."""
 
@@ -43,12 +41,6 @@ _FIELD = re.compile(r"\{[^{}/]*\}")
 """What parts rows: a shard, or a column. A stream has none in its name."""
 
 _KINDS = ("parquet:", "hf-folder:", "chatml:")
-
-
-def exports_of(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the exports of a run as plain data; `rows` is None of one that is not made, or is to be made again."""
-    names = ("kind", "path", "rows", "failed", "parts")
-    return [{name: entry.get(name) for name in names} for entry in run_state.get(KEY, ())]
 
 
 def is_export(uri: Any) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_datagen.runs.id_stripper import is_id_stripper
-from llm_datagen.runs.state_file import KEEP
+from llm_datagen.runs.unsettled import unsettled
 from llm_datagen.streams import MergedStream, MergeInput, Place, Source, StreamFactory
 from llm_datagen.streams.ids import Id, RootNames, numeric_source, root_names
 from llm_datagen.streams.position import Position
@@ -83,25 +83,6 @@ class StreamNode:
         """Return the source row of a row, under the scheme "numeric"."""
         marks = self.position.marks if self.position else {}
         return numeric_source(row_id, marks.get("made")) if isinstance(row_id, int) else row_id
-
-
-def unsettled(run_state: Mapping[str, Any]) -> frozenset[str]:
-    """Return the ids of the nodes whose streams an interrupted `rerun` has still to delete, to keep or to move.
-
-    Until a resume has done so, nothing reads these streams, nor those of the nodes that read from them.
-    """
-    mark = run_state.get("reset")
-    if mark is None:
-        return frozenset()
-    kept = mark.get(KEEP, {}).get("move", ())
-    uris = [*mark["delete"], *(uri for pair in [*mark["move"], *kept] for uri in pair)]
-    places = {StreamFactory.create(uri).place for uri in uris}
-    found = set()
-    for entry in run_state["nodes"]:
-        source, output = StreamFactory.source(entry["input_uri"]), StreamFactory.create(entry["output_uri"])
-        if places.intersection([*source.places, output.place]):
-            found.add(entry["node_id"])
-    return frozenset(found)
 
 
 def stream_nodes_of(run_state: dict[str, Any]) -> list[StreamNode]:

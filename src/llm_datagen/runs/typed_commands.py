@@ -10,7 +10,6 @@ from pathlib import Path
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.errors.advice import typed_in
-from llm_datagen.runs.results_dir import absolute
 
 RESULTS_VARIABLE = "LLM_DATAGEN_RESULTS"
 """The environment variable with the folder of the runs."""
@@ -54,6 +53,8 @@ def results_option(results_dir: str) -> list[str]:
     Args:
         results_dir: the folder; a relative path is relative to the working directory of this process.
     """
+    from llm_datagen.runs.results_dir import absolute
+
     shown = absolute(results_dir)
     if shown == _default_place():
         return []
@@ -63,6 +64,8 @@ def results_option(results_dir: str) -> list[str]:
 
 def _default_place() -> str | None:
     """Return where a command looks for runs that is told no folder; None when it would look nowhere."""
+    from llm_datagen.runs.results_dir import absolute
+
     default, here = default_results(), typed_in()
     with contextlib.suppress(ConfigError, OSError):
         return absolute(default if here is None or "://" in default else os.path.join(here, default))  # noqa: PTH118

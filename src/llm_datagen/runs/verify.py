@@ -12,12 +12,12 @@ from __future__ import annotations
 from typing import Any
 
 from llm_datagen.runs.account import NodeAccount
-from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.moving_output import check_state_of, rows_until
 from llm_datagen.runs.sharded import refuse_whole
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.unneeded import unneeded_nodes
+from llm_datagen.runs.unsettled import unsettled
 from llm_datagen.runs.versions import MADE_FROM, VERSION_OF
 from llm_datagen.streams import Place, StreamFactory
 from llm_datagen.streams.commit_log import flaws_of

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from llm_datagen.config import check_choice
 from llm_datagen.errors import ConfigError, StreamError
-from llm_datagen.runs.exports import KEY as EXPORTS
+from llm_datagen.runs.export_entries import KEY as EXPORTS
 from llm_datagen.runs.exports import (
     is_export,
     make_exports,

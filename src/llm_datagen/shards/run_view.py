@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from llm_datagen.errors import ConfigError, PipelineNotFoundError, RunStateError
 from llm_datagen.errors.advice import did_you_mean
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.exports import exports_of
-from llm_datagen.runs.graph import unsettled
+from llm_datagen.runs.export_entries import exports_of
 from llm_datagen.runs.run_progress import RunProgress
 from llm_datagen.runs.seen import see
 from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.store import run_ids
 from llm_datagen.runs.typed_commands import command_line
+from llm_datagen.runs.unsettled import unsettled
 
 if TYPE_CHECKING:
     from llm_datagen.shards.whole import Whole

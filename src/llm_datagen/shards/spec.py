@@ -20,7 +20,7 @@ from llm_datagen.operators.fingerprint import changed_parts
 from llm_datagen.pipeline.operator_changes import AGAIN
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.earlier_versions import older_rows
-from llm_datagen.runs.exports import KEY as EXPORTS
+from llm_datagen.runs.export_entries import KEY as EXPORTS
 from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.state_file import OPTIONS, change_settings
 from llm_datagen.runs.status import NodeReport, Status

@@ -6,7 +6,7 @@ from typing import Any
 
 from llm_datagen.config.addresses import masked
 from llm_datagen.errors import ConfigError
-from llm_datagen.runs.exports import exports_of
+from llm_datagen.runs.export_entries import exports_of
 from llm_datagen.runs.limit import shards_begun
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
 from llm_datagen.runs.store import run_ids

@@ -13,22 +13,12 @@ from llm_datagen.cli.options import (
     TracebackOption,
 )
 from llm_datagen.cli.output import write
-from llm_datagen.cli.run_view import run_lines
 from llm_datagen.runs.typed_commands import command_line, default_results
-from llm_datagen.runs.versions import find_run
-from llm_datagen.shards.steering import (
-    pause_run,
-    reconfigure_run,
-    running_parts,
-    send_cancel,
-    unpause_run,
-    wait_for_end,
-)
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(short_help="Cancel a run of another process on this machine.")
 def cancel(
     pipeline_id: IdArgument,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until everything is saved.")] = False,
@@ -41,6 +31,10 @@ def cancel(
 ) -> None:
     """Cancel a run of another process on this machine: calls in flight finish and are saved."""
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.run_view import run_lines
+        from llm_datagen.runs.versions import find_run
+        from llm_datagen.shards.steering import running_parts, send_cancel, wait_for_end
+
         folder = find_run(results_dir or default_results(), pipeline_id)
         parts = running_parts(folder)
         for part in parts:
@@ -61,7 +55,7 @@ def cancel(
                 write(line)
 
 
-@app.command()
+@app.command(short_help="Pause a run of another process on this machine.")
 def pause(
     pipeline_id: IdArgument,
     results_dir: ResultsOption = None,
@@ -69,6 +63,9 @@ def pause(
 ) -> None:
     """Pause a run of another process on this machine: no new calls of operators until `unpause`."""
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.runs.versions import find_run
+        from llm_datagen.shards.steering import pause_run, running_parts
+
         for part in running_parts(find_run(results_dir or default_results(), pipeline_id)):
             write(f"run {part.pipeline_id}: {pause_run(part)}")
             write(f"  go on   {command_line('unpause', part.pipeline_id, part.results_dir)}")
@@ -82,11 +79,14 @@ def unpause(
 ) -> None:
     """Continue a paused run."""
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.runs.versions import find_run
+        from llm_datagen.shards.steering import running_parts, unpause_run
+
         for part in running_parts(find_run(results_dir or default_results(), pipeline_id)):
             write(f"run {part.pipeline_id}: {unpause_run(part)}")
 
 
-@app.command()
+@app.command(short_help="Change a node of a run of another process, as it runs.")
 def reconfigure(
     pipeline_id: IdArgument,
     node: Annotated[
@@ -110,6 +110,9 @@ def reconfigure(
 ) -> None:
     """Change a node of a run of another process on this machine, while it runs. A resume keeps the change."""
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.runs.versions import find_run
+        from llm_datagen.shards.steering import reconfigure_run, running_parts
+
         folder = find_run(results_dir or default_results(), pipeline_id)
         for part in running_parts(folder):
             now = reconfigure_run(part, node, parallel_size=parallel_size, batch_size=batch_size, rate=rate)

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from llm_datagen.cli.demo.command import run_demo_watched
 from llm_datagen.cli.exit_codes import exit_codes
 from llm_datagen.cli.options import (
     TracebackOption,
@@ -17,7 +16,7 @@ from llm_datagen.cli.options import (
 app = typer.Typer()
 
 
-@app.command()
+@app.command(short_help="Run a small real model on this machine.")
 def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path("llm-datagen-demo"),
     rows: Annotated[
@@ -32,4 +31,6 @@ def demo(
     Started or resumed, whichever is due. The first time, the model is fetched (93 MB).
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.demo.command import run_demo_watched
+
         raise typer.Exit(run_demo_watched(out, rows=rows, fresh=fresh, ui=ui))

@@ -10,18 +10,13 @@ import typer
 from llm_datagen.cli.exit_codes import FAILED, exit_codes
 from llm_datagen.cli.options import IdArgument, JsonOption, ResultsOption, TracebackOption
 from llm_datagen.cli.output import write, write_json
-from llm_datagen.cli.run_view import open_run
-from llm_datagen.cli.yaml_load import yaml_value
 from llm_datagen.errors import ConfigError
-from llm_datagen.runs.exports import why_failed
-from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.typed_commands import default_results
-from llm_datagen.shards.export_run import export as export_run
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(short_help="Make files of another format of a completed run.")
 def export(
     pipeline_id: IdArgument,
     to: Annotated[
@@ -70,6 +65,11 @@ def export(
     When it is interrupted, give the same command again: it goes on. Exits with 1 if rows do not fit.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.run_view import open_run
+        from llm_datagen.runs.exports import why_failed
+        from llm_datagen.runs.results_dir import absolute
+        from llm_datagen.shards.export_run import export as export_run
+
         options: dict[str, Any] = dict(_parsed(text) for text in option or [])
         options |= {} if keep_ids else {"keep_ids": False}
         given = {"rows_per_shard": rows_per_shard, "id_column": id_column, "schema": _schema(schema)}
@@ -112,6 +112,8 @@ def _schema(text: str | None) -> Any:
     if text is None:
         return None
     if text.lstrip().startswith("{"):
+        from llm_datagen.cli.yaml_load import yaml_value
+
         return yaml_value(text, "--schema")
     return str(Path(text).absolute())  # the command changes its directory to that of the run
 
@@ -120,4 +122,6 @@ def _parsed(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"--option must be KEY=VALUE, not {text!r}")
+    from llm_datagen.cli.yaml_load import yaml_value
+
     return key, yaml_value(value, f"--option {key}")

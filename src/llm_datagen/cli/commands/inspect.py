@@ -7,31 +7,23 @@ from typing import Annotated
 
 import typer
 
-from llm_datagen.cli.compare import OnlyOption, compare_runs
-from llm_datagen.cli.dead_letters import show_errors
-from llm_datagen.cli.diff import show_diff
 from llm_datagen.cli.exit_codes import exit_codes
-from llm_datagen.cli.logs import show_events, show_summary
 from llm_datagen.cli.options import (
     DiagramOption,
     IdArgument,
     JsonOption,
+    OnlyOption,
     OriginArgument,
     ResultsOption,
     TracebackOption,
 )
 from llm_datagen.cli.output import write, write_json
-from llm_datagen.cli.status import show_status
-from llm_datagen.cli.target import describe as describe_pipeline
-from llm_datagen.cli.trace import trace_row
-from llm_datagen.cli.verify import verify_run
-from llm_datagen.cli.yaml_schema import file_schema
 from llm_datagen.runs.typed_commands import default_results
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(short_help="Show a diagram of a pipeline.")
 def describe(
     pipeline: Annotated[
         str,
@@ -48,19 +40,23 @@ def describe(
     Opens no stream, and runs nothing.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.target import describe as describe_pipeline
+
         write(describe_pipeline(results_dir or default_results(), pipeline, form.value))
 
 
-@app.command()
+@app.command(short_help="Print the JSON Schema of pipelines in YAML.")
 def schema() -> None:
     """Print the JSON Schema of pipelines in YAML, with which editors complete and check them.
 
     In a file: # yaml-language-server: $schema=pipeline.schema.json
     """
+    from llm_datagen.cli.yaml_schema import file_schema
+
     write_json(file_schema())
 
 
-@app.command()
+@app.command(short_help="Show what a resume would keep, and what it would do again.")
 def diff(
     pipeline_id: IdArgument,
     pipeline: OriginArgument = None,
@@ -75,10 +71,12 @@ def diff(
     takes, by what the rows of the run took so far. Changes nothing, and calls no operator. The input is read.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.diff import show_diff
+
         show_diff(pipeline_id, pipeline, results_dir, is_replay=replay, as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Show the rows of two runs side by side.")
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A run, or a version of one: ID@1.", show_default=False)],
     second: Annotated[str, typer.Argument(metavar="B", help="The one to compare it with.", show_default=False)],
@@ -111,6 +109,8 @@ def compare(
     streams; takes some disk space in the folder for temporary files, and little memory.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.compare import compare_runs
+
         compare_runs(
             results_dir or default_results(),
             first,
@@ -136,10 +136,12 @@ def status(
 ) -> None:
     """Show the status of a run, or list all runs."""
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.status import show_status
+
         show_status(results_dir or default_results(), pipeline_id, watch=watch, as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Show the dead letters of a run.")
 def errors(
     pipeline_id: IdArgument,
     node: Annotated[
@@ -158,10 +160,12 @@ def errors(
     Grouped by node and cause, the most frequent first, with the first row of each as an example.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.dead_letters import show_errors
+
         show_errors(results_dir or default_results(), pipeline_id, node=node, as_json=as_json, as_rows=each)
 
 
-@app.command()
+@app.command(short_help="Recount a run from its files, checksums and all.")
 def verify(
     pipeline_id: IdArgument,
     as_json: JsonOption = False,
@@ -175,10 +179,12 @@ def verify(
     Exits with 1 if anything is wrong. Changes nothing. Needs about 100 bytes of memory per row of a node.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.verify import verify_run
+
         raise typer.Exit(verify_run(results_dir or default_results(), pipeline_id, as_json=as_json))
 
 
-@app.command()
+@app.command(short_help="Show where a row came from, and what became of it.")
 def trace(
     pipeline_id: IdArgument,
     row_id: Annotated[
@@ -197,10 +203,12 @@ def trace(
     Exits with 1 if there is no such row. Reads every stream from beginning to end.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.trace import trace_row
+
         raise typer.Exit(trace_row(results_dir or default_results(), pipeline_id, row_id, as_json=as_json, calls=calls))
 
 
-@app.command()
+@app.command(short_help="Show the events of platform.log, or a summary.")
 def logs(
     pipeline_id: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="The id of a run; the whole log without.", show_default=False)
@@ -243,6 +251,8 @@ def logs(
     Reads rotated files, too. A run may still write to the log.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.logs import show_events, show_summary
+
         results = results_dir or default_results()
         if summary:
             show_summary(results, pipeline_id, log_file, since, event or [], node, as_json=as_json)

@@ -15,7 +15,7 @@ from llm_datagen.runs.typed_commands import default_results
 app = typer.Typer()
 
 
-@app.command()
+@app.command(short_help="Print the metrics of all runs for Prometheus.")
 def metrics(
     results_dir: Annotated[
         list[str] | None,

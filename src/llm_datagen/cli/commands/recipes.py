@@ -8,12 +8,11 @@ import typer
 
 from llm_datagen.cli.exit_codes import exit_codes
 from llm_datagen.cli.output import write
-from llm_datagen.cli.recipes import recipe_names, recipe_text, summary_of
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(short_help="List ready recipes, or show one.")
 def recipes(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="A recipe to show; all without.", show_default=False)
@@ -24,6 +23,8 @@ def recipes(
     A recipe is a pipeline in YAML with a few rows of input, to be run, and to be changed.
     """
     with exit_codes():
+        from llm_datagen.cli.recipes import recipe_names, recipe_text, summary_of
+
         if name is not None:
             write(recipe_text(name).rstrip("\n"))
             return

@@ -13,7 +13,7 @@ from llm_datagen.runs.typed_commands import default_results
 app = typer.Typer()
 
 
-@app.command()
+@app.command(short_help="Make a report of a run, in one file.")
 def report(
     pipeline_id: IdArgument,
     out: Annotated[
@@ -44,7 +44,7 @@ def report(
     One file that needs nothing else: it can be sent, and kept. An older report is replaced, any other file is not.
     Works while the run goes on, too. Changes nothing.
     """
-    from llm_datagen.cli.report import show_report
-
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.report import show_report
+
         show_report(results_dir or default_results(), pipeline_id, out=out, form=form, rows=rows)

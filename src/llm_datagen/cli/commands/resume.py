@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from llm_datagen.cli.budget import BudgetOverride
 from llm_datagen.cli.exit_codes import exit_codes
 from llm_datagen.cli.options import (
     AcceptOption,
@@ -26,9 +25,6 @@ from llm_datagen.cli.options import (
     UiOption,
     WorkersOption,
 )
-from llm_datagen.cli.otel import OtelOptions
-from llm_datagen.cli.resume import on_change_of, parse_max_errors, parse_target, replay_run, resume_run
-from llm_datagen.cli.sharded import ShardOptions
 
 app = typer.Typer()
 
@@ -112,6 +108,11 @@ def resume(
     A run that a bad row has ended goes on with --on-error dead_letter.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.budget import BudgetOverride
+        from llm_datagen.cli.otel import OtelOptions
+        from llm_datagen.cli.resume import on_change_of, parse_max_errors, parse_target, resume_run
+        from llm_datagen.cli.sharded import ShardOptions
+
         raise typer.Exit(
             resume_run(
                 pipeline_id,
@@ -160,6 +161,10 @@ def replay(
     The same nodes do them, and the rows keep their ids; what fails again is dead-lettered again.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.otel import OtelOptions
+        from llm_datagen.cli.resume import on_change_of, replay_run
+        from llm_datagen.cli.sharded import ShardOptions
+
         raise typer.Exit(
             replay_run(
                 pipeline_id,

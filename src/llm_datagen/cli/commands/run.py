@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from llm_datagen.cli.execute import run_watched
 from llm_datagen.cli.exit_codes import exit_codes
 from llm_datagen.cli.options import (
     AcceptOption,
@@ -28,19 +27,8 @@ from llm_datagen.cli.options import (
     UiOption,
     WorkersOption,
 )
-from llm_datagen.cli.otel import OtelOptions
 from llm_datagen.cli.output import leave_stdout_to_rows, write
-from llm_datagen.cli.plan import show_plan
-from llm_datagen.cli.preview import preview_pipeline
-from llm_datagen.cli.resume import on_change_of
-from llm_datagen.cli.sharded import ShardOptions, run_some, with_shards
-from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.errors import ConfigError
-from llm_datagen.pipeline.spool import prints_output
-from llm_datagen.runs import RunFolder
-from llm_datagen.runs.origin import Origin
-from llm_datagen.runs.page_process import check_page
-from llm_datagen.runs.sharded import SHARDS, is_sharded
 
 app = typer.Typer()
 
@@ -138,6 +126,17 @@ def run(
 ) -> None:
     """Run a pipeline with a live display."""
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.execute import run_watched
+        from llm_datagen.cli.otel import OtelOptions
+        from llm_datagen.cli.resume import on_change_of
+        from llm_datagen.cli.sharded import ShardOptions, run_some, with_shards
+        from llm_datagen.cli.target import find_target, parse_settings
+        from llm_datagen.pipeline.spool import prints_output
+        from llm_datagen.runs import RunFolder
+        from llm_datagen.runs.origin import Origin
+        from llm_datagen.runs.page_process import check_page
+        from llm_datagen.runs.sharded import SHARDS, is_sharded
+
         if ui:
             check_page()
         options = {
@@ -210,6 +209,8 @@ def preview(
     Operators that call no model are run, too, and their rows are shown. Exits with 1 when a row fails.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.preview import preview_pipeline
+
         raise typer.Exit(
             preview_pipeline(
                 pipeline, settings or [], count=rows, numbers=row or [], make_calls=not no_calls, as_json=as_json
@@ -217,7 +218,7 @@ def preview(
         )
 
 
-@app.command()
+@app.command(short_help="Estimate tokens, money and time from some rows.")
 def plan(
     pipeline: PipelineArgument,
     rows: Annotated[
@@ -235,4 +236,6 @@ def plan(
     Nothing is written but the cache. Exits with 1 when all rows fail.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.cli.plan import show_plan
+
         raise typer.Exit(show_plan(pipeline, settings or [], count=rows, seed=seed, as_json=as_json))

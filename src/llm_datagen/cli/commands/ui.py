@@ -10,10 +10,7 @@ import typer
 from llm_datagen.cli.exit_codes import exit_codes
 from llm_datagen.cli.options import TracebackOption
 from llm_datagen.cli.output import write
-from llm_datagen.runs.page_process import check_page
-from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.typed_commands import RESULTS_VARIABLE, default_results
-from llm_datagen.streams.storage.object_uri import is_object_uri
 
 app = typer.Typer()
 
@@ -50,7 +47,11 @@ def ui(
     Ends at Ctrl+C.
     """
     with exit_codes(full_traceback=traceback):
+        from llm_datagen.runs.page_process import check_page
+
         check_page()
+        from llm_datagen.runs.results_dir import absolute
+        from llm_datagen.streams.storage.object_uri import is_object_uri
         from llm_datagen.web.server import Server
 
         folders = results_dirs or [default_results()]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from llm_datagen.errors import StreamError
-from llm_datagen.runs.graph import unsettled
+from llm_datagen.runs.unsettled import unsettled
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.ids import RootNames, root_names

@@ -19,7 +19,8 @@ def ledger_section(report: Report) -> str:
     names = ["kept", "filtered", "rejected", "skipped", "dead_letters"]
     if not any(node.ledger.rejected for node in report.nodes):
         names.remove("rejected")
-    heads = ["node", "done", *(name.replace("_", " ") for name in names), "pending", "rows out", "adds up"]
+    words = {"rejected": "of it rejected", "dead_letters": "dead letters"}
+    heads = ["node", "done", *(words.get(name, name) for name in names), "pending", "rows out", "adds up"]
     rows = []
     for node in report.nodes:
         ledger = node.ledger

@@ -69,7 +69,7 @@ def _boxes(nodes: Sequence[NodeFacts], streams: Sequence[StreamFacts]) -> list[_
             found[stream.key] = _Box(lines=[_file_name(stream)])
     for node in nodes:
         ledger = node.ledger
-        lost = {"failed": node.failed, "filtered": ledger.filtered, "rejected": ledger.rejected}
+        lost = {"failed": node.failed, "filtered": ledger.filtered}
         counts = ", ".join(f"{number(count)} {name}" for name, count in lost.items() if count)
         lines = [node.node_id, node.operator, f"{number(ledger.done)} in → {number(ledger.rows_out)} out"]
         found[node.node_id] = _Box(

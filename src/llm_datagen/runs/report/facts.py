@@ -151,7 +151,7 @@ def totals_of(nodes: Sequence[NodeFacts]) -> dict[str, Any]:
     return {
         "rows_in": nodes[0].ledger.done if nodes else 0,
         "rows_out": nodes[-1].ledger.rows_out if nodes else 0,
-        "filtered": sum(node.ledger.filtered + node.ledger.rejected for node in nodes),
+        "filtered": sum(node.ledger.filtered for node in nodes),
         "failed": sum(node.failed for node in nodes),
         "cost": cost_of(usage),
         "tokens": sum(map(tokens_in, usage)),

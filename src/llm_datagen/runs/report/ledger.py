@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from llm_datagen.errors import DatagenError
+from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.report.model import Ledger
 from llm_datagen.runs.status import SETTLED
-from llm_datagen.runs.unsettled import unsettled
 from llm_datagen.streams import Place, Stream, StreamFactory
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import position_of
@@ -39,15 +39,15 @@ def ledgers_of(run_states: Iterable[Mapping[str, Any]], *, is_live: bool) -> dic
 
 def counts_of_state(entry: Mapping[str, Any]) -> Ledger:
     """Return what the run state says of a node, of which no file can say more."""
-    rejected, filtered = entry.get("rejected", 0), entry.get("filtered", 0)
-    skipped, dead, done = entry.get("skipped", 0), entry.get("dead_letters", 0), entry.get("rows_in", 0)
+    done, filtered = entry.get("rows_in", 0), entry.get("filtered", 0)
+    skipped, dead = entry.get("skipped", 0), entry.get("dead_letters", 0)
     total = entry.get("total") if entry.get("total_is_exact") else None
     return Ledger(
         source_rows=total,
         done=done,
-        kept=done - filtered - rejected - skipped - dead,
+        kept=done - filtered - skipped - dead,
         filtered=filtered,
-        rejected=rejected,
+        rejected=entry.get("rejected", 0),
         skipped=skipped,
         dead_letters=dead,
         pending=None if total is None else total - done,
@@ -77,14 +77,13 @@ def _of_node(
         findings = [str(position)] if position is not None else _why_nothing(stream, entry)
         return _with(state, findings)
     source_rows = _source_rows(entry, positions)
-    rejected = position.marks.get("rejected", [0])[0] if "rejected" in position.marks else 0
     done = position.coverage.rows
     ledger = Ledger(
         source_rows=source_rows,
         done=done,
-        kept=done - position.filtered - rejected - position.skipped - position.dead,
+        kept=done - position.filtered - position.skipped - position.dead,
         filtered=position.filtered,
-        rejected=rejected,
+        rejected=entry.get("rejected", 0),
         skipped=position.skipped,
         dead_letters=position.dead,
         pending=None if source_rows is None else source_rows - done,
@@ -108,7 +107,7 @@ def _findings(ledger: Ledger, entry: Mapping[str, Any], stream: Stream, position
     """Return what does not fit together."""
     found = []
     if ledger.kept < 0:
-        found.append(f"{ledger.done} source rows are done, and more than these were filtered, rejected or failed")
+        found.append(f"{ledger.done} source rows are done, and more than these were filtered, or failed")
     size = stream.size()
     if size is None and position.bytes and not stream.is_in_memory:
         found.append(f"{stream.shown} is gone, though rows of it were committed")

@@ -68,10 +68,10 @@ class Ledger:
 
     Attributes:
         source_rows: rows of its source; None when nobody has counted them.
-        done: source rows that are done: ``kept + filtered + rejected + skipped + dead_letters``.
+        done: source rows that are done: ``kept + filtered + skipped + dead_letters``.
         kept: those that gave output rows.
         filtered: those that gave none.
-        rejected: those that the operator has rejected.
+        rejected: of these, those that the operator gave a reason for.
         skipped: those that failed, and were left out.
         dead_letters: those that failed, and are kept as dead letters.
         pending: those that are not done; None when `source_rows` is.

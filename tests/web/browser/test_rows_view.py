@@ -51,6 +51,29 @@ def test_a_row_is_followed_to_the_prompt_and_the_answer_of_the_model(browser: Br
         expect(page.locator(".detail")).to_have_count(0)
 
 
+def test_rejected_rows_are_shown_with_the_reason(browser: Browser, ground: Ground) -> None:
+    from playwright.sync_api import expect
+
+    ground.give(topics(20), keep_rejected=True)
+    (ground.folder / "grades.py").write_text(
+        "from llm_datagen import Rejected\n\n\n"
+        "def grade(row):\n    return row if row['n'] % 2 else Rejected(f'<b>even</b>: {row[\"n\"]}')\n"
+    )
+    assert ground.run("exam").wait() == 0
+    with ground.page(browser, "#/run/0.exam?node=grader") as web:
+        page = web.page
+        details = page.get_by_role("region", name="Node grader")
+        expect(details.locator(".fact", has_text="Rejected")).to_have_text("Rejected10")
+        details.get_by_role("link", name=re.compile("^rejected rows")).click()
+        rows = page.locator(".rows li")
+        expect(rows).to_have_count(10)
+        expect(rows.first).to_contain_text("<b>even</b>: 0")
+        rows.first.locator("a").click()
+        expect(page.locator(".detail")).to_contain_text("<b>even</b>: 0")
+        expect(page.locator(".member").last).to_contain_text("rejected")
+        expect(page.locator(".member").last).to_contain_text("<b>even</b>: 0")
+
+
 def test_rows_are_paged_jumped_to_and_searched(browser: Browser, ground: Ground) -> None:
     from playwright.sync_api import expect
 

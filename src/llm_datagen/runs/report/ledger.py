@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from llm_datagen.errors import DatagenError
-from llm_datagen.runs.graph import unsettled
 from llm_datagen.runs.report.model import Ledger
 from llm_datagen.runs.status import SETTLED
+from llm_datagen.runs.unsettled import unsettled
 from llm_datagen.streams import Place, Stream, StreamFactory
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import position_of

@@ -104,6 +104,11 @@ def check_request(provider: Provider, case: str) -> None:
         case "schema":
             assert provider.ask(api.structured, output=SCHEMA)["mood"] == "good"
             assert {name: provider.body[name] for name in api.schema} == api.schema
+        case "schema_refused":
+            assert provider.ask(api.failures[case], api.structured, output=SCHEMA)["mood"] == "good"
+            first, second = provider.server.seen
+            assert all(first.body[name] == api.schema[name] != second.body.get(name) for name in api.schema)
+            assert "mood" in str(second.body)
         case "schema_by_tool":
             assert api.tool_answer is not None
             assert provider.ask(api.tool_answer, output=SCHEMA, structured="tool")["mood"] == "good"
@@ -252,6 +257,21 @@ def test_a_pipeline_file_names_an_adapter_and_the_key_shows_nowhere(
     assert len(files) > 10
     for shown in (good.output.encode(), bad.output.encode(), *files):
         assert not any(KEY[at : at + 8].encode() in shown for at in range(len(KEY) - 7))
+
+
+def test_nothing_of_a_part_is_lost() -> None:
+    marked = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}
+    image = {"type": "image_url", "image_url": {"url": WEB_IMAGE, "detail": "low"}}
+    request = ChatRequest(messages=[{"role": "user", "content": [marked, image]}], params={}, model="m", row="row 3")
+    for api in APIS:
+        adapter = adapter_of(api.adapter)
+        if "web_image" in api.lacks:
+            with pytest.raises(PromptError, match=r"row 3 has an? "):
+                adapter.body(request)
+        else:
+            assert found_in(marked, adapter.body(request)), api.adapter
+    sent = adapter_of("openai-responses").body(request)
+    assert found_in({"type": "input_image", "image_url": WEB_IMAGE, "detail": "low"}, sent)
 
 
 def test_addresses_of_a_pool_are_those_of_its_adapters(monkeypatch: pytest.MonkeyPatch) -> None:

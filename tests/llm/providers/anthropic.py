@@ -98,6 +98,7 @@ ANTHROPIC = Api(
         "too_long": error(400, "invalid_request_error", "prompt is too long: 250000 tokens > 200000 maximum"),
         "wrong_key": error(401, "authentication_error", f"invalid x-api-key {KEY}"),
         "unknown_model": error(404, "not_found_error", "model: m-1"),
+        "schema_refused": error(400, "invalid_request_error", "output_config.format: Extra inputs are not permitted"),
         "no_answer": Sent({"type": "message", "stop_reason": "end_turn"}),
     },
     lacks={

@@ -42,6 +42,7 @@ CASES = {
     "image": "images of the row, sent along",
     "web_image": "images by their URL",
     "schema": "answers to a schema, by the API's own means",
+    "schema_refused": "a model that refuses a schema by name is asked in another way",
     "schema_by_tool": "answers to a schema, as the arguments of a tool",
     "tool_calls": "tools are offered, and calls of them become a column",
     "reasoning": "thoughts become a column",

@@ -108,6 +108,7 @@ BEDROCK = Api(
         "too_long": error(400, "ValidationException", "Input is too long for requested model."),
         "wrong_key": Sent({"Message": f"Authentication failed: Please make sure your API Key is valid. {KEY}"}, 403),
         "unknown_model": error(404, "ResourceNotFoundException", "Could not resolve the foundation model."),
+        "schema_refused": error(400, "ValidationException", "This model does not support outputConfig.textFormat."),
         "no_answer": Sent({"stopReason": "end_turn"}),
     },
     lacks={

@@ -118,6 +118,9 @@ GEMINI = Api(
             400, "INVALID_ARGUMENT", f"API key not valid: {KEY}.", detail("ErrorInfo", reason="API_KEY_INVALID")
         ),
         "unknown_model": error(404, "NOT_FOUND", "models/m-1 is not found for API version v1beta"),
+        "schema_refused": error(
+            400, "INVALID_ARGUMENT", "Unknown name \"responseJsonSchema\" at 'generation_config': Cannot find field."
+        ),
         "no_answer": Sent({"responseId": "r"}),
     },
     lacks={"refusal": "a refusal is a text"},

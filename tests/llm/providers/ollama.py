@@ -75,6 +75,9 @@ OLLAMA = Api(
         "too_long": Sent({"error": "the input length exceeds the context length"}, 400),
         "wrong_key": Sent({"error": f"unauthorized {KEY}"}, 401),
         "unknown_model": Sent({"error": "model 'm-1' not found"}, 404),
+        "schema_refused": Sent(
+            {"error": "json: cannot unmarshal object into Go struct field ChatRequest.format of type string"}, 400
+        ),
         "no_answer": Sent({"model": "m-1", "done": False}),
     },
     lacks={

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .api import IMAGE, JSON, KEY, SENT_SCHEMA, WEB_IMAGE, Api, Sent
-from .chat import OPENAI
+from .chat import OPENAI, error
 
 CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "look_up", "arguments": '{"q": "x"}'}
 THOUGHTS = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}]}
@@ -114,6 +114,9 @@ RESPONSES = Api(
         "too_long": OPENAI.failures["too_long"],
         "wrong_key": OPENAI.failures["wrong_key"],
         "unknown_model": OPENAI.failures["unknown_model"],
+        "schema_refused": error(
+            400, "Invalid parameter: 'text.format' of type 'json_schema' is not supported.", param="text.format"
+        ),
         "no_answer": Sent({"id": "resp_1", "object": "response"}),
     },
 )

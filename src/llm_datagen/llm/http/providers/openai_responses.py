@@ -133,7 +133,10 @@ def _part(part: Any, kind: str) -> Any:
     text, image = text_in(part), image_in(part)
     if text is not None:
         return {"type": kind, "text": text}
-    return part if image is None else {"type": "input_image", "image_url": part["image_url"]["url"]}
+    if image is None:
+        return part
+    given = dict(part["image_url"])
+    return {"type": "input_image", "image_url": given.pop("url"), **given}
 
 
 def _tool(tool: Any) -> Any:

@@ -126,9 +126,9 @@ def parts_of(content: str | list[Any]) -> list[Any]:
 
 
 def text_in(part: Any) -> str | None:
-    """Return the text of a part that is one; else None."""
+    """Return the text of a part that is one and nothing else; else None, so that nothing of a part is lost."""
     match part:
-        case {"type": "text", "text": str(text)}:
+        case {"type": "text", "text": str(text), **others} if not others:
             return text
         case _:
             return None

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -21,6 +21,7 @@ from llm_datagen.operators import (
     operator_name,
 )
 from llm_datagen.runs.hooks import HOOK_NAMES, CompositePipelineHooks, DefaultPipelineHooks, IPipelineHooks
+from llm_datagen.streams.rows import Rejected
 
 
 class Context:
@@ -35,6 +36,10 @@ class Context:
 
     def is_cancelled(self) -> bool:
         return False
+
+    def reject(self, reason: str) -> NoReturn:
+        """Leave the row out."""
+        raise Rejected(reason)
 
     def is_paused(self) -> bool:
         return False

@@ -20,20 +20,8 @@ DATA = {"pyarrow", "numpy", "pandas", "datasets", "datasketch", "py3langid"}
 RUNNING = {"pykka", "structlog", "cloudpickle", "ray", "asyncio", "multiprocessing"}
 MODELS = {"jinja2", "jsonschema", "genai_prices", "llm_datagen.llm"}
 COMMAND_LINE = {"typer", "rich", "yaml", "pydantic"}
-OURS = {
-    "actors",
-    "executors",
-    "messages",
-    "operators",
-    "ops",
-    "pipeline",
-    "shards",
-    "streams",
-    "telemetry",
-    "testing",
-    "web",
-}
-ENGINE = {f"llm_datagen.{package}" for package in OURS}
+ENGINE_PARTS = ("actors", "executors", "messages", "operators", "ops", "pipeline", "shards", "streams")
+ENGINE = {f"llm_datagen.{package}" for package in (*ENGINE_PARTS, "telemetry", "testing", "web")}
 STREAMS = {f"llm_datagen.{name}" for name in ("streams.factory", "streams.file_streams", "streams.outputs.export")}
 
 COMMAND = "import sys; sys.argv = ['llm-datagen', {0}]; from llm_datagen.cli import main; main()"

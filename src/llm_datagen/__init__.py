@@ -88,7 +88,7 @@ if TYPE_CHECKING:
     from llm_datagen.shards.export_run import export
     from llm_datagen.shards.pipeline import ShardedPipeline
     from llm_datagen.streams import CsvStream, Cycle, FileStream, Generate, JsonlStream, MemoryStream, StreamFactory
-    from llm_datagen.streams.rows import Derived
+    from llm_datagen.streams.rows import Derived, Rejected
 
 __all__ = [
     "BaseOperator",
@@ -132,6 +132,7 @@ __all__ = [
     "PipelineExistsError",
     "PipelineNotFoundError",
     "PipelineStatus",
+    "Rejected",
     "RemoteError",
     "Result",
     "ResumeWarning",
@@ -187,7 +188,7 @@ _HOMES = {
     "shards.pipeline": "ShardedPipeline",
     "shards.export_run": "export",
     "streams": "CsvStream Cycle FileStream Generate JsonlStream MemoryStream StreamFactory",
-    "streams.rows": "Derived",
+    "streams.rows": "Derived Rejected",
 }
 """Where each name is defined; the others are errors. A module is imported when one of its names is asked for."""
 

@@ -18,7 +18,7 @@ def committed(done: int, rows_out: int | None = None) -> RowsCommitted:
     """Return the report that so many rows are done."""
     rows_out = done if rows_out is None else rows_out
     return RowsCommitted(
-        "n", done, rows_out, 10 * done, 0, 0, 0, resume_row=done, resume_offset=10 * done, done_beyond=0, holes=0
+        "n", done, rows_out, 10 * done, 0, 0, 0, 0, resume_row=done, resume_offset=10 * done, done_beyond=0, holes=0
     )
 
 

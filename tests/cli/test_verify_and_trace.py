@@ -53,6 +53,7 @@ def test_every_row_of_a_run_is_accounted_for(shell: Shell, command: Command) -> 
         "covered": 48,
         "kept": 40,
         "filtered": 0,
+        "rejected": 0,
         "skipped": 0,
         "dead": 8,
         "pending": 0,

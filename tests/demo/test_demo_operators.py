@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from llm_datagen.cli.demo.definitions import definition_lines
 from llm_datagen.cli.demo.operators import ANSWER_SCHEMA, CleanDefinition, JudgeAnswer, clean_gloss, question_writer
 from llm_datagen.llm.answers.json_schema import JsonSchema
+from llm_datagen.streams.rows import Rejected
 
 
 class Context:
@@ -30,6 +31,10 @@ class Context:
 
     def is_cancelled(self) -> bool:
         return False
+
+    def reject(self, reason: str) -> NoReturn:
+        """Leave the row out."""
+        raise Rejected(reason)
 
     def is_paused(self) -> bool:
         return False

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 
@@ -19,6 +19,7 @@ from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.operators import Call, FunctionOperator
 from llm_datagen.streams import Block
 from llm_datagen.streams.ids import RootNames
+from llm_datagen.streams.rows import Rejected
 from llm_datagen.streams.storage.memory import MemoryStorage
 
 from ..kit.actors import block_of, stream_on
@@ -39,6 +40,10 @@ class Ctx:
     def is_cancelled(self) -> bool:
         """Return what the test has said."""
         return self.cancelled
+
+    def reject(self, reason: str) -> NoReturn:
+        """Leave the row out."""
+        raise Rejected(reason)
 
     def is_paused(self) -> bool:
         """Return that it is not."""

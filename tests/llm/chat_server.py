@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NoReturn
 
 from llm_datagen.llm import LLMOperator
+from llm_datagen.streams.rows import Rejected
 
 
 @dataclass
@@ -138,6 +139,10 @@ class Context:
 
     def is_cancelled(self) -> bool:
         return self.is_over
+
+    def reject(self, reason: str) -> NoReturn:
+        """Leave the row out."""
+        raise Rejected(reason)
 
     def is_paused(self) -> bool:
         return self.is_on_hold

@@ -124,7 +124,7 @@ def test_what_the_messages_api_refuses_or_withholds_is_an_error(claude: ChatServ
     with pytest.raises(LLMRequestError, match="check api_key, or the environment variable ANTHROPIC_API_KEY"):
         run(operator(), {"_i": 0, "q": "x"})
     held = [{"role": "tool", "content": "7", "tool_call_id": "a"}]
-    with pytest.raises(PromptError, match="row 4 has a message with a tool's call"):
+    with pytest.raises(PromptError, match="row 4 has a message of a tool, and no call before it"):
         run(LLMOperator([{"placeholder": "m"}], model="claude", adapter="anthropic"), {"_i": 4, "m": held})
 
 

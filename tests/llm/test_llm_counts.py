@@ -111,6 +111,14 @@ def test_a_part_of_the_prompt_is_no_more_than_the_prompt(cached: int) -> None:
     assert nonsense == f"cached_tokens {cached}"
 
 
+@pytest.mark.parametrize("thoughts", [-1, 21])
+def test_thoughts_are_a_part_of_the_answer_and_no_more(thoughts: int) -> None:
+    counts = {"prompt_tokens": 7, "completion_tokens": 12, "total_tokens": 27}  # 8 are in the total only
+    kept, nonsense = believable({**counts, "reasoning_tokens": thoughts}, REQUEST)
+    assert (kept, nonsense) == (counts, f"reasoning_tokens {thoughts}")
+    assert believable({**counts, "reasoning_tokens": 20}, REQUEST) == ({**counts, "reasoning_tokens": 20}, "")
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("prompt_tokens", [-5000, 10**30, 0])
 def test_a_budget_holds_against_an_endpoint_that_reports_nonsense(

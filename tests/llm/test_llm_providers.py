@@ -9,19 +9,21 @@ import asyncio
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llm_datagen.llm import EndpointRefusedError, LLMAnswerError, LLMOperator, LLMRequestError, PromptError
 from llm_datagen.llm.cost.prices import known_prices
-from llm_datagen.llm.http.adapters import BUILT_IN, adapter_of
+from llm_datagen.llm.http.adapters import BUILT_IN, OpenAIAdapter, adapter_of
 from llm_datagen.llm.limits import shared
 from llm_datagen.llm.types import ChatRequest
 
+from ..kit.support import lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, run_rows
-from .providers import APIS, CASES, Api, Sent
-from .providers.api import IMAGE, KEY, SCHEMA, TOOL, WAIT, WEB_IMAGE
+from .providers import APIS, CASES, GEMINI, RESPONSES, Api, Sent
+from .providers.api import IMAGE, KEY, SCHEMA, TOOL, TOOL_TURNS, WAIT, WEB_IMAGE
 
 PROMPT: list[dict[str, Any]] = [
     {"role": "system", "content": "Be {{ how }}."},
@@ -40,7 +42,7 @@ class Provider:
     server: ChatServer
     ctx: Context = field(default_factory=Context)
 
-    def ask(self, *answers: Sent, row: Mapping[str, Any] = ROW, **options: Any) -> Any:
+    def ask(self, *answers: Sent, prompt: Any = PROMPT, row: Mapping[str, Any] = ROW, **options: Any) -> Any:
         """Return the row that comes out when the server gives these answers, and the last one from then on."""
         left = list(answers)
 
@@ -50,7 +52,7 @@ class Provider:
 
         self.server.reply = reply
         given = {"max_retries": 0, "outage_after": 0, "max_repairs": 0, **options}
-        operator = LLMOperator(PROMPT, model=self.api.model, adapter=self.api.adapter, **given)
+        operator = LLMOperator(prompt, model=self.api.model, adapter=self.api.adapter, **given)
         (made,) = asyncio.run(run_rows(operator, [dict(row)], self.ctx))
         return made
 
@@ -91,6 +93,10 @@ def check_request(provider: Provider, case: str) -> None:
             name, value = api.key_header
             assert (seen.path, seen.headers[name], seen.body) == (api.path, value, api.request)
             assert KEY not in str([seen.path, seen.body])
+        case "tool_turns":
+            row = {"_i": 3, "held": TOOL_TURNS}
+            assert provider.ask(api.answer, prompt=[{"placeholder": "held"}], row=row)["answer"] == "yes"
+            assert api.tool_turns in provider.body.values()
         case "image" | "web_image":
             is_web = case == "web_image"
             assert provider.ask(api.answer, row={**ROW, "image": WEB_IMAGE if is_web else IMAGE})["answer"] == "yes"
@@ -98,6 +104,11 @@ def check_request(provider: Provider, case: str) -> None:
         case "schema":
             assert provider.ask(api.structured, output=SCHEMA)["mood"] == "good"
             assert {name: provider.body[name] for name in api.schema} == api.schema
+        case "schema_refused":
+            assert provider.ask(api.failures[case], api.structured, output=SCHEMA)["mood"] == "good"
+            first, second = provider.server.seen
+            assert all(first.body[name] == api.schema[name] != second.body.get(name) for name in api.schema)
+            assert "mood" in str(second.body)
         case "schema_by_tool":
             assert api.tool_answer is not None
             assert provider.ask(api.tool_answer, output=SCHEMA, structured="tool")["mood"] == "good"
@@ -199,6 +210,68 @@ def test_an_image_by_its_url_is_refused_where_the_api_takes_none(provider: Provi
     with pytest.raises(PromptError, match=r"row 3 has an image by its URL, and .* takes none"):
         provider.ask(api.answer, row={**ROW, "image": WEB_IMAGE})
     assert not provider.server.seen
+
+
+TOOL_MESSAGE = {"role": "tool", "tool_call_id": "c9", "content": "7"}
+BAD_CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "function": {"name": "f"}}]}
+
+
+@pytest.mark.parametrize(
+    ("held", "message"),
+    [
+        (TOOL_MESSAGE, "row 3 has a message of a tool, and no call before it has its tool_call_id, 'c9'"),
+        (BAD_CALL, r"row 3 has a call of a tool that is not as chat completions have it.*KeyError\('arguments'\)"),
+    ],
+)
+def test_messages_of_tools_that_cannot_be_understood_are_refused(held: Any, message: str) -> None:
+    for api in APIS:
+        if not isinstance(adapter_of(api.adapter), OpenAIAdapter):
+            with pytest.raises(PromptError, match=message):
+                adapter_of(api.adapter).body(ChatRequest(messages=[held], params={}, model="m", row="row 3"))
+
+
+@pytest.mark.integration
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("api", [GEMINI, RESPONSES], ids=lambda api: api.adapter)
+def test_a_pipeline_file_names_an_adapter_and_the_key_shows_nowhere(
+    provider: Provider, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    testing = pytest.importorskip("typer.testing")
+    from llm_datagen.cli.app import app
+
+    def run(answer: Sent) -> Any:
+        provider.server.always(answer.body, answer.status)
+        return testing.CliRunner().invoke(app, ["run", "file.yaml", "--id", f"run-{answer.status}"])
+
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "in.jsonl", [{"q": "What is it?"}])
+    text = "input_uri: jsonl://in.jsonl\noutput_uri: jsonl://out-{id}.jsonl\nresults_dir: results\noperators:\n"
+    text += f"- {{use: llm.LLMOperator, with: {{prompt: '{{{{ q }}}}', model: m-1, adapter: {api.adapter}}}}}\n"
+    (tmp_path / "file.yaml").write_text(text.replace("-{id}", ""))
+    good = run(api.answer)
+    assert (good.exit_code, [row["answer"] for row in lines(tmp_path / "out.jsonl")]) == (0, ["yes"])
+    (tmp_path / "file.yaml").write_text(text.replace("-{id}", "-2"))
+    bad = run(api.failures["wrong_key"])
+    assert (bad.exit_code, api.key_env in bad.output) == (1, True)
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    for shown in (good.output.encode(), bad.output.encode(), *files):
+        assert not any(KEY[at : at + 8].encode() in shown for at in range(len(KEY) - 7))
+
+
+def test_nothing_of_a_part_is_lost() -> None:
+    marked = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}
+    image = {"type": "image_url", "image_url": {"url": WEB_IMAGE, "detail": "low"}}
+    request = ChatRequest(messages=[{"role": "user", "content": [marked, image]}], params={}, model="m", row="row 3")
+    for api in APIS:
+        adapter = adapter_of(api.adapter)
+        if "web_image" in api.lacks:
+            with pytest.raises(PromptError, match=r"row 3 has an? "):
+                adapter.body(request)
+        else:
+            assert found_in(marked, adapter.body(request)), api.adapter
+    sent = adapter_of("openai-responses").body(request)
+    assert found_in({"type": "input_image", "image_url": WEB_IMAGE, "detail": "low"}, sent)
 
 
 def test_addresses_of_a_pool_are_those_of_its_adapters(monkeypatch: pytest.MonkeyPatch) -> None:

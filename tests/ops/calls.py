@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from types import GeneratorType
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from llm_datagen import INodeContext
-from llm_datagen.streams.rows import Derived
+from llm_datagen.streams.rows import Derived, Rejected
 from llm_datagen.streams.state.keys import encode_key
 
 
@@ -44,6 +44,10 @@ class Context:
     def is_cancelled(self) -> bool:
         return False
 
+    def reject(self, reason: str) -> NoReturn:
+        """Leave the row out."""
+        raise Rejected(reason)
+
     def is_paused(self) -> bool:
         return False
 
@@ -59,7 +63,8 @@ def outcome(operator: Any, rows: Iterable[Any]) -> list[Any]:
     made: list[Any] = []
     for row in with_ids(rows):
         result = operator.process_item(row, cast(INodeContext, ctx))
-        made += result if isinstance(result, list | GeneratorType) else [] if result is None else [result]
+        is_left_out = result is None or isinstance(result, Rejected)
+        made += result if isinstance(result, list | GeneratorType) else [] if is_left_out else [result]
     made += list(operator.finish(cast(INodeContext, ctx)) or ())
     return [each.as_row() if isinstance(each, Derived) else each for each in made]
 

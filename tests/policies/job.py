@@ -18,11 +18,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_datagen import BaseOperator, INodeContext, UnifiedPipeline
+from llm_datagen import BaseOperator, INodeContext, Rejected, UnifiedPipeline
 from llm_datagen.testing import Fault, inject
 
 BAD = ({n for n in range(2000) if n % 7 == 3}, {n for n in range(2000) if n % 5 == 1})
 """The rows, by their number, that fail in the first and in the second node, unless they are mended."""
+
+
+REASON = "a multiple of four"
 
 
 def fate(node: int, n: int) -> list[dict[str, int]] | dict[str, int] | None:
@@ -61,7 +64,12 @@ class Work(BaseOperator):
     def made_of(self, item: Any) -> Any:
         if item["n"] in self.bad:
             raise ValueError(f"row {item['n']} is bad")
-        return fate(self.node, item["n"])
+        made = fate(self.node, item["n"])
+        if made is None and self.job.get("rejects"):
+            if item["n"] % 8 and self.job.get("kind") != "batch":
+                raise Rejected(REASON)
+            return Rejected(REASON)
+        return made
 
 
 class Items(Work):

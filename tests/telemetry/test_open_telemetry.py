@@ -133,6 +133,19 @@ def test_metrics_count_rows_tokens_cost_and_calls(bench: Bench, server: ChatServ
     }  # fmt: skip
 
 
+def test_parts_of_the_tokens_are_attributes_of_the_span(bench: Bench, server: ChatServer, memory: InMemory) -> None:
+    details = {"prompt_tokens_details": {"cached_tokens": 4}, "completion_tokens_details": {"reasoning_tokens": 2}}
+    server.always(completion("yes", usage={"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, **details}))
+    ask(bench, server, memory.hooks(), rows=1).run()
+    found = {name: value for name, value in (memory.span(CALL).attributes or {}).items() if "usage" in name}
+    assert found == {
+        "gen_ai.usage.input_tokens": 7,
+        "gen_ai.usage.output_tokens": 3,
+        "gen_ai.usage.cache_read.input_tokens": 4,
+        "gen_ai.usage.reasoning.output_tokens": 2,
+    }
+
+
 def test_each_try_has_a_span_that_says_what_it_failed_of(bench: Bench, server: ChatServer, memory: InMemory) -> None:
     """A refusal, an answer that breaks off, something that is no HTTP; then an answer."""
     replies = [

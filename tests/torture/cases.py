@@ -35,6 +35,7 @@ class Node:
         poison: about one row of so many fails, however often it is tried; 0 is none.
         flaky: about one row of so many fails, up to `retries` times; 0 is none.
         bisect: whether the engine may look for the row at fault in a batch.
+        keep_rejected: as in NodeConfig; the operator then gives a reason for each row that it leaves out.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Node:
     poison: int = 0
     flaky: int = 0
     bisect: bool = False
+    keep_rejected: bool = False
 
     @property
     def takes_batches(self) -> bool:
@@ -67,12 +69,13 @@ class Node:
 
     def config(self) -> dict[str, Any]:
         """Return the settings for the engine."""
-        names = ("parallel_size", "batch_size", "ordered", "on_error", "retries", "delivery")
+        names = ("parallel_size", "batch_size", "ordered", "on_error", "retries", "delivery", "keep_rejected")
         return {"retry_wait": 0.001, **{name: getattr(self, name) for name in names}}
 
     def __str__(self) -> str:
         parts = [f"{self.kind}/{self.style} p{self.parallel_size} b{self.batch_size}"]
         parts += ["ordered"] * self.ordered + ["at_most_once"] * (self.delivery == "at_most_once")
+        parts += ["keeps rejected"] * self.keep_rejected
         if self.on_error != "fail":
             parts.append(f"{self.on_error} poison {self.poison} flaky {self.flaky} retries {self.retries}")
             parts += ["bisect"] * (self.bisect and self.takes_batches)

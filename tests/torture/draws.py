@@ -106,6 +106,7 @@ def _random_node(dice: random.Random, before: Sequence[Node], id_scheme: str, al
         batch_size=dice.randint(1, 5),
         ordered=all_ordered or dice.random() < 0.2,
         nap=dice.choice((0.0, 0.0, 0.001, 0.004)),
+        keep_rejected=kind in {"filter", "sieve"} and style != "flat batch" and dice.random() < 0.5,
     )
 
 

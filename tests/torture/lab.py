@@ -13,6 +13,7 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.recovery import position_of
+from llm_datagen.streams.rejected import read_rejected
 from llm_datagen.testing import Fault, FaultPlan, inject
 from llm_datagen.testing.storage import FaultyStorage
 
@@ -196,6 +197,11 @@ class Lab:
             if there != wanted:
                 lost, more = wanted - there, there - wanted
                 found.append(f"{lost.total()} dead letters lost {[*lost][:2]}, {more.total()} too many {[*more][:2]}")
+            rejected = Counter(str(row["_i"]) for row in read_rejected(self.stream(number), checked=True))
+            if rejected != fate.rejected:
+                gone, extra = fate.rejected - rejected, rejected - fate.rejected
+                names = f"{[*gone][:2]}, {extra.total()} too many {[*extra][:2]}"
+                found.append(f"{gone.total()} rejected rows lost {names}")
             file, place = Path(f"{path}.errors.jsonl"), position_of(self.stream(number))
             size = file.stat().st_size if file.exists() else 0
             if place is None or size != place[1].errors_bytes:

@@ -29,6 +29,7 @@ class Fate:
         rows: what it writes; the order counts where the case's `is_ordered`.
         dead_letters: its dead letters.
         skipped: rows that are left out.
+        rejected: ids of those of them that are rejected, and kept.
         filtered: rows that give none; None where rows of whole batches make that uncertain.
     """
 
@@ -37,6 +38,7 @@ class Fate:
     dead_letters: Counter[DeadLetter] = field(default_factory=Counter)
     skipped: int = 0
     filtered: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
 
     def fail(self, node: Node, what: DeadLetter) -> None:
         """Do with a row that failed what the node's policy says."""
@@ -128,6 +130,8 @@ def _settle(case: Case, node: Node, seed: int, part: list[Row], lost: set[str], 
         elif result is not None:
             fate.rows.append((row_id, result))
         fate.filtered += result is None or result == []
+        if result is None and node.keep_rejected:
+            fate.rejected[str(row_id)] += 1
 
 
 def text(row: Any) -> str:

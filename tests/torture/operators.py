@@ -15,13 +15,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_datagen import BaseOperator, INodeContext
+from llm_datagen import BaseOperator, INodeContext, Rejected
 from llm_datagen.testing import CallCounter
 
 from . import mischief
 
 if TYPE_CHECKING:
     from .cases import Node
+
+
+REASON = "left out by chance"
 
 
 class PoisonError(Exception):
@@ -192,7 +195,11 @@ class TortureOperator(BaseOperator):
     def fate(self, item: Any) -> Any:
         """Return what becomes of an item."""
         self._check((item,))
-        return FATES[self.node.kind](bare(item), self.seed)
+        return self._fate_of(item)
+
+    def _fate_of(self, item: Any) -> Any:
+        found = FATES[self.node.kind](bare(item), self.seed)
+        return Rejected(REASON) if found is None and self.node.keep_rejected else found
 
     def batch_fate(self, items: Sequence[Any]) -> list[Any]:
         """Return what becomes of a batch."""
@@ -201,7 +208,7 @@ class TortureOperator(BaseOperator):
             return [folded([bare(item) for item in items], self.seed)]
         fate = FATES[self.node.kind]
         if self.node.style != "flat batch":
-            return [fate(bare(item), self.seed) for item in items]
+            return [self._fate_of(item) for item in items]
         flat: list[Any] = []
         for item in reversed(items):  # the rows say which item they are from
             result = fate(bare(item), self.seed)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from llm_datagen import INodeContext
 from llm_datagen.web.row_view import shown_id
 
 from ..cli.shell import Shell
@@ -112,3 +113,28 @@ def test_hostile_rows_are_json_and_nothing_else(bench: Bench) -> None:
         for wrong in ("<script>alert(1)</script>", "../../runtime.json", "%00", "input:9", ""):
             answer = client.ask(f"/api/runs/0.a/rows?stream={quote(wrong)}")
             assert (answer.status, answer.headers["content-type"]) == (409, "application/json")
+
+
+def picky(item: dict[str, Any], ctx: INodeContext) -> dict[str, Any]:
+    """Leave out every other row, and say why."""
+    if item["n"] % 2:
+        ctx.reject(f"{item['n']} is <odd>")
+    return item
+
+
+def test_rejected_rows_are_paged_with_their_reasons(bench: Bench) -> None:
+    bench.give(numbered(6))
+    bench.pipeline([picky], keep_rejected=True).create("a").run(progress=False)
+    with serving(bench.results) as client:
+        run = client.get("/api/runs/0.a")
+        assert (run["nodes"][0]["rejected"], run["nodes"][0]["outputs"]) == (3, ["node_0:rows", "node_0:rejected"])
+        stream = run["streams"][-1]
+        assert (stream["stream"], stream["kind"], stream["rows"]) == ("node_0:rejected", "rejected", 3)
+        assert stream["bytes"] == (bench.folder / "out.jsonl.rejected.jsonl").stat().st_size
+        page = client.get("/api/runs/0.a/rejected?stream=node_0:rejected&from=1&limit=1")
+        assert page == {
+            "rows": [{"number": 1, "id": 3, "item": {"n": 3}, "reason": "3 is <odd>"}],
+            "total": 3, "is_total_exact": True, "next": 2, "searched_to": None,
+        }  # fmt: skip
+        member = client.get("/api/runs/0.a/lineage?id=3")["members"][-1]
+        assert (member["state"], member["reason"]) == ("rejected", "3 is <odd>")

@@ -38,6 +38,7 @@ def make_processing(opened: OpenedNode, ctx: NodeContext, allowance: ErrorAllowa
         id_scheme=opened.id_scheme,
         root=opened.root,
         policy=opened.policy,
+        keep_rejected=opened.keep_rejected,
         allowance=allowance,
         spill_folder=opened.sink.stream.spill_folder,
         state=opened.sink.state,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.errors import FatalError
@@ -12,6 +12,7 @@ from llm_datagen.messages import OperatorLogged, UsageReported
 from llm_datagen.operators.protocols import IFeedback, IState
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.streams.rows import Rejected
 
 _LEVELS = ("info", "warning")
 _TAKEN = frozenset({"event", "level", "timestamp", "message", "node_id", "pipeline_id", "run", "self"})
@@ -111,6 +112,10 @@ class NodeContext:
         }
         provider, model = str(usage.get("provider", "")), str(usage.get("model", ""))
         tell(self._supervisor, UsageReported(self._pipeline_id, self._node_id, provider, model, metrics))
+
+    def reject(self, reason: str) -> NoReturn:
+        """Leave out the row of the call that is running, for a reason."""
+        raise Rejected(reason)
 
     def is_cancelled(self) -> bool:
         """Return whether the run is being cancelled."""

@@ -36,7 +36,7 @@ class NodeState:
         self.last: RowsCommitted | None = None
         self._rows_in = int(saved.get("rows_in", 0))
         self._rows_out = int(saved.get("rows_out", 0))
-        self._filtered = int(saved.get("filtered", 0))
+        self._filtered, self._rejected = int(saved.get("filtered", 0)), int(saved.get("rejected", 0))
         self._skipped = int(saved.get("skipped", 0))
         self._dead = int(saved.get("dead_letters", 0))
         self._losses = TargetMark()
@@ -71,6 +71,7 @@ class NodeState:
         # Where the stream stands is right, whatever the run state said (R1).
         self._rows_in = self._rows_before = position.coverage.rows
         self._rows_out, self._filtered = position.rows, position.filtered
+        self._rejected = position.rejected
         self._skipped, self._dead = position.skipped, position.dead
         self._losses = TargetMark.of(position.marks)
 
@@ -86,7 +87,7 @@ class NodeState:
         self.last = message
         self.stalled = None
         self._rows_in, self._rows_out, self._filtered = message.done, message.rows_out, message.filtered
-        self._skipped, self._dead = message.skipped, message.dead
+        self._rejected, self._skipped, self._dead = message.rejected, message.skipped, message.dead
         self._losses = TargetMark(beyond=message.beyond, cut=message.cut)
         if self._window is not None:
             self._window.add(self._clock.monotonic(), message.done)
@@ -143,6 +144,7 @@ class NodeState:
             rows_in=self._rows_in,
             rows_out=self._rows_out,
             filtered=self._filtered,
+            rejected=self._rejected,
             skipped=self._skipped,
             dead_letters=self._dead,
             failed=self._skipped + self._dead + self.failed,
@@ -164,6 +166,7 @@ class NodeState:
         meta = {
             "rows_out": report.rows_out,
             "filtered": report.filtered,
+            "rejected": report.rejected,
             "failed": report.failed,
             "skipped": report.skipped,
             "dead_letters": report.dead_letters,

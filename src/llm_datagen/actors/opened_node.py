@@ -39,6 +39,7 @@ class OpenedNode:
         follow: whether the source goes on until it is sealed.
         idle_timeout: seconds without a new row after which an unsealed source is an error; None waits forever.
         policy: what becomes of rows that fail.
+        keep_rejected: whether rejected rows are kept beside the output.
         delivery: whether rows that were handed out when the process died may be handed out again.
         dispatched: the record of rows handed out, for "at_most_once".
         grace: seconds that a cancelled node waits for calls in flight.
@@ -72,6 +73,7 @@ class OpenedNode:
     follow: bool = True
     idle_timeout: float | None = None
     policy: FailurePolicy = field(default_factory=FailurePolicy)
+    keep_rejected: bool = False
     delivery: DeliveryMode = "exactly_once"
     dispatched: DispatchLog | None = None
     grace: float = 60.0

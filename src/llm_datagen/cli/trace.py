@@ -146,6 +146,9 @@ def _stream(name: str, uri: str, members: list[Member], widths: tuple[int, int])
             error = row.item["error"]
             yield _row(row, f"DEAD LETTER: {error['kind']}: {error['text']}", widths, style="bold red", is_whole=True)
             yield _row(row, f"it was given {_text(row.item['input'])}", widths)
+        elif row.state == "rejected":
+            yield _row(row, f"REJECTED: {row.item['reason']}", widths, style="yellow", is_whole=True)
+            yield _row(row, f"it was given {_text(row.item['input'])}", widths)
         elif row.state in _ENDS:
             yield _row(row, _ENDS[row.state], widths, style="yellow")
         else:

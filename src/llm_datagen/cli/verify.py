@@ -124,7 +124,7 @@ def _parts(account: NodeAccount) -> dict[str, str]:
         return dict.fromkeys(("kept", "filtered", "skipped", "dead-lettered", "pending"), "?")
     return {
         "kept": _count(account.kept) if account.covered else "0",
-        "filtered": number(account.filtered),
+        "filtered": number(account.filtered) + (f" ({number(account.rejected)} rejected)" if account.rejected else ""),
         "skipped": number(account.skipped),
         "dead-lettered": number(account.dead),
         "pending": _count(account.pending),

@@ -95,6 +95,15 @@ class NodeOptions(TypedDict, total=False):
             'out and counts it, `"dead_letter"` writes it, with the error, to `<output>.errors.jsonl`',
         ),
     ]
+    keep_rejected: Annotated[
+        bool,
+        Setting(
+            False,
+            check_flag,
+            "whether rows that the operator rejects (`ctx.reject(reason)`, `Rejected(reason)`) are kept, with the "
+            "reason, in `<output>.rejected.jsonl`; they are counted in any case",
+        ),
+    ]
     max_errors: Annotated[
         int | float | None,
         Setting(

@@ -16,6 +16,7 @@ from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.operators import Call
 from llm_datagen.streams import Block
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, Id
+from llm_datagen.streams.rows import Rejected
 
 _NOTHING = object()
 _SETTLED = object()
@@ -47,7 +48,12 @@ class BlockRun:
         self._numbers = claims.numbers
         self._claimed = 0  # records that were begun, or will be
         self._settled = 0  # records whose outcome is known
-        self._output = RowOutput(processing.encoder, processing.id_scheme, processing.spill_folder)
+        self._output = RowOutput(
+            processing.encoder,
+            processing.id_scheme,
+            processing.spill_folder,
+            keeps_rejected=processing.keep_rejected,
+        )
         self._calls = 0
         self._given: tuple[Sequence[Id], list[Any]] = ((), [])
         self._failures = Failures(processing, self._input, block.start)
@@ -252,6 +258,11 @@ class BlockRun:
         """
         _release_frame(error)
         ids, items = self._given
+        if isinstance(error, Rejected) and items:
+            if not self._processing.call.batch:
+                self.settle_item(ids[0], items[0], error)
+                return 0.0
+            error = TypeError("process_batch raised Rejected: return it in the place of each row that is rejected")
         if not items:  # the row could not be parsed
             ids = [self._input.unparsed_id(self._settled)]
         rows = len(ids)
@@ -294,6 +305,8 @@ class BlockRun:
             rows=output.rows,
             data=output.data(),
             filtered=output.filtered,
+            rejected=output.rejected,
+            rejections=b"".join(output.rejections),
             ids=(output.first, output.last),
             marks=None if output.marks is None else output.marks.ranges,
             rest=rest,

@@ -24,6 +24,8 @@ def joined(results: Sequence[BlockResult]) -> BlockResult:
         rows=sum(result.rows for result in results),
         data=b"".join(result.data for result in results if isinstance(result.data, bytes)),
         filtered=sum(result.filtered for result in results),
+        rejected=sum(result.rejected for result in results),
+        rejections=b"".join(result.rejections for result in results),
         ids=(with_rows[0][0], with_rows[-1][1]) if with_rows else (None, None),
         marks=joined_ranges([result.marks for result in results if result.marks is not None]),
         skipped=sum(result.skipped for result in results),

@@ -46,6 +46,7 @@ class Processing:
         policy: how often a call that raised is made again.
         allowance: says whether more rows may fail when `max_errors` bounds them; None: each failure is handed to the
             node.
+        keep_rejected: whether rejected rows are kept.
         spill_folder: where children of a row go that are too many for memory; None keeps them in memory all the same.
         slice_seconds: how long a worker goes on through a block before it hands the rest back.
         calls_per_check: cheap calls between two checks of the time and of a cancel: 1, or 2, 4, 8…
@@ -66,6 +67,7 @@ class Processing:
     root: RootNames | None = None
     policy: FailurePolicy = field(default_factory=FailurePolicy)
     allowance: Allowance | None = None
+    keep_rejected: bool = False
     spill_folder: str | None = None
     slice_seconds: float = field(default_factory=lambda: SLICE_SECONDS)
     calls_per_check: int = 16

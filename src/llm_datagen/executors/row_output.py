@@ -12,7 +12,8 @@ from llm_datagen.errors.advice import a_kind
 from llm_datagen.executors.id_ranges import IdRanges
 from llm_datagen.streams.formats.base import Encoder
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, Id, child_maker, span_id
-from llm_datagen.streams.rows import as_row
+from llm_datagen.streams.rejected import rejected_row
+from llm_datagen.streams.rows import Rejected, as_row
 from llm_datagen.streams.spill import Spill
 
 STOW_ROWS = 256
@@ -24,6 +25,7 @@ class Savepoint(NamedTuple):
 
     rows: int
     filtered: int
+    rejected: int
     ids: tuple[Id | None, Id | None]
     ranges: dict[str, Any] | None
 
@@ -35,18 +37,25 @@ class RowOutput:
         encoder: how a row becomes a record.
         id_scheme: how children are named.
         spill_folder: where children go that are too many for memory; None keeps them in memory all the same.
+        keeps_rejected: whether rejected rows are kept.
 
     Attributes:
         records: the last records, without their newlines, which are not yet in the spill file.
         filtered: source rows that gave no row.
+        rejected: for how many of these the operator gave a reason.
+        rejections: these rows, encoded, if they are kept.
         first, last: ids of the first and the last row.
         marks: what the scheme "numeric" must remember; None for "path".
     """
 
-    def __init__(self, encoder: Encoder, id_scheme: IdScheme, spill_folder: str | None) -> None:
+    def __init__(
+        self, encoder: Encoder, id_scheme: IdScheme, spill_folder: str | None, *, keeps_rejected: bool = False
+    ) -> None:
         self._encoder = encoder
         self.records: list[bytes] = []
-        self.filtered = 0
+        self.filtered = self.rejected = 0
+        self.rejections: list[bytes] = []
+        self._keeps_rejected = keeps_rejected
         self.first: Id | None = None
         self.last: Id | None = None
         self.marks = IdRanges() if id_scheme == "numeric" else None
@@ -85,13 +94,14 @@ class RowOutput:
     def savepoint(self) -> Savepoint:
         """Return the present state."""
         ranges = None if self.marks is None else dict(self.marks.ranges)
-        return Savepoint(self.rows, self.filtered, (self.first, self.last), ranges)
+        return Savepoint(self.rows, self.filtered, self.rejected, (self.first, self.last), ranges)
 
     def roll_back(self, savepoint: Savepoint) -> None:
         """Forget what came after `savepoint`: rows of a call that failed half-way."""
         self._spill.truncate(savepoint.rows)
         del self.records[savepoint.rows - self._spill.rows :]
-        self.filtered = savepoint.filtered
+        self.filtered, self.rejected = savepoint.filtered, savepoint.rejected
+        del self.rejections[self.rejected :]
         self.first, self.last = savepoint.ids
         if self.marks is not None and savepoint.ranges is not None:
             self.marks.ranges = savepoint.ranges
@@ -103,9 +113,13 @@ class RowOutput:
         elif isinstance(result, list | GeneratorType):
             self._settle_children(row_id, result)
         else:
-            if result.__class__ is not dict and isawaitable(result):
-                _close(result)
-                raise TypeError("the operator returned a coroutine; make it `async def`, so that it is awaited")
+            if result.__class__ is not dict:
+                if isinstance(result, Rejected):
+                    self._reject(row_id, item, result.reason)
+                    return
+                if isawaitable(result):
+                    _close(result)
+                    raise TypeError("the operator returned a coroutine; make it `async def`, so that it is awaited")
             if result is item and result.__class__ is dict and not (len(result) <= 2 and DATA_FIELD in result):
                 result[ID_FIELD] = row_id  # the worker's own copy, decoded for this call
             else:
@@ -114,6 +128,12 @@ class RowOutput:
                 self._put(row_id, result)
             else:
                 self._put_numbered(row_id, result, self.marks)
+
+    def _reject(self, row_id: Id, item: Any, reason: str) -> None:
+        if self._keeps_rejected:
+            self.rejections.append(rejected_row(row_id, item, reason))
+        self.filtered += 1
+        self.rejected += 1
 
     def settle_all(self, ids: Sequence[Id], items: Sequence[Any], results: Any) -> None:
         """Take what the operator returned for a batch: one result per item, or a flat list.

@@ -65,6 +65,8 @@ class BlockResult:
         cpu_seconds: seconds of these in which the worker's thread computed.
         state: what the rows have changed of the state of the node.
         is_end: whether it is what the operator gave at the end of its source: it stands for no source rows.
+        rejected: for how many of the filtered rows the operator gave a reason.
+        rejections: these rows, encoded, if they are kept.
     """
 
     span: Span
@@ -84,6 +86,8 @@ class BlockResult:
     cpu_seconds: float = 0.0
     state: StateChanges | None = None
     is_end: bool = False
+    rejected: int = 0
+    rejections: bytes = field(default=b"", repr=False)
 
     @property
     def source_rows(self) -> int:

@@ -145,7 +145,7 @@ class Write(Bulk):
         """Rows that went in or came out, whichever are more: a disk that is slow also holds up a node that filters."""
         result = self.result
         size = len(result.data) if isinstance(result.data, bytes) else result.data.held
-        return Load(max(result.rows, result.source_rows), size + len(result.dead_letters))
+        return Load(max(result.rows, result.source_rows), size + len(result.dead_letters) + len(result.rejections))
 
 
 @dataclass(frozen=True, slots=True)

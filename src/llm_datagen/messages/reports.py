@@ -66,6 +66,7 @@ class RowsCommitted:
     rows_out: int
     bytes_out: int
     filtered: int
+    rejected: int
     skipped: int
     dead: int
     resume_row: int

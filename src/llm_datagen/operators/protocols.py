@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 Key = str | int | tuple[str | int, ...]
 """A key of an operator's state."""
@@ -75,6 +75,18 @@ class INodeContext(Protocol):
         Args:
             usage: numbers are summed per ``provider`` and ``model`` (two optional keys with text), such as
                 ``{"model": "m", "prompt_tokens": 12, "completion_tokens": 40}``.
+        """
+
+    def reject(self, reason: str) -> NoReturn:
+        """Leave out the row of the call that is running, which ends here: the row is filtered, and counted as rejected.
+
+        Not in `process_batch`, which returns `Rejected(reason)` in the place of the row.
+
+        Args:
+            reason: why, for people, such as ``"too short"``.
+
+        Raises:
+            Rejected: always.
         """
 
     def is_cancelled(self) -> bool:

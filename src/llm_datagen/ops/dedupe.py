@@ -9,6 +9,9 @@ from llm_datagen.operators import INodeContext
 from llm_datagen.ops.base import StateOperator, id_of, new_column, one_row, with_columns
 from llm_datagen.ops.keys import RowKey
 from llm_datagen.streams.ids import ID_FIELD
+from llm_datagen.streams.rows import Rejected
+
+_DUPLICATE = Rejected("a duplicate")
 
 
 class Dedupe(StateOperator):
@@ -46,7 +49,7 @@ class Dedupe(StateOperator):
         digest, state = self._key.digest(one_row(item)), ctx.state
         if self.mark is None:
             if digest in state:
-                return None
+                return _DUPLICATE
             state[digest] = item[ID_FIELD] if isinstance(item, dict) else None
             return item
         original = state.get(digest)

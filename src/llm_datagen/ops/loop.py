@@ -18,6 +18,7 @@ from llm_datagen.operators.references import operator_of
 from llm_datagen.ops.base import DataOperator, as_function, id_of, new_column, row_of, whole_number, without_id
 from llm_datagen.ops.expression import compile_condition
 from llm_datagen.streams.ids import ID_FIELD
+from llm_datagen.streams.rows import Rejected
 
 Unmet = Literal["keep", "drop", "fail"]
 """What becomes of a row for which the condition does not hold after the last round."""
@@ -180,6 +181,8 @@ class _Step:
                 if len(rows) > 1:
                     raise RowDataError(f"{self.name} made {len(rows)} rows of one; in a Loop, a round makes one row")
                 found = rows[0] if rows else None
+        if isinstance(found, Rejected):
+            return None
         if found is not None and not isinstance(found, dict):
             raise RowDataError(f"{self.name} returned {a_kind(type(found))}; in a Loop, a round makes a row")
         return found

@@ -13,6 +13,7 @@ from llm_datagen.operators.fingerprint import Parts
 from llm_datagen.ops.bands import best_bands, similarity_of
 from llm_datagen.ops.base import StateOperator, id_of, new_column, refuse_value, value_of, whole_number, with_columns
 from llm_datagen.ops.keys import digest_of
+from llm_datagen.streams.rows import Rejected
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Unit = Literal["words", "characters"]
 
 _WORD = re.compile(r"\w+")
+_DUPLICATE = Rejected("nearly a duplicate")
 
 
 class MinHashDedupe(StateOperator):
@@ -99,7 +101,7 @@ class MinHashDedupe(StateOperator):
             state["signature", row_id] = b64encode(small).decode()
         if self.mark is not None:
             return with_columns(item, {self.mark: original})
-        return item if original is None else None
+        return item if original is None else _DUPLICATE
 
     def _original(self, state: IState, bands: list[str], small: bytes) -> Any:
         """Return the id of the most similar row that was kept, if it is similar enough."""

@@ -11,6 +11,7 @@ from llm_datagen.operators import INodeContext
 from llm_datagen.ops.base import DataOperator, as_columns, new_column, refuse_missing, row_of
 from llm_datagen.ops.expression import compile_condition
 from llm_datagen.streams.ids import ID_FIELD
+from llm_datagen.streams.rows import Rejected
 
 Missing = Literal["fail", "ignore"]
 """What becomes of a row that lacks a column: it fails, or that does not matter."""
@@ -32,12 +33,12 @@ class Keep(DataOperator):
         self._is_true = compile_condition(condition)
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
-        """Return the row, or None.
+        """Return the row, or why not.
 
         Raises:
             RowDataError: when the row has no such column, or another kind of value in it.
         """
-        return item if self._is_true(row_of(item)) else None
+        return item if self._is_true(row_of(item)) else Rejected(f"not {self.condition}")
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a worker process needs: the condition is compiled there."""

@@ -68,6 +68,12 @@ def check_dead_letters_of(output: Stream, position: Position) -> None:
         )
     if position.errors_bytes <= CHECK_WHOLE_BYTES:
         check_dead_letters(output)
+    rejected = output.storage.size(output.rejected_path) or 0
+    if output.read_seal() is not None and rejected != position.rejected_bytes:
+        raise StreamChangedError(
+            f"{output.rejected_path} has {rejected} bytes, but {position.rejected_bytes} when the output was sealed: "
+            "it was changed since; restore it, or start afresh with if_exists='overwrite'"
+        )
 
 
 def counts_of(output: Stream, *, is_finished: bool) -> dict[str, Any]:
@@ -78,6 +84,7 @@ def counts_of(output: Stream, *, is_finished: bool) -> dict[str, Any]:
         "rows_in": position.coverage.rows,
         "rows_out": position.rows,
         "filtered": position.filtered,
+        "rejected": position.rejected,
         "skipped": position.skipped,
         "dead_letters": position.dead,
         "failed": position.skipped + position.dead,

@@ -24,6 +24,7 @@ class NodeAccount:
         kept: source rows that gave output rows, counted from the output; None when rows of whole batches
             (``first~last_k``) make that impossible, or source or output cannot be read.
         filtered: source rows that gave none.
+        rejected: for how many of these the operator gave a reason.
         skipped: source rows that failed and were left out.
         dead: source rows that failed and are dead-lettered.
         rows_out: rows in the output.
@@ -42,6 +43,7 @@ class NodeAccount:
     covered: int = 0
     kept: int | None = None
     filtered: int = 0
+    rejected: int = 0
     skipped: int = 0
     dead: int = 0
     rows_out: int = 0

@@ -40,8 +40,8 @@ class IPipelineHooks(Protocol):
             nid: the node id.
             curr: source rows whose results are on disk; never more.
             total: source rows in all, or None while nothing is known of it; see ``meta["total_is_exact"]``.
-            meta: ``rows_out``, ``filtered``, ``failed``, ``skipped``, ``dead_letters``, ``rows_per_second``,
-                ``target_rows``, ``beyond_target``, ``cut_rows`` (see `NodeReport`),
+            meta: ``rows_out``, ``filtered``, ``rejected``, ``failed``, ``skipped``, ``dead_letters``,
+                ``rows_per_second``, ``target_rows``, ``beyond_target``, ``cut_rows`` (see `NodeReport`),
                 ``total_is_exact``, ``status`` (of the node; the last call before its end says how it ended).
         """
 

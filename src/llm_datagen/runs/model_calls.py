@@ -46,8 +46,8 @@ class ModelAnswer:
         model: the model that answered.
         text: the answer; None when there is no text.
         finish_reason: why the model stopped, in the word of the endpoint; None when not said.
-        usage: token counts that are believed: ``prompt_tokens``, ``completion_tokens``, ``cached_tokens`` and
-            ``cache_write_tokens``; only what there is.
+        usage: token counts that are believed: ``prompt_tokens``, ``completion_tokens``, and the parts of these,
+            ``cached_tokens``, ``cache_write_tokens`` and ``reasoning_tokens``; only what there is.
     """
 
     model: str

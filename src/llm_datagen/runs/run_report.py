@@ -152,6 +152,11 @@ class RunReport(PipelineStatus):
         return sum(node.filtered for node in self.nodes)
 
     @property
+    def rejected(self) -> int:
+        """Rows that some node filtered, for which it gave a reason."""
+        return sum(node.rejected for node in self.nodes)
+
+    @property
     def failed(self) -> int:
         """Rows that failed."""
         return sum(node.failed for node in self.nodes)

@@ -50,6 +50,7 @@ class NodeReport:
         rows_in: source rows whose results are on disk (or that gave none).
         rows_out: rows in its output.
         filtered: source rows that gave no row.
+        rejected: for how many of these the operator gave a reason.
         skipped: source rows that failed and were left out.
         dead_letters: source rows that failed and are in ``<output>.errors.jsonl``.
         target_rows: rows that its output is to have, exactly; None: as many as there are.
@@ -83,6 +84,7 @@ class NodeReport:
     rows_in: int = 0
     rows_out: int = 0
     filtered: int = 0
+    rejected: int = 0
     skipped: int = 0
     dead_letters: int = 0
     failed: int = 0

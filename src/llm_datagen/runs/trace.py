@@ -22,6 +22,7 @@ from llm_datagen.streams import Stream
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.position import Position
+from llm_datagen.streams.rejected import read_rejected
 from llm_datagen.streams.target_mark import TargetMark
 
 
@@ -35,11 +36,12 @@ class Trace:
         row_id: its id.
         relation: "ancestor", "itself" or "descendant".
         state: "row": it is in the stream of `where`. Else it is in the source of that node, and has no results there:
-            "dead letter", "filtered", "skipped", "filtered or skipped" (the node did both, and which it was is not
-            written down), "pending" (not done yet), "beyond the target" (not done, as the target of the node was met),
-            "cut" (its results were beyond the target: those of batches), or "missing" (it should be in the output: see
-            `verify`).
-        item: its content; None if it has no results; for a dead letter, its input and the error.
+            "dead letter", "rejected" (filtered, and kept with the reason), "filtered", "skipped", "filtered or skipped"
+            (the node did both, and which it was is not written down), "pending" (not done yet), "beyond the target"
+            (not done, as the target of the node was met), "cut" (its results were beyond the target: those of
+            batches), or "missing" (it should be in the output: see `verify`).
+        item: its content; None if it has no results; for a dead letter, its input and the error; for a rejected row,
+            its input and the reason.
     """
 
     where: str
@@ -145,6 +147,7 @@ class _Relatives:
                     yield Trace(node.where, node.stream.uri, row_id, relation, "row", item)
             if origin is not None and node.source is not None:
                 yield from self._dead_letters(node, node.source, origin)
+                yield from self._rejected(node, node.source, origin)
                 yield from self._ends(node, origin)
 
     def _relation(self, node: StreamNode, row_id: Id, *, is_descendant: bool) -> str:
@@ -164,6 +167,17 @@ class _Relatives:
                 origin.with_results.add(row_id)
                 item = {"input": dead_letter.get("input", dead_letter.get("raw")), "error": dead_letter["error"]}
                 yield Trace(node.where, output.errors_path, row_id, relation, "dead letter", item)
+
+    def _rejected(self, node: StreamNode, source: StreamNode, origin: Origin) -> Iterator[Trace]:
+        output = node.stream
+        assert isinstance(output, Stream)
+        for rejected in read_rejected(output):
+            row_id = rejected["_i"]
+            relation = self._relation(source, row_id, is_descendant=row_id in self._descendants[source])
+            if relation:
+                origin.with_results.add(row_id)
+                item = {"input": rejected["item"], "reason": rejected["reason"]}
+                yield Trace(node.where, output.rejected_path, row_id, relation, "rejected", item)
 
     def _copies(self, node: StreamNode, source: StreamNode, origin: Origin) -> Iterator[Trace]:
         """Yield the fates of rows that are copied without ids: done, unless dead-lettered."""

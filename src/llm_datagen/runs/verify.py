@@ -26,6 +26,7 @@ from llm_datagen.streams.dispatch_log import abandoned
 from llm_datagen.streams.ids import Id, numeric_source, parent_of, root_names
 from llm_datagen.streams.position import END, STATE, Position
 from llm_datagen.streams.recovery import done_of, position_of
+from llm_datagen.streams.rejected import read_rejected
 from llm_datagen.streams.scan import rows_of
 from llm_datagen.streams.source import size_of, streams_of
 from llm_datagen.streams.tails import Tails
@@ -35,6 +36,7 @@ _COUNTED = {
     "rows_in": "covered",
     "rows_out": "rows_out",
     "filtered": "filtered",
+    "rejected": "rejected",
     "skipped": "skipped",
     "dead_letters": "dead",
 }
@@ -142,6 +144,7 @@ class _Check:
     def _count(self, made_from: str, position: Position) -> None:
         account, output = self.account, self._output
         account.covered, account.filtered = position.coverage.rows, position.filtered
+        account.rejected = position.rejected
         account.skipped, account.dead, account.rows_out = position.skipped, position.dead, position.rows
         with account.finding_errors():
             seal = output.read_seal()
@@ -165,8 +168,11 @@ class _Check:
         dead_letters: set[Id] = set()
         with account.finding_errors():
             dead_letters = self._dead_letters(position)
+        rejected: set[Id] = set()
         with account.finding_errors():
-            self._recount(position, dead_letters)
+            rejected = self._rejected(position, dead_letters)
+        with account.finding_errors():
+            self._recount(position, dead_letters, rejected)
         self._check_balance(seal.source_size if seal else None)
         if self._is_over and not account.complete and not account.unneeded:
             account.find(
@@ -212,7 +218,29 @@ class _Check:
             self.account.find(f"{path} holds {len(found)} rows, and {position.dead} were counted")
         return found
 
-    def _recount(self, position: Position, dead_letters: set[Id]) -> None:
+    def _rejected(self, position: Position, dead_letters: set[Id]) -> set[Id]:
+        """Return the ids of the rejected rows that are kept, which must be rows of the source that are done."""
+        account, output, path = self.account, self._output, self._output.rejected_path
+        if position.rejected > position.filtered:
+            account.find(f"{path}: {position.rejected} rows were rejected, and only {position.filtered} filtered")
+        found: set[Id] = set()
+        for number, rejected in enumerate(read_rejected(output, position=position, checked=True), start=1):
+            row_id = rejected["_i"]
+            if row_id in found:
+                account.find(f"{path}, line {number}: row {row_id!r} is rejected twice")
+            found.add(row_id)
+            if self._ids is not None and self._ids.get(row_id, -1) not in position.coverage:
+                account.find(f"{path}, line {number}: row {row_id!r} is rejected, and not done")
+            if row_id in dead_letters:
+                account.find(f"{path}, line {number}: row {row_id!r} is rejected, and dead-lettered too")
+        size = output.storage.size(path) or 0
+        if account.complete and size != position.rejected_bytes:
+            account.find(f"{path} has {size} bytes, but {position.rejected_bytes} when the output was sealed")
+        if len(found) > position.rejected:
+            account.find(f"{path} holds {len(found)} rows, and {position.rejected} were counted")
+        return found
+
+    def _recount(self, position: Position, dead_letters: set[Id], rejected: set[Id]) -> None:
         account, output, ids = self.account, self._output, self._ids
         if is_id_stripper(self._entry):  # no row has an id, and each comes from one row of the source
             count = sum(1 for _ in rows_until(output, position, decode=False))
@@ -248,6 +276,8 @@ class _Check:
             account.find(f"{output.path} holds {len(seen)} different rows, and {account.rows_out} were counted")
         for row_id in sorted(kept & dead_letters, key=str):
             account.find(f"{output.errors_path}: row {row_id!r} is dead-lettered, and in the output too")
+        for row_id in sorted(kept & rejected, key=str):
+            account.find(f"{output.rejected_path}: row {row_id!r} is rejected, and in the output too")
         account.kept = None if is_shared or ids is None else len(kept)
 
     def _check_balance(self, source_size: int | None) -> None:
@@ -278,7 +308,7 @@ class _Check:
         """Check that the run state of a completed run has the same counts (R1)."""
         for name, here in _COUNTED.items():
             stored, found = self._entry.get(name), getattr(self.account, here)
-            if stored != found:
+            if stored != found and (name in self._entry or found):  # older runs have not counted all of them
                 self.account.find(
                     f"runtime.json says of {self.account.node_id}: {name} {stored}; its files say {found}"
                 )

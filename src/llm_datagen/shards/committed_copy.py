@@ -175,9 +175,9 @@ def _readers_first(run_state: dict[str, Any], layout: Layout) -> list[int]:
 
 def _copy_stream(output: Stream, path: str, source: str, seal: Seal | None, position: Position) -> None:
     """Copy what is committed of a stream to another path, and say there that it was made from `source`."""
-    commits, done, errors = (
+    commits, done, errors, rejected = (
         f"{path}{beside.removeprefix(output.path)}"
-        for beside in (output.commits_path, output.done_path, output.errors_path)
+        for beside in (output.commits_path, output.done_path, output.errors_path, output.rejected_path)
     )
     try:
         if seal is not None:  # nobody writes to it any more
@@ -187,6 +187,8 @@ def _copy_stream(output: Stream, path: str, source: str, seal: Seal | None, posi
         check_data(LOCAL_STORAGE, path, position, whole=True)
         if position.errors_bytes:
             _copy_bytes(output.errors_path, errors, position.errors_bytes)
+        if position.rejected_bytes:
+            _copy_bytes(output.rejected_path, rejected, position.rejected_bytes)
     except (StreamChangedError, StreamCorruptError, FileNotFoundError) as error:
         raise StreamChangedError(f"{output.path} does not hold what was committed of it: {error}") from error
     if seal is not None:

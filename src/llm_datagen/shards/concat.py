@@ -23,6 +23,7 @@ from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import check_recoverable, position_of
+from llm_datagen.streams.rejected import read_rejected
 from llm_datagen.streams.sidecars import check_neighbours
 
 GATHERED = "gathered"
@@ -74,6 +75,8 @@ def concatenate(entry: Mapping[str, Any], parts: Sequence[SealedPart], owner: st
                 rows=seal.rows or 0,
                 spans=part.cover(),
                 filtered=seal.filtered,
+                rejected=part.rejected,
+                rejections=part.rejections(),
                 skipped=seal.failed[0],
                 dead=seal.failed[1],
                 dead_letters=part.dead_letters(),
@@ -108,6 +111,7 @@ def check_concatenated(entry: Mapping[str, Any], parts: Sequence[SealedPart], ow
         output.check_seal()
         output.verify()
         dead = sum(1 for _ in read_dead_letters(output, checked=True))
+        rejected = sum(1 for _ in read_rejected(output, checked=True))
     except StreamError as error:
         return [str(error)]
     size = output.storage.size(output.errors_path) or 0
@@ -115,6 +119,8 @@ def check_concatenated(entry: Mapping[str, Any], parts: Sequence[SealedPart], ow
         return [
             f"{output.errors_path} has {dead} dead letters in {size} bytes, not {seal.failed[1]} in {seal.failed[2]}"
         ]
+    if rejected > seal.position().rejected or rejected != sum(part.rejections().count(b"\n") for part in parts):
+        return [f"{output.rejected_path} has {rejected} rows, not those of the shards; gather them again"]
     expected = sum(body.part.seal.size - body.skip for body in bodies_of(parts))
     rows = sum(part.seal.rows or 0 for part in parts)
     if (expected and seal.size != expected) or seal.rows != rows:
@@ -135,7 +141,7 @@ def remove_concatenated(entry: Mapping[str, Any], owner: str) -> None:
         return
     output.check_free()
     _start(output, found[0], _mark(owner, "", 0))  # goes last: until then, what is left is known by it
-    for path in (output.done_path, output.errors_path, output.path, output.commits_path):
+    for path in (output.done_path, output.errors_path, output.rejected_path, output.path, output.commits_path):
         output.storage.remove(path)
 
 

@@ -40,6 +40,7 @@ def joined_stream(entry: Mapping[str, Any], parts: Sequence[SealedPart]) -> Stre
         filtered=seal.filtered,
         failed=seal.failed,
         ids=seal.ids,
+        marks=seal.marks,
         complete=seal.complete,
         sealed_at=max(part.seal.sealed_at for part in parts),
     ).dump()

@@ -11,9 +11,9 @@ from llm_datagen.runs.status import LIVE, SETTLED, NodeReport, Status
 from llm_datagen.runs.usage import UsageSums
 
 _COUNTED = (
-    "rows_in", "rows_out", "filtered", "skipped", "dead_letters", "failed", "beyond_target", "cut_rows", "workers",
-    "in_flight", "queued", "busy_s", "held_back_s", "held_back_times", "rate_limited_s", "lead_limited_s", "starved_s",
-    "starved_times",
+    "rows_in", "rows_out", "filtered", "rejected", "skipped", "dead_letters", "failed", "beyond_target", "cut_rows",
+    "workers", "in_flight", "queued", "busy_s", "held_back_s", "held_back_times", "rate_limited_s", "lead_limited_s",
+    "starved_s", "starved_times",
 )  # fmt: skip
 """What adds up."""
 

@@ -11,10 +11,10 @@ from llm_datagen.errors import StreamChangedError, StreamCorruptError, StreamErr
 from llm_datagen.streams import Stream
 from llm_datagen.streams.checksums import with_check
 from llm_datagen.streams.coverage import INPUT_STRIDE, Span
-from llm_datagen.streams.dead_letters import read_dead_letters
+from llm_datagen.streams.dead_letters import committed_lines, read_dead_letters
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.formats.jsonl import JsonlCodec
-from llm_datagen.streams.position import Position
+from llm_datagen.streams.position import REJECTED, Position
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.storage.compression import compression_of
 
@@ -93,6 +93,20 @@ class SealedPart:
                 "sealed it: the file was changed; restore it"
             )
 
+    @property
+    def rejected(self) -> int:
+        """How many of its filtered rows were rejected."""
+        return self.seal.position().rejected
+
+    def rejections(self) -> bytes:
+        """Return the lines of its rejected rows.
+
+        Raises:
+            StreamCorruptError: when some are missing.
+        """
+        stream, size = self.stream, self.seal.position().rejected_bytes
+        return b"".join(committed_lines(stream, stream.rejected_path, size))
+
     def dead_letters(self) -> bytes:
         """Return the lines of its dead letters, which name their rows by the numbers that these have in the whole.
 
@@ -166,6 +180,10 @@ def bodies_of(parts: Sequence[SealedPart]) -> list[Body]:
 def position_after(parts: Sequence[SealedPart], marks: Mapping[str, Any]) -> Position:
     """Return what the parts of one output are together, but for their bytes."""
     position = Position(marks=dict(marks))
+    rejected = [part.seal.position() for part in parts]
+    if any(each.rejected for each in rejected):
+        counts = sum(each.rejected for each in rejected), sum(each.rejected_bytes for each in rejected)
+        position.marks[REJECTED] = list(counts)
     for part in parts:
         seal = part.seal
         position.rows += seal.rows or 0

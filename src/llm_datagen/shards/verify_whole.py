@@ -21,7 +21,7 @@ from llm_datagen.streams.inputs.planned_input import changed_since
 from llm_datagen.streams.recovery import last_position
 from llm_datagen.streams.scan import rows_of
 
-_SUMS = ("covered", "filtered", "skipped", "dead", "rows_out", "beyond_target", "cut_rows")
+_SUMS = ("covered", "filtered", "rejected", "skipped", "dead", "rows_out", "beyond_target", "cut_rows")
 
 
 @dataclass(slots=True)

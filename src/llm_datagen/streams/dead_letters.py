@@ -70,7 +70,8 @@ def read_dead_letters(
     if position is None:
         found = position_of(stream)
         position = found[1] if found else Position()
-    for number, line in enumerate(_lines(stream, position.errors_bytes), start=1):
+    committed = committed_lines(stream, stream.errors_path, position.errors_bytes)
+    for number, line in enumerate(committed, start=1):
         try:
             if checked and not is_unaltered(line):
                 raise ValueError("the checksum differs: it was changed")
@@ -84,14 +85,23 @@ def read_dead_letters(
         yield value
 
 
-def _lines(stream: StreamFiles, size: int) -> Iterator[bytes]:
-    """Yield the lines, newlines included, of the first `size` bytes of the dead letters."""
+def committed_lines(stream: StreamFiles, path: str, size: int) -> Iterator[bytes]:
+    """Yield the lines, newlines included, of the first `size` bytes of a file beside a stream.
+
+    Args:
+        stream: the stream.
+        path: the file's path.
+        size: bytes of it that are committed.
+
+    Raises:
+        StreamCorruptError: when it is shorter.
+    """
     if not size:
         return
-    found = stream.storage.size(stream.errors_path) or 0
+    found = stream.storage.size(path) or 0
     if found < size:
-        raise StreamCorruptError(f"{stream.errors_path} has {found} bytes, but {size} were committed; restore the file")
-    file = stream.storage.open_read(stream.errors_path)
+        raise StreamCorruptError(f"{path} has {found} bytes, but {size} were committed; restore the file")
+    file = stream.storage.open_read(path)
     try:
         begun: list[bytes] = []
         for at in range(0, size, _CHUNK_BYTES):

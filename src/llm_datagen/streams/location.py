@@ -69,6 +69,11 @@ class StreamFiles:
         return f"{self.path}.errors.jsonl"
 
     @property
+    def rejected_path(self) -> str:
+        """Where the rejected rows lie, of a node that keeps them; see `rejected`."""
+        return f"{self.path}.rejected.jsonl"
+
+    @property
     def dispatched_path(self) -> str:
         """Where the dispatch log lies, with delivery="at_most_once"."""
         return f"{self.path}.dispatched"
@@ -86,8 +91,8 @@ class StreamFiles:
     @property
     def files(self) -> tuple[str, ...]:
         """The paths of all files that may belong to the stream; the seal comes first, the data last."""
-        of_state = (self.state_path, *self.state_table_paths)
-        return self.done_path, self.commits_path, self.dispatched_path, self.errors_path, *of_state, self.path
+        beside = (self.errors_path, self.rejected_path, self.state_path, *self.state_table_paths)
+        return self.done_path, self.commits_path, self.dispatched_path, *beside, self.path
 
     @property
     def files_read(self) -> Sequence[str]:

@@ -49,7 +49,7 @@ class InObjectStore(FileStream):
     @property
     def files(self) -> tuple[str, ...]:
         """The paths of all files that may belong to the stream: state and dispatch logs are on this machine only."""
-        return self.done_path, self.commits_path, self.errors_path, self.path
+        return self.done_path, self.commits_path, self.errors_path, self.rejected_path, self.path
 
     def anchor(self) -> None:
         """Do nothing: a URI is not relative to anything."""
@@ -111,6 +111,7 @@ class InObjectStore(FileStream):
         assert isinstance(storage, ObjectStorage)
         storage.remove_pieces(self.path)
         storage.remove_pieces(self.errors_path)
+        storage.remove_pieces(self.rejected_path)
 
     def fingerprint(self, *, follow: bool) -> Any:
         """Return size and version of the object; None when it is followed, or not there. Only that one is read then."""

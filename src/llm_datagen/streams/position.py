@@ -16,6 +16,10 @@ END = "end"
 """A mark: ``[rows that the operator has given at the end of its source, bytes that this had]``; there once it has."""
 
 
+REJECTED = "rejected"
+"""A mark: ``[filtered rows that the operator gave a reason for, bytes of them that are kept beside the stream]``."""
+
+
 @dataclass(slots=True)
 class Position:
     """How far a stream has come: totals since its beginning, also over resumes.
@@ -49,6 +53,16 @@ class Position:
     last_id: Id | None = None
     marks: dict[str, Any] = field(default_factory=dict)
     coverage: Coverage = field(default_factory=Coverage)
+
+    @property
+    def rejected(self) -> int:
+        """Of the filtered source rows, those for which the operator gave a reason."""
+        return int(self.marks.get(REJECTED, (0, 0))[0])
+
+    @property
+    def rejected_bytes(self) -> int:
+        """Bytes of the rejected rows beside the stream."""
+        return int(self.marks.get(REJECTED, (0, 0))[1])
 
     def as_record(self, spans: Iterable[Span]) -> dict[str, Any]:
         """Return the position as a commit that adds `spans` to the coverage."""

@@ -48,7 +48,7 @@ def check_recoverable(stream: StreamFiles, source: str) -> Position:
     storage, path = stream.storage, stream.path
     found = position_of(stream)
     if found is None:
-        for there in (path, stream.errors_path):
+        for there in (path, stream.errors_path, stream.rejected_path):
             if size := storage.size(there):
                 raise StreamExistsError(
                     f"{there} has {size} bytes that no commit log accounts for, so nothing is written to it; "
@@ -62,12 +62,16 @@ def check_recoverable(stream: StreamFiles, source: str) -> Position:
             "bind the same input, or choose another output"
         )
     check_data(storage, path, position, whole=False)
-    dead_letters = storage.size(stream.errors_path) or 0
-    if dead_letters < position.errors_bytes:
-        raise StreamChangedError(
-            f"{stream.errors_path} has {dead_letters} bytes, but {position.errors_bytes} bytes of dead letters were "
-            "committed: it was shortened or deleted; restore it, or start afresh with if_exists='overwrite'"
-        )
+    for beside, what, committed in (
+        (stream.errors_path, "dead letters", position.errors_bytes),
+        (stream.rejected_path, "rejected rows", position.rejected_bytes),
+    ):
+        found_bytes = storage.size(beside) or 0 if committed else 0
+        if found_bytes < committed:
+            raise StreamChangedError(
+                f"{beside} has {found_bytes} bytes, but {committed} bytes of {what} were "
+                "committed: it was shortened or deleted; restore it, or start afresh with if_exists='overwrite'"
+            )
     if STATE in position.marks:
         from llm_datagen.streams.state.store import check_state
 

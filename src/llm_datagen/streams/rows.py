@@ -40,6 +40,24 @@ class Derived:
         return {**self.row, SOURCES_FIELD: list(self.sources)}
 
 
+class Rejected(Exception):  # noqa: N818 - it is no error: a row is left out, for a reason
+    """What an operator returns, or raises, for a row that it leaves out, with the reason.
+
+    The row counts as filtered, and as rejected. With ``keep_rejected=True`` its node keeps it, with the reason. In
+    `process_batch`, it stands in the place of the row, and is not raised.
+
+    Args:
+        reason: why, for people, such as ``"too short"``. Rows are grouped by it, so it should not name the row.
+
+    Attributes:
+        reason: the same.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = str(reason)
+
+
 class NamedLater(ABC):
     """A row that is named when its number is known: what a decoder may return in place of a row."""
 
@@ -59,6 +77,8 @@ def as_row(value: Any, row_id: Id) -> dict[str, Any]:
     if not isinstance(value, dict):
         if isinstance(value, Derived):
             return {**value.as_row(), ID_FIELD: row_id}
+        if isinstance(value, Rejected):
+            raise TypeError("a Rejected stands for a whole row: return it in place of the row, not among its results")
         return {ID_FIELD: row_id, DATA_FIELD: value}
     if DATA_FIELD in value and len(value) == (2 if ID_FIELD in value else 1):
         return {DATA_FIELD: value[DATA_FIELD], ID_FIELD: row_id}

@@ -15,6 +15,7 @@ WHAT_LIES_BESIDE = {
     ".commits": "commit log",
     ".dispatched": "dispatch log",
     ".errors.jsonl": "dead letters",
+    ".rejected.jsonl": "rejected rows",
     ".state": "state log",
     ".state.sqlite": "state",
 }

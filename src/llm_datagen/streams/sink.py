@@ -14,13 +14,13 @@ from llm_datagen.errors import (
     StreamCorruptError,
     StreamSealedError,
 )
+from llm_datagen.streams.beside_file import BesideFile
 from llm_datagen.streams.commit_log import CommitLog
 from llm_datagen.streams.coverage import Coverage, Span
-from llm_datagen.streams.dead_letter_file import DeadLetterFile
 from llm_datagen.streams.formats.base import Encoder
 from llm_datagen.streams.ids import Id
 from llm_datagen.streams.location import StreamFiles
-from llm_datagen.streams.position import STATE, Position
+from llm_datagen.streams.position import REJECTED, STATE, Position
 from llm_datagen.streams.recovery import check_recoverable
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sidecars import check_neighbours
@@ -91,7 +91,8 @@ class Sink:
             stream.storage.own(stream.path)  # an earlier version of the run may have it, too
         # The log is opened first: where it lies in a storage that keeps nobody out, it notices who begins after that.
         self._log = CommitLog(stream.storage, stream.commits_path, source, sync=fsync == "flush")
-        self._dead_letters = DeadLetterFile(stream, self._log)
+        self._dead_letters = BesideFile(stream, stream.errors_path, "dead letters", self._log)
+        self._rejected = BesideFile(stream, stream.rejected_path, "rejected rows", self._log)
         self._file: AppendFile | None = stream.storage.open_append(stream.path)
         try:
             self._refuse_sealed()  # again, now that nobody else can seal it
@@ -118,15 +119,16 @@ class Sink:
             raise StreamSealedError(f"{stream.uri} has ended ({stream.done_path} is there); unseal() it to write more")
 
     def _cut(self) -> None:
-        """Cut the data and the dead letters to what was committed: the rest is the torn tail of a flush."""
+        """Cut the data and what grows beside it to what was committed: the rest is the torn tail of a flush."""
         stream, length = self.stream, self.position.bytes
         assert self._file is not None
-        if isinstance(self._file, GrowingFile):  # there, nothing is removed yet: see `DeadLetterFile`
+        if isinstance(self._file, GrowingFile):  # there, nothing is removed yet: see `BesideFile`
             self._file.take(length, self._log.confirm)
             return
         if (stream.storage.size(stream.path) or 0) > length:
             self._file.truncate(length)
         self._dead_letters.cut(self.position.errors_bytes)
+        self._rejected.cut(self.position.rejected_bytes)
 
     def _head(self) -> bytes:
         if not self.position.bytes:
@@ -144,6 +146,8 @@ class Sink:
         rows: int,
         spans: Sequence[Span] = (),
         filtered: int = 0,
+        rejected: int = 0,
+        rejections: bytes = b"",
         skipped: int = 0,
         dead: int = 0,
         dead_letters: bytes = b"",
@@ -159,6 +163,8 @@ class Sink:
             rows: how many they are.
             spans: the source rows that are done with this.
             filtered: how many of the source rows gave no row.
+            rejected: for how many of these the operator gave a reason.
+            rejections: these rows, encoded, if they are kept.
             skipped: how many of them failed and are left out.
             dead: how many of them failed and are dead-lettered.
             dead_letters: their dead letters, encoded.
@@ -191,6 +197,9 @@ class Sink:
             marks=before.marks if marks is None else marks,
             coverage=coverage,
         )
+        if rejected or REJECTED in before.marks:
+            kept = before.rejected_bytes + len(rejections)
+            position.marks = {**position.marks, REJECTED: [before.rejected + rejected, kept]}
         if self.tails is not None:
             position.marks = self.tails.added_to(position.marks, coverage)
         self._broken = True  # until both writes have come back
@@ -204,6 +213,10 @@ class Sink:
             self._dead_letters.append(dead_letters, before.errors_bytes)
             if self._fsync == "flush":
                 self._dead_letters.sync(position.errors_bytes)
+        if rejections:
+            self._rejected.append(rejections, before.rejected_bytes)
+            if self._fsync == "flush":
+                self._rejected.sync(position.rejected_bytes)
         if self.state is not None:
             if state is not None:
                 self.state.append(state, sync=self._fsync == "flush")
@@ -274,14 +287,21 @@ class Sink:
         if self._fsync != "never":
             self._file.sync()
             self._dead_letters.sync(self.position.errors_bytes)
+            self._rejected.sync(self.position.rejected_bytes)
             if self.state is not None:
                 self.state.sync()
         if isinstance(self._file, GrowingFile):
             self._file.finish(self.position.crc)
         self._dead_letters.finish(self.position.errors_bytes)
+        self._rejected.finish(self.position.rejected_bytes)
         self._log.confirm()
-        if isinstance(self._file, GrowingFile) and not self.position.errors_bytes:
-            self.stream.storage.remove(self.stream.errors_path)  # what is there was never committed
+        if isinstance(self._file, GrowingFile):  # what is there was never committed
+            for path, size in (
+                (self.stream.errors_path, self.position.errors_bytes),
+                (self.stream.rejected_path, self.position.rejected_bytes),
+            ):
+                if not size:
+                    self.stream.storage.remove(path)
         self._log.close()
         position = self.position if marks is None else replace(self.position, marks=marks)
         seal = Seal.of(position, self._source, complete=complete, source_size=source_size)
@@ -297,6 +317,7 @@ class Sink:
         if self.tails is not None:
             self.tails.close()
         self._dead_letters.close()
+        self._rejected.close()
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -13,9 +13,10 @@ from llm_datagen.shards.trace_whole import files_of, trace_whole
 from llm_datagen.streams.ids import Id
 from llm_datagen.web.looking import PlacedRun
 from llm_datagen.web.row_view import item_json, shown_id
-from llm_datagen.web.stream_view import DEAD_LETTERS, ROWS, streams_of
+from llm_datagen.web.stream_view import DEAD_LETTERS, REJECTED, ROWS, streams_of
 
-_DEAD = "dead letter"
+_DEAD, _REJECTED = "dead letter", "rejected"
+_KEYS = {_DEAD: DEAD_LETTERS, _REJECTED: REJECTED}
 
 
 def lineage_json(folder: RunFolder, run: PlacedRun, row_id: Id) -> dict[str, Any]:
@@ -48,6 +49,8 @@ def _member(member: Member, inputs: dict[Any, str]) -> dict[str, Any]:
     item, reason = found.item, ""
     if found.state == _DEAD:
         item, reason = found.item["input"], f"{found.item['error']['kind']}: {found.item['error']['text']}"
+    elif found.state == _REJECTED:
+        item, reason = found.item["input"], found.item["reason"]
     return {
         "relation": found.relation,
         "node_id": None if found.where == "input" else found.where,
@@ -63,7 +66,7 @@ def _member(member: Member, inputs: dict[Any, str]) -> dict[str, Any]:
 def _stream(member: Member, inputs: dict[Any, str]) -> str | None:
     found = member.trace
     if found.where != "input":
-        return f"{found.where}{DEAD_LETTERS if found.state == _DEAD else ROWS}"
+        return f"{found.where}{_KEYS.get(found.state, ROWS)}"
     try:
         return inputs.get(stream_key(found.uri))
     except ConfigError:

@@ -21,6 +21,7 @@ from llm_datagen.streams.storage.local import LocalStorage
 
 ROWS = ":rows"
 DEAD_LETTERS = ":dead_letters"
+REJECTED = ":rejected"
 
 _ENDINGS = {"dead_letters": ".errors.jsonl", "rejected": ".rejected.jsonl"}
 """How the names of files beside a stream end."""

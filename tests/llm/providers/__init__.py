@@ -13,4 +13,4 @@ from .responses import RESPONSES
 
 APIS = (OPENAI, RESPONSES, AZURE, AZURE_DEPLOYMENTS, ANTHROPIC, GEMINI, BEDROCK, MISTRAL, OLLAMA, VLLM)
 
-__all__ = ["APIS", "CASES", "Api", "Sent"]
+__all__ = ["APIS", "CASES", "GEMINI", "RESPONSES", "Api", "Sent"]

@@ -56,6 +56,25 @@ ANTHROPIC = Api(
             {"role": "user", "content": [text("And now?")]},
         ],
     },
+    tool_turns=[
+        {"role": "user", "content": [text("Where?")]},
+        {
+            "role": "assistant",
+            "content": [
+                text("Hm."),
+                {"type": "tool_use", "id": "c1", "name": "look_up", "input": {"q": "x"}},
+                {"type": "tool_use", "id": "c2", "name": "look_up", "input": {}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "c1", "content": "Here."},
+                {"type": "tool_result", "tool_use_id": "c2", "content": "There."},
+                text("Sure?"),
+            ],
+        },
+    ],
     image={"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": IMAGE_DATA}},
     web_image={"type": "image", "source": {"type": "url", "url": WEB_IMAGE}},
     schema={"output_config": {"format": {"type": "json_schema", "schema": SENT_SCHEMA}}},
@@ -79,6 +98,7 @@ ANTHROPIC = Api(
         "too_long": error(400, "invalid_request_error", "prompt is too long: 250000 tokens > 200000 maximum"),
         "wrong_key": error(401, "authentication_error", f"invalid x-api-key {KEY}"),
         "unknown_model": error(404, "not_found_error", "model: m-1"),
+        "schema_refused": error(400, "invalid_request_error", "output_config.format: Extra inputs are not permitted"),
         "no_answer": Sent({"type": "message", "stop_reason": "end_turn"}),
     },
     lacks={

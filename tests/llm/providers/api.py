@@ -20,12 +20,29 @@ TOOL = {
     "type": "function",
     "function": {"name": "look_up", "description": "Looks it up.", "parameters": {"type": "object"}},
 }
+TOOL_TURNS = [
+    {"role": "user", "content": "Where?"},
+    {
+        "role": "assistant",
+        "content": "Hm.",
+        "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": '{"q": "x"}'}},
+            {"id": "c2", "type": "function", "function": {"name": "look_up", "arguments": "{}"}},
+        ],
+    },
+    {"role": "tool", "tool_call_id": "c1", "content": "Here."},
+    {"role": "tool", "tool_call_id": "c2", "content": "There."},
+    {"role": "user", "content": "Sure?"},
+]
+"""Messages of a row, as chat completions have them."""
 
 CASES = {
     "text": "texts, and turns of several roles",
+    "tool_turns": "calls of tools and their results, in the messages of a row",
     "image": "images of the row, sent along",
     "web_image": "images by their URL",
     "schema": "answers to a schema, by the API's own means",
+    "schema_refused": "a model that refuses a schema by name is asked in another way",
     "schema_by_tool": "answers to a schema, as the arguments of a tool",
     "tool_calls": "tools are offered, and calls of them become a column",
     "reasoning": "thoughts become a column",
@@ -79,6 +96,7 @@ class Api:
         url: the provider's own URL of a call, by which prices are found; "" for a server of one's own.
         priced: a model that genai-prices knows there.
         request: the body of the request of a whole conversation, without the image.
+        tool_turns: `TOOL_TURNS`, as they are sent.
         image: the part of the image.
         web_image: the part of an image on the web.
         schema: fields of the body, by which a schema is sent.
@@ -106,6 +124,7 @@ class Api:
     url: str = ""
     priced: str = ""
     request: Mapping[str, Any]
+    tool_turns: list[Any]
     image: Any
     web_image: Any = None
     schema: Mapping[str, Any]

@@ -48,6 +48,25 @@ BEDROCK = Api(
         ],
         "inferenceConfig": {"temperature": 0.5, "maxTokens": 50},
     },
+    tool_turns=[
+        {"role": "user", "content": [{"text": "Where?"}]},
+        {
+            "role": "assistant",
+            "content": [
+                {"text": "Hm."},
+                {"toolUse": {"toolUseId": "c1", "name": "look_up", "input": {"q": "x"}}},
+                {"toolUse": {"toolUseId": "c2", "name": "look_up", "input": {}}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"toolResult": {"toolUseId": "c1", "content": [{"text": "Here."}]}},
+                {"toolResult": {"toolUseId": "c2", "content": [{"text": "There."}]}},
+                {"text": "Sure?"},
+            ],
+        },
+    ],
     image={"image": {"format": "jpeg", "source": {"bytes": IMAGE_DATA}}},
     schema={
         "outputConfig": {
@@ -89,6 +108,7 @@ BEDROCK = Api(
         "too_long": error(400, "ValidationException", "Input is too long for requested model."),
         "wrong_key": Sent({"Message": f"Authentication failed: Please make sure your API Key is valid. {KEY}"}, 403),
         "unknown_model": error(404, "ResourceNotFoundException", "Could not resolve the foundation model."),
+        "schema_refused": error(400, "ValidationException", "This model does not support outputConfig.textFormat."),
         "no_answer": Sent({"stopReason": "end_turn"}),
     },
     lacks={

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .api import IMAGE, JSON, KEY, SENT_SCHEMA, WEB_IMAGE, Api, Sent
+from .api import IMAGE, JSON, KEY, SENT_SCHEMA, TOOL_TURNS, WEB_IMAGE, Api, Sent
 
 USAGE = {
     "prompt_tokens": 27,
@@ -65,6 +65,7 @@ OPENAI = Api(
             {"role": "user", "content": "And now?"},
         ],
     },
+    tool_turns=TOOL_TURNS,
     image={"type": "image_url", "image_url": {"url": IMAGE}},
     web_image={"type": "image_url", "image_url": {"url": WEB_IMAGE}},
     schema={
@@ -117,6 +118,9 @@ OPENAI = Api(
         "wrong_key": error(401, f"Incorrect API key provided: {KEY}.", code="invalid_api_key"),
         "unknown_model": error(404, "The model `m-1` does not exist.", code="model_not_found"),
         "no_answer": Sent({"id": "c-1", "choices": []}),
+        "schema_refused": error(
+            400, "Invalid parameter: 'response_format' of type 'json_schema' is not supported.", param="response_format"
+        ),
         "filtered_prompt": error(400, "Your request was flagged.", code="content_policy_violation"),
     },
 )
@@ -210,6 +214,7 @@ MISTRAL = replace(
         ),
         "wrong_key": Sent({"message": "Unauthorized", "request_id": f"r-{KEY}"}, 401),
         "unknown_model": Sent({"object": "error", "message": "Invalid model: m-1", "type": "invalid_model"}, 404),
+        "schema_refused": OPENAI.failures["schema_refused"],
         "no_answer": Sent({"id": "c-1"}),
     },
     lacks={
@@ -250,6 +255,7 @@ VLLM = replace(
         "unknown_model": Sent(
             {"error": {"message": "The model `m-1` does not exist.", "type": "NotFoundError", "code": 404}}, 404
         ),
+        "schema_refused": OPENAI.failures["schema_refused"],
         "no_answer": Sent({"object": "list", "data": []}),
     },
     lacks={

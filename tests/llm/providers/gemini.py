@@ -53,6 +53,25 @@ GEMINI = Api(
         ],
         "generationConfig": {"temperature": 0.5, "maxOutputTokens": 50},
     },
+    tool_turns=[
+        {"role": "user", "parts": [{"text": "Where?"}]},
+        {
+            "role": "model",
+            "parts": [
+                {"text": "Hm."},
+                {"functionCall": {"name": "look_up", "args": {"q": "x"}}},
+                {"functionCall": {"name": "look_up", "args": {}}},
+            ],
+        },
+        {
+            "role": "user",
+            "parts": [
+                {"functionResponse": {"name": "look_up", "response": {"result": "Here."}}},
+                {"functionResponse": {"name": "look_up", "response": {"result": "There."}}},
+                {"text": "Sure?"},
+            ],
+        },
+    ],
     image={"inlineData": {"mimeType": "image/jpeg", "data": IMAGE_DATA}},
     web_image={"fileData": {"fileUri": WEB_IMAGE, "mimeType": "image/png"}},
     schema={"generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": SENT_SCHEMA}},
@@ -99,6 +118,9 @@ GEMINI = Api(
             400, "INVALID_ARGUMENT", f"API key not valid: {KEY}.", detail("ErrorInfo", reason="API_KEY_INVALID")
         ),
         "unknown_model": error(404, "NOT_FOUND", "models/m-1 is not found for API version v1beta"),
+        "schema_refused": error(
+            400, "INVALID_ARGUMENT", "Unknown name \"responseJsonSchema\" at 'generation_config': Cannot find field."
+        ),
         "no_answer": Sent({"responseId": "r"}),
     },
     lacks={"refusal": "a refusal is a text"},

@@ -45,6 +45,20 @@ OLLAMA = Api(
         ],
         "options": {"temperature": 0.5, "num_predict": 50},
     },
+    tool_turns=[
+        {"role": "user", "content": "Where?"},
+        {
+            "role": "assistant",
+            "content": "Hm.",
+            "tool_calls": [
+                {"function": {"name": "look_up", "arguments": {"q": "x"}}},
+                {"function": {"name": "look_up", "arguments": {}}},
+            ],
+        },
+        {"role": "tool", "tool_name": "look_up", "content": "Here."},
+        {"role": "tool", "tool_name": "look_up", "content": "There."},
+        {"role": "user", "content": "Sure?"},
+    ],
     image=IMAGE_DATA,
     schema={"format": SENT_SCHEMA},
     answer=answer("yes"),
@@ -61,6 +75,9 @@ OLLAMA = Api(
         "too_long": Sent({"error": "the input length exceeds the context length"}, 400),
         "wrong_key": Sent({"error": f"unauthorized {KEY}"}, 401),
         "unknown_model": Sent({"error": "model 'm-1' not found"}, 404),
+        "schema_refused": Sent(
+            {"error": "json: cannot unmarshal object into Go struct field ChatRequest.format of type string"}, 400
+        ),
         "no_answer": Sent({"model": "m-1", "done": False}),
     },
     lacks={

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .api import IMAGE, JSON, KEY, SENT_SCHEMA, WEB_IMAGE, Api, Sent
-from .chat import OPENAI
+from .chat import OPENAI, error
 
 CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "look_up", "arguments": '{"q": "x"}'}
 THOUGHTS = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}]}
@@ -59,12 +59,21 @@ RESPONSES = Api(
         "temperature": 0.5,
         "max_output_tokens": 50,
         "input": [
-            {"role": "system", "content": "Be kind."},
+            {"role": "system", "content": [{"type": "input_text", "text": "Be kind."}]},
             {"role": "user", "content": [{"type": "input_text", "text": "What is it?"}]},
-            {"role": "assistant", "content": "A cat."},
-            {"role": "user", "content": "And now?"},
+            {"role": "assistant", "content": [{"type": "output_text", "text": "A cat."}]},
+            {"role": "user", "content": [{"type": "input_text", "text": "And now?"}]},
         ],
     },
+    tool_turns=[
+        {"role": "user", "content": [{"type": "input_text", "text": "Where?"}]},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "Hm."}]},
+        {"type": "function_call", "call_id": "c1", "name": "look_up", "arguments": '{"q": "x"}'},
+        {"type": "function_call", "call_id": "c2", "name": "look_up", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": "Here."},
+        {"type": "function_call_output", "call_id": "c2", "output": "There."},
+        {"role": "user", "content": [{"type": "input_text", "text": "Sure?"}]},
+    ],
     image={"type": "input_image", "image_url": IMAGE},
     web_image={"type": "input_image", "image_url": WEB_IMAGE},
     schema={"text": {"format": {"type": "json_schema", "name": "answer", "schema": SENT_SCHEMA, "strict": True}}},
@@ -105,6 +114,9 @@ RESPONSES = Api(
         "too_long": OPENAI.failures["too_long"],
         "wrong_key": OPENAI.failures["wrong_key"],
         "unknown_model": OPENAI.failures["unknown_model"],
+        "schema_refused": error(
+            400, "Invalid parameter: 'text.format' of type 'json_schema' is not supported.", param="text.format"
+        ),
         "no_answer": Sent({"id": "resp_1", "object": "response"}),
     },
 )

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for all tests of a process; each test has a context of its own."""
+    """One Chromium for the tests of a file: while it is there, Playwright has an event loop running on their thread."""
     with chromium() as found:
         yield found
 

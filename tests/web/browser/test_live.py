@@ -229,3 +229,26 @@ def test_runs_are_listed_filtered_and_compared(browser: Browser, ground: Ground)
         expect(page.get_by_role("heading", level=1)).to_have_text("Two runs")
         differing = page.locator("section", has=page.get_by_role("heading", name="Settings that differ"))
         expect(differing.get_by_role("row", name="grader.parallel_size")).to_contain_text("3")
+
+
+def test_a_run_in_shards_is_one_run_with_its_shards(browser: Browser, ground: Ground) -> None:
+    from playwright.sync_api import expect
+
+    ground.give(topics(40))
+    (ground.folder / "mended").touch()
+    assert ground.start("run", "exam.yaml", "--id", "exam", "--shards", "2").wait() == 0
+    with ground.page(browser) as web:
+        page = web.page
+        expect(page.locator(".run")).to_have_count(1)
+        expect(page.locator(".run")).to_contain_text("2 of 2 shards")
+        page.get_by_role("link", name="exam").click()
+        expect(page.locator(".numbers")).to_contain_text("40 of 40 rows")
+        shards = page.get_by_role("region", name="The shards").locator("tbody tr")
+        expect(shards).to_have_count(2)
+        expect(shards.filter(has_text="completed")).to_have_count(2)
+        expect(shards.first).to_contain_text("0 to ")
+        expect(shards.last).to_contain_text(" to 39")
+        page.get_by_role("link", name="Rows", exact=True).click()
+        expect(page.locator(".rows li")).to_have_count(20)  # of both
+        page.locator(".rows a").last.click()
+        expect(page.locator(".member .call")).to_have_count(1)

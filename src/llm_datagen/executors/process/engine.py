@@ -7,7 +7,7 @@ import pickle
 import queue
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from llm_datagen.errors import FatalError, RowFormatError
 from llm_datagen.executors.process.channel import Channel
@@ -16,6 +16,7 @@ from llm_datagen.executors.processing import CallGate
 from llm_datagen.operators.protocols import IState
 from llm_datagen.streams.formats.base import Codec, Encoder
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
+from llm_datagen.streams.rows import Rejected
 
 
 class Engine:
@@ -98,6 +99,10 @@ class WorkerContext:
             if isinstance(value, int | float | str) and not isinstance(value, bool)
         }
         self._engine.tell("usage", plain)
+
+    def reject(self, reason: str) -> NoReturn:
+        """Leave out the row of the call that is running, for a reason."""
+        raise Rejected(reason)
 
     def is_cancelled(self) -> bool:
         """Return whether the run is being cancelled."""

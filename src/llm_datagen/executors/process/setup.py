@@ -22,7 +22,7 @@ class WorkerSetup:
         node_id: the node's id.
         pipeline_id: the pipeline's id.
         folder: where the operator may keep files of its own.
-        batch_size, batch_by, id_scheme, root, policy, slice_seconds: as in `Processing`.
+        batch_size, batch_by, id_scheme, root, policy, keep_rejected, slice_seconds: as in `Processing`.
     """
 
     sys_path: list[str]
@@ -35,6 +35,7 @@ class WorkerSetup:
     id_scheme: IdScheme
     root: RootNames | None
     policy: FailurePolicy
+    keep_rejected: bool
     slice_seconds: float
 
     @classmethod
@@ -51,5 +52,6 @@ class WorkerSetup:
             id_scheme=processing.id_scheme,
             root=processing.root,
             policy=processing.policy,
+            keep_rejected=processing.keep_rejected,
             slice_seconds=slice_seconds,
         )

@@ -89,6 +89,7 @@ def _processing(engine: Engine, setup: WorkerSetup, operator: Any, encoder: Firs
         id_scheme=setup.id_scheme,
         root=setup.root,
         policy=setup.policy,
+        keep_rejected=setup.keep_rejected,
         allowance=RemoteAllowance(engine),
         slice_seconds=setup.slice_seconds,
         calls_per_check=4,  # nobody can take rows away from here

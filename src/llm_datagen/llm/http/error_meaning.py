@@ -25,7 +25,7 @@ _LONG = ("context_length",)
 """Parts of codes of a prompt that is too long."""
 _TOO_LONG = (
     *("maximum context length", "context length", "context window", "prompt is too long", "input is too long"),
-    *("too many input tokens", "input token count", "prompt contains", "too large for model"),
+    *("too many input tokens", "input token count", "too large for model"),
 )
 """The same, of texts that people read."""
 _CODES = {

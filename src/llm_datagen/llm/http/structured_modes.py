@@ -19,6 +19,7 @@ _ASK = "Answer with nothing but a JSON object that is valid against this JSON sc
 _ALL = (
     *("response_format", "response format", "output_config", "output_format", "text.format", "outputconfig"),
     *("response_mime_type", "responsemimetype", "response_json_schema", "responsejsonschema"),
+    "chatrequest.format",
 )
 _WORDS: Mapping[Mode, Sequence[str]] = {
     "json_schema": (*_ALL, "json_schema", "json schema", "structured output", "structured_output", "guided", "grammar"),

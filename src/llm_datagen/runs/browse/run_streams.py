@@ -16,7 +16,7 @@ from llm_datagen.streams.recovery import done_of, position_of
 from llm_datagen.streams.source import streams_of
 from llm_datagen.streams.storage.base import Place
 
-Kind = Literal["input", "between", "output", "dead_letters"]
+Kind = Literal["input", "between", "output", "dead_letters", "rejected"]
 
 
 class _Beside(Stream):
@@ -92,6 +92,8 @@ class Piece:
             return Seen(found[1].rows if found else None, is_sealed, None, f"{self.owner.uri} is {where}; write a file")
         if self.is_beside:
             position = found[1] if found else Position()
+            if self.kind == "rejected":
+                return Seen(position.rejected, is_sealed, position.rejected_bytes)
             return Seen(position.dead, is_sealed, position.errors_bytes)
         size = self.stream.size()
         why = "" if size is not None else _why_gone(self.stream, self.kind, had_rows=bool(found and found[1].bytes))
@@ -162,12 +164,12 @@ def streams_of_run(run_state: Mapping[str, Any], shards: Sequence[Mapping[str, A
         if shards is not None and not is_read and stream.is_sealed():
             of_node = [stream]  # what a gather has made of those of the shards
         node_id = entry["node_id"]
-        found.append(_run_stream(node_id, stream.shown, kind, entry["node_id"], of_node))
-        found.append(
-            _run_stream(
-                f"{entry['node_id']}:dead_letters", stream.errors_path, "dead_letters", entry["node_id"], of_node
-            )
-        )
+        found.append(_run_stream(node_id, stream.shown, kind, node_id, of_node))
+        dead = f"{node_id}:dead_letters"
+        found.append(_run_stream(dead, stream.errors_path, "dead_letters", node_id, of_node))
+        if entry.get("keep_rejected"):
+            beside = f"{node_id}:rejected"
+            found.append(_run_stream(beside, stream.rejected_path, "rejected", node_id, of_node))
     return found
 
 
@@ -207,7 +209,9 @@ def _inputs(entries: Sequence[Mapping[str, Any]]) -> Iterator[RunStream]:
 
 
 def _run_stream(key: str, name: str, kind: Kind, node_id: str, streams: Sequence[Stream]) -> RunStream:
-    if kind == "dead_letters":
+    if kind == "rejected":
+        pieces = [Piece(_Beside(stream, stream.rejected_path), stream, kind) for stream in streams]
+    elif kind == "dead_letters":
         pieces = [Piece(_Beside(stream, stream.errors_path), stream, kind) for stream in streams]
     else:
         pieces = [Piece(stream, stream, kind) for stream in streams]

@@ -122,6 +122,7 @@ class DisplayModel(DefaultPipelineHooks):
                 total=total,
                 is_exact=bool(meta.get("total_is_exact")),
                 filtered=meta.get("filtered", 0),
+                rejected=meta.get("rejected", 0),
                 failed=meta.get("failed", 0),
                 skipped=meta.get("skipped", 0),
                 dead=meta.get("dead_letters", 0),

@@ -31,6 +31,7 @@ class NodeView:
         rate: source rows per second: over the last seconds while it runs, else over the run in which it ended.
         paused: whether its run is paused.
         filtered: source rows that gave no row.
+        rejected: for how many of these the operator gave a reason.
         failed: source rows that failed: these two, and the one that ended the run.
         skipped: those that were left out.
         dead: those that are dead-lettered.
@@ -55,6 +56,7 @@ class NodeView:
     rate: float = 0.0
     paused: bool = False
     filtered: int = 0
+    rejected: int = 0
     failed: int = 0
     skipped: int = 0
     dead: int = 0
@@ -116,6 +118,7 @@ def view_of(node: Mapping[str, Any], *, paused: bool = False) -> NodeView:
         rate=node.get("rows_per_second", 0.0),
         paused=is_running and paused,
         filtered=node.get("filtered", 0),
+        rejected=node.get("rejected", 0),
         failed=node.get("failed", 0),
         skipped=node.get("skipped", 0),
         dead=node.get("dead_letters", 0),

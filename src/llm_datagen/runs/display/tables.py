@@ -111,7 +111,8 @@ def node_line(node: NodeView) -> str:
     if node.seconds_left is not None and not node.stalled:
         parts.append(f"ETA {duration(node.seconds_left)}")
     of_which = f" ({failed_rows(node.skipped, node.dead)})" if node.skipped or node.dead else ""
-    parts += [f"{number(node.filtered)} filtered", f"{errors_in_words(node.failed)}{of_which}"]
+    rejected = f" ({number(node.rejected)} rejected)" if node.rejected else ""
+    parts += [f"{number(node.filtered)} filtered{rejected}", f"{errors_in_words(node.failed)}{of_which}"]
     if node.pending is not None and node.status not in {Status.PENDING, Status.COMPLETED}:
         parts.append(f"{number(node.pending)} pending")
     elif node.status not in {Status.PENDING, Status.COMPLETED, Status.RUNNING}:  # it ended before its source did

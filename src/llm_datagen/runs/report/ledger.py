@@ -83,7 +83,7 @@ def _of_node(
         done=done,
         kept=done - position.filtered - position.skipped - position.dead,
         filtered=position.filtered,
-        rejected=entry.get("rejected", 0),
+        rejected=position.rejected,
         skipped=position.skipped,
         dead_letters=position.dead,
         pending=None if source_rows is None else source_rows - done,

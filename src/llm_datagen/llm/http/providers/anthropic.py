@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.llm.http.adapters import ChatAdapter, Reply
-from llm_datagen.llm.http.providers.translation import forced_function, function_of, image_in, system_parts, turns
+from llm_datagen.llm.http.providers.translation import (
+    ToolCall,
+    ToolResult,
+    forced_function,
+    function_of,
+    image_in,
+    system_parts,
+    turns,
+)
 from llm_datagen.llm.http.reading import content_of, counts_of, named_counts
 from llm_datagen.llm.types import ChatRequest
 
@@ -40,16 +48,13 @@ class AnthropicAdapter(ChatAdapter):
         """Return the request: system messages become a field of it.
 
         Raises:
-            PromptError: when a message of the row has the role ``tool``.
+            PromptError: when a call of a tool in the row, or its result, cannot be understood.
         """
         params = dict(request.params)
         result: dict[str, Any] = {
             "model": request.model,
             "max_tokens": params.pop("max_completion_tokens", MAX_TOKENS),
-            "messages": [
-                {"role": role, "content": [_part(part) for part in parts]}
-                for role, parts in turns(request, "Anthropic")
-            ],
+            "messages": [{"role": role, "content": [_part(part) for part in parts]} for role, parts in turns(request)],
         }
         if "stop" in params:
             stop = params.pop("stop")
@@ -101,6 +106,10 @@ def _tool(tool: Any) -> Any:
 
 
 def _part(part: Any) -> Any:
+    if isinstance(part, ToolCall):
+        return {"type": "tool_use", "id": part.id, "name": part.name, "input": part.arguments}
+    if isinstance(part, ToolResult):
+        return {"type": "tool_result", "tool_use_id": part.id, "content": part.text}
     image = image_in(part)
     if isinstance(image, str):
         return {"type": "image", "source": {"type": "url", "url": image}}

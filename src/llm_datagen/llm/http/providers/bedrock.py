@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 from llm_datagen.llm.http.adapters import ChatAdapter, Reply
 from llm_datagen.llm.http.providers.translation import (
+    ToolCall,
+    ToolResult,
     forced_function,
     function_of,
     image_in,
@@ -62,13 +64,12 @@ class BedrockAdapter(ChatAdapter):
         """Return the request: system messages become a field of it.
 
         Raises:
-            PromptError: when a message of the row is a call of a tool, or its result, or has an image by its URL.
+            PromptError: when a call of a tool in the row, or its result, cannot be understood, or an image is a URL.
         """
         params = dict(request.params)
         result: dict[str, Any] = {
             "messages": [
-                {"role": role, "content": [_part(part, request) for part in parts]}
-                for role, parts in turns(request, "Bedrock")
+                {"role": role, "content": [_part(part, request) for part in parts]} for role, parts in turns(request)
             ]
         }
         system = system_parts(request)
@@ -150,6 +151,10 @@ def _tool(tool: Any) -> Any:
 
 
 def _part(part: Any, request: ChatRequest) -> Any:
+    if isinstance(part, ToolCall):
+        return {"toolUse": {"toolUseId": part.id, "name": part.name, "input": part.arguments}}
+    if isinstance(part, ToolResult):
+        return {"toolResult": {"toolUseId": part.id, "content": [{"text": part.text}]}}
     text, found = text_in(part), image_in(part)
     if text is not None:
         return {"text": text}

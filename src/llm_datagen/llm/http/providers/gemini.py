@@ -10,6 +10,8 @@ from urllib.parse import quote
 from llm_datagen.llm.finish_reasons import Ending
 from llm_datagen.llm.http.adapters import ChatAdapter, Reply
 from llm_datagen.llm.http.providers.translation import (
+    ToolCall,
+    ToolResult,
     forced_function,
     function_of,
     image_in,
@@ -61,13 +63,13 @@ class GeminiAdapter(ChatAdapter):
         """Return the request: system messages become a field of it.
 
         Raises:
-            PromptError: when a message of the row is a call of a tool, or its result.
+            PromptError: when a call of a tool in the row, or its result, cannot be understood.
         """
         params = dict(request.params)
         result: dict[str, Any] = {
             "contents": [
                 {"role": "model" if role == "assistant" else "user", "parts": [_part(part) for part in parts]}
-                for role, parts in turns(request, "Gemini")
+                for role, parts in turns(request)
             ]
         }
         system = system_parts(request)
@@ -161,6 +163,10 @@ def _generation_config(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _part(part: Any) -> Any:
+    if isinstance(part, ToolCall):
+        return {"functionCall": {"name": part.name, "args": part.arguments}}
+    if isinstance(part, ToolResult):
+        return {"functionResponse": {"name": part.name, "response": {"result": part.text}}}
     text, image = text_in(part), image_in(part)
     if text is not None:
         return {"text": text}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from yarl import URL
@@ -10,12 +10,15 @@ from yarl import URL
 from llm_datagen.llm.errors import PromptError
 from llm_datagen.llm.http.adapters import ChatAdapter, Reply
 from llm_datagen.llm.http.providers.translation import (
+    ToolCall,
+    ToolResult,
+    Turn,
     image_in,
-    parts_of,
-    refuse_tool_messages,
     sent_image,
+    system_parts,
     take_limit,
     text_in,
+    turns,
 )
 from llm_datagen.llm.http.reading import counts_of, named_counts
 from llm_datagen.llm.types import ChatRequest
@@ -59,13 +62,14 @@ class OllamaAdapter(ChatAdapter):
         """Return the request.
 
         Raises:
-            PromptError: when a message of the row is a call of a tool, or its result, or has an image by its URL.
+            PromptError: when a call of a tool in the row, or its result, cannot be understood, an image is a URL, or a
+                part is something else.
         """
-        refuse_tool_messages(request, "Ollama")
         params = dict(request.params)
+        system = [Turn("system", [part]) for part in system_parts(request)]
         result: dict[str, Any] = {
             "model": request.model,
-            "messages": [_message(message, request) for message in request.messages],
+            "messages": [each for turn in [*system, *turns(request)] for each in _messages(turn, request)],
             "stream": False,
             "truncate": False,
             "shift": False,
@@ -105,12 +109,20 @@ class OllamaAdapter(ChatAdapter):
         return named_counts(prompt=found["prompt_eval_count"], completion=found.get("eval_count", 0))
 
 
-def _message(message: Mapping[str, Any], request: ChatRequest) -> dict[str, Any]:
-    parts = parts_of(message["content"])
-    found = [image for part in parts if (image := image_in(part)) is not None]
-    texts = [text for part in parts if (text := text_in(part)) is not None]
-    if len(texts) + len(found) < len(parts):
+def _messages(turn: Turn, request: ChatRequest) -> Iterator[dict[str, Any]]:
+    """Yield a turn as messages: results of tools are messages of their own."""
+    results = [part for part in turn.parts if isinstance(part, ToolResult)]
+    calls = [part for part in turn.parts if isinstance(part, ToolCall)]
+    others = [part for part in turn.parts if not isinstance(part, ToolResult | ToolCall)]
+    yield from ({"role": "tool", "tool_name": each.name, "content": each.text} for each in results)
+    found = [image for part in others if (image := image_in(part)) is not None]
+    texts = [text for part in others if (text := text_in(part)) is not None]
+    if len(texts) + len(found) < len(others):
         raise PromptError(f"{request.row} has a part that is neither text nor image: the Ollama adapter cannot send it")
-    role = "system" if message["role"] == "developer" else message["role"]
-    images = [sent_image(image, request, "Ollama").data for image in found]
-    return {"role": role, "content": "\n\n".join(texts), **({"images": images} if images else {})}
+    if others or calls:
+        message: dict[str, Any] = {"role": turn.role, "content": "\n\n".join(texts)}
+        if found:
+            message["images"] = [sent_image(image, request, "Ollama").data for image in found]
+        if calls:
+            message["tool_calls"] = [{"function": {"name": each.name, "arguments": each.arguments}} for each in calls]
+        yield message

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llm_datagen.llm.http.adapters import ChatAdapter, OpenAIAdapter, Reply
 from llm_datagen.llm.http.providers.translation import (
+    ToolCall,
+    ToolResult,
+    Turn,
     forced_function,
     function_of,
     image_in,
-    parts_of,
-    refuse_tool_messages,
+    system_parts,
     take_limit,
     text_in,
+    turns,
 )
 from llm_datagen.llm.http.reading import content_of, counts_of, inner, named_counts
 from llm_datagen.llm.types import ChatRequest
@@ -45,14 +49,14 @@ class OpenAIResponsesAdapter(ChatAdapter):
         """Return the request: messages become items of the input.
 
         Raises:
-            PromptError: when a message of the row is a call of a tool, or its result.
+            PromptError: when a call of a tool in the row, or its result, cannot be understood.
         """
-        refuse_tool_messages(request, "Responses")
         params = dict(request.params)
+        system = [Turn("system", parts)] if (parts := system_parts(request)) else []
         result: dict[str, Any] = {
             "model": request.model,
             "store": False,
-            "input": [_item(message) for message in request.messages],
+            "input": [item for turn in [*system, *turns(request)] for item in _items(turn)],
         }
         limit = take_limit(params)
         if limit is not None:
@@ -111,19 +115,28 @@ class OpenAIResponsesAdapter(ChatAdapter):
         )
 
 
-def _item(message: Mapping[str, Any]) -> dict[str, Any]:
-    role, content = message["role"], message["content"]
-    if isinstance(content, str):
-        return {"role": role, "content": content}
-    kind = "output_text" if role == "assistant" else "input_text"
-    return {"role": role, "content": [_part(part, kind) for part in parts_of(content)]}
+def _items(turn: Turn) -> Iterator[dict[str, Any]]:
+    """Yield a turn as items: calls of tools and their results are items of their own."""
+    results = [part for part in turn.parts if isinstance(part, ToolResult)]
+    calls = [part for part in turn.parts if isinstance(part, ToolCall)]
+    others = [part for part in turn.parts if not isinstance(part, ToolResult | ToolCall)]
+    yield from ({"type": "function_call_output", "call_id": each.id, "output": each.text} for each in results)
+    if others:
+        kind = "output_text" if turn.role == "assistant" else "input_text"
+        yield {"role": turn.role, "content": [_part(part, kind) for part in others]}
+    for each in calls:
+        arguments = json.dumps(each.arguments, ensure_ascii=False)
+        yield {"type": "function_call", "call_id": each.id, "name": each.name, "arguments": arguments}
 
 
 def _part(part: Any, kind: str) -> Any:
     text, image = text_in(part), image_in(part)
     if text is not None:
         return {"type": kind, "text": text}
-    return part if image is None else {"type": "input_image", "image_url": part["image_url"]["url"]}
+    if image is None:
+        return part
+    given = dict(part["image_url"])
+    return {"type": "input_image", "image_url": given.pop("url"), **given}
 
 
 def _tool(tool: Any) -> Any:

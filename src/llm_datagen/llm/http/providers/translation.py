@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from llm_datagen.llm.errors import PromptError
 from llm_datagen.llm.types import ChatRequest
-
-_ROLES = ("system", "developer", "user", "assistant")
 
 
 class DataImage(NamedTuple):
@@ -23,38 +22,102 @@ class DataImage(NamedTuple):
     data: str
 
 
+class ToolCall(NamedTuple):
+    """A part of a turn: a call of a tool by the model.
+
+    Attributes:
+        id: of the call.
+        name: of the tool.
+        arguments: what it was called with.
+    """
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+class ToolResult(NamedTuple):
+    """A part of a turn: what a tool has said.
+
+    Attributes:
+        id: of the call.
+        name: of the tool.
+        text: what it said.
+    """
+
+    id: str
+    name: str
+    text: str
+
+
+class Turn(NamedTuple):
+    """A turn of a conversation.
+
+    Attributes:
+        role: ``user`` or ``assistant``.
+        parts: as chat completions have them, calls of tools and their results.
+    """
+
+    role: str
+    parts: list[Any]
+
+
+_SYSTEM = ("system", "developer")
+
+
 def system_parts(request: ChatRequest) -> list[Any]:
     """Return the parts of all system messages."""
-    return [part for message in request.messages if _is_system(message) for part in parts_of(message["content"])]
+    return [part for message in request.messages if message["role"] in _SYSTEM for part in parts_of(message["content"])]
 
 
-def turns(request: ChatRequest, api: str) -> Iterator[tuple[str, list[Any]]]:
-    """Yield the role, ``user`` or ``assistant``, and the parts of each message that is not the system's.
+def turns(request: ChatRequest) -> list[Turn]:
+    """Return the messages that are not the system's as turns of the user and the assistant.
 
-    Args:
-        request: the request.
-        api: the name of the API, for the error.
+    Results of tools are the user's, with the message of the user that follows: APIs want them in one turn.
 
     Raises:
-        PromptError: when a message is a call of a tool, or its result.
+        PromptError: when a call of a tool, or its result, cannot be understood.
     """
-    refuse_tool_messages(request, api)
+    found: list[Turn] = []
+    names: dict[str, str] = {}
     for message in request.messages:
-        if not _is_system(message):
-            yield message["role"], parts_of(message["content"])
+        role, content = message["role"], message.get("content")
+        if role in _SYSTEM:
+            continue
+        if role == "tool":
+            parts: list[Any] = [_result(message, names, request.row)]
+        else:
+            calls = [_call(call, request.row) for call in message.get("tool_calls") or ()]
+            names |= {call.id: call.name for call in calls}
+            parts = [*(parts_of(content) if content else ()), *calls]
+        before = found[-1].parts if found else []
+        if role != "assistant" and before and isinstance(before[-1], ToolResult):
+            before.extend(parts)
+        else:
+            found.append(Turn("assistant" if role == "assistant" else "user", parts))
+    return found
 
 
-def refuse_tool_messages(request: ChatRequest, api: str) -> None:
-    """Refuse messages that the adapters do not put in other words: calls of tools, and their results.
+def _call(call: Any, row: str) -> ToolCall:
+    try:
+        function = call["function"]
+        arguments = json.loads(function["arguments"] or "{}")
+        return ToolCall(str(call["id"]), str(function["name"]), dict(arguments))
+    except (LookupError, TypeError, ValueError) as error:
+        raise PromptError(
+            f"{row} has a call of a tool that is not as chat completions have it, with an id, and a function with "
+            f"a name and arguments, a JSON object as text: {error!r}"
+        ) from error
 
-    Raises:
-        PromptError: when a message is one.
-    """
-    for message in request.messages:
-        if message["role"] not in _ROLES or message.get("content") is None:
-            raise PromptError(
-                f"{request.row} has a message with a tool's call or result: the {api} adapter cannot send it"
-            )
+
+def _result(message: Mapping[str, Any], names: Mapping[str, str], row: str) -> ToolResult:
+    of = message.get("tool_call_id")
+    if not isinstance(of, str) or of not in names:
+        raise PromptError(f"{row} has a message of a tool, and no call before it has its tool_call_id, {of!r}")
+    texts = [text_in(part) for part in parts_of(message.get("content") or "")]
+    if None in texts:
+        raise PromptError(f"{row} has a result of a tool that is no text: the adapter cannot send it")
+    return ToolResult(of, names[of], "\n\n".join(text or "" for text in texts))
 
 
 def parts_of(content: str | list[Any]) -> list[Any]:
@@ -63,9 +126,9 @@ def parts_of(content: str | list[Any]) -> list[Any]:
 
 
 def text_in(part: Any) -> str | None:
-    """Return the text of a part that is one; else None."""
+    """Return the text of a part that is one and nothing else; else None, so that nothing of a part is lost."""
     match part:
-        case {"type": "text", "text": str(text)}:
+        case {"type": "text", "text": str(text), **others} if not others:
             return text
         case _:
             return None
@@ -113,7 +176,3 @@ def forced_function(params: Mapping[str, Any]) -> str | None:
     choice = params.get("tool_choice")
     function = choice.get("function") if isinstance(choice, Mapping) else None
     return function["name"] if isinstance(function, Mapping) else None
-
-
-def _is_system(message: Mapping[str, Any]) -> bool:
-    return message["role"] in ("system", "developer")

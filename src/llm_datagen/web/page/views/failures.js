@@ -4,7 +4,7 @@ import { get, ofRun } from "../api.js";
 import { el, show } from "../dom.js";
 import { count } from "../format.js";
 import { itemView, longText } from "../item.js";
-import { problem, throttled } from "../parts.js";
+import { namesOf, problem, throttled } from "../parts.js";
 import { runLink } from "../router.js";
 import { buttons } from "../control.js";
 import { oneLine } from "../text.js";
@@ -30,7 +30,7 @@ export function failuresTab(root, { app, key }) {
     return el(
       "section",
       { class: "card failure", key: `${one.node_id} ${one.kind} ${one.message}` },
-      el("h2", { dir: "auto" }, el("span", { class: "badge" }, count(one.count)), ` ${oneLine(one.kind, 120)} `, el("span", { class: "soft" }, `in ${oneLine(one.node_id, 80)}`)),
+      el("h2", { dir: "auto" }, el("span", { class: "badge" }, count(one.count)), ` ${oneLine(one.kind, 120)} `, el("span", { class: "soft" }, `in ${oneLine(namesOf(one)[0], 80)}`)),
       el("div", { class: "note bad" }, longText(one.message)),
       example
         ? el(

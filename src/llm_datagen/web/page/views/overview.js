@@ -49,6 +49,7 @@ export function overviewTab(root, { app, key }) {
       ),
       node ? details(node) : null,
       section("Nodes", nodeTable()),
+      run.shards ? section("Shards", shardTable()) : null,
       section("Over time", el("div", { class: "charts" }, charts())),
       section("Settings", settings()),
     );
@@ -80,6 +81,17 @@ export function overviewTab(root, { app, key }) {
         works(node) && isNumber(node.queue) ? `${count(node.queue)}${isNumber(node.queue_size) ? ` / ${count(node.queue_size)}` : ""}` : "–",
         svg("svg", { class: "times", width: 90, height: 8, role: "img", "aria-label": timesText(node) || "not known" }, svg("title", {}, timesText(node)), bar(node, 0, 0, 90, 8)),
         money(node.cost),
+      ],
+    })));
+  }
+
+  function shardTable() {
+    const columns = [["shard"], ["status"], ["rows of the input", true], ["done", true], ["out", true], ["failed", true]];
+    return table("The shards", columns, run.shards.each.map((shard) => ({
+      key: shard.number,
+      cells: [
+        count(shard.number), pill({ ...shard, live: run.live }), shard.rows[1] > shard.rows[0] ? `${count(shard.rows[0])} to ${count(shard.rows[1] - 1)}` : "none",
+        count(shard.rows_in), count(shard.rows_out), count(shard.failed),
       ],
     })));
   }

@@ -1,4 +1,4 @@
-"""The file of dead letters beside a stream that is being written. What is committed of it, the stream's log says.
+"""A file beside a stream that grows with it: dead letters, rejected rows. What is committed of it, the log says.
 
 Where nobody is kept out (see `GrowingFile`), nothing is removed when a writer begins: whoever succeeds this one
 meanwhile may have committed some. There, the first append cuts, as it does with the data, and the seal removes what was
@@ -13,22 +13,26 @@ from llm_datagen.streams.sidecars import check_beside
 from llm_datagen.streams.storage.base import AppendFile, GrowingFile
 
 
-class DeadLetterFile:
-    """The dead letters of a stream. One thread at a time may use it.
+class BesideFile:
+    """A file of lines beside a stream. One thread at a time may use it.
 
     Args:
         stream: the stream.
-        log: its log, which says whether this writer may go on.
+        path: the file's path.
+        what: what it holds, for messages.
+        log: the stream's log, which says whether this writer may go on.
     """
 
-    def __init__(self, stream: StreamFiles, log: CommitLog) -> None:
+    def __init__(self, stream: StreamFiles, path: str, what: str, log: CommitLog) -> None:
         self._stream = stream
+        self._path = path
+        self._what = what
         self._log = log
         self._file: AppendFile | None = None
 
     def cut(self, committed: int) -> None:
         """Cut it to the bytes that were committed: the rest is the torn tail of a flush."""
-        storage, path = self._stream.storage, self._stream.errors_path
+        storage, path = self._stream.storage, self._path
         size = storage.size(path)
         if size is not None and not committed:
             storage.remove(path)
@@ -40,14 +44,14 @@ class DeadLetterFile:
                 file.close()
 
     def append(self, data: bytes, committed: int) -> None:
-        """Append dead letters behind the bytes that were committed.
+        """Append lines behind the bytes that were committed.
 
         Raises:
             StreamError: when something else has the place of the file.
             OSError: when the disk fails.
         """
         if self._file is None:
-            check_beside(self._stream, self._stream.errors_path, "dead letters")
+            check_beside(self._stream, self._path, self._what)
         self._opened(committed).append(data)
 
     def sync(self, committed: int) -> None:
@@ -68,7 +72,7 @@ class DeadLetterFile:
 
     def _opened(self, committed: int) -> AppendFile:
         if self._file is None:
-            file = self._file = self._stream.storage.open_append(self._stream.errors_path)
+            file = self._file = self._stream.storage.open_append(self._path)
             if isinstance(file, GrowingFile):
                 file.take(committed, self._log.confirm)
         return self._file

@@ -20,11 +20,8 @@ DATA = {"pyarrow", "numpy", "pandas", "datasets", "datasketch", "py3langid"}
 RUNNING = {"pykka", "structlog", "cloudpickle", "ray", "asyncio", "multiprocessing"}
 MODELS = {"jinja2", "jsonschema", "genai_prices", "llm_datagen.llm"}
 COMMAND_LINE = {"typer", "rich", "yaml", "pydantic"}
-OURS = {
-    *("actors", "executors", "messages", "operators", "ops", "pipeline", "shards", "streams", "telemetry", "testing"),
-    "web",
-}
-ENGINE = {f"llm_datagen.{package}" for package in OURS}
+ENGINE_PARTS = ("actors", "executors", "messages", "operators", "ops", "pipeline", "shards", "streams")
+ENGINE = {f"llm_datagen.{package}" for package in (*ENGINE_PARTS, "telemetry", "testing", "web")}
 STREAMS = {f"llm_datagen.{name}" for name in ("streams.factory", "streams.file_streams", "streams.outputs.export")}
 
 COMMAND = "import sys; sys.argv = ['llm-datagen', {0}]; from llm_datagen.cli import main; main()"
@@ -37,12 +34,21 @@ def imported(program: str, folder: Path) -> set[str]:
     return set(done.stderr.split())
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("program", "there", "needless"),
     [
         ("import llm_datagen", "llm_datagen", CLIENTS | DATA | RUNNING | MODELS | COMMAND_LINE | ENGINE | {"tempfile"}),
         ("import llm_datagen.cli", "llm_datagen.cli", CLIENTS | DATA | RUNNING | MODELS | COMMAND_LINE | ENGINE),
+        (
+            "from llm_datagen.llm import LLMOperator; LLMOperator('{{ q }}', model='m', base_url='http://127.0.0.1:1/v1')",
+            "aiohttp",
+            (CLIENTS - {"aiohttp", "ssl"})
+            | DATA
+            | (RUNNING - {"asyncio"})
+            | {"jsonschema", "genai_prices", "aiohttp.web", "rich"},
+        ),
         (
             COMMAND.format("'--help'"),
             "llm_datagen.cli.app",
@@ -54,7 +60,7 @@ def imported(program: str, folder: Path) -> set[str]:
             CLIENTS | DATA | RUNNING | MODELS | ENGINE | {"rich", "yaml", "llm_datagen.config"},
         ),
     ],
-    ids=["the package", "the command line's package", "--help", "recipes"],
+    ids=["the package", "the command line's package", "an operator that calls a model", "--help", "recipes"],
 )
 def test_a_start_imports_what_it_needs(program: str, there: str, needless: set[str], tmp_path: Path) -> None:
     names = imported(program, tmp_path)

@@ -77,6 +77,15 @@ def sample(job: Job, side: Side) -> Sample:
     }
 
 
+def cpu_of(command: list[str], side: Side) -> float:
+    """Return the processor seconds of a process, from its start to its end.
+
+    Raises:
+        RuntimeError: when it fails, with what the process said.
+    """
+    return _finished(_Process(command, side))["cpu"]
+
+
 class _Process:
     """A process that runs; with `with_workers`, its children are looked at while it does."""
 

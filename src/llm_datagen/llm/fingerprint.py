@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import Any, get_args
 
-from pydantic import TypeAdapter
-
 from llm_datagen.llm.endpoints import Endpoint
 from llm_datagen.llm.import_string import imported, is_import_path
 from llm_datagen.operators.fingerprint import Parts, parts_of
@@ -54,6 +52,8 @@ def _part(name: str, value: Any, *, shows_text: bool) -> str | None:
 def _output_parts(output: Any) -> Parts:
     if isinstance(output, str | Mapping):
         return {"output": data_digest(_plain(output))}
+    from pydantic import TypeAdapter
+
     # A type that pydantic knows, such as a model or a list of one: its schema, and the code of its validators.
     parts: dict[str, str | None] = {"output": data_digest(TypeAdapter(output).json_schema())}
     for model in (output,) if isinstance(output, type) else get_args(output):

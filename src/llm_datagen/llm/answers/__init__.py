@@ -2,7 +2,8 @@
 
 Layout:
     ask.py         asks, reads the answer, has it repaired
-    formats.py     what an answer must look like, and the rows that it becomes
+    formats.py     what an answer must look like, and the rows that it becomes: one text, or
+    json_formats.py  JSON, to a schema or a model
     shapes.py      which rows and columns a schema makes
     strict.py      the schemas that endpoints can hold a model to
     json_schema.py JSON schemas, checked

@@ -73,3 +73,18 @@ class ExtraColumns:
     def of(self, answer: ChatAnswer) -> dict[str, Any]:
         """Return the columns, as JSON data; None for what the answer does not have."""
         return {column: answer.extras.get(name) for name, column in self._columns.items()}
+
+
+def checked_columns(names: Any) -> tuple[str, ...]:
+    """Return the names of an answer's columns.
+
+    Raises:
+        ConfigError: when a name cannot be that of a column.
+    """
+    for name in names:
+        if not isinstance(name, str) or not name or name.startswith("_"):
+            raise ConfigError(
+                f"an output column must have a name that does not start with '_', not {name!r}: such names belong to "
+                "the row's id and its like. Give the property another name (in pydantic an alias)"
+            )
+    return tuple(names)

@@ -320,6 +320,7 @@ def test_times_and_budgets_are_those_that_all_else_shows(bench: Bench) -> None:
     assert run["nodes"][0]["times"] == {"waiting": 0.4, **{name: shares[name] for name in shares if name != "starved"}}
 
 
+@pytest.mark.slow
 def test_where_a_report_is_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     hostile(bench).create("a").run()
     monkeypatch.chdir(bench.folder)

@@ -34,7 +34,7 @@ def test_the_words_of_a_call(call: dict[str, Any], words: str) -> None:
 
 
 def test_the_terminal_says_so_in_a_line() -> None:
-    call = {**PLAIN, "model": "m", "provider": "p", "messages": [], "answer": None, "error": "E: no"}
+    call: dict[str, Any] = {**PLAIN, "model": "m", "provider": "p", "messages": [], "answer": None, "error": "E: no"}
     words = "1,200 tokens in, 3 tokens out, $0.001200, 2.0 s"
     head, error = call_lines(call, 200)
     assert head.split(maxsplit=1) == ["call", f"m at p: {words}"]

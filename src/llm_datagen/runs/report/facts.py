@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -157,28 +157,6 @@ def totals_of(nodes: Sequence[NodeFacts]) -> dict[str, Any]:
         "tokens": sum(map(tokens_in, usage)),
         "findings": sum(len(node.ledger.findings) for node in nodes),
     }
-
-
-def caps_of(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the budgets of the nodes, as far as the run state knows how their operators are made."""
-    found = []
-    for entry in run_state["nodes"]:
-        for made in _made(entry.get("operator_ref")):
-            if str(made.get("$made", "")).endswith(":Budget"):
-                of = made.get("of") or {}
-                found.append({"node_id": entry["node_id"], "usd": of.get("usd"), "tokens": of.get("tokens")})
-    return found
-
-
-def _made(value: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(value, Mapping):
-        if "$made" in value:
-            yield value
-        for each in value.values():
-            yield from _made(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _made(each)
 
 
 def _shares(entry: Mapping[str, Any]) -> dict[str, float]:

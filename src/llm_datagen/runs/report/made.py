@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from llm_datagen.runs.caps import caps_of
 from llm_datagen.runs.limit import limit_of
 from llm_datagen.runs.report.chart import points_of, thinned
-from llm_datagen.runs.report.facts import caps_of, model_costs, node_facts, run_facts, streams_of_state, totals_of
+from llm_datagen.runs.report.facts import model_costs, node_facts, run_facts, streams_of_state, totals_of
 from llm_datagen.runs.report.ledger import ledgers_of
 from llm_datagen.runs.report.masking import masked
 from llm_datagen.runs.report.model import FORMAT, Budget, NodeFacts, Report

@@ -67,7 +67,7 @@ export function overviewTab(root, { app, key }) {
   const works = (node) => run.live && node.status === "running";
 
   function nodeTable() {
-    const columns = [["node"], ["status"], ["done", true], ["out", true], ["failed", true], ["speed", true], ["in flight", true], ["queue", true], ["time"], ["cost", true]];
+    const columns = [["node"], ["status"], ["done", true], ["out", true], ["failed", true], ["speed", true], ["in flight", true], ["to write", true], ["time"], ["cost", true]];
     return table("The nodes", columns, run.nodes.map((node) => ({
       key: node.node_id,
       cells: [
@@ -121,7 +121,7 @@ export function overviewTab(root, { app, key }) {
         fact("Retried", count(node.retried)),
         works(node) ? [
           fact("In flight", count(node.in_flight)),
-          fact("Queue", queueText(node).replace("queue ", "") || "–"),
+          fact("To write", queueText(node).replace("to write ", "") || "–", "rows in memory"),
           fact("Speed", rate(node.rows_per_second), isNumber(node.eta_s) ? `${duration(node.eta_s)} left` : ""),
         ] : null,
         fact("Cost", money(node.cost)),

@@ -34,6 +34,7 @@ def imported(program: str, folder: Path) -> set[str]:
     return set(done.stderr.split())
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("program", "there", "needless"),

@@ -59,7 +59,7 @@ export function overviewTab(root, { app, key }) {
     const wide = Math.max(280, width < NARROW ? width - 34 : (width - 70) / 2);
     const paid = points.filter(([, cost]) => isNumber(cost)).map(([at, cost]) => [at, cost]);
     return [
-      chart({ title: "Rows per second", series: throughput(points, run.nodes), say: rate, width: wide }),
+      chart({ title: "Rows per second", series: throughput(points, run.nodes), say: rate, width: wide, cutsPeaks: true }),
       paid.length ? chart({ title: "Cost", series: [{ name: "cost", points: paid }], say: money, width: wide, isArea: true }) : null,
     ];
   }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llm_datagen.runs.caps import caps_of
+from llm_datagen.runs.caps import NodeCaps, caps_of
 from llm_datagen.runs.display.node_view import node_views
 from llm_datagen.web.budgets import budget_json
 
@@ -22,8 +22,8 @@ def test_budgets_are_found_as_files_and_programs_give_them() -> None:
     made = {"$made": "llm_datagen.llm:Budget", "of": {"usd": 2.0, "tokens": 50}}
     nodes = [asks("a", 1.0, budget={"usd": 5}), asks("b", 1.0, steps=[{"budget": made}]), asks("c", 1.0)]
     assert caps_of({"nodes": nodes}) == [
-        {"node_id": "a", "usd": 5, "tokens": None},
-        {"node_id": "b", "usd": 2.0, "tokens": 50},
+        NodeCaps("a", 5, None),
+        NodeCaps("b", 2.0, 50),
     ]
     assert caps_of({}) == []
 

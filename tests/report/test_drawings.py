@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from llm_datagen.runs.masking import masked_uri
 from llm_datagen.runs.report.chart import Point as ChartPoint
 from llm_datagen.runs.report.chart import draw_cost, draw_rates, points_of, thinned
 from llm_datagen.runs.report.drawing import draw_graph
-from llm_datagen.runs.report.masking import masked_uri
 from llm_datagen.runs.report.model import Ledger, NodeFacts, StreamFacts
 from llm_datagen.runs.report.text import middle
 from llm_datagen.runs.timeline import Counts, Point
@@ -72,6 +72,17 @@ def test_rates_are_those_between_the_points() -> None:
     # 5 and 10 rows per second, of at most 10; 160 high.
     assert 'd="M0.0 80.0L500.0 80.0L1000.0 0.0"' in drawn
     assert re.findall(r"<span>([^<]+)</span>", drawn) == ["10.0", "5.0", "0.0", "0:00", "0:10", "0:20"]
+
+
+def test_a_peak_is_cut_off_and_named() -> None:
+    """A first node that reads all in a second hides nothing of the one that calls a model."""
+    points = [
+        (float(at), None, {"reads": (min(at, 1) * 4000, 0, 0), "asks": (at * 50, 0, 0)}) for at in range(31)
+    ]  # fmt: skip
+    drawn = draw_rates(points, ["reads", "asks"])
+    assert re.findall(r"<span>([^<]+)</span>", drawn)[:3] == ["100", "50.0", "0.0"]
+    assert "Cut off at the top: reads, at most 4,000." in drawn
+    assert "Cut off" not in draw_rates(points, ["asks"])
 
 
 def test_rows_that_are_done_again_give_no_negative_rate() -> None:

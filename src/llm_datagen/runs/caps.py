@@ -1,25 +1,38 @@
-"""What the operators of a run may spend, by its run state."""
+"""What the operators of a run may spend: by its run state, as far as that says how they are made."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 
-def caps_of(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the budgets of the nodes, as the run was created: of each its ``node_id``, ``usd`` and ``tokens``.
+@dataclass(frozen=True, slots=True)
+class NodeCaps:
+    """What the operator of a node may spend, as the run was created: what a resume was given is not in the run state.
 
-    They are known as far as the run state says how operators are made. A budget that a resume was given is not in it.
+    Attributes:
+        node_id: the node.
+        usd: US dollars; None for any.
+        tokens: tokens; None for any.
     """
+
+    node_id: str
+    usd: float | None
+    tokens: int | None
+
+
+def caps_of(run_state: Mapping[str, Any]) -> list[NodeCaps]:
+    """Return what the nodes may spend; of a node without a budget, nothing."""
     return [
-        {"node_id": entry["node_id"], "usd": budget.get("usd"), "tokens": budget.get("tokens")}
-        for entry in run_state.get("nodes") or []
+        NodeCaps(entry["node_id"], budget.get("usd"), budget.get("tokens"))
+        for entry in run_state.get("nodes") or ()
         for budget in _budgets(entry.get("operator_ref"))
     ]
 
 
 def _budgets(held: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the budgets within the arguments of an operator: a mapping, or an object that was made of one."""
+    """Yield the budgets within the arguments of an operator: dicts, or made of ones."""
     if isinstance(held, Mapping):
         for name, value in held.items():
             budget = value.get("of", value) if isinstance(value, Mapping) else None

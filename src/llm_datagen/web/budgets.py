@@ -17,10 +17,10 @@ def budget_json(run_state: Mapping[str, Any], nodes: Sequence[NodeView]) -> dict
     caps = caps_of(run_state)
     if not caps:
         return None
-    capped = [node for node in nodes if node.node_id in {cap["node_id"] for cap in caps}]
+    capped = [node for node in nodes if node.node_id in {cap.node_id for cap in caps}]
     return {
-        "cap": min((cap["usd"] for cap in caps if cap["usd"] is not None), default=None),
-        "cap_tokens": min((cap["tokens"] for cap in caps if cap["tokens"] is not None), default=None),
+        "cap": min((cap.usd for cap in caps if cap.usd is not None), default=None),
+        "cap_tokens": min((cap.tokens for cap in caps if cap.tokens is not None), default=None),
         "spent": sum(node.cost or 0.0 for node in capped),
         "spent_tokens": sum(node.tokens for node in capped),
         "projected": projected(capped),
@@ -28,7 +28,7 @@ def budget_json(run_state: Mapping[str, Any], nodes: Sequence[NodeView]) -> dict
 
 
 def projected(nodes: Sequence[NodeView]) -> float | None:
-    """Return what nodes will have cost in US dollars when all rows are done, if the others cost as much.
+    """Return what a run will have cost in US dollars when all rows are done, if the others cost as much.
 
     None when no price is known, or it is not known how many rows there are.
     """

@@ -144,7 +144,9 @@ def _stroke(color: str) -> str:
 
 
 def _path(line: Sequence[tuple[float, float]], points: Points, top: float) -> str:
-    return "M" + "L".join(f"{_x(seconds, points):.1f} {_HEIGHT * (1 - min(1.0, value / top)):.1f}" for seconds, value in line)
+    return "M" + "L".join(
+        f"{_x(seconds, points):.1f} {_HEIGHT * (1 - min(1.0, value / top)):.1f}" for seconds, value in line
+    )
 
 
 def _x(seconds: float, points: Points) -> float:

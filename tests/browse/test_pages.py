@@ -115,6 +115,7 @@ def test_a_page_begins_at_any_row(make: Callable[[Path], str], tmp_path: Path) -
     assert (end.rows, end.total, end.is_total_exact, end.next) == ([], 9000, True, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ALL, ids=lambda make: make.__name__)
 def test_a_search_goes_on_where_it_ended(make: Callable[[Path], str], tmp_path: Path) -> None:
     """A request is bounded in rows and in time; all of them together find each row once."""

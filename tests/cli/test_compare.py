@@ -27,6 +27,7 @@ def versions(shell: Shell, command: Command) -> Shell:
     return shell
 
 
+@pytest.mark.slow
 def test_rows_of_two_versions_are_shown_side_by_side(versions: Shell, command: Command) -> None:
     # Version 1 has the rows 0, 2 and 4, whose n is odd by then; version 2 the rows 1, 3 and 5.
     shown = command("compare", "a@1", "a@2").output.splitlines()
@@ -112,6 +113,7 @@ def test_what_cannot_be_compared_is_refused(versions: Shell, command: Command) -
     assert "has no such node" in command("compare", "a", "a@1", "--node", "7", code=2).output
 
 
+@pytest.mark.slow
 def test_runs_without_ids_in_their_outputs_are_compared_by_those_that_they_keep(shell: Shell, command: Command) -> None:
     for much in (1, 2):
         file = shell.yaml([{"use": "ops:add", "with": {"much": much}}], keep_ids=False)

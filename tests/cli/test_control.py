@@ -27,6 +27,7 @@ from .shell import Shell
 ROWS = 50
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_run_of_another_process_is_paused_changed_and_goes_on(shell: Shell, command: Command) -> None:
     """M30: no call begins while it is paused; the rows are right; only the user may speak; nothing is left (F2)."""

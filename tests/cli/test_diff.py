@@ -24,6 +24,7 @@ def edited(shell: Shell, command: Command) -> Shell:
     return shell
 
 
+@pytest.mark.slow
 def test_the_diff_of_a_file_says_what_the_resume_then_does(edited: Shell, command: Command) -> None:
     before = {path: path.read_bytes() for path in edited.folder.rglob("*") if path.is_file() and path.name != "lock"}
     shown = command("diff", "a").output.splitlines()
@@ -88,6 +89,7 @@ def test_a_run_of_a_program_is_compared_with_the_code_that_is_named(shell: Shell
     assert "* node_0: argument much 0 → 100" in command("diff", "a", "prog:pipeline").output
 
 
+@pytest.mark.slow
 def test_of_an_earlier_version_there_is_no_diff(edited: Shell, command: Command) -> None:
     command("resume", "a", "--rerun")
     assert "'a@1' is an earlier version of the run 'a'" in " ".join(command("diff", "a@1", code=2).output.split())

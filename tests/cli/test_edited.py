@@ -53,6 +53,7 @@ def test_both_choices_at_once_are_refused(command: Command, begun: str) -> None:
     assert "give one of them" in command("resume", "a", "--accept-changes", "--rerun", code=2).output
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_edits_of_a_program_are_read_only_where_the_command_line_says_where(shell: Shell, command: Command) -> None:
     """A prompt, say, or any other argument: the run state has that of the run."""
@@ -161,6 +162,7 @@ def _edit(shell: Shell, before: str, after: str) -> None:
     linecache.clearcache()
 
 
+@pytest.mark.slow
 def test_a_replay_after_an_edit_says_what_to_type_and_counts_the_rows_that_stay(shell: Shell, command: Command) -> None:
     command("run", shell.yaml(["ops:picky"], on_error="dead_letter"), "--id", "a")
     _edit(shell, 'item["n"] == 11', 'item["n"] == 1111')
@@ -268,6 +270,7 @@ def test_each_command_takes_the_id_of_a_version(shell: Shell, command: Command, 
     assert {path: path.read_bytes() for path in shell.folder.rglob("*.jsonl*")} == before
 
 
+@pytest.mark.slow
 def test_rerun_and_replace_are_not_said_at_once(shell: Shell, command: Command, begun: str) -> None:
     assert "give one" in command("resume", "a", "--rerun", "--replace", code=2).output
     command("resume", "a", "--replace")

@@ -94,6 +94,7 @@ def test_long_rows_are_shortened_to_the_terminal_and_reasons_are_whole(
     assert "Mend the line" in shown[2]
 
 
+@pytest.mark.slow
 def test_without_dead_letters_it_says_so_and_how_to_get_them(shell: Shell, command: Command) -> None:
     command("run", shell.yaml(["ops:no_seven"]), "--id", "a", code=1)
     assert command("errors", "a").stdout.splitlines() == [
@@ -157,6 +158,7 @@ def test_millions_of_dead_letters_take_no_memory(tmp_path: Path, monkeypatch: py
     assert sum(1 for _ in read_dead_letters(stream)) == 8000
 
 
+@pytest.mark.slow
 def test_dead_letters_are_tried_again_as_often_as_one_likes(shell: Shell, command: Command) -> None:
     run_picky(shell, command)
     again = command("replay", "a").stdout
@@ -200,6 +202,7 @@ def test_a_replay_needs_to_know_the_operators(shell: Shell, command: Command) ->
     assert len(shell.rows()) == 50
 
 
+@pytest.mark.slow
 def test_a_run_that_a_bad_row_has_ended_goes_on_without_it(shell: Shell, command: Command) -> None:
     command("run", shell.yaml(["ops:picky"]), "--id", "a", code=1)
     refused = command("resume", "a", "--max-errors", "5", code=2).stderr

@@ -113,6 +113,7 @@ def test_a_run_of_code_is_resumed_by_its_name(shell: Shell) -> None:
     assert [row["n"] for row in shell.rows()] == list(range(1, 50, 2))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_not_started_here_is_resumed_when_it_is_said_from_what(shell: Shell, command: Command) -> None:
     file = shell.yaml(["ops:no_seven"], results_dir="kept")
     command("run", file, "--id", "a", code=1)

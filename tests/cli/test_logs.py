@@ -19,6 +19,7 @@ def log_two_runs(shell: Shell, command: Command) -> None:
     command("run", shell.yaml(["ops:odd"], output_uri="jsonl://b.jsonl", log_file=log), "--id", "b")
 
 
+@pytest.mark.slow
 def test_events_of_a_run_are_shown_and_filtered(shell: Shell, command: Command) -> None:
     log_two_runs(shell, command)
     shown = command("logs", "a").stdout.splitlines()
@@ -40,6 +41,7 @@ def test_json_is_the_lines_of_the_log_with_its_rotated_files(shell: Shell, comma
     assert {line["pipeline_id"] for line in shown} == {"a", "b"}
 
 
+@pytest.mark.slow
 def test_a_summary_says_what_limits_a_run(shell: Shell, command: Command) -> None:
     log_two_runs(shell, command)
     head, *nodes, sentence = command("logs", "a", "--summary").stdout.splitlines()

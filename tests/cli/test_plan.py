@@ -98,6 +98,7 @@ def test_rows_that_are_no_objects_are_planned_and_shown_as_well(
     assert shown.count("user      about text 1") == 2
 
 
+@pytest.mark.slow
 def test_what_comes_behind_an_operator_that_looks_at_many_rows_is_an_upper_bound(
     shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

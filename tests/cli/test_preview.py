@@ -111,6 +111,7 @@ def test_without_calls_only_prompts_that_need_no_answer_are_shown(shell: Shell, 
     assert not (shell.folder / "kept").exists()
 
 
+@pytest.mark.slow
 def test_chosen_rows_as_json_and_a_row_that_fails(
     shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

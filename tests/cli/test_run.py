@@ -112,6 +112,7 @@ def test_settings_are_overridden_from_the_command_line(shell: Shell, command: Co
             path.unlink()
 
 
+@pytest.mark.slow
 def test_an_id_that_has_a_run_is_refused_continued_or_overwritten_as_asked(shell: Shell, command: Command) -> None:
     file = shell.yaml(["ops:odd"], pipeline_id="a")
     command("run", file)
@@ -186,6 +187,7 @@ def test_hooks_of_the_pipeline_are_called_besides_those_of_the_display(shell: Sh
     assert isinstance(pipeline.hooks, CompositePipelineHooks)
 
 
+@pytest.mark.slow
 def test_a_file_and_a_run_are_drawn(shell: Shell, command: Command) -> None:
     """`describe` takes both; the node's own settings are in it, and nothing is made."""
     file = shell.yaml(["ops:odd", {"use": "ops:twice", "batch_size": 7}])

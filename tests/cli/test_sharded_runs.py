@@ -116,6 +116,7 @@ def test_verify_recounts_all_shards_and_what_was_made_of_them(bench: Bench, comm
     assert f"  node_0: shard 2: {shard}, bytes " in wrong
 
 
+@pytest.mark.slow
 def test_verify_sees_files_of_shards_that_were_changed(bench: Bench, command: Command) -> None:
     where = run_both(bench, "shards")
     assert "nothing is wrong" in command("verify", "four", *where).stdout
@@ -144,6 +145,7 @@ def test_trace_finds_the_shard_of_a_row(bench: Bench, command: Command) -> None:
     assert "there is no row 500" in command("trace", "four", "500", *where, code=1).stdout
 
 
+@pytest.mark.slow
 def test_streams_between_are_shown_where_they_are(bench: Bench, command: Command) -> None:
     """Each shard has its own; the whole has only what is gathered."""
     bench.give(numbered(9))
@@ -176,6 +178,7 @@ def test_what_a_run_in_shards_refuses_says_what_works_for_it(bench: Bench) -> No
         bench.pipeline([Fates()]).resume("four")
 
 
+@pytest.mark.slow
 def test_errors_are_those_of_all_shards(bench: Bench, command: Command) -> None:
     where = run_both(bench)
     told = json.loads(command("errors", "four", "--json", *where).stdout)
@@ -264,6 +267,7 @@ def test_a_gather_waits_for_all_shards_and_says_which_are_left(bench: Bench, com
     assert "not in shards" in command("gather", "one", *where, code=2).output
 
 
+@pytest.mark.slow
 def test_a_shard_that_has_not_begun_is_pending_with_its_rows(bench: Bench, command: Command) -> None:
     """Where each shard is run by itself, and nobody has run one yet: its rows are counted, and said to be to come."""
     where = run_both(bench)

@@ -60,6 +60,7 @@ def test_status_of_a_run_tells_of_each_node(shell: Shell, command: Command) -> N
     assert "leave --watch away" in command("status", "b", "--watch", "--json", code=2).stderr
 
 
+@pytest.mark.slow
 def test_status_tells_of_a_node_in_which_nothing_moves(shell: Shell, command: Command) -> None:
     """M27: which one, since when, what it waits for and with which rows; and no more when it has gone on."""
     gate = threading.Event()

@@ -47,6 +47,7 @@ def test_every_command_takes_runs_on_a_store(
     assert len(Path("out.csv").read_text().splitlines()) == 50
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_there_is_said_with_those_that_are(shell: Shell, command: Command, s3: S3Bucket) -> None:
     results = s3.uri("runs")
     command("run", shell.yaml(["ops:odd"]), "--id", "a", "--set", f"results_dir={results}")
@@ -54,6 +55,7 @@ def test_a_run_that_is_not_there_is_said_with_those_that_are(shell: Shell, comma
     assert f"there is no run 'b' in {results} (runs there: a)" in " ".join(said.split())
 
 
+@pytest.mark.slow
 def test_on_another_machine_the_pipeline_has_to_be_named(
     shell: Shell, command: Command, s3: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from .conftest import Command
 from .shell import Shell
 
 
+@pytest.mark.slow
 def test_a_run_with_a_target_ends_with_so_many_rows_and_says_so(shell: Shell, command: Command) -> None:
     done = command("run", shell.yaml(["ops:odd"]), "--id", "a", "--target", "7")
     assert done.exit_code == 0
@@ -25,6 +26,7 @@ def test_a_run_with_a_target_ends_with_so_many_rows_and_says_so(shell: Shell, co
     assert "BEYOND THE TARGET" in command("trace", "a", "49").stdout
 
 
+@pytest.mark.slow
 def test_a_target_is_raised_by_a_resume_and_exit_code_4_says_that_it_was_not_met(
     shell: Shell, command: Command
 ) -> None:
@@ -75,6 +77,7 @@ nodes:
 """
 
 
+@pytest.mark.slow
 def test_the_target_of_a_graph_is_that_of_the_node_that_writes_its_output(shell: Shell, command: Command) -> None:
     (shell.folder / "g.yaml").write_text(GRAPH)
     command("run", "g.yaml", "--id", "a")

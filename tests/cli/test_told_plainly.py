@@ -75,6 +75,7 @@ def test_a_wrong_template_is_told_in_one_line_and_without_how_a_library_found_it
     assert "jinja2" not in said
 
 
+@pytest.mark.slow
 def test_the_command_line_advises_options_and_once(shell: Shell, command: Command) -> None:
     file = shell.yaml(["ops:odd"])
     command("run", file, "--id", "a")
@@ -120,6 +121,7 @@ def test_the_command_line_shows_the_warning_once(shell: Shell, command: Command)
     assert "InputWarning" not in said
 
 
+@pytest.mark.slow
 def test_an_input_that_was_edited_since_a_run_was_completed_is_warned_of(shell: Shell, command: Command) -> None:
     command("run", shell.yaml(["ops:odd"]), "--id", "a")
     assert "was edited" not in command("resume", "a").output

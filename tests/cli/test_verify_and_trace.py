@@ -227,6 +227,7 @@ def test_a_trace_is_given_to_programs_and_the_exit_code_says_whether_there_is_on
     assert "there is no run 'z'" in command("trace", "z", "1", code=2).stderr
 
 
+@pytest.mark.slow
 def test_rows_of_other_formats_and_long_rows_are_traced(
     shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +242,7 @@ def test_rows_of_other_formats_and_long_rows_are_traced(
     assert "  itself  2  it was given \\x1b[31m\n" in command("trace", "a", "2").stdout
 
 
+@pytest.mark.slow
 def test_commands_know_the_protocols_that_the_operators_register(
     shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

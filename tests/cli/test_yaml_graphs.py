@@ -384,6 +384,7 @@ def test_settings_are_of_all_nodes_or_of_one(shell: Shell, command: Command) -> 
     assert [row["n"] for row in lines(shell.folder / "even.jsonl")] == [n for n in range(0, 50, 2) if n % 5]
 
 
+@pytest.mark.slow
 def test_two_runs_of_a_graph_share_no_stream(shell: Shell, command: Command) -> None:
     command("run", shell.text(SHORT), "--id", "a")
     command("run", "p.yaml", "--id", "b", "--output", "b.jsonl")

@@ -60,6 +60,7 @@ def _recorded(path: Path) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
+@pytest.mark.slow
 def test_what_was_recorded_is_played_with_its_failures_and_without_a_network_or_a_key() -> None:
     counter = itertools.count()
     prices = {"input": 1.0, "output": 2.0}

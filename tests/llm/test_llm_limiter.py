@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -120,6 +121,7 @@ def test_no_sliding_minute_of_the_endpoint_holds_more_than_the_limit_and_nobody_
     assert most_tokens <= (tokens or math.inf)
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(st.integers(1, 400), st.sampled_from([None, 4_000, 12_000]), st.integers(0, 2**32))
 def test_when_more_is_wanted_than_the_limit_at_least_95_percent_of_it_is_used(

@@ -23,7 +23,7 @@ from llm_datagen.llm.types import ChatRequest
 from ..kit.support import lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, run_rows
 from .providers import APIS, CASES, GEMINI, RESPONSES, Api, Sent
-from .providers.api import IMAGE, KEY, SCHEMA, TOOL, TOOL_TURNS, WAIT, WEB_IMAGE
+from .providers.api import IMAGE, IMAGE_DATA, KEY, SCHEMA, TOOL, TOOL_TURNS, WAIT, WEB_IMAGE
 
 PROMPT: list[dict[str, Any]] = [
     {"role": "system", "content": "Be {{ how }}."},
@@ -259,19 +259,46 @@ def test_a_pipeline_file_names_an_adapter_and_the_key_shows_nowhere(
         assert not any(KEY[at : at + 8].encode() in shown for at in range(len(KEY) - 7))
 
 
+def asked(*parts: Any) -> ChatRequest:
+    return ChatRequest(messages=[{"role": "user", "content": list(parts)}], params={}, model="m", row="row 3")
+
+
 def test_nothing_of_a_part_is_lost() -> None:
     marked = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}
-    image = {"type": "image_url", "image_url": {"url": WEB_IMAGE, "detail": "low"}}
-    request = ChatRequest(messages=[{"role": "user", "content": [marked, image]}], params={}, model="m", row="row 3")
     for api in APIS:
         adapter = adapter_of(api.adapter)
-        if "web_image" in api.lacks:
-            with pytest.raises(PromptError, match=r"row 3 has an? "):
-                adapter.body(request)
+        if api.adapter == "ollama":
+            with pytest.raises(PromptError, match="row 3 has a part that is neither text nor image"):
+                adapter.body(asked(marked))
         else:
-            assert found_in(marked, adapter.body(request)), api.adapter
-    sent = adapter_of("openai-responses").body(request)
-    assert found_in({"type": "input_image", "image_url": WEB_IMAGE, "detail": "low"}, sent)
+            assert found_in(marked, adapter.body(asked(marked))), api.adapter
+
+
+TOLD_IMAGES = {
+    "detail": {"type": "image_url", "image_url": {"url": IMAGE, "detail": "low"}},
+    "cache_control": {"type": "image_url", "image_url": {"url": IMAGE}, "cache_control": {"type": "ephemeral"}},
+}
+
+
+@pytest.mark.parametrize("name", TOLD_IMAGES)
+def test_what_is_said_of_an_image_is_sent_or_refused(name: str) -> None:
+    image = TOLD_IMAGES[name]
+    refusing = [*(["anthropic"] if name == "detail" else []), "gemini", "bedrock", "ollama"]
+    for api in APIS:
+        adapter = adapter_of(api.adapter)
+        if api.adapter in refusing:
+            message = f"row 3 has an image with '{name}', and {api.adapter.title()} cannot be told that"
+            with pytest.raises(PromptError, match=message):
+                adapter.body(asked(image))
+            continue
+        sent = image
+        if api.adapter == "anthropic":
+            source = {"type": "base64", "media_type": "image/jpeg", "data": IMAGE_DATA}
+            sent = {"type": "image", "source": source, "cache_control": {"type": "ephemeral"}}
+        elif api.adapter == "openai-responses":
+            told = {"detail": "low"} if name == "detail" else {"cache_control": {"type": "ephemeral"}}
+            sent = {"type": "input_image", "image_url": IMAGE, **told}
+        assert found_in(sent, adapter.body(asked(image))), api.adapter
 
 
 def test_addresses_of_a_pool_are_those_of_its_adapters(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,7 @@ def test_a_resume_keeps_what_was_drawn_and_goes_on_from_the_truth(bench: Bench) 
     assert len(kept) == 90
 
 
+@pytest.mark.slow
 def test_one_of_several_outputs_is_named_by_its_node(bench: Bench) -> None:
     bench.give(numbered(60))
     StreamFactory.create(str(bench.input)).seal()

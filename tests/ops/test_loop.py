@@ -356,6 +356,7 @@ def test_the_body_is_compared_on_a_resume(bench: Bench) -> None:
             pipeline(loop).resume("a")
 
 
+@pytest.mark.slow
 def test_worker_processes_run_loops(bench: Bench) -> None:
     loop = ops.Loop([ops.Rename({"n": "m"}), ops.Rename({"m": "n"})], until="n > 0", max_rounds=3)
     found = run(bench, loop, [{"n": 1}, {"n": 0}], executor="process", parallel_size=1)

@@ -106,6 +106,7 @@ def test_what_cannot_be_compared_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         ops.MinHashDedupe()
 
 
+@pytest.mark.slow
 def test_near_duplicates_are_known_after_a_stop(bench: Bench) -> None:
     from ..kit.support import Stopping
 

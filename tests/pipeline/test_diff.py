@@ -204,6 +204,7 @@ PROMPTS = ("first {{ n }}", "second {{ n }} {{ a0 }}", "third {{ n }} {{ a1 }}",
 EDITED = (*PROMPTS[:2], "another {{ n }} {{ a1 }}", PROMPTS[3])
 
 
+@pytest.mark.slow
 def test_only_what_follows_an_edited_prompt_is_paid_for_as_the_diff_has_said(bench: Bench) -> None:
     """Prompt of step 3 of 4 edited: the endpoint's own count says that steps 3 and 4 were asked, and no other."""
     bench.give(numbered(ROWS))

@@ -94,6 +94,7 @@ def test_a_run_that_was_cut_short_in_an_export_makes_it_when_it_is_resumed_elsew
     assert verify_exports(RunFolder(s3.uri("runs"), "a").load()) == []
 
 
+@pytest.mark.slow
 def test_a_store_without_conditional_puts_is_refused_before_the_run_begins(
     s3: S3Bucket, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

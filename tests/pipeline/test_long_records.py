@@ -25,6 +25,7 @@ def wrong(bench: Bench, run: str) -> list[str]:
     return [finding for account in verify(bench.run_state(run)) for finding in account.findings]
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("on_error", ["fail", "dead_letter"])
 @pytest.mark.parametrize("output", ["csv", "jsonl"])

@@ -71,6 +71,7 @@ def test_rows_with_their_ids_are_kept_in_the_store(s3: S3Bucket, bench: Bench, m
     assert {path.name for path in Path().iterdir()} == {"results", "platform.log"}
 
 
+@pytest.mark.slow
 def test_rows_that_are_called_at_most_once_are_not_written_to_a_store(s3: S3Bucket, bench: Bench) -> None:
     bench.give(numbered(3))
     pipeline = bench.pipeline([lambda row: row], output_uri=s3.uri("out.jsonl"), delivery="at_most_once")

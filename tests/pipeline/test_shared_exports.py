@@ -130,6 +130,7 @@ def test_a_run_that_failed_keeps_its_exports_for_its_resume(tmp_path: Path) -> N
     assert run.run(progress=False).status == "completed"
 
 
+@pytest.mark.slow
 def test_exports_in_one_folder_of_a_store_are_refused_with_both_names(s3: S3Bucket, tmp_path: Path) -> None:
     mine, other = s3.uri("d/a-{shard}.csv"), s3.uri("d/b-{shard}.csv")
     with pytest.raises(ConfigError, match=r"both would put s3://.*/d/_SUCCESS, which says"):

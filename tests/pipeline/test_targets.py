@@ -146,6 +146,7 @@ def test_a_target_is_met_exactly(
     check(bench, pipeline)
 
 
+@pytest.mark.slow
 def test_the_nodes_before_a_target_end_with_it_even_if_their_source_has_no_end(bench: Bench) -> None:
     source = JsonlStream(f"jsonl://{bench.input}")
     over = threading.Event()
@@ -810,6 +811,7 @@ def test_routes_of_an_operator_count_as_rows(bench: Bench) -> None:
     check(bench, pipeline)
 
 
+@pytest.mark.slow
 def test_a_node_that_may_not_get_far_ahead_waits_for_no_reader_whose_target_is_met(bench: Bench) -> None:
     bench.give(numbered(500))
     pipeline = nodes_of(

@@ -63,6 +63,7 @@ def test_a_share_is_of_the_rows_that_are_done(share: float, errors: int, others:
     assert exceeded == (rows >= 100 and errors > share * rows)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(5)
 @pytest.mark.parametrize(("share", "every", "ends"), [(0.2, 4, True), (0.2, 6, False), (0.7, 1, True), (0.95, 1, True)])
 @pytest.mark.parametrize("parallel_size", [1, 4])

@@ -135,6 +135,7 @@ def test_of_two_hosts_that_begin_at_once_one_has_the_run(bench: Bench, results: 
     assert [row["_i"] for row in lines(bench.output)] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_holder_that_was_stopped_for_long_can_save_nothing_any_more(
     bench: Bench, results: str, another_machine: None
 ) -> None:
@@ -175,6 +176,7 @@ def test_the_run_of_a_host_that_died_is_taken_over_when_its_lease_has_run_out(
     assert [row["_i"] for row in lines(bench.output)] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_who_died_on_this_machine_is_not_waited_for(
     bench: Bench, results: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +230,7 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(
     folder.lock.release()
 
 
+@pytest.mark.slow
 def test_a_run_outlives_a_store_that_is_away_for_a_while_and_ends_to_be_resumed_when_it_is_for_long(
     bench: Bench, s3: S3Bucket, results: str, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,6 +285,7 @@ def test_a_save_whose_answer_was_lost_is_known_as_ones_own(bench: Bench, s3: S3B
     folder.lock.release()
 
 
+@pytest.mark.slow
 def test_a_holder_of_an_earlier_life_of_a_run_saves_nothing_though_its_number_is_the_same(
     bench: Bench, s3: S3Bucket, results: str
 ) -> None:
@@ -392,6 +396,7 @@ def test_what_is_wrong_with_a_store_is_said(
     refused(results, ConfigError, "needs obstore: pip install 'llm-datagen")
 
 
+@pytest.mark.slow
 def test_what_was_spent_is_fetched_by_another_machine(
     bench: Bench, results: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -486,6 +491,7 @@ def test_rows_in_memory_and_the_output_of_a_run_on_a_store_are_copied_there(
     assert not {key for key in s3.all_keys() if key.startswith("runs/b/")}
 
 
+@pytest.mark.slow
 def test_a_run_on_a_store_is_started_afresh(bench: Bench, s3: S3Bucket, results: str) -> None:
     bench.give(numbered(3))
     bench.pipeline([same], results_dir=results).create("a").run()

@@ -190,6 +190,7 @@ print(pipeline.wait().status)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.process
 @pytest.mark.parametrize("style", ["plain", "blocking", "threaded"])

@@ -16,6 +16,7 @@ from ..examples.pages import DOCS
 NAMES = recipe_names()
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_is_short_and_a_pipeline(name: str, tmp_path: Path) -> None:

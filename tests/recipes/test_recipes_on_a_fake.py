@@ -6,6 +6,8 @@ import json
 import re
 from collections import Counter
 
+import pytest
+
 from .kit import Kitchen, tasks_of
 
 
@@ -209,6 +211,7 @@ def test_right_solutions_are_distilled_with_their_thoughts(kitchen: Kitchen) -> 
     assert kitchen.calls == {"3 + 4": 4}
 
 
+@pytest.mark.slow
 def test_a_conversation_has_turns_of_both(kitchen: Kitchen) -> None:
     def user(asked: str) -> str:
         return f"Question {asked.count('Assistant:') + 1}"
@@ -237,6 +240,7 @@ def test_code_is_kept_when_it_passes_its_tests(kitchen: Kitchen) -> None:
     assert kitchen.calls == {"Invent": 2, "Write this": 2, "Write eight": 2}
 
 
+@pytest.mark.slow
 def test_self_instruct_ends_at_exactly_so_many_new_tasks(kitchen: Kitchen) -> None:
     kitchen.answers({"Write four new tasks": tasks_of, "": "Done."})
     rows = kitchen.run("self_instruct", target=30)

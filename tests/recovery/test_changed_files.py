@@ -154,6 +154,7 @@ def check_refused_then_restored(scene: Scene, path: Path, damage: Callable[[Path
     assert bag(lines(scene.bench.output)) == bag(EXPECTED)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("damage", "first_is_done"), list(zip([*DAMAGES, edit_log], itertools.cycle([True, False]), strict=False))

@@ -149,6 +149,7 @@ def test_an_input_that_was_changed_changes_no_file(bench: Bench, change: Callabl
     assert sum(len(lines(path)) for path in files) == ROWS
 
 
+@pytest.mark.slow
 def test_an_output_that_somebody_else_writes_changes_no_file(bench: Bench) -> None:
     """M23: it is looked for before the nodes before it are recovered."""
     scene = Scene(bench)

@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from llm_datagen.runs.masking import masked_uri
 from llm_datagen.runs.report.chart import Point as ChartPoint
 from llm_datagen.runs.report.chart import draw_cost, draw_rates, points_of, thinned
 from llm_datagen.runs.report.drawing import draw_graph
-from llm_datagen.runs.report.masking import masked_uri
 from llm_datagen.runs.report.model import Ledger, NodeFacts, StreamFacts
 from llm_datagen.runs.report.text import middle
 from llm_datagen.runs.timeline import Counts, Point

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from llm_datagen import INodeContext, UnifiedPipeline, ops
 from llm_datagen.cli.app import app
 from llm_datagen.cli.report import read_report
+from llm_datagen.runs.report.markdown import markdown_of
 from llm_datagen.runs.report.model import Report
 from llm_datagen.runs.report.page import page_of
 from llm_datagen.testing import FakeLLMServer
@@ -23,6 +24,7 @@ from llm_datagen.testing import FakeLLMServer
 from ..kit.programs import Program
 from ..kit.s3 import S3Bucket
 from ..kit.support import PATIENCE_SECONDS, Bench, eventually, numbered, until_cancelled, write_jsonl
+from ..kit.web import serving
 from ..recovery.test_stored import left
 
 HOSTILE = '</pre></details><script>alert("row")</script><img src=x onerror=alert(1)>\u202e\x1b[2J'
@@ -290,6 +292,42 @@ def test_secrets_are_not_shown(bench: Bench) -> None:
     }
 
 
+def test_rows_that_are_rejected_are_counted_once_and_a_node_without_rows_is_a_warning(bench: Bench) -> None:
+    bench.give(numbered(10))
+    bench.pipeline([lambda row, ctx: ctx.reject("too short")]).create("a").run()
+    report = read_report(str(bench.results), "a", rows=0)
+    assert report.warnings == ["node_0: no row came out: all 10 were filtered; does the operator return its row?"]
+    (line,) = (line for line in markdown_of(report).splitlines() if line.startswith("| node\\_0"))
+    assert line.split(" | ", 1)[1] == "10 | 0 | 10 | 0 | 0 | 0 |  |"
+
+
+def test_times_and_budgets_are_those_that_all_else_shows(bench: Bench) -> None:
+    bench.give(numbered(1))
+    bench.pipeline([picky_number, picky_number]).create("a").run()
+    state = bench.run_state("a")
+    state.pop("check")
+    first, second = state["nodes"]
+    first.update(seconds=10.0, workers=4, busy_s=20.0, held_back_s=4.0, rate_limited_s=0.0, lead_limited_s=3.0)
+    first.update(starved_s=9.0, operator_ref={"use": "m:C", "with": {"budget": {"usd": 5}}})
+    made = {"$made": "llm_datagen:Budget", "of": {"usd": None, "tokens": 70}}
+    second["operator_ref"] = {"use": "m:C", "with": {"chat": {"args": [{"budget": made}]}}}
+    bench.put_run_state("a", state)
+    report = read_report(str(bench.results), "a", rows=0)
+    shares = {"busy": 0.5, "held_back": 0.1, "rate_limited": 0.0, "lead_limited": 0.3, "starved": 0.4}
+    assert report.nodes[0].shares == shares
+    assert ">lead limited</th>" in page_of(report)
+    assert report.budget is not None
+    assert report.budget.caps == [
+        {"node_id": "node_0", "usd": 5, "tokens": None},
+        {"node_id": "node_1", "usd": None, "tokens": 70},
+    ]
+    with serving(bench.results) as client:
+        run = client.get("/api/runs/0.a")
+    assert (run["budget"]["cap"], run["budget"]["cap_tokens"]) == (5, 70)
+    assert run["nodes"][0]["times"] == {"waiting": 0.4, **{name: shares[name] for name in shares if name != "starved"}}
+
+
+@pytest.mark.slow
 def test_where_a_report_is_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     hostile(bench).create("a").run()
     monkeypatch.chdir(bench.folder)

@@ -52,6 +52,7 @@ def test_a_part_of_many_objects_asks_for_its_own_only_and_notes_their_versions(s
         bench.pipeline([Stopping()], **settings).resume("a")
 
 
+@pytest.mark.slow
 def test_parts_of_a_single_object_refuse_another_one(s3: S3Bucket, bench: Bench) -> None:
     s3.put("in.jsonl", text(range(100)))
     plan = planned(s3.uri("in.jsonl"), 2)

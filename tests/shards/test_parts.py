@@ -222,6 +222,7 @@ def test_small_files_are_cut_only_where_they_begin(tmp_path: Path) -> None:
     assert [len(plan.fingerprint_of(each)["files"]) for each in plan.ranges] == [10, 10, 10, 10]
 
 
+@pytest.mark.slow
 def test_a_part_of_a_compressed_file_is_found_without_unpacking_what_is_before(tmp_path: Path) -> None:
     """The plan keeps where the member begins; only the beginning, which says the format, is read besides."""
     path = tmp_path / "in.jsonl.gz"

@@ -64,6 +64,7 @@ def on_this_machine(folder: Path, kind: str) -> dict[str, bytes]:
     return {n: data for n, data in names if not n.startswith("rows.jsonl") and not n.endswith(".manifest")}
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", TARGETS)
 def test_objects_are_the_files_of_an_export_to_a_folder(s3: S3Bucket, tmp_path: Path, kind: str) -> None:
@@ -164,6 +165,7 @@ def test_what_is_in_the_place_of_a_target_is_refused_and_only_what_an_export_mad
     assert s3.all_keys() == {*names, "to/x.txt", "to/x-y/7.jsonl"}
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("target", ["x-{shard}.jsonl", "{lang}/x-{shard}.jsonl"])
 @pytest.mark.parametrize("is_remote", [True, False])

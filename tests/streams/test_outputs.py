@@ -396,6 +396,7 @@ def _made(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", TARGETS)
 def test_wherever_an_export_is_cut_short_it_goes_on_to_the_same_files(tmp_path: Path, kind: str) -> None:
@@ -415,6 +416,7 @@ def test_wherever_an_export_is_cut_short_it_goes_on_to_the_same_files(tmp_path: 
         assert _made(folder) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", TARGETS)
 def test_wherever_the_removal_of_an_export_is_cut_short_the_next_one_takes_its_place(tmp_path: Path, kind: str) -> None:

@@ -55,6 +55,7 @@ def check_output(s3: S3Bucket, rows: list[Any] = ROWS) -> None:
     assert {key for key in s3.all_keys() if key.startswith("out")} == {"out.jsonl", "out.jsonl.done"}
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("method", "key", "fault", "times"),
@@ -90,6 +91,7 @@ def test_what_passes_by_itself_is_not_noticed(
     check_output(s3)
 
 
+@pytest.mark.slow
 def test_an_object_that_was_put_together_is_known_though_the_answer_was_lost(s3: S3Bucket, bench: Bench) -> None:
     """Its put has a condition, so the second one is refused: what is there is compared."""
     give(s3)
@@ -176,6 +178,7 @@ def test_an_object_that_is_replaced_between_two_runs_is_refused_by_name(s3: S3Bu
     check_output(s3)
 
 
+@pytest.mark.slow
 def test_credentials_that_have_expired_are_read_again(
     s3: S3Bucket, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

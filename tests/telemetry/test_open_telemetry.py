@@ -220,6 +220,7 @@ def test_the_environment_may_ask_for_content(
     assert "gen_ai.input.messages" in (memory.span(CALL).attributes or {})
 
 
+@pytest.mark.slow
 def test_a_share_of_the_rows_gets_spans_and_metrics_count_all(
     bench: Bench, server: ChatServer, memory: InMemory
 ) -> None:

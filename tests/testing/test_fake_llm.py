@@ -188,6 +188,7 @@ def test_a_server_comes_back_under_its_url_and_wrong_arguments_are_refused() -> 
         Latency(slow_share=2)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_server_in_a_process_of_its_own_serves_a_pipeline(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "llm_datagen.testing.server", "--answer", "yes", "--latency", "0.001"]

@@ -192,6 +192,7 @@ assert FileStream.storage is RunFolder.storage is LOCAL_STORAGE and type(LOCAL_S
 """
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_faults_that_are_off_cost_nothing(bench: Bench) -> None:
     """A run uses the plain disk, and the tools are not even imported, whatever the environment says."""

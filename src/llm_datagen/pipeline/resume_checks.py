@@ -26,7 +26,7 @@ from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.stream_checks import counts_of
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.state_file import change_settings
-from llm_datagen.runs.status import NodeReport, Status
+from llm_datagen.runs.status import Status, report_of_entry
 from llm_datagen.streams import FileStream
 from llm_datagen.streams.inputs.file_set import FileSet, shown_names
 from llm_datagen.streams.position import END
@@ -171,7 +171,7 @@ def count_again(run_state: dict[str, Any], nodes: Sequence[UnifiedNode]) -> None
     """Write into a run state what the streams say of each node: it may have been saved long before a kill."""
     left_out = unneeded_ids(nodes)
     for node, entry in zip(nodes, run_state["nodes"], strict=True):
-        before = NodeReport(**{key: entry[key] for key in NodeReport.__dataclass_fields__ if key in entry})
+        before = report_of_entry(entry)
         now = replace(before, **counts_of(node.output, is_finished=node.is_finished()))
         if node.node_id in left_out:
             now = replace(now, status=Status.UNNEEDED)

@@ -18,7 +18,7 @@ from llm_datagen.pipeline.stored import RunLifecycle, StoredRun
 from llm_datagen.runs.diagram import DiagramFormat, draw
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import LogTarget
-from llm_datagen.runs.status import NodeReport, Status
+from llm_datagen.runs.status import NodeReport, Status, report_of_entry
 
 
 class StoredPipeline:
@@ -204,11 +204,7 @@ class StoredPipeline:
     @property
     def progress(self) -> list[NodeReport]:
         """Each node's progress, as last saved to the run state."""
-        known = NodeReport.__dataclass_fields__
-        return [
-            NodeReport(**{key: value for key, value in node.items() if key in known})
-            for node in self._state.get("nodes", [])
-        ]
+        return [report_of_entry(entry) for entry in self._state.get("nodes", [])]
 
     def describe(self, format: DiagramFormat = "text") -> str:
         """Return a drawing of the topology: each stream once, and the nodes between them. Opens and changes nothing.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from llm_datagen.runs.display.node_view import NodeView, node_views
@@ -64,6 +65,15 @@ class RunProgress:
             cost=cost_of(run_state.get("usage") or []),
             limit=limit_of(run_state, is_live=is_live),
         )
+
+
+def seconds_of(run_state: Mapping[str, Any], *, is_live: bool) -> float | None:
+    """Return how long the last execution of a run took, or has taken so far; None when none has begun."""
+    began, ended = run_state.get("started_at"), None if is_live else run_state.get("ended_at")
+    until = ended or run_state.get("updated_at")
+    if not began or not until:
+        return None
+    return max(0.0, (datetime.fromisoformat(until) - datetime.fromisoformat(began)).total_seconds())
 
 
 def _seconds_left(nodes: tuple[NodeView, ...]) -> float | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.errors.escape import escape_line
-from llm_datagen.runs.status import NodeReport, PipelineStatus, Status, why_empty, why_short
+from llm_datagen.runs.status import NodeReport, PipelineStatus, Status, shortcomings, why_short
 from llm_datagen.runs.usage import dollars
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class RunReport(PipelineStatus):
     @property
     def warnings(self) -> list[str]:
         """Warnings about completed nodes, such as ``node_0: no row came out: all 10 failed``."""
-        return [f"{node.node_id}: {why}" for node in self.nodes for why in (why_empty(node), why_short(node)) if why]
+        return shortcomings(self.nodes)
 
     @property
     def is_short(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -129,6 +130,9 @@ class NodeReport:
         return {**asdict(self), "kept": self.kept, "pending": self.pending, "cost": self.cost}
 
 
+_REPORTED = tuple(each.name for each in fields(NodeReport))
+
+
 def why_short(node: NodeReport) -> str:
     """Return why a completed node has not met its target; empty if it has, or has none."""
     if node.status is not Status.COMPLETED or node.target_rows is None or node.rows_out >= node.target_rows:
@@ -146,6 +150,17 @@ def why_empty(node: NodeReport) -> str:
     if not failed:
         return f"no row came out: all {node.rows_in:,} were filtered; does the operator return its row?"
     return f"no row came out: {failed:,} of {node.rows_in:,} failed, and {node.filtered:,} were filtered"
+
+
+def shortcomings(nodes: Iterable[NodeReport]) -> list[str]:
+    """Return why completed nodes have no rows, or too few, such as ``node_0: no row came out: all 10 failed``."""
+    return [f"{node.node_id}: {why}" for node in nodes for why in (why_empty(node), why_short(node)) if why]
+
+
+def report_of_entry(entry: Mapping[str, Any]) -> NodeReport:
+    """Return a node as its entry in a run state has it; what an older version has not noted is as at the beginning."""
+    known = {name: entry[name] for name in _REPORTED if name in entry}
+    return NodeReport(**{**known, "status": Status(entry.get("status", Status.PENDING))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,63 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llm_datagen.runs.caps import caps_of
 from llm_datagen.runs.display.node_view import NodeView, tokens_in
 
 
-@dataclass(frozen=True, slots=True)
-class Caps:
-    """What the operators of a run may spend, as it was created; the smallest, where there are several.
-
-    Attributes:
-        usd: US dollars; None for any.
-        tokens: tokens; None for any.
-    """
-
-    usd: float | None
-    tokens: int | None
-
-
-def caps_of(run_state: Mapping[str, Any]) -> Caps | None:
-    """Return what a run may spend, as its run state says; None when nothing is said.
-
-    A budget that a resume was given is not in the run state.
-    """
-    found = [budget for entry in run_state.get("nodes") or [] for budget in _budgets(entry.get("operator_ref"))]
-    if not found:
-        return None
-    caps = {
-        name: min((each[name] for each in found if each.get(name) is not None), default=None)
-        for name in ("usd", "tokens")
-    }
-    return Caps(**caps)
-
-
-def _budgets(held: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the budgets within the arguments of an operator."""
-    if isinstance(held, Mapping):
-        for name, value in held.items():
-            budget = value.get("of", value) if isinstance(value, Mapping) else None
-            if name == "budget" and isinstance(budget, Mapping):
-                yield budget
-            else:
-                yield from _budgets(value)
-    elif isinstance(held, list):
-        for value in held:
-            yield from _budgets(value)
-
-
 def budget_json(run_state: Mapping[str, Any], nodes: Sequence[NodeView]) -> dict[str, Any] | None:
-    """Return the JSON of the budget of a run; None when it has none."""
+    """Return the JSON of the budget of a run, the smallest where there are several; None when it has none."""
     caps = caps_of(run_state)
-    if caps is None:
+    if not caps:
         return None
     return {
-        "cap": caps.usd,
-        "cap_tokens": caps.tokens,
+        "cap": min((cap.usd for cap in caps if cap.usd is not None), default=None),
+        "cap_tokens": min((cap.tokens for cap in caps if cap.tokens is not None), default=None),
         "spent": sum(node.cost or 0.0 for node in nodes),
         "spent_tokens": sum(node.tokens for node in nodes),
         "projected": projected(nodes),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from datetime import datetime
 from typing import Any
 
 from llm_datagen.runs.limit import shards_begun
+from llm_datagen.runs.masking import masked
+from llm_datagen.runs.run_progress import seconds_of
 from llm_datagen.runs.status import NodeReport
 from llm_datagen.shards.run_view import RunView
-from llm_datagen.web.secrets import without_secrets
 
 _COUNTS = ("rows_in", "rows_out", "filtered", "skipped", "dead_letters", "failed")
 _NOT_SETTINGS = {
@@ -34,13 +34,13 @@ def compare_json(a: RunView, b: RunView) -> dict[str, Any]:
         ],
         "counts": list(_counts(a, b)),
         "cost": {"a": a.progress.cost, "b": b.progress.cost},
-        "seconds": {"a": _seconds(a), "b": _seconds(b)},
+        "seconds": {"a": seconds_of(a.state, is_live=a.is_live), "b": seconds_of(b.state, is_live=b.is_live)},
     }
 
 
 def _settings(run: RunView) -> Iterator[tuple[str, Any]]:
     """Yield the settings of a run and of its nodes, by names such as ``node_0.operator.with.model``."""
-    state = without_secrets(run.state)
+    state = masked(run.state)
     yield from _flat("", {**(state.get("config") or {}), "shards": shards_begun(state)})
     for entry in state.get("nodes") or []:
         own = {name: value for name, value in entry.items() if name not in _NOT_SETTINGS}
@@ -64,13 +64,3 @@ def _counts(a: RunView, b: RunView) -> Iterator[dict[str, Any]]:
         for name in _COUNTS:
             values = [None if entry is None else entry.get(name, 0) for entry in entries]
             yield {"name": f"{node_id}.{name}", "a": values[0], "b": values[1]}
-
-
-def _seconds(run: RunView) -> float | None:
-    """Return how long the last execution of a run took, or has taken so far."""
-    began, ended = run.state.get("started_at"), run.state.get("ended_at") or run.state.get("updated_at")
-    if run.is_live:
-        ended = run.state.get("updated_at")
-    if not began or not ended:
-        return None
-    return max(0.0, (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds())

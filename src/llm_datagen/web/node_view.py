@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from llm_datagen.operators.references import parallel_size_of
 from llm_datagen.runs.display.node_view import NodeView
 from llm_datagen.runs.limit import time_spent
-from llm_datagen.runs.status import NodeReport, Status, why_empty, why_short
-
-_REPORT = {field.name for field in fields(NodeReport)}
+from llm_datagen.runs.status import Status, report_of_entry, shortcomings
 
 
 def warnings_of(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what should be looked at: nodes without rows, that are short of their targets, or stalled."""
-    found = []
-    for entry in entries:
-        known = {name: entry[name] for name in _REPORT if name in entry}
-        report = NodeReport(**{**known, "status": Status(entry["status"])})
-        found += [
-            f"{report.node_id}: {why}" for why in (why_empty(report), why_short(report), entry.get("stalled")) if why
-        ]
-    return found
+    stalled = [f"{entry['node_id']}: {entry['stalled']}" for entry in entries if entry.get("stalled")]
+    return [*shortcomings(map(report_of_entry, entries)), *stalled]
 
 
 def node_json(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from llm_datagen.config.addresses import masked
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs.export_entries import exports_of
 from llm_datagen.runs.limit import shards_begun
+from llm_datagen.runs.masking import masked, masked_uri
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
 from llm_datagen.runs.store import run_ids
 from llm_datagen.runs.versions import split_id, version_id, version_of
@@ -15,7 +15,6 @@ from llm_datagen.shards.run_view import RunView
 from llm_datagen.web.budgets import budget_json
 from llm_datagen.web.folders import ResultsFolders
 from llm_datagen.web.node_view import node_json, warnings_of
-from llm_datagen.web.secrets import without_secrets
 from llm_datagen.web.stream_view import edges_of, stream_json, streams_of
 
 _BUSY = {*LIVE, INTERRUPTED}
@@ -32,7 +31,7 @@ def summary_json(run: RunView, folders: ResultsFolders) -> dict[str, Any]:
     return {
         "run": folders.key(run.results_dir, run.pipeline_id),
         "id": run.pipeline_id,
-        "folder": masked(run.results_dir),
+        "folder": masked_uri(run.results_dir),
         "status": str(run.status),
         "live": run.is_live,
         "paused": run.is_live and bool(state.get("paused")),
@@ -68,12 +67,12 @@ def run_json(run: RunView, folders: ResultsFolders, home: str) -> dict[str, Any]
     return {
         **summary_json(run, folders),
         "shards": None if run.whole is None else {**_shards(run), "each": [each.brief() for each in run.whole.shards]},
-        "config": without_secrets(state.get("config") or {}),
+        "config": masked(state.get("config") or {}),
         "operators": [
             {
                 "node_id": entry["node_id"],
                 "operator": entry["operator"],
-                **without_secrets(entry.get("operator_ref") or {}),
+                **masked(entry.get("operator_ref") or {}),
             }
             for entry in entries
         ],

@@ -10,11 +10,11 @@ from aiohttp import web
 
 from llm_datagen.errors import ConfigError, DatagenError, PipelineNotFoundError
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.caps import caps_of
 from llm_datagen.runs.usage import dollars
 from llm_datagen.shards.run_view import read_run
 from llm_datagen.shards.steering import pause_run, reconfigure_run, running_parts, send_cancel, unpause_run
 from llm_datagen.web.answers import error_answer, json_answer, json_of
-from llm_datagen.web.budgets import caps_of
 from llm_datagen.web.folders import ResultsFolders
 from llm_datagen.web.go_on import go_on, refuse_unknown_origin
 from llm_datagen.web.security import Guard
@@ -109,7 +109,7 @@ def _budget(folder: RunFolder, usd: float | None = None, tokens: int | None = No
     if not options:
         raise ConfigError("say what may be spent in all: usd or tokens")
     run = read_run(folder)
-    if caps_of(run.state) is None:
+    if not caps_of(run.state):
         raise ConfigError("no operator of this run has a budget; give it one, in the file or the code, and resume")
     words = " and ".join(
         [*([] if usd is None else [dollars(usd)]), *([] if tokens is None else [f"{tokens:,} tokens"])]

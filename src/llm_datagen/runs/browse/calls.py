@@ -78,11 +78,6 @@ def calls_of(folder: Path, node_id: str, row_ids: Iterable[Id]) -> dict[Id, list
     return {row_id: [call for _, call in sorted(calls, key=_when)] for row_id, calls in found.items()}
 
 
-def has_calls(folder: Path) -> bool:
-    """Return whether there are any calls of the run."""
-    return (folder / FOLDER).is_dir()
-
-
 def _when(found: tuple[str, dict[str, Any]]) -> str:
     return found[0]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm_datagen.runs.report.fragments import box, paragraph, table
-from llm_datagen.runs.report.model import NodeFacts, Report
+from llm_datagen.runs.report.model import SHARES, NodeFacts, Report
 from llm_datagen.runs.words import duration, number
 
 _HOW = (
@@ -47,7 +47,8 @@ def time_section(report: Report) -> str:
     """Return where the time of each node went, in the last execution, and what limits the run."""
     if not any(node.shares for node in report.nodes):
         return ""
-    shares = ("busy", "held_back", "rate_limited", "starved")
+    is_led = any(node.shares.get("lead_limited") for node in report.nodes)
+    shares = [name for name in SHARES if name != "lead_limited" or is_led]
     heads = [
         "node",
         "status",
@@ -69,4 +70,4 @@ def time_section(report: Report) -> str:
     ]
     limit = paragraph(f"What limits it: {report.limit}." if report.limit else "")
     note = "Of the last execution. Held back: workers waited for the disk, or the next node. Starved: no row was there."
-    return limit + table(heads, rows, numbers=range(2, 9)) + paragraph(note, "soft")
+    return limit + table(heads, rows, numbers=range(2, len(heads))) + paragraph(note, "soft")

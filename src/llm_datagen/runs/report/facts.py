@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llm_datagen.errors import ConfigError
 from llm_datagen.operators.references import parallel_size_of
+from llm_datagen.runs.diagram import stream_key
 from llm_datagen.runs.display.node_view import tokens_in
+from llm_datagen.runs.limit import shards_begun, time_spent
+from llm_datagen.runs.masking import masked, masked_uri
 from llm_datagen.runs.report.ledger import counts_of_state
-from llm_datagen.runs.report.masking import masked, masked_uri
-from llm_datagen.runs.report.model import Ledger, ModelCost, NodeFacts, RunFacts, StreamFacts
+from llm_datagen.runs.report.model import SHARES, Ledger, ModelCost, NodeFacts, RunFacts, StreamFacts
+from llm_datagen.runs.run_progress import seconds_of
 from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.status import INTERRUPTED, LIVE
 from llm_datagen.runs.usage import COST, cost_of
 from llm_datagen.runs.versions import VERSION_OF, version_of
-from llm_datagen.streams import StreamFactory, inputs_of
-
-_SHARES = {"busy": "busy_s", "held_back": "held_back_s", "rate_limited": "rate_limited_s", "starved": "starved_s"}
+from llm_datagen.streams import inputs_of
 
 _NOT_SETTINGS = frozenset({
     "node_id", "operator", "input_uri", "output_uri", "status", "usage", "fingerprint", "input_fingerprint", "changes",
@@ -51,7 +50,7 @@ def run_facts(
         started_at=began,
         ended_at=run_state.get("ended_at"),
         updated_at=run_state.get("updated_at"),
-        seconds=seconds_between(began, run_state.get("ended_at") or run_state.get("updated_at")),
+        seconds=seconds_of(run_state, is_live=is_live),
         results_dir=masked_uri(results_dir),
         host=run_state.get("host"),
         pid=run_state.get("pid"),
@@ -62,13 +61,6 @@ def run_facts(
         shards=run_state.get(SHARDS),
         software=run_state.get("software") or {},
     )
-
-
-def seconds_between(begin: str | None, end: str | None) -> float | None:
-    """Return the seconds between two times of a run state; None when one is not known."""
-    if not begin or not end:
-        return None
-    return max(0.0, (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds())
 
 
 def streams_of_state(run_state: Mapping[str, Any], ledgers: Mapping[str, Ledger]) -> list[StreamFacts]:
@@ -83,7 +75,7 @@ def streams_of_state(run_state: Mapping[str, Any], ledgers: Mapping[str, Ledger]
     for entry in entries:
         ledger = ledgers.get(entry["node_id"])
         rows = entry.get("rows_out", 0) if ledger is None else ledger.rows_out
-        kind = "between" if _key(entry["output_uri"]) in reads else "output"
+        kind = "between" if stream_key(entry["output_uri"]) in reads else "output"
         found.append(StreamFacts(key=entry["node_id"], uri=masked_uri(entry["output_uri"]), kind=kind, rows=rows))
     return found
 
@@ -96,7 +88,7 @@ def node_facts(run_state: Mapping[str, Any], ledgers: Mapping[str, Ledger], *, s
         ledgers: what became of the rows of each node, as far as that is known.
         status: the status of the run.
     """
-    outputs = {_key(entry["output_uri"]): entry["node_id"] for entry in run_state["nodes"]}
+    outputs = {stream_key(entry["output_uri"]): entry["node_id"] for entry in run_state["nodes"]}
     names = {key: name for key, (name, _) in _names_of_inputs(run_state["nodes"]).items()}
     found = []
     for entry in run_state["nodes"]:
@@ -113,7 +105,7 @@ def node_facts(run_state: Mapping[str, Any], ledgers: Mapping[str, Ledger], *, s
                 parallel_size=parallel_size_of(entry),
                 batch_size=entry["batch_size"],
                 seconds=entry.get("seconds", 0.0),
-                shares=_shares(entry),
+                shares=_shares(entry, shards_begun(run_state)),
                 ledger=ledger,
                 failed=max(entry.get("failed", 0), ledger.skipped + ledger.dead_letters),
                 target_rows=entry.get("target_rows"),
@@ -159,38 +151,12 @@ def totals_of(nodes: Sequence[NodeFacts]) -> dict[str, Any]:
     }
 
 
-def caps_of(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the budgets of the nodes, as far as the run state knows how their operators are made."""
-    found = []
-    for entry in run_state["nodes"]:
-        for made in _made(entry.get("operator_ref")):
-            if str(made.get("$made", "")).endswith(":Budget"):
-                of = made.get("of") or {}
-                found.append({"node_id": entry["node_id"], "usd": of.get("usd"), "tokens": of.get("tokens")})
-    return found
-
-
-def _made(value: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(value, Mapping):
-        if "$made" in value:
-            yield value
-        for each in value.values():
-            yield from _made(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _made(each)
-
-
-def _shares(entry: Mapping[str, Any]) -> dict[str, float]:
-    """Return where the time of the workers went."""
-    seconds, workers = entry.get("seconds") or 0.0, entry.get("workers") or 0
-    if not seconds:
+def _shares(entry: Mapping[str, Any], shards: int) -> dict[str, float]:
+    """Return where the time of the workers went; of a node that has not begun, nothing."""
+    if not entry.get("seconds"):
         return {}
-    found = {}
-    for name, key in _SHARES.items():
-        of_all = seconds * (workers or 1) if name in {"busy", "held_back"} else seconds
-        found[name] = round(min(1.0, (entry.get(key) or 0.0) / of_all), 4)
-    return found
+    times = time_spent(entry, shards)
+    return {name: round(getattr(times, name) or 0.0, 4) for name in SHARES}
 
 
 def _own_settings(entry: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,20 +175,12 @@ def _own_settings(entry: Mapping[str, Any], config: Mapping[str, Any]) -> dict[s
 
 def _inputs_of(entry: Mapping[str, Any]) -> dict[Any, str]:
     """Return the URIs of the streams that a node reads, by their identities."""
-    return {_key(uri): uri for uri in inputs_of(entry["input_uri"]).values()}
+    return {stream_key(uri): uri for uri in inputs_of(entry["input_uri"]).values()}
 
 
 def _names_of_inputs(entries: Sequence[Mapping[str, Any]]) -> dict[Any, tuple[str, str]]:
     """Return the streams that no node writes, by their identities: their names in a report, and their URIs."""
-    written = {_key(entry["output_uri"]) for entry in entries}
+    written = {stream_key(entry["output_uri"]) for entry in entries}
     found = {key: uri for entry in entries for key, uri in _inputs_of(entry).items() if key not in written}
     many = len(found) > 1
     return {key: (f"input {number}" if many else "input", uri) for number, (key, uri) in enumerate(found.items(), 1)}
-
-
-def _key(uri: str) -> Any:
-    """Return the identity of the stream of a URI, however it is spelled; its protocol may be unknown here."""
-    try:
-        return StreamFactory.create(uri).place
-    except ConfigError:
-        return uri

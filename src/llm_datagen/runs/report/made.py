@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from llm_datagen.runs.caps import caps_of
 from llm_datagen.runs.limit import limit_of
+from llm_datagen.runs.masking import masked
 from llm_datagen.runs.report.chart import points_of, thinned
-from llm_datagen.runs.report.facts import caps_of, model_costs, node_facts, run_facts, streams_of_state, totals_of
+from llm_datagen.runs.report.facts import model_costs, node_facts, run_facts, streams_of_state, totals_of
 from llm_datagen.runs.report.ledger import ledgers_of
-from llm_datagen.runs.report.masking import masked
 from llm_datagen.runs.report.model import FORMAT, Budget, NodeFacts, Report
 from llm_datagen.runs.report.samples import Looked
 from llm_datagen.runs.software import version_of
-from llm_datagen.runs.status import NodeReport, why_empty, why_short
+from llm_datagen.runs.status import report_of_entry, shortcomings
 from llm_datagen.runs.timeline import Point
 from llm_datagen.streams.storage.owner import now_text
 
@@ -25,9 +26,6 @@ _NO_POINTS = (
     "Charts: the run has no points over time. Older versions of llm-datagen kept none, nor do runs on an object store, "
     "and shards that nobody drives as a whole."
 )
-
-_SHORT_FIELDS = ("status", "rows_in", "rows_out", "filtered", "skipped", "dead_letters", "target_rows")
-"""What says whether a node has come short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +69,7 @@ def report_of(subject: Subject, looked: Looked) -> Report:
     run_state = subject.run_state
     ledgers = ledgers_of(subject.parts, is_live=subject.is_live)
     nodes = node_facts(run_state, ledgers, status=subject.status)
-    caps = caps_of(run_state)
+    caps = [asdict(cap) for cap in caps_of(run_state)]
     missing = list(looked.left_out)
     if not subject.timeline:
         missing.append(_NO_POINTS)
@@ -105,14 +103,7 @@ def report_of(subject: Subject, looked: Looked) -> Report:
 
 
 def _warnings(subject: Subject, nodes: Sequence[NodeFacts]) -> Iterator[str]:
-    for entry in subject.run_state["nodes"]:
-        known = {
-            name: entry[name]
-            for name in ("status", "rows_in", "rows_out", "filtered", "skipped", "dead_letters", "target_rows")
-            if name in entry
-        }
-        report = NodeReport(node_id=entry["node_id"], **known)
-        yield from (f"{report.node_id}: {why}" for why in (why_empty(report), why_short(report)) if why)
+    yield from shortcomings(map(report_of_entry, subject.run_state["nodes"]))
     for node in nodes:
         if node.stalled:
             yield f"{node.node_id} is stalled: {node.stalled}"

@@ -37,7 +37,10 @@ def _lines(report: Report) -> Iterator[str]:
         ledger = node.ledger
         cells = [
             f"{_cell(node.node_id)} {_cell(node.operator)}",
-            *map(number, (ledger.done, ledger.kept, ledger.filtered, ledger.skipped + ledger.dead_letters)),
+            *map(
+                number,
+                (ledger.done, ledger.kept, ledger.filtered, ledger.skipped + ledger.dead_letters),
+            ),
             "?" if ledger.pending is None else number(ledger.pending),
             number(ledger.rows_out),
             "" if node.cost is None else dollars(node.cost),

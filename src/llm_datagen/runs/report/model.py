@@ -9,6 +9,9 @@ from typing import Any
 FORMAT = 1
 """The version of the JSON of a report. It grows when a key changes its meaning or goes, not when one is added."""
 
+SHARES = ("busy", "held_back", "rate_limited", "lead_limited", "starved")
+"""What the time of a node went into."""
+
 MARK = "llm-datagen report"
 """Stands at the beginning of each report, in every form."""
 
@@ -109,7 +112,8 @@ class NodeFacts:
         batch_size: rows per call.
         seconds: how long it ran, in the last execution.
         shares: of its workers' time in the last execution, from 0 to 1: ``busy``, ``held_back`` (they waited for the
-            disk, or the next node), ``rate_limited``, ``starved`` (there was no row to do).
+            disk, or the next node), ``rate_limited``, ``lead_limited`` (`max_lead` held rows back), ``starved`` (there
+            was no row to do).
         ledger: what became of its rows.
         failed: rows that failed, with the one that ended the run.
         target_rows: the rows that it is to write; None: as many as there are.

@@ -21,6 +21,8 @@ from llm_datagen.llm.types import ChatRequest
 MAX_TOKENS = 4096
 """What an answer may have when `params` say nothing: the API requires it."""
 
+_BESIDE = ("cache_control",)
+"""What the API knows of any part."""
 _READ = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
@@ -48,13 +50,16 @@ class AnthropicAdapter(ChatAdapter):
         """Return the request: system messages become a field of it.
 
         Raises:
-            PromptError: when a call of a tool in the row, or its result, cannot be understood.
+            PromptError: when a call of a tool in the row, or its result, cannot be understood, or more is said of an
+                image than the API can be told.
         """
         params = dict(request.params)
         result: dict[str, Any] = {
             "model": request.model,
             "max_tokens": params.pop("max_completion_tokens", MAX_TOKENS),
-            "messages": [{"role": role, "content": [_part(part) for part in parts]} for role, parts in turns(request)],
+            "messages": [
+                {"role": role, "content": [_part(part, request) for part in parts]} for role, parts in turns(request)
+            ],
         }
         if "stop" in params:
             stop = params.pop("stop")
@@ -70,7 +75,7 @@ class AnthropicAdapter(ChatAdapter):
             result["tool_choice"] = {"type": "tool", "name": forced}
         system = system_parts(request)
         if system:
-            result["system"] = [_part(part) for part in system]
+            result["system"] = [_part(part, request) for part in system]
         return result | params
 
     def read(self, data: Any) -> Reply:
@@ -105,14 +110,16 @@ def _tool(tool: Any) -> Any:
     return tool if function is None else {"input_schema": function.pop("parameters", {"type": "object"}), **function}
 
 
-def _part(part: Any) -> Any:
+def _part(part: Any, request: ChatRequest) -> Any:
     if isinstance(part, ToolCall):
         return {"type": "tool_use", "id": part.id, "name": part.name, "input": part.arguments}
     if isinstance(part, ToolResult):
         return {"type": "tool_result", "tool_use_id": part.id, "content": part.text}
-    image = image_in(part)
+    image = image_in(part, request, "Anthropic", kept=_BESIDE)
+    if image is None:
+        return part
+    beside = {name: part[name] for name in _BESIDE if name in part}
     if isinstance(image, str):
-        return {"type": "image", "source": {"type": "url", "url": image}}
-    if image is not None:
-        return {"type": "image", "source": {"type": "base64", "media_type": image.media_type, "data": image.data}}
-    return part
+        return {"type": "image", "source": {"type": "url", "url": image}, **beside}
+    source = {"type": "base64", "media_type": image.media_type, "data": image.data}
+    return {"type": "image", "source": source, **beside}

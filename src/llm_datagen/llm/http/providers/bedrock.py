@@ -24,6 +24,7 @@ from llm_datagen.llm.http.providers.translation import (
 from llm_datagen.llm.http.reading import counts_of, inner, named_counts
 from llm_datagen.llm.types import ChatRequest
 
+_API = "Bedrock"
 _FIELDS = (
     *("guardrailConfig", "additionalModelRequestFields", "additionalModelResponseFieldPaths", "performanceConfig"),
     *("promptVariables", "requestMetadata", "serviceTier", "toolConfig", "outputConfig", "inferenceConfig"),
@@ -64,7 +65,8 @@ class BedrockAdapter(ChatAdapter):
         """Return the request: system messages become a field of it.
 
         Raises:
-            PromptError: when a call of a tool in the row, or its result, cannot be understood, or an image is a URL.
+            PromptError: when a call of a tool in the row, or its result, cannot be understood, an image is a URL, or
+                more is said of it than the API can be told.
         """
         params = dict(request.params)
         result: dict[str, Any] = {
@@ -155,12 +157,12 @@ def _part(part: Any, request: ChatRequest) -> Any:
         return {"toolUse": {"toolUseId": part.id, "name": part.name, "input": part.arguments}}
     if isinstance(part, ToolResult):
         return {"toolResult": {"toolUseId": part.id, "content": [{"text": part.text}]}}
-    text, found = text_in(part), image_in(part)
+    text, found = text_in(part), image_in(part, request, _API)
     if text is not None:
         return {"text": text}
     if found is None:
         return part
-    image = sent_image(found, request, "Bedrock")
+    image = sent_image(found, request, _API)
     return {"image": {"format": image.media_type.removeprefix("image/"), "source": {"bytes": image.data}}}
 
 

@@ -63,18 +63,19 @@ class GeminiAdapter(ChatAdapter):
         """Return the request: system messages become a field of it.
 
         Raises:
-            PromptError: when a call of a tool in the row, or its result, cannot be understood.
+            PromptError: when a call of a tool in the row, or its result, cannot be understood, or more is said of an
+                image than the API can be told.
         """
         params = dict(request.params)
         result: dict[str, Any] = {
             "contents": [
-                {"role": "model" if role == "assistant" else "user", "parts": [_part(part) for part in parts]}
+                {"role": "model" if role == "assistant" else "user", "parts": [_part(part, request) for part in parts]}
                 for role, parts in turns(request)
             ]
         }
         system = system_parts(request)
         if system:
-            result["systemInstruction"] = {"parts": [_part(part) for part in system]}
+            result["systemInstruction"] = {"parts": [_part(part, request) for part in system]}
         forced = forced_function(params)
         if forced is not None:
             del params["tool_choice"]
@@ -162,12 +163,12 @@ def _generation_config(params: dict[str, Any]) -> dict[str, Any]:
     return config | {_OWN_NAMES.get(name, name): value for name, value in params.items()}
 
 
-def _part(part: Any) -> Any:
+def _part(part: Any, request: ChatRequest) -> Any:
     if isinstance(part, ToolCall):
         return {"functionCall": {"name": part.name, "args": part.arguments}}
     if isinstance(part, ToolResult):
         return {"functionResponse": {"name": part.name, "response": {"result": part.text}}}
-    text, image = text_in(part), image_in(part)
+    text, image = text_in(part), image_in(part, request, "Gemini")
     if text is not None:
         return {"text": text}
     if isinstance(image, str):

@@ -24,6 +24,7 @@ from llm_datagen.llm.http.reading import counts_of, named_counts
 from llm_datagen.llm.types import ChatRequest
 
 PORT = 11434
+_API = "Ollama"
 _FIELDS = ("keep_alive", "think", "tools", "format", "logprobs", "top_logprobs", "truncate", "shift")
 """Fields of a request; all other params are its ``options``."""
 
@@ -62,8 +63,8 @@ class OllamaAdapter(ChatAdapter):
         """Return the request.
 
         Raises:
-            PromptError: when a call of a tool in the row, or its result, cannot be understood, an image is a URL, or a
-                part is something else.
+            PromptError: when a call of a tool in the row, or its result, cannot be understood, an image is a URL, more
+                is said of it than the API can be told, or a part is something else.
         """
         params = dict(request.params)
         system = [Turn("system", [part]) for part in system_parts(request)]
@@ -115,14 +116,14 @@ def _messages(turn: Turn, request: ChatRequest) -> Iterator[dict[str, Any]]:
     calls = [part for part in turn.parts if isinstance(part, ToolCall)]
     others = [part for part in turn.parts if not isinstance(part, ToolResult | ToolCall)]
     yield from ({"role": "tool", "tool_name": each.name, "content": each.text} for each in results)
-    found = [image for part in others if (image := image_in(part)) is not None]
+    found = [image for part in others if (image := image_in(part, request, _API)) is not None]
     texts = [text for part in others if (text := text_in(part)) is not None]
     if len(texts) + len(found) < len(others):
         raise PromptError(f"{request.row} has a part that is neither text nor image: the Ollama adapter cannot send it")
     if others or calls:
         message: dict[str, Any] = {"role": turn.role, "content": "\n\n".join(texts)}
         if found:
-            message["images"] = [sent_image(image, request, "Ollama").data for image in found]
+            message["images"] = [sent_image(image, request, _API).data for image in found]
         if calls:
             message["tool_calls"] = [{"function": {"name": each.name, "arguments": each.arguments}} for each in calls]
         yield message

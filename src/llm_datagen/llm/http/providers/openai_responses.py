@@ -13,7 +13,6 @@ from llm_datagen.llm.http.providers.translation import (
     Turn,
     forced_function,
     function_of,
-    image_in,
     system_parts,
     take_limit,
     text_in,
@@ -130,13 +129,14 @@ def _items(turn: Turn) -> Iterator[dict[str, Any]]:
 
 
 def _part(part: Any, kind: str) -> Any:
-    text, image = text_in(part), image_in(part)
+    text = text_in(part)
     if text is not None:
         return {"type": kind, "text": text}
-    if image is None:
-        return part
-    given = dict(part["image_url"])
-    return {"type": "input_image", "image_url": given.pop("url"), **given}
+    match part:
+        case {"type": "image_url", "image_url": {"url": str(url), **told}, **beside}:
+            return {"type": "input_image", "image_url": url, **told, **beside}
+        case _:
+            return part
 
 
 def _tool(tool: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from llm_datagen.llm.errors import PromptError
@@ -134,10 +134,26 @@ def text_in(part: Any) -> str | None:
             return None
 
 
-def image_in(part: Any) -> DataImage | str | None:
-    """Return the image of a part, or its URL on the web; None when the part is no image."""
+def image_in(part: Any, request: ChatRequest, api: str, *, kept: Collection[str] = ()) -> DataImage | str | None:
+    """Return the image of a part, or its URL on the web; None when the part is no image.
+
+    Args:
+        part: a part.
+        request: the request that it is of.
+        api: the name of the API, for people.
+        kept: fields beside the image that the adapter sends itself.
+
+    Raises:
+        PromptError: when more is said of the image, such as its ``detail``.
+    """
     match part:
-        case {"type": "image_url", "image_url": {"url": str(url)}}:
+        case {"type": "image_url", "image_url": {"url": str(url), **told}, **beside}:
+            more = [*told, *(name for name in beside if name not in kept)]
+            if more:
+                raise PromptError(
+                    f"{request.row} has an image with {', '.join(map(repr, more))}, and {api} cannot be told that: "
+                    "leave it out"
+                )
             if not url.startswith("data:"):
                 return url
             media_type, _, data = url.removeprefix("data:").partition(";base64,")

@@ -1,4 +1,4 @@
-"""Settings without secrets: a report is sent to others."""
+"""Settings without secrets, before they are shown. A run state has none: they are refused before it is written."""
 
 from __future__ import annotations
 

@@ -40,6 +40,7 @@ def summary_json(run: RunView, folders: ResultsFolders) -> dict[str, Any]:
         "rows_done": progress.rows_done,
         "rows_total": progress.rows_total,
         "total_is_exact": progress.total_is_exact,
+        "share": progress.share,
         "eta_s": progress.seconds_left,
         "rows_per_second": progress.rows_per_second,
         "failed": progress.failed,

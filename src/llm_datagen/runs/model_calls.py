@@ -1,6 +1,6 @@
 """Calls to models, told to who listens to their run, while they are made: for traces. Plain data.
 
-Nobody listens unless told so (`listening`), and then only to runs of this process: what makes calls asks `listener_of`
+Nobody listens unless told so (`listen`), and then only to runs of this process: what makes calls asks `listener_of`
 once for each call, which is one look into an empty dictionary.
 """
 

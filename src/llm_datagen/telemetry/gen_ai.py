@@ -111,7 +111,15 @@ def of_usage(usage: Mapping[str, int]) -> dict[str, int]:
 
 def input_messages(messages: Sequence[Mapping[str, Any]]) -> str:
     """Return the messages of a request as the JSON of the conventions; of images and the like, that there are some."""
-    return _json([{"role": message.get("role"), "parts": _parts(message.get("content"))} for message in messages])
+    return _json(
+        [
+            {
+                "role": message.get("role"),
+                "parts": [*_parts(message.get("content")), *map(_tool_call, message.get("tool_calls") or ())],
+            }
+            for message in messages
+        ]
+    )
 
 
 def output_messages(answer: ModelAnswer) -> str:
@@ -131,6 +139,13 @@ def _part(part: Mapping[str, Any]) -> dict[str, Any]:
     if part.get("type") == "text":
         return {"type": "text", "content": part.get("text", "")}
     return {"type": str(part.get("type"))}
+
+
+def _tool_call(call: Any) -> dict[str, Any]:
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping):
+        return {"type": "tool_call"}
+    return {"type": "tool_call", "id": call.get("id"), **{name: function.get(name) for name in ("name", "arguments")}}
 
 
 def _json(value: Any) -> str:

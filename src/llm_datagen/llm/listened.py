@@ -56,6 +56,7 @@ class ListenedLayer(Layer):
                     model=answer.response_model or answer.model,
                     text=answer.text,
                     finish_reason=answer.finish_reason,
+                    ending=str(answer.ends),
                     usage=usage,
                 )
             )

@@ -61,8 +61,15 @@ _TOKENS = {
     "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
 }
 
-_FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
-"""What other providers call what chat completions call so."""
+_FINISH = {
+    "finished": "stop",
+    "tool": "tool_call",
+    "cut_off": "length",
+    "withheld": "content_filter",
+    "refused": "content_filter",
+    "failed": "error",
+}
+"""The words that the conventions have for how an answer ended; for others, that of the endpoint is told."""
 
 
 def provider_of(host: str) -> str:
@@ -125,8 +132,8 @@ def input_messages(messages: Sequence[Mapping[str, Any]]) -> str:
 def output_messages(answer: ModelAnswer) -> str:
     """Return the text of an answer as the JSON of the conventions."""
     parts = [] if answer.text is None else _parts(answer.text)
-    reason = answer.finish_reason or ""
-    return _json([{"role": "assistant", "parts": parts, "finish_reason": _FINISH.get(reason, reason)}])
+    reason = _FINISH.get(answer.ending, answer.finish_reason or "")
+    return _json([{"role": "assistant", "parts": parts, "finish_reason": reason}])
 
 
 def _parts(content: Any) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from llm_datagen import StreamFactory
 from llm_datagen.errors import StreamError
 from llm_datagen.runs.browse.absolute import with_absolute_paths
 from llm_datagen.runs.browse.pages import Browser, Page
-from llm_datagen.runs.browse.run_streams import RunStream, find_stream, streams_of_run
+from llm_datagen.runs.browse.run_streams import RunStream, Seen, find_stream, streams_of_run
 from llm_datagen.runs.store import RunFolder
 from llm_datagen.shards.whole import Whole
 
@@ -183,6 +183,25 @@ def test_streams_that_are_gone_are_refused_by_name(tmp_path: Path) -> None:
     in_memory = run_state("memory://of-another-process", tmp_path / "out.jsonl")
     with pytest.raises(StreamError, match="memory of the process of the run"):
         Browser().page(streams_of_run(in_memory)[0])
+
+
+def test_dead_letters_that_are_gone_are_refused_by_name(bench: Bench) -> None:
+    bench.give(numbered(10))
+    bench.pipeline([picky], on_error="dead_letter").create("one").run()
+    stream = find_stream(streams_of_run(bench.run_state("one")), "node_0:dead_letters")
+    Path(f"{bench.output}.errors.jsonl").unlink()
+    with pytest.raises(StreamError, match=r"out\.jsonl\.errors\.jsonl is gone, though rows of it were committed"):
+        Browser().page(stream)
+
+
+def test_a_stream_that_grows_while_it_is_read_has_no_row_behind_its_total(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = stream_of(as_jsonl(tmp_path), tmp_path)
+    monkeypatch.setattr(RunStream, "look", lambda self: Seen(10, is_sealed=False, bytes=100))  # as it was before
+    page = Browser().page(stream, 20, 5)
+    assert (numbers(page), page.total, page.next) == ([20, 21, 22, 23, 24], 25, 25)
+    assert Browser().page(stream, 9500, 5).total == 10
 
 
 def picky(row: dict[str, Any]) -> dict[str, Any] | None:

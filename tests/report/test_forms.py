@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from llm_datagen import INodeContext, UnifiedPipeline
+from llm_datagen import INodeContext, UnifiedPipeline, ops
 from llm_datagen.cli.app import app
 from llm_datagen.cli.report import read_report
 from llm_datagen.runs.report.markdown import markdown_of
@@ -124,6 +124,13 @@ def test_markdown_is_a_few_lines_without_markup_of_others(bench: Bench) -> None:
     assert lines[7] == r"| node\_0 picky | 10 | 5 | 0 | 5 | 0 | 5 | $0.1000 |"
     assert r"\<script\>" in lines[11]
     assert "<script>" not in "\n".join(lines)
+
+
+def test_markdown_counts_rejected_rows_among_the_filtered_ones_once(bench: Bench) -> None:
+    bench.give(numbered(10))
+    bench.pipeline([ops.Keep("n > 3")], keep_rejected=True).create("a").run()
+    lines = type_report("a", "--results-dir", str(bench.results), "--format", "md").splitlines()
+    assert lines[7] == r"| node\_0 Keep | 10 | 6 | 4 | 0 | 0 | 6 |  |"
 
 
 def test_a_run_that_was_killed(bench: Bench) -> None:

@@ -121,3 +121,15 @@ def test_two_runs_are_compared(bench: Bench) -> None:
         assert same["settings"] == []
         for wrong in ("", "?a=0.a", "?a=0.a&b=0.nothing", "?a=../a&b=0.a"):
             assert client.ask(f"/api/compare{wrong}").status == 404
+
+
+def test_a_file_that_cannot_be_read_is_named(bench: Bench) -> None:
+    bench.give(numbered(3))
+    bench.pipeline([lambda item: item]).create("a").run(progress=False)
+    timeline = bench.results / "a" / "timeline.jsonl"
+    timeline.unlink()
+    timeline.mkdir()
+    with serving(bench.results) as client:
+        for path in ("timeline", "cost"):
+            answer = client.ask(f"/api/runs/0.a/{path}")
+            assert (answer.status, answer.json) == (409, {"error": f"[Errno 21] Is a directory: {str(timeline)!r}"})

@@ -73,5 +73,5 @@ async def answered(look: Callable[[], Any]) -> web.Response:
         return json_answer(await asyncio.to_thread(look))
     except PipelineNotFoundError as error:
         return error_answer(404, str(error))
-    except DatagenError as error:
+    except (DatagenError, OSError) as error:  # such as a file that this user may not read
         return error_answer(409, str(error))

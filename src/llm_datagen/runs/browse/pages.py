@@ -128,6 +128,8 @@ class Browser:
                 if follows:
                     break
         total = seen.rows if seen.rows is not None else self._counted(stream)
+        if total is not None:
+            total = max(total, at if rows or follows else 0)  # it may have grown since it was looked at
         return Page(rows, total, total is not None, at if follows else None, None if text is None else at)
 
     def _blocks(self, stream: RunStream, start: int) -> Generator[tuple[Piece, Block, int, int]]:

@@ -92,9 +92,13 @@ class Piece:
             return Seen(found[1].rows if found else None, is_sealed, None, f"{self.owner.uri} is {where}; write a file")
         if self.is_beside:
             position = found[1] if found else Position()
-            if self.kind == "rejected":
-                return Seen(position.rejected, is_sealed, position.rejected_bytes)
-            return Seen(position.dead, is_sealed, position.errors_bytes)
+            rows, length = (
+                (position.rejected, position.rejected_bytes)
+                if self.kind == "rejected"
+                else (position.dead, position.errors_bytes)
+            )
+            is_gone = bool(length) and self.stream.size() is None
+            return Seen(rows, is_sealed, length, _why_gone(self.stream, self.kind, had_rows=True) if is_gone else "")
         size = self.stream.size()
         why = "" if size is not None else _why_gone(self.stream, self.kind, had_rows=bool(found and found[1].bytes))
         return Seen(found[1].rows if found else None, is_sealed, size, why)

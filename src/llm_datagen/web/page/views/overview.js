@@ -116,9 +116,8 @@ export function overviewTab(root, { app, key }) {
         fact("Rows in", count(node.rows_in)),
         fact("Rows out", count(node.rows_out)),
         fact("Filtered", count(node.filtered)),
-        isNumber(node.rejected) ? fact("Rejected", count(node.rejected)) : null,
+        fact("Rejected", count(node.rejected)),
         fact("Failed", count(node.failed), node.dead_letters ? `${count(node.dead_letters)} dead letters` : ""),
-        fact("Retried", count(node.retried)),
         works(node) ? [
           fact("In flight", count(node.in_flight)),
           fact("To write", queueText(node).replace("to write ", "") || "–", "rows in memory"),

@@ -64,7 +64,7 @@ export function rowsTab(root, { key }) {
     render();
     const mine = open;
     try {
-      mine.members = (await get(ofRun(key, "lineage"), { id, stream: params.stream })).members;
+      mine.members = (await get(ofRun(key, "lineage"), { id })).members;
     } catch (error) {
       mine.failure = error;
     }

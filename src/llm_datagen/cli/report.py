@@ -95,6 +95,7 @@ def _subject(run: RunView, folder: RunFolder) -> Subject:
         started_with="" if origin is None else origin.target,
         earlier_versions=_earlier(run),
         spent=spending(*folders),
+        given={} if origin is None else origin.caps,
         timeline=points(folder),
         notes=[run.rerun_note] if run.rerun_note else [],
     )

@@ -55,9 +55,7 @@ def _said(part: type) -> Iterator[tuple[str, str]]:
     found: dict[str, str] = {}
     for names, said in re.findall(r"^    ([\w, ]+): ((?:.|\n(?!    \w[\w, ]*: ))*)", text, re.MULTILINE):
         for name in names.split(", "):
-            found[name] = (
-                re.sub(r"\s+", " ", said).strip().removesuffix(".").replace("``", "`").replace("`FORMAT`", "1")
-            )
+            found[name] = _shown(said)
     for field in fields(part):
         yield field.name, found[field.name]
 

@@ -171,9 +171,16 @@ def check_failure(provider: Provider, case: str) -> None:
             assert provider.failure(case, EndpointRefusedError, **again).amounts_to == 404
 
 
+def is_sibling(api: Api) -> bool:
+    """Return whether an API is OpenAI's chat completions at another address, or with a few other names."""
+    return api.adapter != "openai" and isinstance(adapter_of(api.adapter), OpenAIAdapter)
+
+
 @pytest.mark.integration
-@pytest.mark.sampled(len(APIS))
-@pytest.mark.parametrize("api", APIS, ids=lambda api: api.adapter)
+@pytest.mark.parametrize(
+    "api",
+    [pytest.param(api, id=api.adapter, marks=[pytest.mark.slow] if is_sibling(api) else []) for api in APIS],
+)
 def test_an_adapter_does_what_its_page_says(provider: Provider, api: Api) -> None:
     assert set(api.lacks) <= set(CASES)
     for case in CASES:

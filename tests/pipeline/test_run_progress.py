@@ -101,6 +101,25 @@ def test_a_run_takes_as_long_as_the_node_that_takes_longest() -> None:
 
 
 @pytest.mark.parametrize(
+    ("nodes", "streaming", "share"),
+    [
+        # The first node has read all, and the second has done a quarter: the run is not done.
+        ([entry("a", rows_in=100, status="completed"), entry("b", rows_in=20, total=80)], True, 0.25),
+        ([entry("a", rows_in=100, status="completed"), entry("b", rows_in=20, total=80)], False, 0.625),
+        ([entry("a", rows_in=100), entry("b", status="pending", rows_in=0, total=None)], False, 0.5),
+        ([entry("a", rows_in=30, rows_out=8, target_rows=10)], True, 0.8),  # rows 31 to 100 are not needed
+        ([entry("a", rows_in=30, status="unneeded")], True, 1.0),
+        ([entry("a", rows_in=0, total=0)], True, 0.0),
+        ([entry("a"), entry("b", total=None)], True, None),
+        ([], True, None),
+    ],
+)
+def test_how_much_of_a_run_is_done(nodes: list[dict[str, Any]], streaming: bool, share: float | None) -> None:
+    run_state = state(*nodes, config={"streaming": streaming})
+    assert RunProgress.of(run_state, "running", is_live=True).share == share
+
+
+@pytest.mark.parametrize(
     ("nodes", "changes", "is_live"),
     [
         ([entry("a"), entry("b", status="pending", seconds=0.0)], {}, True),  # nobody knows how long b will take

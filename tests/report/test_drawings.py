@@ -74,6 +74,17 @@ def test_rates_are_those_between_the_points() -> None:
     assert re.findall(r"<span>([^<]+)</span>", drawn) == ["10.0", "5.0", "0.0", "0:00", "0:10", "0:20"]
 
 
+def test_a_peak_is_cut_off_and_named() -> None:
+    """A first node that reads all in a second hides nothing of the one that calls a model."""
+    points = [
+        (float(at), None, {"reads": (min(at, 1) * 4000, 0, 0), "asks": (at * 50, 0, 0)}) for at in range(31)
+    ]  # fmt: skip
+    drawn = draw_rates(points, ["reads", "asks"])
+    assert re.findall(r"<span>([^<]+)</span>", drawn)[:3] == ["100", "50.0", "0.0"]
+    assert "Cut off at the top: reads, at most 4,000." in drawn
+    assert "Cut off" not in draw_rates(points, ["asks"])
+
+
 def test_rows_that_are_done_again_give_no_negative_rate() -> None:
     points = [(0.0, None, {"a": (100, 0, 0)}), (10.0, None, {"a": (0, 0, 0)}), (20.0, None, {"a": (20, 0, 0)})]
     assert 'd="M0.0 160.0L500.0 160.0L1000.0 0.0"' in draw_rates(points, ["a"])

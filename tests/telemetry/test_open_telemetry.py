@@ -147,19 +147,20 @@ def test_parts_of_the_tokens_are_attributes_of_the_span(bench: Bench, server: Ch
 
 
 def test_each_try_has_a_span_that_says_what_it_failed_of(bench: Bench, server: ChatServer, memory: InMemory) -> None:
-    """A refusal, an answer that breaks off, something that is no HTTP; then an answer."""
+    """A refusal, an answer that breaks off, something that is no HTTP, a body that is no answer; then an answer."""
     replies = [
         Reply({"error": {"message": "busy"}}, 503),
         Reply(completion("half"), missing=9),
         Reply("", raw=b"no HTTP at all"),
+        Reply("no JSON"),
         Reply(completion("yes")),
     ]
     server.reply = lambda seen: replies.pop(0)
-    ask(bench, server, memory.hooks(), rows=1, max_retries=3, retry_wait=0.001).run()
+    ask(bench, server, memory.hooks(), rows=1, max_retries=4, retry_wait=0.001).run()
     calls = memory.spans(CALL)
     kinds = [(call.attributes or {}).get("error.type") for call in calls]
-    assert kinds == ["503", "ClientPayloadError", "ClientResponseError", None]
-    assert [call.status.status_code for call in calls] == [StatusCode.ERROR] * 3 + [StatusCode.UNSET]
+    assert kinds == ["503", "ClientPayloadError", "ClientResponseError", "LLMRequestError", None]
+    assert [call.status.status_code for call in calls] == [StatusCode.ERROR] * 4 + [StatusCode.UNSET]
     assert {call.status.description for call in calls} == {None}
 
 

@@ -13,6 +13,7 @@ from llm_datagen.web import run_list
 from llm_datagen.web.folders import ResultsFolders
 from llm_datagen.web.run_list import RunList
 
+from ..examples.pages import DOCS
 from ..kit.support import Bench, numbered
 from ..kit.web import Client, serving
 
@@ -85,6 +86,15 @@ def test_runs_of_several_folders_are_told_apart(bench: Bench, tmp_path: Path) ->
         ]
         assert client.get("/api/server")["folders"] == [str(bench.results), str(other.results), str(empty)]
         assert client.get("/api/runs/1.one")["folder"] == str(other.results)
+
+
+def test_the_reference_names_every_key(bench: Bench) -> None:
+    text = (DOCS / "reference" / "web-api.md").read_text()
+    run_of(bench, "one")
+    with serving(bench.results) as client:
+        run = client.get("/api/runs/0.one")
+    keys = {*run, *run["nodes"][0], *run["nodes"][0]["times"], *run["streams"][0], *run["edges"][0]}
+    assert sorted(key for key in keys if f"`{key}`" not in text) == []
 
 
 @pytest.mark.sampled(3)

@@ -66,7 +66,7 @@ def test_a_run_of_another_process_is_steered_killed_and_resumed(shell: Shell) ->
         until(events, live=True, paused=True)
         said = tell(client, "reconfigure", node="node_0", parallel_size=3, rate=900)
         assert said == "run a: node_0 has parallel_size 3, batch_size 1, 900 rows per second at most"
-        assert until(events, paused=True)["nodes"][0]["parallel_size"] == 3
+        assert next(seen for _, seen in events if seen["nodes"][0]["parallel_size"] == 3)["paused"] is True
         refused = client.post(COMMANDS, {"command": "reconfigure", "node": "node_0", "parallel_size": 0})
         assert (refused.status, "parallel_size" in refused.json["error"]) == (409, True)
         assert client.post(COMMANDS, {"command": "resume"}).json["error"] == (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from llm_datagen.runs.browse.call_words import call_facts
 from llm_datagen.runs.display.tables import one_line
 from llm_datagen.streams.formats.json_text import dumps
 
@@ -17,16 +18,7 @@ def call_lines(call: dict[str, Any], width: int) -> Iterator[str]:
         width: cells of a line, at most.
     """
     where = f" at {call['provider']}" if call["provider"] else ""
-    cost = "unknown cost" if call["cost"] is None else f"${call['cost']:.6f}"
-    notes = [
-        f"{call['tokens_in']} + {call['tokens_out']} tokens",
-        cost,
-        f"{call['seconds']:.1f} s",
-        *([f"{call['attempts']} attempts"] if call["attempts"] > 1 else []),
-        *([f"repaired {call['repairs']} times"] if call["repairs"] else []),
-        *(["from the cache"] if call["cached"] else []),
-    ]
-    yield _line("call", f"{call['model']}{where}: {', '.join(notes)}", width)
+    yield _line("call", f"{call['model']}{where}: {', '.join(call_facts(call))}", width)
     for message in call["messages"]:
         yield _line(str(message.get("role", "")), _text(message.get("content")), width)
     if call.get("error"):

@@ -22,9 +22,8 @@ from llm_datagen.runs.report.markdown import markdown_of
 from llm_datagen.runs.report.model import MARK, Report
 from llm_datagen.runs.report.page import page_of
 from llm_datagen.runs.report.samples import looked_through
-from llm_datagen.runs.store import run_ids
 from llm_datagen.runs.timeline import points
-from llm_datagen.runs.versions import find_run, split_id
+from llm_datagen.runs.versions import find_run, kept_versions, version_id
 from llm_datagen.shards.run_view import RunView
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.ids import Id
@@ -93,19 +92,14 @@ def _subject(run: RunView, folder: RunFolder) -> Subject:
         note=run.note,
         results_dir=run.results_dir,
         started_with="" if origin is None else origin.target,
-        earlier_versions=_earlier(run),
+        earlier_versions=[
+            version_id(run.pipeline_id, each) for each in kept_versions(run.results_dir, run.pipeline_id)
+        ],
         spent=spending(*folders),
         given={} if origin is None else origin.caps,
         timeline=points(folder),
         notes=[run.rerun_note] if run.rerun_note else [],
     )
-
-
-def _earlier(run: RunView) -> list[str]:
-    """Return the ids of the versions of a run that are kept, oldest first."""
-    named = ((split_id(known), known) for known in run_ids(run.results_dir))
-    found = [(version[1], known) for version, known in named if version and version[0] == run.pipeline_id]
-    return [known for _, known in sorted(found)]
 
 
 def _encoded(report: Report, form: ReportOption) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from llm_datagen.llm.cost.plausibility import believable
 from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.http.address import Address
@@ -54,6 +56,7 @@ class ListenedLayer(Layer):
                     model=answer.response_model or answer.model,
                     text=answer.text,
                     finish_reason=answer.finish_reason,
+                    ending=str(answer.ends),
                     usage=usage,
                 )
             )
@@ -61,7 +64,7 @@ class ListenedLayer(Layer):
 
 
 def _kind(error: LLMRequestError) -> str:
-    """Return what a call failed of: an HTTP status, or the name of an error."""
-    if error.status is not None:
+    """Return what a call failed of: the HTTP status of an error, or the name of one."""
+    if error.status is not None and error.status >= HTTPStatus.BAD_REQUEST:  # 200: the body is bad
         return str(error.status)
     return type(error if error.__cause__ is None else error.__cause__).__name__

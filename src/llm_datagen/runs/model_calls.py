@@ -1,6 +1,6 @@
 """Calls to models, told to who listens to their run, while they are made: for traces. Plain data.
 
-Nobody listens unless told so (`listening`), and then only to runs of this process: what makes calls asks `listener_of`
+Nobody listens unless told so (`listen`), and then only to runs of this process: what makes calls asks `listener_of`
 once for each call, which is one look into an empty dictionary.
 """
 
@@ -46,6 +46,8 @@ class ModelAnswer:
         model: the model that answered.
         text: the answer; None when there is no text.
         finish_reason: why the model stopped, in the word of the endpoint; None when not said.
+        ending: what that makes of the answer, in a word of ours: "finished", "tool", "cut_off" and the other values of
+            `llm.finish_reasons.Ending`.
         usage: token counts that are believed: ``prompt_tokens``, ``completion_tokens``, and the parts of these,
             ``cached_tokens``, ``cache_write_tokens`` and ``reasoning_tokens``; only what there is.
     """
@@ -53,6 +55,7 @@ class ModelAnswer:
     model: str
     text: str | None = field(repr=False)
     finish_reason: str | None
+    ending: str
     usage: Mapping[str, int]
 
 

@@ -23,6 +23,8 @@ class RunProgress:
         rows_out: rows in the last node's output.
         rows_total: rows of the first node's source in all; None while nothing is known.
         total_is_exact: whether that is counted, not estimated.
+        share: how much of the run is done, from 0 to 1; None while that is not known. It is that of the node that is
+            furthest behind; where one node runs after the other, the mean of all.
         rows_per_second: source rows per second of the first node that runs; of the first node when none runs.
         seconds_left: about how many seconds are left; None if not known: also while nodes wait for others to end.
         failed: rows that failed, over all nodes.
@@ -35,6 +37,7 @@ class RunProgress:
     rows_out: int
     rows_total: int | None
     total_is_exact: bool
+    share: float | None
     rows_per_second: float
     seconds_left: float | None
     failed: int
@@ -59,12 +62,22 @@ class RunProgress:
             rows_out=last.out,
             rows_total=first.total,
             total_is_exact=first.is_exact,
+            share=_share(nodes, streaming=run_state.get("config", {}).get("streaming", True)),
             rows_per_second=runs.rate,
             seconds_left=_seconds_left(nodes) if is_live else None,
             failed=sum(node.failed for node in nodes),
             cost=cost_of(run_state.get("usage") or []),
             limit=limit_of(run_state, is_live=is_live),
         )
+
+
+def _share(nodes: tuple[NodeView, ...], *, streaming: bool) -> float | None:
+    """Return how much of a run is done; None while a node cannot tell."""
+    found = [node.share for node in nodes]
+    known = [share for share in found if share is not None]
+    if not known or len(known) < len(found):
+        return None
+    return min(known) if streaming else sum(known) / len(known)
 
 
 def seconds_of(run_state: Mapping[str, Any], *, is_live: bool) -> float | None:

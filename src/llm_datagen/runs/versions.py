@@ -77,11 +77,16 @@ def logged_as(results_dir: str | os.PathLike[str], pipeline_id: str | None) -> s
     return named[0] if is_version else folder.pipeline_id
 
 
+def kept_versions(results_dir: str | os.PathLike[str], pipeline_id: str) -> list[int]:
+    """Return the numbers of the earlier versions of a run that are kept, the oldest first."""
+    named = (split_id(known) for known in run_ids(results_dir))
+    return sorted(version[1] for version in named if version and version[0] == pipeline_id)
+
+
 def of_new_run(results_dir: str | os.PathLike[str], pipeline_id: str) -> dict[str, int]:
     """Return what the state of a new run says of its version: it is behind those that an earlier run has left."""
-    named = (split_id(known) for known in run_ids(results_dir))
-    left = max((version[1] for version in named if version and version[0] == pipeline_id), default=0)
-    return {VERSION: left + 1} if left else {}
+    left = kept_versions(results_dir, pipeline_id)
+    return {VERSION: left[-1] + 1} if left else {}
 
 
 def refuse_earlier(run_state: Mapping[str, Any], doing: str) -> None:

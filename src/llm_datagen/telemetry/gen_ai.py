@@ -61,8 +61,15 @@ _TOKENS = {
     "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
 }
 
-_FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
-"""What other providers call what chat completions call so."""
+_FINISH = {
+    "finished": "stop",
+    "tool": "tool_call",
+    "cut_off": "length",
+    "withheld": "content_filter",
+    "refused": "content_filter",
+    "failed": "error",
+}
+"""The words that the conventions have for how an answer ended; for others, that of the endpoint is told."""
 
 
 def provider_of(host: str) -> str:
@@ -111,14 +118,22 @@ def of_usage(usage: Mapping[str, int]) -> dict[str, int]:
 
 def input_messages(messages: Sequence[Mapping[str, Any]]) -> str:
     """Return the messages of a request as the JSON of the conventions; of images and the like, that there are some."""
-    return _json([{"role": message.get("role"), "parts": _parts(message.get("content"))} for message in messages])
+    return _json(
+        [
+            {
+                "role": message.get("role"),
+                "parts": [*_parts(message.get("content")), *map(_tool_call, message.get("tool_calls") or ())],
+            }
+            for message in messages
+        ]
+    )
 
 
 def output_messages(answer: ModelAnswer) -> str:
     """Return the text of an answer as the JSON of the conventions."""
     parts = [] if answer.text is None else _parts(answer.text)
-    reason = answer.finish_reason or ""
-    return _json([{"role": "assistant", "parts": parts, "finish_reason": _FINISH.get(reason, reason)}])
+    reason = _FINISH.get(answer.ending, answer.finish_reason or "")
+    return _json([{"role": "assistant", "parts": parts, "finish_reason": reason}])
 
 
 def _parts(content: Any) -> list[dict[str, Any]]:
@@ -131,6 +146,13 @@ def _part(part: Mapping[str, Any]) -> dict[str, Any]:
     if part.get("type") == "text":
         return {"type": "text", "content": part.get("text", "")}
     return {"type": str(part.get("type"))}
+
+
+def _tool_call(call: Any) -> dict[str, Any]:
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping):
+        return {"type": "tool_call"}
+    return {"type": "tool_call", "id": call.get("id"), **{name: function.get(name) for name in ("name", "arguments")}}
 
 
 def _json(value: Any) -> str:

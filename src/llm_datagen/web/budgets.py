@@ -14,6 +14,8 @@ def budget_json(
 ) -> dict[str, Any] | None:
     """Return the JSON of the budget of a run, the smallest where there are several; None when it has none.
 
+    What is spent is that of the nodes whose operators have a budget.
+
     Args:
         run_state: the run state.
         nodes: its nodes.
@@ -22,12 +24,13 @@ def budget_json(
     caps = caps_of(run_state)
     if not caps:
         return None
+    capped = [node for node in nodes if node.node_id in {cap.node_id for cap in caps}]
     return {
         "cap": given.get("usd", min((cap.usd for cap in caps if cap.usd is not None), default=None)),
         "cap_tokens": given.get("tokens", min((cap.tokens for cap in caps if cap.tokens is not None), default=None)),
-        "spent": sum(node.cost or 0.0 for node in nodes),
-        "spent_tokens": sum(node.tokens for node in nodes),
-        "projected": projected(nodes),
+        "spent": sum(node.cost or 0.0 for node in capped),
+        "spent_tokens": sum(node.tokens for node in capped),
+        "projected": projected(capped),
     }
 
 

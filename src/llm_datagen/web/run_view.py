@@ -10,8 +10,7 @@ from llm_datagen.runs.export_entries import exports_of
 from llm_datagen.runs.limit import shards_begun
 from llm_datagen.runs.masking import masked, masked_uri
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
-from llm_datagen.runs.store import run_ids
-from llm_datagen.runs.versions import split_id, version_id, version_of
+from llm_datagen.runs.versions import kept_versions, split_id, version_id, version_of
 from llm_datagen.shards.run_view import RunView
 from llm_datagen.web.budgets import budget_json
 from llm_datagen.web.folders import ResultsFolders
@@ -42,6 +41,7 @@ def summary_json(run: RunView, folders: ResultsFolders) -> dict[str, Any]:
         "rows_done": progress.rows_done,
         "rows_total": progress.rows_total,
         "total_is_exact": progress.total_is_exact,
+        "share": progress.share,
         "eta_s": progress.seconds_left,
         "rows_per_second": progress.rows_per_second,
         "failed": progress.failed,
@@ -117,10 +117,7 @@ def _versions(run: RunView) -> list[str]:
     named = split_id(run.pipeline_id)
     of_run = named[0] if named is not None and "version_of" in run.state else run.pipeline_id
     try:
-        known = {found[1] for name in run_ids(run.results_dir) if (found := split_id(name)) and found[0] == of_run}
+        known = kept_versions(run.results_dir, of_run)
     except (ConfigError, OSError):
         return []
-    if not known:
-        return []
-    now = version_of(run.state)
-    return [version_id(of_run, number) for number in sorted({*known, now})]
+    return [version_id(of_run, number) for number in sorted({*known, version_of(run.state)})] if known else []

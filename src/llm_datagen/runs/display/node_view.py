@@ -73,6 +73,16 @@ class NodeView:
         return max(0, self.total - self.done) if self.total is not None and self.is_exact else None
 
     @property
+    def share(self) -> float | None:
+        """How much of it is done, from 0 to 1; None if not known."""
+        if self.status in {Status.COMPLETED, Status.UNNEEDED}:
+            return 1.0
+        done = [0.0] if self.status == Status.PENDING else []
+        done += [] if self.total is None else [self.done / self.total if self.total else 0.0]
+        done += [self.out / self.target] if self.target else []
+        return min(1.0, max(done)) if done else None
+
+    @property
     def seconds_left(self) -> float | None:
         """About how many seconds are left; None if not known, and in the first seconds of a run."""
         if self.rate <= 0 or self.status != Status.RUNNING or self.paused or self.seconds < ETA_AFTER_SECONDS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +15,9 @@ from llm_datagen.runs.logs.reader import LogEvent, open_all, parsed
 _BLOCK = 1 << 16
 _MOST_BYTES = 1 << 24
 """So much is read for one page, at most: of a log in which few lines are wanted."""
+
+
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +47,13 @@ def last_lines(path: Path, wanted: Callable[[LogEvent], bool], limit: int) -> Lo
     with contextlib.ExitStack() as opened:
         files = [opened.enter_context(file) for file in open_all(path)]
         end = _end(files[-1])
-        for file in reversed(files):
-            for line in _backwards(file, end if file is files[-1] else _end(file)):
-                left -= len(line)
-                event = parsed(line)
-                if event is not None:
-                    events.add(event.event)
-                    if wanted(event):
-                        found.appendleft(event)
-                if len(found) >= limit or left <= 0:
-                    break
+        for line in _all_backwards(files, end):
+            left -= len(line)
+            event = parsed(line)
+            if event is not None:
+                events.add(event.event)
+                if wanted(event):
+                    found.appendleft(event)
             if len(found) >= limit or left <= 0:
                 break
         return LogPage(list(found), _token(files[-1], end), events)
@@ -93,9 +93,16 @@ def lines_after(path: Path, after: str, wanted: Callable[[LogEvent], bool], limi
                     if wanted(event):
                         found.append(event)
                 if len(found) >= limit or left <= 0:
-                    return LogPage(found, f"{_identity(file)}.{offset}", events)
-            after, offset = f"{_identity(file)}.{offset}", 0
+                    return LogPage(found, _token(file, offset), events)
+            after, offset = _token(file, offset), 0
         return LogPage(found, after, events)
+
+
+def _all_backwards(files: Sequence[BinaryIO], end: int) -> Iterator[bytes]:
+    """Yield the lines of some files, the last one first; of the last file, those before `end`."""
+    yield from _backwards(files[-1], end)
+    for file in reversed(files[:-1]):
+        yield from _backwards(file, _end(file))
 
 
 def _backwards(file: BinaryIO, end: int) -> Iterator[bytes]:
@@ -136,4 +143,4 @@ def _identity(file: BinaryIO) -> str:
 
 def _offset(after: str) -> int:
     text = after.rpartition(".")[2]
-    return int(text) if text.isdecimal() else 0
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else 0

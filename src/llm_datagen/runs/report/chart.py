@@ -33,19 +33,25 @@ SHORTEST_SECONDS = 1.0
 
 
 def draw_rates(points: Points, nodes: Sequence[str]) -> str:
-    """Return the rows per second that each node did, as HTML; empty when there are too few points."""
+    """Return the rows per second that each node did, as HTML; empty when there are too few points.
+
+    Peaks that would press everything else to the ground are cut off, and named below.
+    """
     spans = _spans(points)
     if not spans:
         return ""
     lines = [[(end[0], _rate(begin, end, node)) for begin, end in spans] for node in nodes[:MOST_LINES]]
-    top = _round_up(max((value for line in lines for _, value in line), default=0.0))
+    top = _round_up(_highest([value for line in lines for _, value in line]))
+    most = {node: max(value for _, value in line) for node, line in zip(nodes, lines, strict=False)}
+    cut = "; ".join(f"{middle(node, 40)}, at most {rate(value)}" for node, value in most.items() if value > top)
+    below = f'<p style="font-size:12px;margin:4px 0 0">Cut off at the top: {html_text(cut)}.</p>' if cut else ""
     paths = [
         f'<path d="{_path([(spans[0][0][0], line[0][1]), *line], points, top)}" {_stroke(color)}/>'
         for line, color in zip(lines, _COLORS, strict=False)
     ]
     names = "".join(map(_legend, nodes, _COLORS))
     head = f'<div style="display:flex;flex-wrap:wrap;gap:2px 18px;font-size:13px;margin:0 0 8px">{names}</div>'
-    return head + _chart(paths, points, top, rate, "Rows per second that each node did, over time")
+    return head + _chart(paths, points, top, rate, "Rows per second that each node did, over time") + below
 
 
 def draw_cost(points: Points) -> str:
@@ -61,6 +67,12 @@ def draw_cost(points: Points) -> str:
         f'<path d="{line}" {_stroke(_COST_COLOR)}/>',
     ]
     return _chart(paths, points, top, dollars, "US dollars spent, over time")
+
+
+def _highest(values: Sequence[float]) -> float:
+    """Return up to what values are drawn: twice what 95 % stay below, if some are more than twice as high as that."""
+    most, usual = max(values, default=0.0), sorted(values)[int(len(values) * 0.95)] if values else 0.0
+    return 2 * usual if usual and most > 4 * usual else most
 
 
 def points_of(timeline: Sequence[timeline_file.Point]) -> Points:
@@ -132,7 +144,9 @@ def _stroke(color: str) -> str:
 
 
 def _path(line: Sequence[tuple[float, float]], points: Points, top: float) -> str:
-    return "M" + "L".join(f"{_x(seconds, points):.1f} {_HEIGHT * (1 - value / top):.1f}" for seconds, value in line)
+    return "M" + "L".join(
+        f"{_x(seconds, points):.1f} {_HEIGHT * (1 - min(1.0, value / top)):.1f}" for seconds, value in line
+    )
 
 
 def _x(seconds: float, points: Points) -> float:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from llm_datagen.runs.browse.call_words import call_facts
 from llm_datagen.runs.browse.lineage import Member
 from llm_datagen.runs.report.model import Call, Relative
 from llm_datagen.runs.report.text import as_json, cut
-from llm_datagen.runs.usage import dollars
-from llm_datagen.runs.words import number
 from llm_datagen.streams.ids import Id
 
 FamilyOf = Callable[[Id], Iterable[Member]]
@@ -17,6 +16,7 @@ FamilyOf = Callable[[Id], Iterable[Member]]
 
 _MOST_RELATIVES = 12
 _MOST_CALLS = 3
+_ERROR_CHARS = 300
 _UP = frozenset(("ancestor", "itself"))
 
 
@@ -64,18 +64,6 @@ def _said(content: Any) -> str:
 def _details(call: Mapping[str, Any]) -> Iterator[str]:
     if call.get("provider"):
         yield f"at {call['provider']}"
-    if call.get("cached"):
-        yield "from the cache"
-    for name, words in (("tokens_in", "tokens in"), ("tokens_out", "tokens out")):
-        if call.get(name) is not None:
-            yield f"{number(call[name])} {words}"
-    if call.get("cost") is not None:
-        yield dollars(call["cost"])
-    if (call.get("attempts") or 1) > 1:
-        yield f"{call['attempts']} attempts"
-    if call.get("repairs"):
-        yield f"{call['repairs']} repairs"
-    if call.get("seconds") is not None:
-        yield f"{call['seconds']:.1f} s"
+    yield from call_facts(call)
     if call.get("error"):
-        yield f"failed: {cut(str(call['error']), 300)}"
+        yield f"failed: {cut(str(call['error']), _ERROR_CHARS)}"

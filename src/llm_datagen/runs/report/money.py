@@ -47,7 +47,8 @@ def _budget(report: Report) -> str:
     if report.budget is None:
         return ""
     caps = "; ".join(map(_cap, report.budget.caps))
-    return definitions({"budget": caps, "of it": report.budget.spent})
+    spent = report.budget.spent
+    return definitions({"budget": caps or spent, "of it": spent if caps else ""})
 
 
 def _cap(cap: Mapping[str, Any]) -> str:

@@ -16,6 +16,9 @@ from llm_datagen.runs.report.what_ran import settings_section, streams_section, 
 from llm_datagen.runs.usage import dollars
 from llm_datagen.runs.words import duration, number
 
+_SLACK_SECONDS = 2.0
+"""So much longer than its last execution a run may have gone on without a resume: it was being prepared."""
+
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
@@ -33,7 +36,8 @@ def figures(report: Report) -> list[tuple[str, str]]:
     if totals["tokens"]:
         found.append((number(totals["tokens"]), "tokens"))
     if run.seconds is not None:
-        found.append((duration(run.seconds), "time"))
+        is_resumed = bool(report.timeline) and report.timeline[-1][0] > run.seconds + _SLACK_SECONDS
+        found.append((duration(run.seconds), "time of the last execution" if is_resumed else "time"))
     return found
 
 

@@ -12,15 +12,17 @@ const look = (index) => `line-${index % COLOURS}${index < COLOURS ? "" : " dashe
 
 /**
  * A chart of lines.
- * `series`: {name, points: [[seconds, value]]}; `say(value)`: a value as text; `isArea`: filled.
+ * `series`: {name, points: [[seconds, value]]}; `say(value)`: a value as text; `isArea`: filled; `cutsPeaks`: peaks that
+ * would press everything else to the ground are cut off, and named.
  */
-export function chart({ title, series, say, width, height = 170, isArea = false }) {
+export function chart({ title, series, say, width, height = 170, isArea = false, cutsPeaks = false }) {
   const all = series.flatMap((one) => one.points);
   if (!series.some((one) => one.points.length > 1)) return el("p", { class: "empty" }, "Nothing to draw yet.");
   const end = Math.max(...all.map(([at]) => at), 1);
-  const top = nice(Math.max(...all.map(([, value]) => value), 0));
+  const top = nice((cutsPeaks ? highest : most)(all.map(([, value]) => value)));
+  const cut = series.map((one) => [one.name, most(one.points.map(([, value]) => value))]).filter(([, value]) => value > top * 1.001);
   const x = (at) => MARGIN.left + (at / end) * (width - MARGIN.left - MARGIN.right);
-  const y = (value) => height - MARGIN.bottom - (value / top) * (height - MARGIN.top - MARGIN.bottom);
+  const y = (value) => height - MARGIN.bottom - Math.min(1, value / top) * (height - MARGIN.top - MARGIN.bottom);
   const grid = [0, 0.5, 1].map((share) => [
     svg("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: y(share * top), y2: y(share * top) }),
     svg("text", { x: MARGIN.left - 8, y: y(share * top) + 4, "text-anchor": "end" }, say(share * top)),
@@ -39,8 +41,17 @@ export function chart({ title, series, say, width, height = 170, isArea = false 
     { class: "chart" },
     el("figcaption", {}, title, series.length > 1 ? legend(series) : null),
     svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": words(title, series, say) }, grid, times, lines),
+    cut.length ? el("p", { class: "soft" }, `Cut off at the top: ${cut.map(([name, value]) => `${oneLine(name, 40)}, at most ${say(value)}`).join("; ")}.`) : null,
     figures(title, series, say),
   );
+}
+
+const most = (values) => values.reduce((best, value) => Math.max(best, value), 0);
+
+// Twice what 95 % of the values stay below, if some are more than twice as high as that.
+function highest(values) {
+  const usual = values.toSorted((one, other) => one - other)[Math.floor(values.length * 0.95)] ?? 0;
+  return usual > 0 && most(values) > 4 * usual ? 2 * usual : most(values);
 }
 
 const legend = (series) =>

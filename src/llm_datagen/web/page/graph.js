@@ -158,7 +158,7 @@ function card(run, { key, x, y, node }, chosen, linkTo) {
 
 const doneShare = (node) => (node.total > 0 ? Math.min(1, (node.rows_in ?? 0) / node.total) : 0);
 
-export const queueText = (node) => (isNumber(node.queue) ? `queue ${short(node.queue)}${isNumber(node.queue_size) ? ` / ${short(node.queue_size)}` : ""}` : "");
+export const queueText = (node) => (isNumber(node.queue) ? `to write ${short(node.queue)}${isNumber(node.queue_size) ? ` / ${short(node.queue_size)}` : ""}` : "");
 
 /** Where the time of a node goes, in words. */
 export const timesText = (node) =>

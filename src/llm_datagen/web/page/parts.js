@@ -19,9 +19,10 @@ export function pill(run) {
   return el("span", { class: `pill ${kind}` }, oneLine(word, 30));
 }
 
-/** How far a run or node is: rows done of all. */
-export function progress(done, total, isExact, label) {
-  const share = isNumber(total) && total > 0 ? Math.min(1, done / total) : null;
+/** How far a run is: rows that its first node has read, and how much of the whole is done. */
+export function progress(run, label) {
+  const { rows_done: done, rows_total: total, total_is_exact: isExact } = run;
+  const share = isNumber(run.share) ? run.share : null;
   return el(
     "div",
     { class: "progress" },
@@ -30,7 +31,7 @@ export function progress(done, total, isExact, label) {
       "span",
       {},
       count(done),
-      isNumber(total) ? ` of ${isExact ? "" : "about "}${count(total)} rows` : " rows",
+      isNumber(total) ? ` of ${isExact ? "" : "about "}${count(total)} rows read` : " rows read",
       share === null ? "" : ` · ${percent(share)}`,
     ),
   );

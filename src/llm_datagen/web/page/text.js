@@ -21,14 +21,16 @@ export function middle(name, length) {
   return `${text.slice(0, head)}…${text.slice(text.length - (length - 1 - head))}`;
 }
 
-/** An item in one line: its fields, or its text. */
+const MOST_OF_A_FIELD = 60; // so that a long text does not hide the fields behind it
+
+/** An item in one line: its fields, each cut, or its text. */
 export function preview(item, length = 300) {
   if (typeof item === "string") return oneLine(item, length);
   if (item === null || typeof item !== "object" || Array.isArray(item)) return oneLine(JSON.stringify(item), length);
   const parts = [];
   let size = 0;
   for (const [name, value] of Object.entries(item)) {
-    const part = `${oneLine(name, 60)}: ${oneLine(typeof value === "string" ? value : JSON.stringify(value), length)}`;
+    const part = `${oneLine(name, 60)}: ${oneLine(typeof value === "string" ? value : JSON.stringify(value), MOST_OF_A_FIELD)}`;
     parts.push(part);
     size += part.length;
     if (size > length) break;

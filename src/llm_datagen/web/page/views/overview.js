@@ -59,7 +59,7 @@ export function overviewTab(root, { app, key }) {
     const wide = Math.max(280, width < NARROW ? width - 34 : (width - 70) / 2);
     const paid = points.filter(([, cost]) => isNumber(cost)).map(([at, cost]) => [at, cost]);
     return [
-      chart({ title: "Rows per second", series: throughput(points, run.nodes), say: rate, width: wide }),
+      chart({ title: "Rows per second", series: throughput(points, run.nodes), say: rate, width: wide, cutsPeaks: true }),
       paid.length ? chart({ title: "Cost", series: [{ name: "cost", points: paid }], say: money, width: wide, isArea: true }) : null,
     ];
   }
@@ -67,7 +67,7 @@ export function overviewTab(root, { app, key }) {
   const works = (node) => run.live && node.status === "running";
 
   function nodeTable() {
-    const columns = [["node"], ["status"], ["done", true], ["out", true], ["failed", true], ["speed", true], ["in flight", true], ["queue", true], ["time"], ["cost", true]];
+    const columns = [["node"], ["status"], ["done", true], ["out", true], ["failed", true], ["speed", true], ["in flight", true], ["to write", true], ["time"], ["cost", true]];
     return table("The nodes", columns, run.nodes.map((node) => ({
       key: node.node_id,
       cells: [
@@ -116,12 +116,11 @@ export function overviewTab(root, { app, key }) {
         fact("Rows in", count(node.rows_in)),
         fact("Rows out", count(node.rows_out)),
         fact("Filtered", count(node.filtered)),
-        isNumber(node.rejected) ? fact("Rejected", count(node.rejected)) : null,
+        fact("Rejected", count(node.rejected)),
         fact("Failed", count(node.failed), node.dead_letters ? `${count(node.dead_letters)} dead letters` : ""),
-        fact("Retried", count(node.retried)),
         works(node) ? [
           fact("In flight", count(node.in_flight)),
-          fact("Queue", queueText(node).replace("queue ", "") || "–"),
+          fact("To write", queueText(node).replace("to write ", "") || "–", "rows in memory"),
           fact("Speed", rate(node.rows_per_second), isNumber(node.eta_s) ? `${duration(node.eta_s)} left` : ""),
         ] : null,
         fact("Cost", money(node.cost)),

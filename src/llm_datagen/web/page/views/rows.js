@@ -64,7 +64,7 @@ export function rowsTab(root, { key }) {
     render();
     const mine = open;
     try {
-      mine.members = (await get(ofRun(key, "lineage"), { id, stream: params.stream })).members;
+      mine.members = (await get(ofRun(key, "lineage"), { id })).members;
     } catch (error) {
       mine.failure = error;
     }
@@ -128,7 +128,7 @@ export function rowsTab(root, { key }) {
     if (!page) return "";
     const known = page.total ?? stream()?.rows;
     const total = isNumber(known) ? ` of ${page.is_total_exact === false && isNumber(page.total) ? "about " : ""}${count(known)}` : "";
-    if (params.q) return `${count(page.rows.length)} found${page.isWhole ? "" : `, searched to row ${count(page.searched_to ?? page.next)}…`}`;
+    if (params.q) return `${count(page.rows.length)} found${page.isWhole ? (isNumber(page.next) ? " on this page" : "") : `, searched to row ${count(page.searched_to ?? page.next)}…`}`;
     return page.rows.length ? `${count(page.rows[0].number)} to ${count(page.rows.at(-1).number)}${total}` : `none${total}`;
   }
 

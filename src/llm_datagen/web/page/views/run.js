@@ -70,8 +70,7 @@ export function runView(root, app, key) {
       ),
     );
     if (!run) return show(top, el("p", { class: "empty" }, isGone ? "There is no such run." : "Looking…"), isGone ? null : tabs);
-    const share = isNumber(run.rows_total) && run.rows_total > 0 ? run.rows_done / run.rows_total : null;
-    document.title = `${run.live && share !== null ? `${percent(Math.min(1, share))} ` : ""}${oneLine(run.id, 60)} – ${statusOf(run)[0]}`;
+    document.title = `${run.live && isNumber(run.share) ? `${percent(run.share)} ` : ""}${oneLine(run.id, 60)} – ${statusOf(run)[0]}`;
     show(
       top,
       el(
@@ -92,10 +91,10 @@ export function runView(root, app, key) {
           fact(run.live ? "Time left" : "Took", run.live ? duration(run.eta_s) : duration(seconds(run))),
           fact("Cost", money(run.cost)),
           fact("Failed", count(run.failed)),
-          fact("Since", moment(run.started_at), run.live && isNumber(seconds(run)) ? duration(seconds(run)) : ""),
+          fact("Started", moment(run.started_at), run.live && isNumber(seconds(run)) ? duration(seconds(run)) : ""),
           run.shards ? fact("Shards", `${count(run.shards.completed)} of ${count(run.shards.count)}`, run.shards.running ? `${count(run.shards.running)} at work` : "") : null,
         ),
-        progress(run.rows_done, run.rows_total, run.total_is_exact, "Progress of the run"),
+        progress(run, "Progress of the run"),
       ),
       tabs,
     );

@@ -45,7 +45,7 @@ export function runsView(root, app) {
       el("input", { type: "checkbox", "aria-label": `Compare ${name}`, checked: ticked.has(run.run), on: { change: (event) => tick(run.run, event.target.checked) } }),
       el("a", { class: "run-name", href: runLink(run.run), dir: "auto" }, name),
       pill(run),
-      progress(run.rows_done, run.rows_total, run.total_is_exact, `Progress of ${name}`),
+      progress(run, `Progress of ${name}`),
       el(
         "span",
         { class: "soft facts" },

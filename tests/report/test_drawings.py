@@ -80,7 +80,7 @@ def test_a_peak_is_cut_off_and_named() -> None:
         (float(at), None, {"reads": (min(at, 1) * 4000, 0, 0), "asks": (at * 50, 0, 0)}) for at in range(31)
     ]  # fmt: skip
     drawn = draw_rates(points, ["reads", "asks"])
-    assert re.findall(r"<span>([^<]+)</span>", drawn)[:3] == ["100", "50.0", "0.0"]
+    assert re.findall(r"<span>([^<]+)</span>", drawn)[:3] == ["50.0", "25.0", "0.0"]
     assert "Cut off at the top: reads, at most 4,000." in drawn
     assert "Cut off" not in draw_rates(points, ["asks"])
 

@@ -156,6 +156,7 @@ def test_a_killed_run_is_interrupted_and_its_rows_are_counted(shell: Shell) -> N
         shell.reach()
         eventually(lambda: of(results)["llm_datagen_rows_total"]["a", "node_0", "kept"] > 0, "rows are saved")
         assert of(results)["llm_datagen_run_live"] == {("a",): 1}
+        eventually(lambda: of(results)["llm_datagen_rows_in_flight"]["a", "node_0"] == 1, "a row is at the gate")
         run.kill()
         run.wait()
     found = of(results)

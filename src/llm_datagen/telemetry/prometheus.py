@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-import orjson
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -16,7 +15,7 @@ from prometheus_client.registry import Collector
 from llm_datagen.config import check_seconds
 from llm_datagen.errors import ConfigError, DatagenError, PipelineNotFoundError
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.file_names import CHECKPOINT, RUN_STATE
+from llm_datagen.runs.file_names import RUN_STATE
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.store import check_pipeline_id, run_ids
@@ -153,13 +152,4 @@ def _look(folder: RunFolder) -> ShownRun:
         status=run.status,
         is_live=run.is_live,
         state=run.state,
-        checkpoint=_checkpoint(folder),
     )
-
-
-def _checkpoint(folder: RunFolder) -> dict[str, object]:
-    try:
-        found = orjson.loads(folder.read(CHECKPOINT) or b"{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -48,7 +48,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "llm_datagen_input_rows_exact": Measure("gauge", NODE, "1 when they are counted, 0 when they are estimated"),
     "llm_datagen_rows_in_flight": Measure(
-        "gauge", NODE, "Source rows before the last done one that are not done; 0 unless a process works on the run"
+        "gauge", NODE, "Source rows that its workers have, as it was last reported; 0 unless a process works on the run"
     ),
     "llm_datagen_queue_rows": Measure(
         "gauge", NODE, "Rows that other nodes have written for the node, and that it has not done"

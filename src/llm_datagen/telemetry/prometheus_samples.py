@@ -51,7 +51,6 @@ class ShownRun:
         status: its true status.
         is_live: whether a process works on it.
         state: its run state.
-        checkpoint: the positions of its nodes.
     """
 
     results_dir: str
@@ -59,7 +58,6 @@ class ShownRun:
     status: str
     is_live: bool
     state: Mapping[str, Any]
-    checkpoint: Mapping[str, Any]
 
 
 def samples_of(run: ShownRun) -> Iterator[Sample]:
@@ -108,8 +106,7 @@ def _of_node(run: ShownRun, node: Mapping[str, Any], labels: tuple[str, ...]) ->
     if node.get("total") is not None:
         yield Sample("llm_datagen_input_rows", labels, node["total"])
         yield Sample("llm_datagen_input_rows_exact", labels, bool(node.get("total_is_exact")))
-    position = (run.checkpoint.get(node["node_id"]) or {}).get("input") or {}
-    yield Sample("llm_datagen_rows_in_flight", labels, run.is_live and (position.get("rows_in_flight") or 0))
+    yield Sample("llm_datagen_rows_in_flight", labels, run.is_live and node.get("in_flight", 0))
     yield Sample("llm_datagen_rows_per_second", labels, run.is_live and node.get("rows_per_second", 0.0))
     yield Sample("llm_datagen_node_workers", labels, node.get("workers", 0))
     yield Sample("llm_datagen_node_stalled", labels, run.is_live and bool(node.get("stalled")))

@@ -12,7 +12,7 @@ from llm_datagen.runs.run_progress import seconds_of
 from llm_datagen.runs.status import NodeReport
 from llm_datagen.shards.run_view import RunView
 
-_COUNTS = ("rows_in", "rows_out", "filtered", "skipped", "dead_letters", "failed")
+_COUNTS = ("rows_in", "rows_out", "filtered", "rejected", "skipped", "dead_letters", "failed")
 _NOT_SETTINGS = {
     *(field.name for field in fields(NodeReport)), "kept", "pending", "cost", "fingerprint", "input_fingerprint",
     "changed_from", "input_uri", "output_uri",

@@ -70,9 +70,9 @@ def draw_cost(points: Points) -> str:
 
 
 def _highest(values: Sequence[float]) -> float:
-    """Return up to what values are drawn: twice what 95 % stay below, if some are more than twice as high as that."""
-    most, usual = max(values, default=0.0), sorted(values)[int(len(values) * 0.95)] if values else 0.0
-    return 2 * usual if usual and most > 4 * usual else most
+    """Return the most of the values that are at most four times as high as what 95 % stay below."""
+    usual = sorted(values)[int(len(values) * 0.95)] if values else 0.0
+    return max((value for value in values if not usual or value <= 4 * usual), default=0.0)
 
 
 def points_of(timeline: Sequence[timeline_file.Point]) -> Points:

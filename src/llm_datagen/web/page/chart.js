@@ -48,10 +48,10 @@ export function chart({ title, series, say, width, height = 170, isArea = false,
 
 const most = (values) => values.reduce((best, value) => Math.max(best, value), 0);
 
-// Twice what 95 % of the values stay below, if some are more than twice as high as that.
+// The most of the values that are at most four times as high as what 95 % stay below.
 function highest(values) {
   const usual = values.toSorted((one, other) => one - other)[Math.floor(values.length * 0.95)] ?? 0;
-  return usual > 0 && most(values) > 4 * usual ? 2 * usual : most(values);
+  return most(usual > 0 ? values.filter((value) => value <= 4 * usual) : values);
 }
 
 const legend = (series) =>

@@ -21,7 +21,7 @@ export function middle(name, length) {
   return `${text.slice(0, head)}…${text.slice(text.length - (length - 1 - head))}`;
 }
 
-const MOST_OF_A_FIELD = 60; // so that a long text does not hide the fields behind it
+const MOST_OF_A_FIELD = 64; // so that a long text does not hide the fields behind it
 
 /** An item in one line: its fields, each cut, or its text. */
 export function preview(item, length = 300) {

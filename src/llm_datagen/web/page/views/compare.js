@@ -14,7 +14,9 @@ export function compareView(root) {
 
   function render({ a, b }, found, names) {
     const heads = [names.get(a) ?? a, names.get(b) ?? b].map((name) => oneLine(name, 60));
-    const rows = (entries) => entries.map((entry) => ({ key: entry.name, cells: [oneLine(entry.name, 100), value(entry.a), value(entry.b)] }));
+    const strong = (entry, text) => (entry.a === entry.b ? text : el("b", {}, text));
+    const rows = (entries) => entries.map((entry) => ({ key: entry.name, cells: [oneLine(entry.name, 100), strong(entry, value(entry.a)), strong(entry, value(entry.b))] }));
+    const counts = found.counts.filter((entry) => entry.a || entry.b);
     const columns = (name, isCount) => [[name], [heads[0], isCount], [heads[1], isCount]];
     show(
       root,
@@ -23,7 +25,7 @@ export function compareView(root) {
         { key: "cost", cells: ["cost", money(found.cost.a), money(found.cost.b)] },
         { key: "time", cells: ["time", duration(found.seconds.a), duration(found.seconds.b)] },
       ])),
-      section("Counts", table("Counts", columns("count", true), rows(found.counts))),
+      section("Counts", table("Counts", columns("count", true), rows(counts), "No rows in either.")),
       section("Settings that differ", table("Settings that differ", columns("setting"), rows(found.settings), "All settings are the same.")),
     );
   }

@@ -49,7 +49,7 @@ export function costTab(root, { app, key }) {
     show(
       root,
       failure ? problem(failure) : null,
-      el("p", { class: "big", key: "total" }, money(cost.total), el("small", {}, " so far, of calls whose price is known")),
+      el("p", { class: "big", key: "total" }, money(cost.total), el("small", {}, " for calls whose price is known")),
       cost.budget ? budget() : null,
       section("By node", shares("Cost by node", "node", cost.by_node, (row) => namesOf(row).filter(Boolean).join(" · "))),
       section("By model", shares("Cost by model", "model", cost.by_model, (row) => [row.model, row.provider].filter(Boolean).join(" · "))),

@@ -29,6 +29,7 @@ from llm_datagen.runs.status import Status, why_short
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.usage import COST, dollars
 from llm_datagen.runs.words import number, rows_in_words
+from llm_datagen.streams.location import ERRORS_ENDING
 
 Display = LiveTable | PlainLines
 
@@ -134,7 +135,7 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "", part: Part
         yield f"  {line}"
     for node, progress in zip(pipeline.nodes, report.nodes, strict=True):
         if progress.dead_letters and not is_sharded(run_state):  # those of shards lie in their folders
-            yield f"  errors  {node.output.shown}.errors.jsonl ({rows_in_words(progress.dead_letters)})"
+            yield f"  errors  {node.output.shown}{ERRORS_ENDING} ({rows_in_words(progress.dead_letters)})"
     if dead:
         head = "  errors  " if is_sharded(run_state) else "          "
         yield f"{head}{_command('errors', pipeline, part=part)}"

@@ -19,6 +19,10 @@ from llm_datagen.streams.storage.memory import MemoryStorage
 _SQLITE_ENDINGS = ("", "-wal", "-shm")
 
 
+ERRORS_ENDING, REJECTED_ENDING = ".errors.jsonl", ".rejected.jsonl"
+"""What is added to the path of a stream for that of its dead letters, and that of its rejected rows."""
+
+
 class StreamFiles:
     """The files of a stream: their paths, their storage, and the format of the data.
 
@@ -66,12 +70,12 @@ class StreamFiles:
     @property
     def errors_path(self) -> str:
         """Where the dead letters lie: rows that failed while this stream was made."""
-        return f"{self.path}.errors.jsonl"
+        return f"{self.path}{ERRORS_ENDING}"
 
     @property
     def rejected_path(self) -> str:
         """Where the rejected rows lie, of a node that keeps them; see `rejected`."""
-        return f"{self.path}.rejected.jsonl"
+        return f"{self.path}{REJECTED_ENDING}"
 
     @property
     def dispatched_path(self) -> str:

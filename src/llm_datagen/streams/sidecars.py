@@ -7,15 +7,15 @@ removed by the run of ``a.jsonl``. What tells that a file is a stream of a run i
 from __future__ import annotations
 
 from llm_datagen.errors import StreamExistsError
-from llm_datagen.streams.location import StreamFiles
+from llm_datagen.streams.location import ERRORS_ENDING, REJECTED_ENDING, StreamFiles
 from llm_datagen.streams.storage.base import Storage
 
 WHAT_LIES_BESIDE = {
     ".done": "seal",
     ".commits": "commit log",
     ".dispatched": "dispatch log",
-    ".errors.jsonl": "dead letters",
-    ".rejected.jsonl": "rejected rows",
+    ERRORS_ENDING: "dead letters",
+    REJECTED_ENDING: "rejected rows",
     ".state": "state log",
     ".state.sqlite": "state",
 }

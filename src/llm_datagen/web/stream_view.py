@@ -17,13 +17,14 @@ from llm_datagen.errors import DatagenError
 from llm_datagen.runs.diagram import stream_key
 from llm_datagen.runs.status import SETTLED
 from llm_datagen.streams import StreamFactory, inputs_of
+from llm_datagen.streams.location import ERRORS_ENDING, REJECTED_ENDING
 from llm_datagen.streams.storage.local import LocalStorage
 
 ROWS = ":rows"
 DEAD_LETTERS = ":dead_letters"
 REJECTED = ":rejected"
 
-_ENDINGS = {"dead_letters": ".errors.jsonl", "rejected": ".rejected.jsonl"}
+_ENDINGS = {"dead_letters": ERRORS_ENDING, "rejected": REJECTED_ENDING}
 """How the names of files beside a stream end."""
 
 

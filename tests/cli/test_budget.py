@@ -10,6 +10,7 @@ import pytest
 from llm_datagen.testing import FakeLLMServer
 
 from ..kit.support import lines
+from ..kit.web import serving
 from .conftest import Command
 from .shell import Shell
 
@@ -46,11 +47,22 @@ def test_a_run_that_reaches_its_budget_says_so_and_goes_on_when_it_is_raised(
         run_state = json.loads((shell.folder / "tmp/results/a/runtime.json").read_text())
         assert f"${run_state['nodes'][0]['usage'][0]['cost']:.4f}" in status
         assert reason in command("resume", "a", code=3).stdout + command("status", "a").stdout
+        assert caps_shown(shell, command) == (0.05, None)
         before = server.tokens
         said = command("resume", "a", "--budget-usd", "1.5", "--budget-tokens", "100000").stdout
         assert "run a: completed" in said
         assert before < server.tokens < 100_000
+        assert caps_shown(shell, command) == (1.5, 100_000)
     assert len(lines(shell.output)) == 50
+
+
+def caps_shown(shell: Shell, command: Command) -> tuple[float | None, int | None]:
+    """Return the budget that the page of the run, its costs and its report show: the same."""
+    (cap,) = json.loads(command("report", "a", "--format", "json").stdout)["budget"]["caps"]
+    with serving(shell.folder / "tmp/results") as client:
+        shown = [client.get(f"/api/runs/0.a{path}")["budget"] for path in ("", "/cost")]
+    assert [(each["cap"], each["cap_tokens"]) for each in shown] == [(cap["usd"], cap["tokens"])] * 2
+    return cap["usd"], cap["tokens"]
 
 
 def test_a_budget_for_operators_that_have_none_is_refused(shell: Shell, command: Command) -> None:

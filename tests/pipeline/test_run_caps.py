@@ -30,6 +30,7 @@ def test_budgets_are_found_as_files_and_programs_give_them() -> None:
 
 def test_only_nodes_with_a_budget_spend_of_it() -> None:
     run_state = {"nodes": [asks("a", 1.0, budget={"usd": 5}), asks("b", 40.0)]}
-    assert budget_json(run_state, node_views(run_state, "running")) == {
-        "cap": 5, "cap_tokens": None, "spent": 1.0, "spent_tokens": 10, "projected": 2.0,
-    }  # fmt: skip
+    shown = {"cap": 5, "cap_tokens": None, "spent": 1.0, "spent_tokens": 10, "projected": 2.0}
+    assert budget_json(run_state, node_views(run_state, "running"), {}) == shown
+    raised = budget_json(run_state, node_views(run_state, "running"), {"usd": 7.5, "tokens": 900})
+    assert raised == {**shown, "cap": 7.5, "cap_tokens": 900}

@@ -145,6 +145,16 @@ def test_a_damaged_run_is_named_and_the_others_are_shown(bench: Bench, content: 
         assert set(page) == set(client.get("/api/runs/0.good"))
 
 
+def test_a_run_state_that_cannot_be_read_hides_no_other_run(bench: Bench) -> None:
+    run_of(bench, "good")
+    (bench.results / "bad" / "runtime.json").mkdir(parents=True)
+    with serving(bench.results) as client:
+        found = client.get("/api/runs")
+        assert {run["id"]: run["status"] for run in found["runs"]} == {"good": "completed", "bad": "unreadable"}
+        assert found["warnings"] == []
+        assert "is a directory" in client.get("/api/runs/0.bad")["reason"].lower()
+
+
 def test_hostile_names_are_json_and_nothing_else(bench: Bench, tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script>\u202e"
     bench.give([{"n": 1}])

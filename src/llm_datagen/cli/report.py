@@ -96,6 +96,7 @@ def _subject(run: RunView, folder: RunFolder) -> Subject:
             version_id(run.pipeline_id, each) for each in kept_versions(run.results_dir, run.pipeline_id)
         ],
         spent=spending(*folders),
+        given={} if origin is None else origin.caps,
         timeline=points(folder),
         notes=[run.rerun_note] if run.rerun_note else [],
     )

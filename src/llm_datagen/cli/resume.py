@@ -85,7 +85,7 @@ def resume_run(
         target=target,
     )
     budget.give([node.operator for node in found.pipeline.nodes])
-    write(f"run {pipeline_id}: resumed, {run.keep_origin(found)}")
+    write(f"run {pipeline_id}: resumed, {run.keep_origin(found, budget)}")
     run.tell_version()
     return run_watched(found.pipeline, ui=ui, otel=otel)
 
@@ -270,8 +270,8 @@ class StoppedRun:
             compare = command_line("compare", kept, self.folder.results_dir, arguments=[pipeline_id])
             write(f"  what was there before is kept as the run {kept}; side by side: {compare}")
 
-    def keep_origin(self, target: Target) -> str:
-        """Save where its operators come from now, and return a sentence about that."""
+    def keep_origin(self, target: Target, budget: BudgetOverride = NO_OVERRIDE) -> str:
+        """Save where its operators come from now, and what they may spend; return a sentence about the former."""
         if not target.name:
             return (
                 "with the operators that its run state names. Edits of the program, such as a prompt, are not read. To "
@@ -280,5 +280,5 @@ class StoppedRun:
         here = Origin.here(target.name)
         cwd = here.cwd if self._origin is None or self.folder.is_on_store else self._origin.cwd
         origin = self._origin or here
-        Origin(target=target.name, cwd=cwd).save(self.folder)
+        Origin(target=target.name, cwd=cwd, budget_usd=budget.usd, budget_tokens=budget.tokens).save(self.folder)
         return self._name or origin.target

@@ -24,11 +24,21 @@ class Origin:
         target: the absolute path of a YAML file, or ``module:attr``.
         cwd: the directory in which it was started, which its relative paths are relative to.
         folder: the run's folder at that time; a copy of a project has another one. Empty in runs of earlier versions.
+        budget_usd: US dollars that the last resume was given to spend in all; None for what the budgets say.
+        budget_tokens: tokens that it was given; None for what the budgets say.
     """
 
     target: str
     cwd: str
     folder: str = ""
+    budget_usd: float | None = None
+    budget_tokens: int | None = None
+
+    @property
+    def caps(self) -> dict[str, float | int]:
+        """What the last resume was given to spend, in place of what the budgets say: "usd", "tokens", or none."""
+        given = {"usd": self.budget_usd, "tokens": self.budget_tokens}
+        return {name: cap for name, cap in given.items() if cap is not None}
 
     @classmethod
     def here(cls, target: str) -> Origin:
@@ -38,7 +48,8 @@ class Origin:
     def save(self, folder: RunFolder) -> None:
         """Save it beside the run state."""
         kept = replace(self, folder=folder.location)
-        data = orjson.dumps(asdict(kept), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        known = {name: value for name, value in asdict(kept).items() if value is not None}
+        data = orjson.dumps(known, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         folder.write(ORIGIN, data)
 
     def enter(self, folder: RunFolder) -> None:
@@ -81,7 +92,7 @@ class Origin:
         cwd, target = folder.parents[len(within.parts) - 1], Path(self.target)
         if target.is_relative_to(self.cwd):
             target = cwd / target.relative_to(self.cwd)
-        return Origin(target=str(target), cwd=str(cwd), folder=str(folder))
+        return replace(self, target=str(target), cwd=str(cwd), folder=str(folder))
 
 
 def _run_again(pipeline_id: str, results_dir: str) -> str:
@@ -103,7 +114,13 @@ def origin_of(folder: RunFolder) -> Origin | None:
         return None
     try:
         content = orjson.loads(data)
-        origin = Origin(target=str(content["target"]), cwd=str(content["cwd"]), folder=str(content.get("folder", "")))
+        origin = Origin(
+            target=str(content["target"]),
+            cwd=str(content["cwd"]),
+            folder=str(content.get("folder", "")),
+            budget_usd=content.get("budget_usd"),
+            budget_tokens=content.get("budget_tokens"),
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         path = folder.place_of(ORIGIN)
         raise ConfigError(f"{path} cannot be read; remove it, and say what to resume: resume ID FILE.yaml") from None

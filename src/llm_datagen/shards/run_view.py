@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from llm_datagen.errors import ConfigError, PipelineNotFoundError, RunStateError
+from llm_datagen.errors import ConfigError, DiskError, PipelineNotFoundError, RunStateError
 from llm_datagen.errors.advice import did_you_mean
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.export_entries import exports_of
@@ -176,10 +176,13 @@ def read_or_unreadable(folder: RunFolder) -> RunView:
 
     Raises:
         PipelineNotFoundError: when there is none.
+        DiskError: when it is on a store that is out of reach, with all others there.
     """
     try:
         return read_run(folder)
-    except RunStateError as error:
+    except (RunStateError, DiskError) as error:
+        if isinstance(error, DiskError) and folder.is_on_store:
+            raise
         return RunView(
             pipeline_id=folder.pipeline_id, results_dir=folder.results_dir, status=UNREADABLE, note=str(error)
         )

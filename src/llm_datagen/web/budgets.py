@@ -9,18 +9,25 @@ from llm_datagen.runs.caps import caps_of
 from llm_datagen.runs.display.node_view import NodeView, tokens_in
 
 
-def budget_json(run_state: Mapping[str, Any], nodes: Sequence[NodeView]) -> dict[str, Any] | None:
+def budget_json(
+    run_state: Mapping[str, Any], nodes: Sequence[NodeView], given: Mapping[str, float | int]
+) -> dict[str, Any] | None:
     """Return the JSON of the budget of a run, the smallest where there are several; None when it has none.
 
     What is spent is that of the nodes whose operators have a budget.
+
+    Args:
+        run_state: the run state.
+        nodes: its nodes.
+        given: what the last resume was given in place of what the run state says; see `Origin.caps`.
     """
     caps = caps_of(run_state)
     if not caps:
         return None
     capped = [node for node in nodes if node.node_id in {cap.node_id for cap in caps}]
     return {
-        "cap": min((cap.usd for cap in caps if cap.usd is not None), default=None),
-        "cap_tokens": min((cap.tokens for cap in caps if cap.tokens is not None), default=None),
+        "cap": given.get("usd", min((cap.usd for cap in caps if cap.usd is not None), default=None)),
+        "cap_tokens": given.get("tokens", min((cap.tokens for cap in caps if cap.tokens is not None), default=None)),
         "spent": sum(node.cost or 0.0 for node in capped),
         "spent_tokens": sum(node.tokens for node in capped),
         "projected": projected(capped),

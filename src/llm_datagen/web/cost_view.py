@@ -10,6 +10,7 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.timeline import Point, points
 from llm_datagen.shards.run_view import RunView
 from llm_datagen.web.budgets import budget_json, projected, usage_json
+from llm_datagen.web.looking import known_origin
 
 
 def timeline_json(folder: RunFolder, run: RunView) -> dict[str, Any]:
@@ -30,6 +31,7 @@ def timeline_json(folder: RunFolder, run: RunView) -> dict[str, Any]:
 
 def cost_json(folder: RunFolder, run: RunView) -> dict[str, Any]:
     """Return what a run has cost."""
+    origin = known_origin(folder)
     nodes, entries = run.progress.nodes, run.state.get("nodes") or []
     return {
         "total": run.progress.cost,
@@ -37,7 +39,7 @@ def cost_json(folder: RunFolder, run: RunView) -> dict[str, Any]:
         "by_node": [usage_json(node, entry) for node, entry in zip(nodes, entries, strict=True)],
         "by_model": run.state.get("usage") or [],
         "by_hour": _by_hour(points(folder)),
-        "budget": budget_json(run.state, nodes),
+        "budget": budget_json(run.state, nodes, {} if origin is None else origin.caps),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from llm_datagen.errors import ConfigError, DiskError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.browse.absolute import with_absolute_paths
-from llm_datagen.runs.origin import origin_of
+from llm_datagen.runs.origin import Origin, origin_of
 from llm_datagen.runs.seen import SeenRun
 from llm_datagen.shards.run_view import read_or_unreadable, read_run
 from llm_datagen.shards.whole import Whole
@@ -25,16 +25,26 @@ def page_of_run(folders: ResultsFolders, key: str) -> dict[str, Any]:
         DiskError: when its folder cannot be read.
     """
     folder = folders.find(key)
-    return run_json(read_or_unreadable(folder), folders, home_of(folder))
+    origin = known_origin(folder)
+    caps = {} if origin is None else origin.caps
+    return run_json(read_or_unreadable(folder), folders, _home(origin), caps)
 
 
 def home_of(folder: RunFolder) -> str:
     """Return the directory that relative paths of a run are relative to: where it was started, if that is known."""
-    try:
-        origin = origin_of(folder)
-    except (ConfigError, DiskError):
-        origin = None
+    return _home(known_origin(folder))
+
+
+def _home(origin: Origin | None) -> str:
     return os.getcwd() if origin is None else origin.cwd  # noqa: PTH109
+
+
+def known_origin(folder: RunFolder) -> Origin | None:
+    """Return what a run was started with; None when that is not known."""
+    try:
+        return origin_of(folder)
+    except (ConfigError, DiskError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.errors import ConfigError
@@ -51,13 +52,14 @@ def summary_json(run: RunView, folders: ResultsFolders) -> dict[str, Any]:
     }
 
 
-def run_json(run: RunView, folders: ResultsFolders, home: str) -> dict[str, Any]:
+def run_json(run: RunView, folders: ResultsFolders, home: str, given: Mapping[str, float | int]) -> dict[str, Any]:
     """Return the JSON of the page of a run: that of the list, and all about its nodes and streams.
 
     Args:
         run: the run, which may be unreadable.
         folders: the folders of runs that are shown.
         home: the directory that relative paths of the run are relative to.
+        given: what the last resume was given to spend; see `Origin.caps`.
     """
     state, progress, entries = run.state, run.progress, run.state.get("nodes") or []
     streams = streams_of(entries)
@@ -78,7 +80,7 @@ def run_json(run: RunView, folders: ResultsFolders, home: str) -> dict[str, Any]
         ],
         "bottleneck": progress.limit,
         "warnings": [*warnings_of(entries), *filter(None, [run.rerun_note])],
-        "budget": budget_json(state, progress.nodes),
+        "budget": budget_json(state, progress.nodes, given),
         "usage": state.get("usage") or [],
         "versions": _versions(run),
         "exports": exports_of(state),

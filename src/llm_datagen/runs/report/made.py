@@ -42,6 +42,7 @@ class Subject:
         started_with: what the command line started it with.
         earlier_versions: the ids of its earlier versions.
         spent: what it has spent of its budget, in words.
+        given: what the last resume was given to spend, in place of what the budgets say; see `Origin.caps`.
         timeline: its points.
         notes: what else somebody should look at.
     """
@@ -55,6 +56,7 @@ class Subject:
     started_with: str = ""
     earlier_versions: Sequence[str] = ()
     spent: str = ""
+    given: Mapping[str, float | int] = field(default_factory=dict)
     timeline: Sequence[Point] = ()
     notes: Sequence[str] = field(default=())
 
@@ -69,7 +71,7 @@ def report_of(subject: Subject, looked: Looked) -> Report:
     run_state = subject.run_state
     ledgers = ledgers_of(subject.parts, is_live=subject.is_live)
     nodes = node_facts(run_state, ledgers, status=subject.status)
-    caps = [asdict(cap) for cap in caps_of(run_state)]
+    caps = [{**asdict(cap), **subject.given} for cap in caps_of(run_state)]
     missing = list(looked.left_out)
     if not subject.timeline:
         missing.append(_NO_POINTS)

@@ -34,7 +34,6 @@ def imported(program: str, folder: Path) -> set[str]:
     return set(done.stderr.split())
 
 
-@pytest.mark.sampled(5)
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("program", "there", "needless"),
@@ -54,10 +53,11 @@ def imported(program: str, folder: Path) -> set[str]:
             "llm_datagen.cli.app",
             CLIENTS | DATA | RUNNING | MODELS | ENGINE | {"rich", "yaml", "pydantic", "llm_datagen.config"},
         ),
-        (
+        pytest.param(
             COMMAND.format("'recipes'"),
             "llm_datagen.cli.recipes",
             CLIENTS | DATA | RUNNING | MODELS | ENGINE | {"rich", "yaml", "llm_datagen.config"},
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["the package", "the command line's package", "an operator that calls a model", "--help", "recipes"],
@@ -73,7 +73,10 @@ def passed_on(row: Row) -> Row:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("arguments", ["'status'", "'status', 'a'"], ids=["all runs", "one run"])
+@pytest.mark.parametrize(
+    "arguments",
+    [pytest.param("'status'", id="all runs", marks=pytest.mark.slow), pytest.param("'status', 'a'", id="one run")],
+)
 def test_a_look_at_runs_imports_nothing_that_runs_them(arguments: str, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in.jsonl", [{"n": 1}])
     rows, results = f"jsonl://{tmp_path}/in.jsonl", tmp_path / "tmp" / "results"

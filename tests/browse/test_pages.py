@@ -238,7 +238,7 @@ def states_of(whole: Whole) -> list[Mapping[str, Any]]:
     return [shard.state for shard in whole.shards if shard.state]
 
 
-@pytest.mark.parametrize("merge", ["shards", "concat"])
+@pytest.mark.parametrize("merge", [pytest.param("shards", marks=pytest.mark.slow), "concat"])
 def test_a_run_in_shards_is_browsed_as_one(bench: Bench, merge: Any) -> None:
     bench.give(numbered(100))
     pipeline = bench.pipeline([plain, picky], ordered=True, on_error="dead_letter")

@@ -67,7 +67,7 @@ export function overviewTab(root, { app, key }) {
   const works = (node) => run.live && node.status === "running";
 
   function nodeTable() {
-    const columns = [["node"], ["status"], ["done", true], ["out", true], ["failed", true], ["speed", true], ["in flight", true], ["to write", true], ["time"], ["cost", true]];
+    const columns = [["node"], ["status"], ["done", true], ["out", true], ["filtered", true], ["failed", true], ["speed", true], ["in flight", true], ["to write", true], ["time"], ["cost", true]];
     return table("The nodes", columns, run.nodes.map((node) => ({
       key: node.node_id,
       cells: [
@@ -75,6 +75,7 @@ export function overviewTab(root, { app, key }) {
         pill({ ...node, live: run.live }),
         `${count(node.rows_in)}${isNumber(node.total) ? ` / ${node.total_is_exact ? "" : "~"}${count(node.total)}` : ""}`,
         count(node.rows_out),
+        count(node.filtered),
         count(node.failed),
         works(node) ? rate(node.rows_per_second) : "–",
         works(node) ? count(node.in_flight) : "–",

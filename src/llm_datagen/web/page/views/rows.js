@@ -182,6 +182,7 @@ export function rowsTab(root, { key }) {
         el(
           "div",
           { class: "left" },
+          page?.rows.length && !failure ? el("div", { class: "row-heads", "aria-hidden": "true", key: "heads" }, el("span", { class: "row-number" }, "number"), el("span", {}, "id"), el("span", {}, "row")) : null,
           list(),
           el(
             "div",

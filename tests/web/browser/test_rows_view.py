@@ -51,6 +51,19 @@ def test_a_row_is_followed_to_the_prompt_and_the_answer_of_the_model(browser: Br
         expect(page.locator(".detail")).to_have_count(0)
 
 
+def test_numbers_in_rows_keep_all_their_digits(browser: Browser, ground: Ground) -> None:
+    from playwright.sync_api import expect
+
+    ground.give([{**row, "serial": 1234567890123456789} for row in topics(3)])
+    assert ground.run("exam").wait() == 0
+    with ground.page(browser, "#/run/0.exam/rows?stream=input%3A0") as web:
+        rows = web.page.locator(".rows li")
+        expect(rows).to_have_count(3)
+        expect(rows.first).to_contain_text("1234567890123456789")
+        web.page.get_by_role("link", name=re.compile("topic 1")).click()
+        expect(web.page.locator(".detail")).to_contain_text("1234567890123456789")
+
+
 def test_rejected_rows_are_shown_with_the_reason(browser: Browser, ground: Ground) -> None:
     from playwright.sync_api import expect
 

@@ -7,6 +7,12 @@ export class ApiError extends Error {
   }
 }
 
+const ROWS = /\/(rows|rejected|failures|lineage)(\?|$)/;
+
+/** Keep the digits of a number in a row that JavaScript would round: an id of many systems has 19 of them. */
+const exact = (key, value, context) =>
+  Number.isInteger(value) && !Number.isSafeInteger(value) && context?.source && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
+
 async function ask(path, options) {
   let answer;
   try {
@@ -18,7 +24,7 @@ async function ask(path, options) {
   if (answer.status === 204) return null;
   let data = null;
   try {
-    data = await answer.json();
+    data = ROWS.test(path) ? JSON.parse(await answer.text(), exact) : await answer.json();
   } catch {
     data = null;
   }

@@ -23,7 +23,7 @@ const json = (value) => JSON.stringify(value, null, 2) ?? "null";
 
 function fields(item) {
   if (typeof item === "string") return longText(item);
-  if (item === null || typeof item !== "object" || Array.isArray(item)) return longText(json(item), "text code");
+  if (item === null || typeof item !== "object" || Array.isArray(item) || JSON.isRawJSON?.(item)) return longText(json(item), "text code");
   const names = Object.keys(item);
   if (!names.length) return el("p", { class: "empty" }, "An object without fields.");
   return el(

@@ -26,7 +26,7 @@ const MOST_OF_A_FIELD = 64; // so that a long text does not hide the fields behi
 /** An item in one line: its fields, each cut, or its text. */
 export function preview(item, length = 300) {
   if (typeof item === "string") return oneLine(item, length);
-  if (item === null || typeof item !== "object" || Array.isArray(item)) return oneLine(JSON.stringify(item), length);
+  if (item === null || typeof item !== "object" || Array.isArray(item) || JSON.isRawJSON?.(item)) return oneLine(JSON.stringify(item), length);
   const parts = [];
   let size = 0;
   for (const [name, value] of Object.entries(item)) {

@@ -286,3 +286,15 @@ def test_rows_in_an_object_store(s3: S3Bucket, tmp_path: Path) -> None:
             assert numbers(page) == list(range(begin + 2990, begin + 3000))
             assert page.total == begin + 3000
     assert len(lines(tmp_path / "in.jsonl")) == 9000
+
+
+def test_rows_are_counted_on_while_nobody_waits(tmp_path: Path) -> None:
+    rows = 300_000
+    write_jsonl(tmp_path / "in.jsonl", ({"n": n} for n in range(rows)))
+    stream, browser = stream_of(f"jsonl://{tmp_path}/in.jsonl", tmp_path), Browser()
+    assert browser.page(stream).total is None
+    browser.count_on(stream, seconds=0)
+    assert browser.page(stream).total is None  # some more, in any case
+    browser.count_on(stream, seconds=600)
+    assert browser.page(stream).total == rows
+    assert numbers(browser.page(stream, rows - 2)) == [rows - 2, rows - 1]

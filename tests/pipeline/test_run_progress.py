@@ -8,9 +8,11 @@ import pytest
 
 from llm_datagen import NodeFailedError
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.display.node_view import tokens_in
 from llm_datagen.runs.limit import PAUSED, limit_of
 from llm_datagen.runs.run_progress import RunProgress
 from llm_datagen.runs.seen import see
+from llm_datagen.runs.usage import tokens_of
 
 from ..kit.support import Bench, numbered
 
@@ -157,3 +159,16 @@ def test_a_run_that_ended_and_was_resumed_has_the_rate_of_the_time_in_which_it_w
     assert (report.nodes[0].rows_per_second, report.nodes[1].rows_per_second > 0) == (before, True)
     seen = RunProgress.of(see(RunFolder(bench.results, "a")).state, "completed", is_live=False)
     assert [node.rate for node in seen.nodes] == [node.rows_per_second for node in report.nodes]
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"prompt_tokens": 3, "completion_tokens": 2}, (3, 2, 5)),
+        ({"input_tokens": 3, "output_tokens": 2}, (3, 2, 5)),
+        ({"prompt_tokens": 3, "total_tokens": 9}, (3, None, 9)),
+        ({"requests": 1}, (None, None, 0)),
+    ],
+)
+def test_tokens_are_counted_by_either_name(usage: dict[str, Any], tokens: tuple[int | None, int | None, int]) -> None:
+    assert (tokens_of(usage, "input"), tokens_of(usage, "output"), tokens_in(usage)) == tokens

@@ -47,6 +47,20 @@ def test_pages_search_and_failures(bench: Bench) -> None:
         assert "ValueError: row 3 is bad" in group["example"]["traceback"]
 
 
+def test_long_messages_of_failures_are_cut(bench: Bench) -> None:
+    def fails_at_length(item: dict[str, Any]) -> None:
+        raise ValueError("x" * 50_000)
+
+    bench.give(numbered(1))
+    bench.pipeline([fails_at_length], on_error="dead_letter").create("a").run(progress=False)
+    with serving(bench.results) as client:
+        (group,) = client.get("/api/runs/0.a/failures")["groups"]
+        assert group["message"] == f"{'x' * 2000}… (48,000 more characters)"
+        assert 10_000 < len(group["example"]["traceback"]) < 10_100
+        (dead,) = client.get("/api/runs/0.a/rows?stream=node_0:dead_letters")["rows"]
+        assert dead["item"]["error"]["text"] == "x" * 50_000
+
+
 def test_rows_of_a_run_that_was_started_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its paths are relative to where it was started, not to where the page is served."""
     shell = Shell(tmp_path)

@@ -9,11 +9,27 @@ from typing import Any
 COST = "cost"
 """The key of what was paid, in US dollars, in what operators report."""
 
+TOKEN_NAMES: Mapping[str, tuple[str, ...]] = {
+    "input": ("prompt_tokens", "input_tokens"),
+    "output": ("completion_tokens", "output_tokens"),
+}
+"""What operators call the tokens of prompts and of answers in what they report."""
 
 _LIMIT = 2**63
 
 
 _PICO_DIGITS = 12
+
+
+def tokens_of(usage: Mapping[str, Any], kind: str) -> int | None:
+    """Return the tokens of a usage entry; None when it does not say.
+
+    Args:
+        usage: the entry.
+        kind: "input" or "output".
+    """
+    counts = [usage[name] for name in TOKEN_NAMES[kind] if name in usage]
+    return int(sum(counts)) if counts else None
 
 
 def cost_of(usage: Iterable[Mapping[str, Any]]) -> float | None:

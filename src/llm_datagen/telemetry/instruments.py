@@ -11,7 +11,7 @@ from typing import Any
 
 from opentelemetry.metrics import Meter
 
-from llm_datagen.runs.usage import COST
+from llm_datagen.runs.usage import COST, TOKEN_NAMES
 from llm_datagen.telemetry.attributes import NODE_ID, OUTCOME, RUN_ID
 from llm_datagen.telemetry.gen_ai import (
     DURATION,
@@ -30,13 +30,7 @@ _OF_CALL = (
     "gen_ai.operation.name", _PROVIDER, _MODEL, "gen_ai.response.model", "server.address", "server.port",
 )  # fmt: skip
 
-_TYPES = {
-    "prompt_tokens": "input",
-    "input_tokens": "input",
-    "completion_tokens": "output",
-    "output_tokens": "output",
-}
-"""What token counts of reports are, by the names that operators give them."""
+_TYPES = {name: kind for kind, names in TOKEN_NAMES.items() for name in names}
 
 
 @dataclass(frozen=True, slots=True)

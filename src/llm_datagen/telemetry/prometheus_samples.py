@@ -9,7 +9,7 @@ from typing import Any
 
 from llm_datagen.errors import DatagenError
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
-from llm_datagen.runs.usage import COST
+from llm_datagen.runs.usage import COST, TOKEN_NAMES, tokens_of
 from llm_datagen.streams import StreamFactory
 
 STATUSES = (*map(str, Status), INTERRUPTED)
@@ -17,7 +17,6 @@ STATUSES = (*map(str, Status), INTERRUPTED)
 
 _OUTCOMES = {"kept": "kept", "filtered": "filtered", "skipped": "skipped", "dead_letters": "dead_letter"}
 _SECONDS = ("busy", "held_back", "rate_limited", "lead_limited", "starved")
-_TOKENS = {"input": ("prompt_tokens", "input_tokens"), "output": ("completion_tokens", "output_tokens")}
 _USED = {
     "llm_datagen_cost_usd_total": COST,
     "llm_datagen_cached_input_tokens_total": "cached_tokens",
@@ -121,7 +120,7 @@ def _of_usage(entry: Mapping[str, Any], labels: tuple[str, ...]) -> Iterator[Sam
     for name, key in _USED.items():
         if key in entry:
             yield Sample(name, labels, entry[key])
-    for kind, keys in _TOKENS.items():
-        counts = [entry[key] for key in keys if key in entry]
-        if counts:
-            yield Sample("llm_datagen_tokens_total", (*labels, kind), sum(counts))
+    for kind in TOKEN_NAMES:
+        tokens = tokens_of(entry, kind)
+        if tokens is not None:
+            yield Sample("llm_datagen_tokens_total", (*labels, kind), tokens)

@@ -6,10 +6,14 @@ from typing import Any
 
 from llm_datagen.runs.browse.failures import DeadLetterGroup
 from llm_datagen.runs.browse.pages import Page
+from llm_datagen.runs.report.text import cut
 from llm_datagen.streams.ids import ID_FIELD, Id
 
 _EXACT = 2**53
 """From here on, a number of JavaScript is not exact."""
+
+_MESSAGE_CHARS, _TRACE_CHARS = 2000, 10_000
+"""Of a group of failures: there are hundreds, and what is kept of each is long. All of it is in the dead letters."""
 
 
 def page_json(page: Page) -> dict[str, Any]:
@@ -41,9 +45,13 @@ def group_json(group: DeadLetterGroup) -> dict[str, Any]:
         "node_id": group.node_id,
         "operator": group.operator,
         "kind": group.kind,
-        "message": group.text,
+        "message": cut(group.text, _MESSAGE_CHARS),
         "count": group.count,
-        "example": {"id": shown_id(group.row_id), "item": item_json(group.input), "traceback": group.trace},
+        "example": {
+            "id": shown_id(group.row_id),
+            "item": item_json(group.input),
+            "traceback": cut(group.trace, _TRACE_CHARS),
+        },
     }
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
+from llm_datagen.errors import StreamError
 from llm_datagen.runs.browse.failures import failure_groups
 from llm_datagen.runs.browse.pages import Browser, Page
-from llm_datagen.runs.browse.run_streams import find_stream, streams_of_run
+from llm_datagen.runs.browse.run_streams import RunStream, find_stream, streams_of_run
 from llm_datagen.streams.ids import parse_id
 from llm_datagen.web.details_api import number
 from llm_datagen.web.folders import ResultsFolders
@@ -21,6 +24,7 @@ from llm_datagen.web.stream_view import ROWS
 
 MOST_ROWS = 500
 _SEARCH_SECONDS = 1.0
+_COUNT_SECONDS = 2.0
 
 
 class RowsApi:
@@ -33,6 +37,7 @@ class RowsApi:
     def __init__(self, folders: ResultsFolders) -> None:
         self._folders = folders
         self._browser = Browser()
+        self._counting: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     def add_to(self, app: web.Application) -> None:
         """Add what is answered."""
@@ -52,15 +57,32 @@ class RowsApi:
         start = number(request.query.get("from"), 0)
         limit = max(1, min(number(request.query.get("limit"), 50), MOST_ROWS))
 
+        found: list[RunStream] = []
+
         def find(run: PlacedRun) -> Any:
             stream = find_stream(streams_of_run(run.state, run.shards), key.removesuffix(ROWS))
+            found.append(stream)
             if text:
                 page = self._browser.search(stream, text, start, limit, seconds=_SEARCH_SECONDS)
             else:
                 page = self._browser.page(stream, start, limit)
             return shown(page)
 
-        return await self._of_run(request, find)
+        answer = await self._of_run(request, find)
+        for stream in found:
+            self._count_on((request.match_info["run"], key), stream)
+        return answer
+
+    def _count_on(self, name: tuple[str, str], stream: RunStream) -> None:
+        """Count rows of a stream that is looked at, while nobody waits for them: the next jump may be far."""
+
+        def count() -> None:
+            with contextlib.suppress(StreamError, OSError):  # who asks for a page is told
+                self._browser.count_on(stream, seconds=_COUNT_SECONDS)
+
+        if name not in self._counting:
+            task = self._counting[name] = asyncio.create_task(asyncio.to_thread(count))
+            task.add_done_callback(lambda _: self._counting.pop(name))
 
     async def _failures(self, request: web.Request) -> web.Response:
         def find(run: PlacedRun) -> Any:

@@ -24,6 +24,9 @@ _BLOCK_ROWS = 1024
 _PAGE_BYTES = 8 << 20
 """A page of rows that are longer than that has fewer of them, and at least one."""
 
+_ROWS_AT_ONCE = 50_000
+"""Rows that are counted while others wait."""
+
 _INDEXES = 64
 """Streams whose indexes are kept: each has a megabyte at most."""
 
@@ -106,6 +109,23 @@ class Browser:
         """
         return self._read(stream, start, limit, text, time.monotonic() + seconds)
 
+    def count_on(self, stream: RunStream, *, seconds: float) -> None:
+        """Count rows that nobody has asked for yet, so that a jump to them finds where they lie.
+
+        A page that is asked for meanwhile waits for some of them, not for all.
+
+        Args:
+            stream: the stream.
+            seconds: how long to count, at most; some rows are counted in any case.
+
+        Raises:
+            StreamError: as `page`.
+        """
+        until = time.monotonic() + seconds
+        for piece in stream.pieces:
+            while self._counts_on(piece) and time.monotonic() < until:
+                pass
+
     def _read(self, stream: RunStream, start: int, limit: int, text: str | None, until: float | None) -> Page:
         seen = stream.look()
         if seen.why_not:
@@ -159,6 +179,13 @@ class Browser:
             return piece.until
         with self._index(piece) as index:
             return index.total()
+
+    def _counts_on(self, piece: Piece) -> bool:
+        """Count some more rows of a piece; return whether there were any."""
+        with self._index(piece) as index:
+            counted = index.rows
+            index.place(counted + _ROWS_AT_ONCE)
+            return index.rows > counted
 
     @contextlib.contextmanager
     def _index(self, piece: Piece) -> Iterator[RowIndex]:

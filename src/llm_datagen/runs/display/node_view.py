@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
-from llm_datagen.runs.usage import cost_of
+from llm_datagen.runs.usage import TOKEN_NAMES, cost_of, tokens_of
 
 ETA_AFTER_SECONDS = 3.0
 """So long a node runs before it is said how long it will take: until then its speed is that of its start."""
@@ -144,6 +144,5 @@ def tokens_in(usage: Mapping[str, Any]) -> int:
     """Return the tokens that a usage report counts."""
     totals = [value for key, value in usage.items() if key.endswith("total_tokens")]
     if not totals:
-        names = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
-        totals = [value for key, value in usage.items() if key in names]
+        totals = [tokens_of(usage, kind) or 0 for kind in TOKEN_NAMES]
     return int(sum(totals))

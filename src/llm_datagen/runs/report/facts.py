@@ -15,7 +15,7 @@ from llm_datagen.runs.report.model import SHARES, Ledger, ModelCost, NodeFacts, 
 from llm_datagen.runs.run_progress import seconds_of
 from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.status import INTERRUPTED, LIVE
-from llm_datagen.runs.usage import COST, cost_of
+from llm_datagen.runs.usage import COST, cost_of, tokens_of
 from llm_datagen.runs.versions import VERSION_OF, version_of
 from llm_datagen.streams import inputs_of
 
@@ -127,8 +127,8 @@ def model_costs(run_state: Mapping[str, Any]) -> list[ModelCost]:
             provider=str(usage.get("provider") or ""),
             model=str(usage.get("model") or ""),
             calls=int(usage.get("requests", 0)),
-            tokens_in=int(usage.get("prompt_tokens", usage.get("input_tokens", 0))),
-            tokens_out=int(usage.get("completion_tokens", usage.get("output_tokens", 0))),
+            tokens_in=tokens_of(usage, "input") or 0,
+            tokens_out=tokens_of(usage, "output") or 0,
             cost=usage.get(COST),
         )
         for entry in run_state["nodes"]

@@ -9,7 +9,7 @@ import { buttons, commandsFor } from "../control.js";
 import { oneLine } from "../text.js";
 
 // What a row says of a kind of usage, or all that is behind it.
-const sum = (row, what) => (row.usage ?? [row]).reduce((all, one) => all + (one[what] ?? 0), 0);
+const sum = (row, ...names) => (row.usage ?? [row]).reduce((all, one) => names.reduce((more, name) => more + (one[name] ?? 0), all), 0);
 
 export function costTab(root, { app, key }) {
   let run = null;
@@ -29,7 +29,7 @@ export function costTab(root, { app, key }) {
 
   const shares = (caption, heading, rows, name) =>
     table(caption, [[heading], ["cost", true], ["calls", true], ["tokens in", true], ["tokens out", true]], rows.map((row) => ({
-      key: name(row), cells: [oneLine(name(row), 120), money(row.cost), count(sum(row, "requests")), count(sum(row, "prompt_tokens")), count(sum(row, "completion_tokens"))],
+      key: name(row), cells: [oneLine(name(row), 120), money(row.cost), count(sum(row, "requests")), count(sum(row, "prompt_tokens", "input_tokens")), count(sum(row, "completion_tokens", "output_tokens"))],
     })), "No model was called.");
 
   function budget() {

@@ -97,7 +97,7 @@ def test_a_run_takes_as_long_as_the_node_that_takes_longest() -> None:
         is_live=True,
     )
     assert [node.seconds_left for node in progress.nodes] == [10.0, 25.0]
-    assert (progress.seconds_left, progress.rows_per_second) == (25.0, 5.0)
+    assert (progress.seconds_left, progress.rows_per_second) == (25.0, 2.0)
     assert (progress.rows_done, progress.rows_total, progress.total_is_exact) == (50, 100, True)
     assert (progress.rows_out, progress.failed, progress.cost) == (40, 3, None)
 

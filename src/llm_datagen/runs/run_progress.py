@@ -25,7 +25,8 @@ class RunProgress:
         total_is_exact: whether that is counted, not estimated.
         share: how much of the run is done, from 0 to 1; None while that is not known. It is that of the node that is
             furthest behind; where one node runs after the other, the mean of all.
-        rows_per_second: source rows per second of the first node that runs; of the first node when none runs.
+        rows_per_second: source rows per second of the node that has most time left; of the first one that runs while
+            that is not known, and of the first one when none runs.
         seconds_left: about how many seconds are left; None if not known: also while nodes wait for others to end.
         failed: rows that failed, over all nodes.
         cost: US dollars, over all runs; None when no price is known.
@@ -55,7 +56,8 @@ class RunProgress:
         """
         nodes = tuple(node_views(run_state, status))
         first, last = (nodes[0], nodes[-1]) if nodes else (NodeView(node_id=""), NodeView(node_id=""))
-        runs = next((node for node in nodes if node.status == Status.RUNNING), first)
+        running = [node for node in nodes if node.status == Status.RUNNING]
+        slowest = max(running, key=lambda node: node.seconds_left or 0.0, default=first)
         return cls(
             nodes=nodes,
             rows_done=first.done,
@@ -63,7 +65,7 @@ class RunProgress:
             rows_total=first.total,
             total_is_exact=first.is_exact,
             share=_share(nodes, streaming=run_state.get("config", {}).get("streaming", True)),
-            rows_per_second=runs.rate,
+            rows_per_second=slowest.rate,
             seconds_left=_seconds_left(nodes) if is_live else None,
             failed=sum(node.failed for node in nodes),
             cost=cost_of(run_state.get("usage") or []),

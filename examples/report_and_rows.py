@@ -39,10 +39,10 @@ def main() -> None:
     made = subprocess.run([*command, "--format", "json"], check=True, capture_output=True)
     data = json.loads(made.stdout)
     (node,) = data["nodes"]
-    print(f"{node['node_id']}: {node['ledger']['kept']} kept, {node['ledger']['dead_letters']} failed")
+    print(f"{node['node_id']}: {node['account']['kept']} kept, {node['account']['dead_letters']} failed")
 
     assert "default-src 'none'" in Path("cents.html").read_text(encoding="utf-8")  # it loads nothing
-    assert (node["ledger"]["source_rows"], node["ledger"]["kept"], node["ledger"]["dead_letters"]) == (4, 3, 1)
+    assert (node["account"]["source_rows"], node["account"]["kept"], node["account"]["dead_letters"]) == (4, 3, 1)
     assert data["totals"]["findings"] == 0
     assert json.loads(data["failures"][0]["input"])["price"] == "free"
 

@@ -15,7 +15,6 @@ RETIRED = {
     r"kin": "coverage, ids",
     "letters": "dead letters",
     r"ledgers?": "account (of rows), spend (of money)",
-    r"lineage": "trace",
     r"audit(ed|s)?": "verify",
     r"trials?": "preview",
     r"wiring": "binding",
@@ -38,6 +37,7 @@ RETIRED = {
 ALLOWED = [
     r"[Dd]ead[ _-]letters|DEAD_LETTERS",
     r"(capital|case of|some|small|12) letters|letters(,| and) digits",  # those of the alphabet
+    r"Letters of ASCII|escaped letters|4 letters",
     r"journal_mode|-journal|JournalError",  # SQLite's; the old name of an error
     r"`?\"?ledger\"?`?: what|`ledger` \||\"ledger\"",  # a key on disk
     r"\"audit\"|`\.audit`",  # the old path of a module

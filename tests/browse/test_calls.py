@@ -13,8 +13,8 @@ import pytest
 
 from llm_datagen.cli.trace import trace_row
 from llm_datagen.llm import LLMOperator
-from llm_datagen.llm.answers import call_journal
-from llm_datagen.llm.answers.call_journal import CallJournal, without_data
+from llm_datagen.llm.answers import call_log
+from llm_datagen.llm.answers.call_log import CallLog, without_data
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
 from llm_datagen.operators.current_rows import current_rows
 from llm_datagen.runs.browse.calls import FOLDER, calls_of
@@ -127,7 +127,7 @@ def test_a_disk_that_refuses_costs_no_row(bench: Bench, server: FakeLLMServer) -
 
 
 class Node:
-    """What the journal asks of a node."""
+    """What the log asks of a node."""
 
     node_id = "node/1"
 
@@ -137,22 +137,22 @@ class Node:
 
 def test_the_oldest_calls_go_where_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file holds about ten calls, and three files are kept; what a killed process has left counts, too."""
-    monkeypatch.setattr(call_journal, "FILE_BYTES", 10_000)
+    monkeypatch.setattr(call_log, "FILE_BYTES", 10_000)
     ctx: Any = Node(tmp_path)
 
     async def write(begin: int, end: int, most: int, *, close: bool) -> None:
-        journal = CallJournal(most)
+        log = CallLog(most)
         for number in range(begin, end):
             current_rows.set((number,))
             noise = base64.b64encode(bytes((number * 7 + k * k) % 251 for k in range(700))).decode()
             request = ChatRequest(messages=[{"role": "user", "content": noise}], params={}, model="m", ctx=ctx)
-            await journal.note(request, [(request, ChatAnswer(text=str(number)))], None)
+            await log.note(request, [(request, ChatAnswer(text=str(number)))], None)
         if close:
-            await journal.close()
-        elif journal._files is not None and journal._threads is not None:  # as kill -9 leaves it
-            assert journal._files._file is not None
-            journal._files._file.close()
-            journal._threads.shutdown()
+            await log.close()
+        elif log._files is not None and log._threads is not None:  # as kill -9 leaves it
+            assert log._files._file is not None
+            log._files._file.close()
+            log._threads.shutdown()
 
     asyncio.run(write(0, 5, 1 << 30, close=False))
     asyncio.run(write(5, 200, 1 << 30, close=True))

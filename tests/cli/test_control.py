@@ -18,7 +18,7 @@ from llm_datagen import OperatorWarning, UnifiedPipeline
 from llm_datagen.errors import ConfigError, ControlError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.control_client import ask, not_inherited, open_socket
-from llm_datagen.shards.steering import send_cancel
+from llm_datagen.shards.run_commands import send_cancel
 
 from ..kit.support import PATIENCE_SECONDS, bag, eventually, lines, numbered, write_jsonl
 from .conftest import Command

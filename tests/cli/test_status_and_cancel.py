@@ -16,8 +16,8 @@ import pytest
 from llm_datagen import FunctionOperator, UnifiedPipeline
 from llm_datagen.errors import ControlError
 from llm_datagen.runs import RunFolder
+from llm_datagen.shards.run_commands import send_cancel
 from llm_datagen.shards.run_view import read_run
-from llm_datagen.shards.steering import send_cancel
 
 from ..kit.support import PATIENCE_SECONDS, eventually, write_jsonl
 from .conftest import Command

@@ -28,7 +28,7 @@ PARTS = {
     "The report": model.Report,
     "run": model.RunFacts,
     "nodes": model.NodeFacts,
-    "ledger, of a node": model.Ledger,
+    "account, of a node": model.RowAccount,
     "streams": model.StreamFacts,
     "models": model.ModelCost,
     "budget": model.Budget,

@@ -85,6 +85,7 @@ UNIT: frozenset[str] = frozenset(
         "test_settings.py",
         "test_support.py",
         "test_tiers.py",
+        "test_words.py",
         "torture/test_medium.py",
     ]
 )

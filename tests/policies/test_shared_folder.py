@@ -20,8 +20,8 @@ from llm_datagen import DiskError, PipelineBusyError, StreamBusyError, UnifiedPi
 from llm_datagen.errors import ControlError
 from llm_datagen.runs import RunFolder, lock
 from llm_datagen.runs.lock import RunLock
+from llm_datagen.shards.run_commands import send_cancel
 from llm_datagen.shards.run_view import read_run
-from llm_datagen.shards.steering import send_cancel
 from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.locks import HeldLock
 

@@ -12,7 +12,7 @@ from llm_datagen.runs.masking import masked_uri
 from llm_datagen.runs.report.chart import Point as ChartPoint
 from llm_datagen.runs.report.chart import draw_cost, draw_rates, points_of, thinned
 from llm_datagen.runs.report.drawing import draw_graph
-from llm_datagen.runs.report.model import Ledger, NodeFacts, StreamFacts
+from llm_datagen.runs.report.model import NodeFacts, RowAccount, StreamFacts
 from llm_datagen.runs.report.text import middle
 from llm_datagen.runs.timeline import Counts, Point
 
@@ -22,13 +22,13 @@ BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 def node(node_id: str, *inputs: str, operator: str = "op") -> NodeFacts:
     """Return a node that has done ten rows."""
-    ledger = Ledger(
+    account = RowAccount(
         source_rows=10, done=10, kept=10, filtered=0, rejected=0, skipped=0, dead_letters=0, pending=0, rows_out=10,
         is_sealed=True, is_known=True, findings=(),
     )  # fmt: skip
     return NodeFacts(
         node_id=node_id, operator=operator, status="completed", inputs=inputs, output=node_id, parallel_size=1,
-        batch_size=1, seconds=1.0, shares={}, ledger=ledger, failed=0, target_rows=None, usage=(), cost=None,
+        batch_size=1, seconds=1.0, shares={}, account=account, failed=0, target_rows=None, usage=(), cost=None,
         error=None, stalled=None, settings={},
     )  # fmt: skip
 

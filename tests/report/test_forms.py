@@ -143,11 +143,11 @@ def test_a_run_that_was_killed(bench: Bench) -> None:
     report = read_report(str(bench.results), "a", rows=2)
     (node,) = report.nodes
     assert (report.run.status, report.run.is_live, node.status) == ("interrupted", False, "interrupted")
-    assert node.ledger.is_known
-    assert node.ledger.findings == ()
-    assert node.ledger.source_rows is None or node.ledger.source_rows == 2000
-    assert 0 < node.ledger.done == node.ledger.kept == node.ledger.rows_out < 2000
-    assert report.totals["rows_out"] == node.ledger.rows_out
+    assert node.account.is_known
+    assert node.account.findings == ()
+    assert node.account.source_rows is None or node.account.source_rows == 2000
+    assert 0 < node.account.done == node.account.kept == node.account.rows_out < 2000
+    assert report.totals["rows_out"] == node.account.rows_out
     assert "is gone; resume it: llm-datagen resume a" in page_of(report)
 
 
@@ -214,7 +214,7 @@ def test_a_run_that_an_older_version_left(
     left(tmp_path)
     monkeypatch.chdir(tmp_path)
     report = read_report("runs", name, rows=2)
-    assert [node.ledger.done for node in report.nodes] == counts
+    assert [node.account.done for node in report.nodes] == counts
     assert report.totals["findings"] == 0
     assert report.run.software == {}
     assert any(text.startswith("Charts: ") for text in report.left_out)

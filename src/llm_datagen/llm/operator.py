@@ -10,7 +10,7 @@ from typing import Any
 from llm_datagen.config import check_choice, check_count, check_flag, check_local_path, check_seconds, check_whole
 from llm_datagen.config.constructor import refuses_unknown
 from llm_datagen.llm.answers.ask import Asker
-from llm_datagen.llm.answers.call_journal import CallJournal, checked_keep_calls
+from llm_datagen.llm.answers.call_log import CallLog, checked_keep_calls
 from llm_datagen.llm.answers.columns import ExtraColumns, check_free, with_columns
 from llm_datagen.llm.answers.formats import answer_format
 from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
@@ -205,7 +205,7 @@ class LLMOperator(BaseOperator):
             ),
         )
         self.budget = budget_of(self.endpoints, budget, self._fields)
-        self._journal = CallJournal(checked_keep_calls(keep_calls))
+        self._call_log = CallLog(checked_keep_calls(keep_calls))
         self._transport: Transport | None = None
         self._asker: Asker | None = None
         texts = {"prompt": prompt, "system": system, "examples": examples, "images": images}
@@ -258,14 +258,14 @@ class LLMOperator(BaseOperator):
             max_repairs=self._max_repairs,
             extras=self._extras,
             cache=cache,
-            journal=self._journal,
+            call_log=self._call_log,
         )
 
     async def teardown(self) -> None:
         """Close the layers of a call, with their connections and files."""
         transport, self._transport = self._transport, None
         self._asker = None
-        await self._journal.close()
+        await self._call_log.close()
         if transport is not None:
             await transport.close()
 

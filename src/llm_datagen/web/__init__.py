@@ -17,5 +17,5 @@ Layout:
     rows_api.py    requests about rows
     metrics_api.py requests of Prometheus
     events.py      server-sent events
-    steering.py    commands; go_on.py those that start a process
+    commands.py    commands; go_on.py those that start a process
 """

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.web.answers import FAULT, error_answer
+from llm_datagen.web.commands import Commands
 from llm_datagen.web.details_api import DetailsApi
 from llm_datagen.web.events import Events
 from llm_datagen.web.folders import ResultsFolders
@@ -23,7 +24,6 @@ from llm_datagen.web.rows_api import RowsApi
 from llm_datagen.web.run_list import RunList
 from llm_datagen.web.runs_api import SESSION, RunsApi
 from llm_datagen.web.security import Guard, Handler, check_exposure, set_headers
-from llm_datagen.web.steering import Steering
 
 _LARGEST_REQUEST = 1 << 16
 _EVERYWHERE = {"0.0.0.0", "::"}
@@ -84,7 +84,7 @@ class Server:
         DetailsApi(self._folders).add_to(app)
         RowsApi(self._folders).add_to(app)
         MetricsApi(self._folders).add_to(app)
-        Steering(self._folders, self._guard).add_to(app)
+        Commands(self._folders, self._guard).add_to(app)
         self._events.add_to(app)
         return app
 

@@ -33,7 +33,7 @@ def cancel(
     with exit_codes(full_traceback=traceback):
         from llm_datagen.cli.run_view import run_lines
         from llm_datagen.runs.versions import find_run
-        from llm_datagen.shards.steering import running_parts, send_cancel, wait_for_end
+        from llm_datagen.shards.run_commands import running_parts, send_cancel, wait_for_end
 
         folder = find_run(results_dir or default_results(), pipeline_id)
         parts = running_parts(folder)
@@ -64,7 +64,7 @@ def pause(
     """Pause a run of another process on this machine: no new calls of operators until `unpause`."""
     with exit_codes(full_traceback=traceback):
         from llm_datagen.runs.versions import find_run
-        from llm_datagen.shards.steering import pause_run, running_parts
+        from llm_datagen.shards.run_commands import pause_run, running_parts
 
         for part in running_parts(find_run(results_dir or default_results(), pipeline_id)):
             write(f"run {part.pipeline_id}: {pause_run(part)}")
@@ -80,7 +80,7 @@ def unpause(
     """Continue a paused run."""
     with exit_codes(full_traceback=traceback):
         from llm_datagen.runs.versions import find_run
-        from llm_datagen.shards.steering import running_parts, unpause_run
+        from llm_datagen.shards.run_commands import running_parts, unpause_run
 
         for part in running_parts(find_run(results_dir or default_results(), pipeline_id)):
             write(f"run {part.pipeline_id}: {unpause_run(part)}")
@@ -111,7 +111,7 @@ def reconfigure(
     """Change a node of a run of another process on this machine, while it runs. A resume keeps the change."""
     with exit_codes(full_traceback=traceback):
         from llm_datagen.runs.versions import find_run
-        from llm_datagen.shards.steering import reconfigure_run, running_parts
+        from llm_datagen.shards.run_commands import reconfigure_run, running_parts
 
         folder = find_run(results_dir or default_results(), pipeline_id)
         for part in running_parts(folder):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from yarl import URL
 
-from llm_datagen.llm.answers.call_journal import CallJournal
+from llm_datagen.llm.answers.call_log import CallLog
 from llm_datagen.llm.answers.columns import ExtraColumns
 from llm_datagen.llm.answers.reading import split_thoughts
 from llm_datagen.llm.cache.response_cache import CacheLayer, Call
@@ -41,7 +41,7 @@ class Asker:
         extras: what else of an answer becomes columns: then an answer may be a call of a tool, without a text; and a
             think block is removed from the text, and counts as what the endpoint sent as reasoning.
         cache: the layer of `transport` that stores answers; None for none.
-        journal: where calls are written down; None: nowhere.
+        call_log: where calls are written down; None: nowhere.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class Asker:
         max_repairs: int,
         extras: ExtraColumns | None = None,
         cache: CacheLayer | None = None,
-        journal: CallJournal | None = None,
+        call_log: CallLog | None = None,
     ) -> None:
-        self._journal = journal
+        self._call_log = call_log
         self._transport = transport
         self._cache = cache
         self._answers = answers
@@ -95,8 +95,8 @@ class Asker:
             error = refused
             raise
         finally:
-            if self._journal is not None and (asked or error is not None):
-                await self._journal.note(request, asked, error)
+            if self._call_log is not None and (asked or error is not None):
+                await self._call_log.note(request, asked, error)
         answers = [answer for _, answer in asked]
         if self._cache is not None and len(asked) > 1 and not answers[-1].is_cached:
             # A repair is found by what it repairs. A row with the same prompt may have failed, and discarded that.

@@ -5,7 +5,7 @@
     files/calls/node_1.<when>-<process>.ids        checksums of the ids of its rows: whether to look into it
 
 A line begins with the id: ``{"row": 12, "at": …, "call": {…}}``; with a list of ids where a call was about a batch.
-Who writes them is `llm.answers.call_journal`. A line that was torn by a crash is passed over.
+Who writes them is `llm.answers.call_log`. A line that was torn by a crash is passed over.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Layout:
     model.py     what a report says: plain data, with the keys that its JSON has
     facts.py     the run and its nodes, from the run state
-    ledger.py    what became of the rows, from the commits and seals of the streams
+    accounts.py   what became of the rows, from the commits and seals of the streams
     samples.py   some rows, with all that they came from, and failures with an example each
     made.py      a report, put together
     drawing.py   the graph of a run, as SVG

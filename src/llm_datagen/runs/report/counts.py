@@ -14,33 +14,33 @@ _HOW = (
 )
 
 
-def ledger_section(report: Report) -> str:
+def account_section(report: Report) -> str:
     """Return the counts of each node, and whether they add up."""
     names = ["kept", "filtered", "rejected", "skipped", "dead_letters"]
-    if not any(node.ledger.rejected for node in report.nodes):
+    if not any(node.account.rejected for node in report.nodes):
         names.remove("rejected")
     words = {"rejected": "of it rejected", "dead_letters": "dead letters"}
     heads = ["node", "done", *(words.get(name, name) for name in names), "pending", "rows out", "adds up"]
     rows = []
     for node in report.nodes:
-        ledger = node.ledger
-        pending = "?" if ledger.pending is None else number(ledger.pending)
-        counts = [number(getattr(ledger, name)) for name in names]
-        cells = [number(ledger.done), *counts, pending, number(ledger.rows_out), adds_up(node)]
+        account = node.account
+        pending = "?" if account.pending is None else number(account.pending)
+        counts = [number(getattr(account, name)) for name in names]
+        cells = [number(account.done), *counts, pending, number(account.rows_out), adds_up(node)]
         rows.append([(node.node_id, node.operator), *cells])
-    findings = [f"{node.node_id}: {text}" for node in report.nodes for text in node.ledger.findings]
+    findings = [f"{node.node_id}: {text}" for node in report.nodes for text in node.account.findings]
     wrong = box("It does not add up:", findings, "failed")
     return table(heads, rows, numbers=range(1, len(heads) - 1)) + wrong + paragraph(_HOW, "soft")
 
 
 def adds_up(node: NodeFacts) -> str:
     """Return in words whether the counts of a node fit together."""
-    ledger = node.ledger
-    if ledger.findings:
+    account = node.account
+    if account.findings:
         return "no"
-    if not ledger.is_known:
-        return "not known" if ledger.done else "not begun"
-    return "yes, complete" if ledger.is_sealed else "yes, so far"
+    if not account.is_known:
+        return "not known" if account.done else "not begun"
+    return "yes, complete" if account.is_sealed else "yes, so far"
 
 
 def time_section(report: Report) -> str:

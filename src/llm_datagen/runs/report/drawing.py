@@ -68,10 +68,10 @@ def _boxes(nodes: Sequence[NodeFacts], streams: Sequence[StreamFacts]) -> list[_
         if stream.kind == "input":
             found[stream.key] = _Box(lines=[_file_name(stream)])
     for node in nodes:
-        ledger = node.ledger
-        lost = {"failed": node.failed, "filtered": ledger.filtered}
+        account = node.account
+        lost = {"failed": node.failed, "filtered": account.filtered}
         counts = ", ".join(f"{number(count)} {name}" for name, count in lost.items() if count)
-        lines = [node.node_id, node.operator, f"{number(ledger.done)} in → {number(ledger.rows_out)} out"]
+        lines = [node.node_id, node.operator, f"{number(account.done)} in → {number(account.rows_out)} out"]
         found[node.node_id] = _Box(
             lines=[*lines, counts], color=STATUS_COLORS.get(node.status, "#7f8a99"), is_node=True
         )

@@ -10,8 +10,8 @@ from llm_datagen.runs.diagram import stream_key
 from llm_datagen.runs.display.node_view import tokens_in
 from llm_datagen.runs.limit import shards_begun, time_spent
 from llm_datagen.runs.masking import masked, masked_uri
-from llm_datagen.runs.report.ledger import counts_of_state
-from llm_datagen.runs.report.model import SHARES, Ledger, ModelCost, NodeFacts, RunFacts, StreamFacts
+from llm_datagen.runs.report.accounts import counts_of_state
+from llm_datagen.runs.report.model import SHARES, ModelCost, NodeFacts, RowAccount, RunFacts, StreamFacts
 from llm_datagen.runs.run_progress import seconds_of
 from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.status import INTERRUPTED, LIVE
@@ -63,7 +63,7 @@ def run_facts(
     )
 
 
-def streams_of_state(run_state: Mapping[str, Any], ledgers: Mapping[str, Ledger]) -> list[StreamFacts]:
+def streams_of_state(run_state: Mapping[str, Any], accounts: Mapping[str, RowAccount]) -> list[StreamFacts]:
     """Return the streams of a run: the inputs, then what each node writes."""
     entries = run_state["nodes"]
     reads = {key for entry in entries for key in _inputs_of(entry)}
@@ -73,19 +73,19 @@ def streams_of_state(run_state: Mapping[str, Any], ledgers: Mapping[str, Ledger]
         rows = alone[0].get("total") if alone else None
         found.append(StreamFacts(key=name, uri=masked_uri(uri), kind="input", rows=rows))
     for entry in entries:
-        ledger = ledgers.get(entry["node_id"])
-        rows = entry.get("rows_out", 0) if ledger is None else ledger.rows_out
+        account = accounts.get(entry["node_id"])
+        rows = entry.get("rows_out", 0) if account is None else account.rows_out
         kind = "between" if stream_key(entry["output_uri"]) in reads else "output"
         found.append(StreamFacts(key=entry["node_id"], uri=masked_uri(entry["output_uri"]), kind=kind, rows=rows))
     return found
 
 
-def node_facts(run_state: Mapping[str, Any], ledgers: Mapping[str, Ledger], *, status: str) -> list[NodeFacts]:
+def node_facts(run_state: Mapping[str, Any], accounts: Mapping[str, RowAccount], *, status: str) -> list[NodeFacts]:
     """Return the nodes of a run.
 
     Args:
         run_state: its run state; of a run in shards, that of the whole.
-        ledgers: what became of the rows of each node, as far as that is known.
+        accounts: what became of the rows of each node, as far as that is known.
         status: the status of the run.
     """
     outputs = {stream_key(entry["output_uri"]): entry["node_id"] for entry in run_state["nodes"]}
@@ -93,7 +93,7 @@ def node_facts(run_state: Mapping[str, Any], ledgers: Mapping[str, Ledger], *, s
     found = []
     for entry in run_state["nodes"]:
         inputs = [outputs.get(key) or names[key] for key in _inputs_of(entry)]
-        ledger = ledgers.get(entry["node_id"]) or counts_of_state(entry)
+        account = accounts.get(entry["node_id"]) or counts_of_state(entry)
         is_cut_short = status == INTERRUPTED and entry.get("status") in LIVE
         found.append(
             NodeFacts(
@@ -106,8 +106,8 @@ def node_facts(run_state: Mapping[str, Any], ledgers: Mapping[str, Ledger], *, s
                 batch_size=entry["batch_size"],
                 seconds=entry.get("seconds", 0.0),
                 shares=_shares(entry, shards_begun(run_state)),
-                ledger=ledger,
-                failed=max(entry.get("failed", 0), ledger.skipped + ledger.dead_letters),
+                account=account,
+                failed=max(entry.get("failed", 0), account.skipped + account.dead_letters),
                 target_rows=entry.get("target_rows"),
                 usage=entry.get("usage") or [],
                 cost=cost_of(entry.get("usage") or []),
@@ -138,16 +138,16 @@ def model_costs(run_state: Mapping[str, Any]) -> list[ModelCost]:
 
 
 def totals_of(nodes: Sequence[NodeFacts]) -> dict[str, Any]:
-    """Return the figures that come first, as the ledgers have them."""
+    """Return the figures that come first, as the accounts have them."""
     usage = [each for node in nodes for each in node.usage]
     return {
-        "rows_in": nodes[0].ledger.done if nodes else 0,
-        "rows_out": nodes[-1].ledger.rows_out if nodes else 0,
-        "filtered": sum(node.ledger.filtered for node in nodes),
+        "rows_in": nodes[0].account.done if nodes else 0,
+        "rows_out": nodes[-1].account.rows_out if nodes else 0,
+        "filtered": sum(node.account.filtered for node in nodes),
         "failed": sum(node.failed for node in nodes),
         "cost": cost_of(usage),
         "tokens": sum(map(tokens_in, usage)),
-        "findings": sum(len(node.ledger.findings) for node in nodes),
+        "findings": sum(len(node.account.findings) for node in nodes),
     }
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from llm_datagen.runs.caps import caps_of
 from llm_datagen.runs.limit import limit_of
 from llm_datagen.runs.masking import masked
+from llm_datagen.runs.report.accounts import accounts_of
 from llm_datagen.runs.report.chart import points_of, thinned
 from llm_datagen.runs.report.facts import model_costs, node_facts, run_facts, streams_of_state, totals_of
-from llm_datagen.runs.report.ledger import ledgers_of
 from llm_datagen.runs.report.model import FORMAT, Budget, NodeFacts, Report
 from llm_datagen.runs.report.samples import Looked
 from llm_datagen.runs.software import version_of
@@ -69,8 +69,8 @@ def report_of(subject: Subject, looked: Looked) -> Report:
         looked: what was found in its streams.
     """
     run_state = subject.run_state
-    ledgers = ledgers_of(subject.parts, is_live=subject.is_live)
-    nodes = node_facts(run_state, ledgers, status=subject.status)
+    accounts = accounts_of(subject.parts, is_live=subject.is_live)
+    nodes = node_facts(run_state, accounts, status=subject.status)
     caps = [{**asdict(cap), **subject.given} for cap in caps_of(run_state)]
     missing = list(looked.left_out)
     if not subject.timeline:
@@ -90,7 +90,7 @@ def report_of(subject: Subject, looked: Looked) -> Report:
         ),
         totals=totals_of(nodes),
         nodes=nodes,
-        streams=streams_of_state(run_state, ledgers),
+        streams=streams_of_state(run_state, accounts),
         timeline=thinned(points_of(subject.timeline), _MOST_POINTS),
         models=model_costs(run_state),
         budget=Budget(caps=caps, spent=subject.spent) if caps or subject.spent else None,
@@ -109,7 +109,7 @@ def _warnings(subject: Subject, nodes: Sequence[NodeFacts]) -> Iterator[str]:
     for node in nodes:
         if node.stalled:
             yield f"{node.node_id} is stalled: {node.stalled}"
-        if node.ledger.findings:
+        if node.account.findings:
             yield f"{node.node_id}: its counts do not add up; see below"
     if subject.run_state.get("usage_is_partial"):
         yield "usage and cost are at least these: the last usage before a kill is missing"

@@ -34,15 +34,15 @@ def _lines(report: Report) -> Iterator[str]:
     yield "| node | in | kept | filtered | failed | pending | out | cost |"
     yield "|---|--:|--:|--:|--:|--:|--:|--:|"
     for node in report.nodes:
-        ledger = node.ledger
+        account = node.account
         cells = [
             f"{_cell(node.node_id)} {_cell(node.operator)}",
             *map(
                 number,
-                (ledger.done, ledger.kept, ledger.filtered, ledger.skipped + ledger.dead_letters),
+                (account.done, account.kept, account.filtered, account.skipped + account.dead_letters),
             ),
-            "?" if ledger.pending is None else number(ledger.pending),
-            number(ledger.rows_out),
+            "?" if account.pending is None else number(account.pending),
+            number(account.rows_out),
             "" if node.cost is None else dollars(node.cost),
         ]
         yield f"| {' | '.join(cells)} |"

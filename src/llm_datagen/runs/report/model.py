@@ -66,7 +66,7 @@ class RunFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
+class RowAccount:
     """What became of the source rows of a node, by the files of its streams: each is exactly one of these.
 
     Attributes:
@@ -114,7 +114,7 @@ class NodeFacts:
         shares: of its workers' time in the last execution, from 0 to 1: ``busy``, ``held_back`` (they waited for the
             disk, or the next node), ``rate_limited``, ``lead_limited`` (`max_lead` held rows back), ``starved`` (there
             was no row to do).
-        ledger: what became of its rows.
+        account: what became of its rows.
         failed: rows that failed, with the one that ended the run.
         target_rows: the rows that it is to write; None: as many as there are.
         usage: what its calls used, a dict for each provider and model.
@@ -133,7 +133,7 @@ class NodeFacts:
     batch_size: int
     seconds: float
     shares: Mapping[str, float]
-    ledger: Ledger
+    account: RowAccount
     failed: int
     target_rows: int | None
     usage: Sequence[Mapping[str, Any]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from llm_datagen.runs.report.counts import ledger_section, time_section
+from llm_datagen.runs.report.counts import account_section, time_section
 from llm_datagen.runs.report.drawing import draw_graph
 from llm_datagen.runs.report.fragments import badge, box, paragraph, section
 from llm_datagen.runs.report.model import MARK, Report
@@ -72,7 +72,7 @@ def _sections(report: Report) -> Iterator[str]:
     yield from _attention(report)
     graph = draw_graph(report.nodes, report.streams)
     yield section("How it is wired", f'<div class="scroll graph" tabindex="0">{graph}</div>')
-    yield section("What became of each row", ledger_section(report))
+    yield section("What became of each row", account_section(report))
     yield section("Over time", timeline_section(report))
     yield section("What it cost", cost_section(report))
     yield section("Where the time went", time_section(report))

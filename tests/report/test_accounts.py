@@ -1,4 +1,4 @@
-"""The ledger of a report: each source row is exactly one of kept, filtered, failed or pending, by the streams alone."""
+"""The account of a node: each source row is exactly one of kept, filtered, failed or pending, by the streams alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from llm_datagen import UnifiedPipeline
 from llm_datagen.cli.report import read_report
-from llm_datagen.runs.report.model import Ledger
+from llm_datagen.runs.report.model import RowAccount
 from llm_datagen.shards.pipeline import ShardedPipeline
 
 from ..kit.shards import InThreads
@@ -33,18 +33,18 @@ def line(bench: Bench, **settings: Any) -> UnifiedPipeline:
     return bench.pipeline([twice, picky], on_error="dead_letter", streaming=True, **settings)
 
 
-def ledger(**counts: Any) -> Ledger:
-    """Return a ledger that is known and complete, with nothing lost but what is said."""
+def account(**counts: Any) -> RowAccount:
+    """Return a account that is known and complete, with nothing lost but what is said."""
     nothing = {"filtered": 0, "rejected": 0, "skipped": 0, "dead_letters": 0, "pending": 0}
-    return Ledger(**{**nothing, "is_sealed": True, "is_known": True, "findings": (), **counts})
+    return RowAccount(**{**nothing, "is_sealed": True, "is_known": True, "findings": (), **counts})
 
 
 def test_every_row_of_a_completed_run_is_accounted_for(bench: Bench) -> None:
     line(bench).create("a").run()
     report = read_report(str(bench.results), "a", rows=0)
-    first, second = (node.ledger for node in report.nodes)
-    assert first == ledger(source_rows=70, done=70, kept=56, filtered=14, rows_out=112)
-    assert second == ledger(source_rows=112, done=112, kept=96, dead_letters=16, rows_out=96)
+    first, second = (node.account for node in report.nodes)
+    assert first == account(source_rows=70, done=70, kept=56, filtered=14, rows_out=112)
+    assert second == account(source_rows=112, done=112, kept=96, dead_letters=16, rows_out=96)
     for each in (first, second):
         assert each.done == each.kept + each.filtered + each.skipped + each.dead_letters
         assert each.source_rows == each.done + (each.pending or 0)
@@ -67,9 +67,9 @@ def test_every_row_of_a_completed_run_is_accounted_for(bench: Bench) -> None:
 def test_the_shards_of_a_run_are_added_up(bench: Bench) -> None:
     ShardedPipeline(line(bench), shards=3, executor=InThreads()).create("a").run()
     report = read_report(str(bench.results), "a", rows=3)
-    assert [node.ledger for node in report.nodes] == [
-        ledger(source_rows=70, done=70, kept=56, filtered=14, rows_out=112),
-        ledger(source_rows=112, done=112, kept=96, dead_letters=16, rows_out=96),
+    assert [node.account for node in report.nodes] == [
+        account(source_rows=70, done=70, kept=56, filtered=14, rows_out=112),
+        account(source_rows=112, done=112, kept=96, dead_letters=16, rows_out=96),
     ]
     assert report.run.shards is not None
     assert report.run.shards["count"] == 3
@@ -83,17 +83,17 @@ def test_what_does_not_fit_together_is_found(bench: Bench) -> None:
     size = bench.output.stat().st_size
     os.truncate(bench.output, size - 10)
     report = read_report(str(bench.results), "a", rows=0)
-    assert report.nodes[1].ledger.findings == (f"{bench.output} has {size - 10} bytes, and {size} were committed",)
+    assert report.nodes[1].account.findings == (f"{bench.output} has {size - 10} bytes, and {size} were committed",)
     assert report.totals["findings"] == 1
     assert "node_1: its counts do not add up; see below" in report.warnings
 
     bench.output.unlink()
     Path(f"{bench.output}.done").unlink()
     gone = read_report(str(bench.results), "a", rows=1)
-    assert gone.nodes[1].ledger.findings == (
+    assert gone.nodes[1].account.findings == (
         f"{bench.output} is gone, with its commits and its seal, and 112 source rows were done",
     )
-    assert (gone.nodes[1].ledger.is_known, gone.nodes[1].ledger.done) == (False, 112)
+    assert (gone.nodes[1].account.is_known, gone.nodes[1].account.done) == (False, 112)
     assert gone.rows == []
     assert any(text.startswith("Sample rows: ") for text in gone.left_out)
 
@@ -104,6 +104,6 @@ def test_a_run_state_that_claims_more_than_the_files_hold_is_found(bench: Bench)
     state.pop("check")
     state["nodes"][0]["rows_out"] = 113
     bench.put_run_state("a", state)
-    (found,) = read_report(str(bench.results), "a", rows=0).nodes[0].ledger.findings
+    (found,) = read_report(str(bench.results), "a", rows=0).nodes[0].account.findings
     assert found.startswith("the run state says rows_out 113, and ")
     assert found.endswith(" says 112")

@@ -12,8 +12,8 @@ from llm_datagen.errors import ConfigError, DatagenError, PipelineNotFoundError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.caps import caps_of
 from llm_datagen.runs.usage import dollars
+from llm_datagen.shards.run_commands import pause_run, reconfigure_run, running_parts, send_cancel, unpause_run
 from llm_datagen.shards.run_view import read_run
-from llm_datagen.shards.steering import pause_run, reconfigure_run, running_parts, send_cancel, unpause_run
 from llm_datagen.web.answers import error_answer, json_answer, json_of
 from llm_datagen.web.folders import ResultsFolders
 from llm_datagen.web.go_on import go_on, refuse_unknown_origin
@@ -22,7 +22,7 @@ from llm_datagen.web.security import Guard
 _REASON = "the page"
 
 
-class Steering:
+class Commands:
     """Answers commands.
 
     Args:

@@ -1,8 +1,8 @@
-"""The journal of model calls: what was asked about each row and what came back, in the folder of the run.
+"""The log of model calls: what was asked about each row and what came back, in the folder of the run.
 
 A line is written before the answer goes on. So of every row that is committed, the calls are there, also after
 kill -9. A full file is packed by a thread. Where the files of a node are longer than they may be, the oldest go. A disk
-that refuses costs the journal, and no row. `runs.browse.calls` says what the files are, and reads them.
+that refuses costs the log of calls, and no row. `runs.browse.calls` says what the files are, and reads them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def checked_keep_calls(value: Any) -> int:
     return check_count("keep_calls", value) * _MEGABYTE
 
 
-class CallJournal:
+class CallLog:
     """The calls of one operator. Its methods are called on the event loop.
 
     A thread writes: calls that end while it does are written together, the next time.

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from llm_datagen.errors import DatagenError
-from llm_datagen.runs.report.model import Ledger
+from llm_datagen.runs.report.model import RowAccount
 from llm_datagen.runs.status import SETTLED
 from llm_datagen.runs.unsettled import unsettled
 from llm_datagen.streams import Place, Stream, StreamFactory
@@ -20,14 +20,14 @@ from llm_datagen.streams.source import streams_of
 from llm_datagen.streams.target_mark import TargetMark
 
 
-def ledgers_of(run_states: Iterable[Mapping[str, Any]], *, is_live: bool) -> dict[str, Ledger]:
-    """Return the ledger of each node, over all shards of a run.
+def accounts_of(run_states: Iterable[Mapping[str, Any]], *, is_live: bool) -> dict[str, RowAccount]:
+    """Return the account of each node, over all shards of a run.
 
     Args:
         run_states: its run state; or those of its shards that have begun.
         is_live: whether rows are still being written: then files that are read one after the other may differ.
     """
-    found: dict[str, list[Ledger]] = {}
+    found: dict[str, list[RowAccount]] = {}
     for run_state in run_states:
         left_out = unsettled(run_state)
         entries = [entry for entry in run_state["nodes"] if entry["node_id"] not in left_out]
@@ -37,12 +37,12 @@ def ledgers_of(run_states: Iterable[Mapping[str, Any]], *, is_live: bool) -> dic
     return {node_id: each[0] if len(each) == 1 else _added_up(each) for node_id, each in found.items()}
 
 
-def counts_of_state(entry: Mapping[str, Any]) -> Ledger:
+def counts_of_state(entry: Mapping[str, Any]) -> RowAccount:
     """Return what the run state says of a node, of which no file can say more."""
     done, filtered = entry.get("rows_in", 0), entry.get("filtered", 0)
     skipped, dead = entry.get("skipped", 0), entry.get("dead_letters", 0)
     total = entry.get("total") if entry.get("total_is_exact") else None
-    return Ledger(
+    return RowAccount(
         source_rows=total,
         done=done,
         kept=done - filtered - skipped - dead,
@@ -69,7 +69,7 @@ def _looked_at(entry: Mapping[str, Any]) -> tuple[Stream, Position | DatagenErro
 
 def _of_node(
     entry: Mapping[str, Any], positions: Mapping[Place, Position | DatagenError | None], *, is_live: bool
-) -> Ledger:
+) -> RowAccount:
     stream = StreamFactory.output_of(entry)
     position = positions[stream.place]
     if not isinstance(position, Position):
@@ -78,7 +78,7 @@ def _of_node(
         return _with(state, findings)
     source_rows = _source_rows(entry, positions)
     done = position.coverage.rows
-    ledger = Ledger(
+    account = RowAccount(
         source_rows=source_rows,
         done=done,
         kept=done - position.filtered - position.skipped - position.dead,
@@ -92,7 +92,7 @@ def _of_node(
         is_known=True,
         findings=(),
     )
-    return ledger if is_live else _with(ledger, _findings(ledger, entry, stream, position))
+    return account if is_live else _with(account, _findings(account, entry, stream, position))
 
 
 def _source_rows(entry: Mapping[str, Any], positions: Mapping[Place, Position | DatagenError | None]) -> int | None:
@@ -103,32 +103,32 @@ def _source_rows(entry: Mapping[str, Any], positions: Mapping[Place, Position | 
     return entry.get("total") if entry.get("total_is_exact") else None
 
 
-def _findings(ledger: Ledger, entry: Mapping[str, Any], stream: Stream, position: Position) -> list[str]:
+def _findings(account: RowAccount, entry: Mapping[str, Any], stream: Stream, position: Position) -> list[str]:
     """Return what does not fit together."""
     found = []
-    if ledger.kept < 0:
-        found.append(f"{ledger.done} source rows are done, and more than these were filtered, or failed")
+    if account.kept < 0:
+        found.append(f"{account.done} source rows are done, and more than these were filtered, or failed")
     size = stream.size()
     if size is None and position.bytes and not stream.is_in_memory:
         found.append(f"{stream.shown} is gone, though rows of it were committed")
     elif size is not None and size < position.bytes:
         found.append(f"{stream.shown} has {size} bytes, and {position.bytes} were committed")
     is_met = TargetMark.of(position.marks).rows is not None
-    if ledger.pending is not None and (ledger.pending < 0 or (ledger.is_sealed and ledger.pending and not is_met)):
+    if account.pending is not None and (account.pending < 0 or (account.is_sealed and account.pending and not is_met)):
         found.append(
-            f"{stream.shown} is {'sealed' if ledger.is_sealed else 'open'}, its source has {ledger.source_rows} "
-            f"rows, and {ledger.done} of them are done"
+            f"{stream.shown} is {'sealed' if account.is_sealed else 'open'}, its source has {account.source_rows} "
+            f"rows, and {account.done} of them are done"
         )
     if entry.get("status") in SETTLED:
-        pairs = {"rows_in": ledger.done, "rows_out": ledger.rows_out, "filtered": ledger.filtered}
-        pairs |= {"skipped": ledger.skipped, "dead_letters": ledger.dead_letters}
+        pairs = {"rows_in": account.done, "rows_out": account.rows_out, "filtered": account.filtered}
+        pairs |= {"skipped": account.skipped, "dead_letters": account.dead_letters}
         found += [
             f"the run state says {name} {entry.get(name)}, and {stream.shown} says {here}"
             for name, here in pairs.items()
             if entry.get(name) != here
         ]
-    elif entry.get("rows_in", 0) > ledger.done:
-        found.append(f"the run state says rows_in {entry['rows_in']}, and {stream.shown} only {ledger.done}")
+    elif entry.get("rows_in", 0) > account.done:
+        found.append(f"the run state says rows_in {entry['rows_in']}, and {stream.shown} only {account.done}")
     return found
 
 
@@ -141,24 +141,24 @@ def _why_nothing(stream: Stream, entry: Mapping[str, Any]) -> list[str]:
     return [f"{stream.shown} is gone, with its commits and its seal, and {entry['rows_in']} source rows were done"]
 
 
-def _with(ledger: Ledger, findings: Sequence[str]) -> Ledger:
-    return replace(ledger, findings=tuple(findings))
+def _with(account: RowAccount, findings: Sequence[str]) -> RowAccount:
+    return replace(account, findings=tuple(findings))
 
 
-def _added_up(each: Sequence[Ledger]) -> Ledger:
-    sources = [ledger.source_rows for ledger in each]
-    pending = [ledger.pending for ledger in each]
-    return Ledger(
+def _added_up(each: Sequence[RowAccount]) -> RowAccount:
+    sources = [account.source_rows for account in each]
+    pending = [account.pending for account in each]
+    return RowAccount(
         source_rows=None if None in sources else sum(rows or 0 for rows in sources),
-        done=sum(ledger.done for ledger in each),
-        kept=sum(ledger.kept for ledger in each),
-        filtered=sum(ledger.filtered for ledger in each),
-        rejected=sum(ledger.rejected for ledger in each),
-        skipped=sum(ledger.skipped for ledger in each),
-        dead_letters=sum(ledger.dead_letters for ledger in each),
+        done=sum(account.done for account in each),
+        kept=sum(account.kept for account in each),
+        filtered=sum(account.filtered for account in each),
+        rejected=sum(account.rejected for account in each),
+        skipped=sum(account.skipped for account in each),
+        dead_letters=sum(account.dead_letters for account in each),
         pending=None if None in pending else sum(rows or 0 for rows in pending),
-        rows_out=sum(ledger.rows_out for ledger in each),
-        is_sealed=all(ledger.is_sealed for ledger in each),
-        is_known=all(ledger.is_known for ledger in each),
-        findings=tuple(text for ledger in each for text in ledger.findings),
+        rows_out=sum(account.rows_out for account in each),
+        is_sealed=all(account.is_sealed for account in each),
+        is_known=all(account.is_known for account in each),
+        findings=tuple(text for account in each for text in account.findings),
     )

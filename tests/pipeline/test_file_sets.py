@@ -137,6 +137,26 @@ def test_a_file_that_is_changed_while_those_before_it_are_read_ends_the_run_whic
     assert bench.pipeline([change], **settings).resume("a").run().rows_out == 40
 
 
+@pytest.mark.parametrize("was_folder", [True, False])
+def test_a_file_that_has_become_a_folder_or_the_other_way_round_is_refused(bench: Bench, was_folder: bool) -> None:
+    place, other = bench.folder / "in.jsonl", bench.folder / "other"
+    text = "".join(f'{{"n": {n}}}\n' for n in range(10))
+    for path, is_folder in ((place, was_folder), (other, not was_folder)):
+        if is_folder:
+            path.mkdir()
+        (path / "a.jsonl" if is_folder else path).write_text(text)
+    settings = {"input_uri": f"jsonl://{place}"}
+    bench.pipeline([Stopping(5)], **settings).create("stopped").run()
+    done = {**settings, "output_uri": f"jsonl://{bench.folder}/done.jsonl"}
+    bench.pipeline([Stopping()], **done).create("done").run()
+    place.rename(bench.folder / "before")
+    other.rename(place)
+    with pytest.raises(StreamChangedError, match=r"in\.jsonl was another kind of input"):
+        bench.pipeline([Stopping()], **settings).resume("stopped")
+    bench.pipeline([Stopping()], **done).resume("done").run()
+    assert any("was edited or shortened since its rows were done" in str(line) for line in bench.log_lines())
+
+
 def test_a_finished_run_says_that_a_file_was_edited(bench: Bench) -> None:
     fill(bench.folder / "in", 2)
     settings = {"input_uri": f"{bench.folder}/in/*"}

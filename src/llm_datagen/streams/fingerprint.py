@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from llm_datagen.errors import StreamChangedError
@@ -64,6 +64,7 @@ class Fingerprint:
         if size is None or size < needed:
             what = "is gone" if size is None else f"has only {size} bytes now"
             raise StreamChangedError(f"{stream.path} {what}, and {needed} were read before; {HINT}")
+        check_kind(stream.path, known, "size", "part", "crcs")
         part, length = known["part"], min(known["size"], HEAD_BYTES)
         now = _crcs(stream, part, min(length, size))  # an input may have been shortened behind what was read
         for number, (before, crc) in enumerate(zip(_known_crcs(known["crcs"]), now, strict=False)):
@@ -88,6 +89,26 @@ class Fingerprint:
         begin, end, before = tail
         if _is_read(begin, end, _bytes_of(done)) and before != _crc(stream, begin, end):
             raise _edited(stream, begin, end)
+
+
+def is_kind(known: Any, *names: str) -> bool:
+    """Return whether a fingerprint has these keys: each kind of input has its own."""
+    return isinstance(known, Mapping) and all(name in known for name in names)
+
+
+def check_kind(path: str, known: Any, *names: str) -> None:
+    """Refuse the fingerprint of another kind of input: a file has become a folder, or what is read otherwise.
+
+    Args:
+        path: the input.
+        known: the fingerprint that was taken before.
+        names: the keys that those of this kind have.
+
+    Raises:
+        StreamChangedError: when it has others.
+    """
+    if not is_kind(known, *names):
+        raise StreamChangedError(f"{path} was another kind of input (a file, a folder, another format); {HINT}")
 
 
 def _crcs(stream: StreamFiles, part: int, length: int) -> list[int]:

@@ -15,6 +15,7 @@ from llm_datagen.errors import StreamChangedError, StreamError
 from llm_datagen.streams.compressed import CompressedStream
 from llm_datagen.streams.coverage import Span
 from llm_datagen.streams.file_streams import FileStream
+from llm_datagen.streams.fingerprint import is_kind
 from llm_datagen.streams.inputs.table import TableStream, without_columns
 from llm_datagen.streams.storage.base import Place, Storage
 from llm_datagen.streams.storage.object_uri import ObjectUri
@@ -148,6 +149,8 @@ class InObjectStore(FileStream):
         now = self.fingerprint(follow=False)
         if now is None:
             return "is gone"
+        if not is_kind(known, "size"):
+            return "was another kind of input"
         if _content(now) != _content(known):
             return f"is another object ({_described(now)}, and it had {_described(known)})"
         return None

@@ -16,6 +16,7 @@ from llm_datagen.config import DataConfig
 from llm_datagen.errors import ConfigError, StreamChangedError, StreamError, StreamMissingError
 from llm_datagen.streams.block import OwnRecord, decode_own
 from llm_datagen.streams.coverage import Span
+from llm_datagen.streams.fingerprint import check_kind
 from llm_datagen.streams.formats.base import Decoder
 from llm_datagen.streams.ids import ID_FIELD
 from llm_datagen.streams.inputs.computed import ComputedStream
@@ -154,6 +155,7 @@ class CycledStream(ComputedStream):
         """
         if known is None or not any(done):
             return
+        check_kind(self.path, known, "rows", "crc")
         now = self.fingerprint(follow=follow)
         if now != known:
             what = "was edited" if now["rows"] == known["rows"] else f"has {now['rows']} rows, and had {known['rows']}"

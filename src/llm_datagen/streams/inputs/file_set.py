@@ -18,6 +18,7 @@ from typing import Any, Self
 from llm_datagen.config import DataConfig
 from llm_datagen.errors import ConfigError, RowFormatError, StreamChangedError, StreamError, StreamMissingError
 from llm_datagen.streams.coverage import START, Coverage, Segment, Span
+from llm_datagen.streams.fingerprint import check_kind, is_kind
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.inputs.file_set_cursor import FILE_STRIDE, FileSetCursor
@@ -188,7 +189,7 @@ class FileSet(Stream):
 
     def pin(self, known: Any) -> None:
         """Take what a run has noted of the files."""
-        if known is not None:
+        if is_kind(known, "files"):  # else it was no set, which `check_fingerprint` says
             self._noted = {name: values for name, *values in known["files"]}
 
     def size(self) -> int | None:
@@ -237,6 +238,7 @@ class FileSet(Stream):
         end = max((span.offset_end for span in done), default=0)
         if known is None or not end:
             return
+        check_kind(self.path, known, "files")
         there = {self._name(path): path for path in self._found()}
         names = [name for name, *_ in known["files"]]
         if gone := [name for name in names if name not in there]:

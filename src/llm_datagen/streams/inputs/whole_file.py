@@ -60,7 +60,9 @@ def check_fingerprint_of(stream: StreamFiles, known: list[int]) -> None:
     Raises:
         StreamChangedError: when it is not.
     """
-    if (what := difference(stream.storage, stream.path, known)) is not None:
+    is_of_file = isinstance(known, list)
+    what = difference(stream.storage, stream.path, known) if is_of_file else "was another kind of input"
+    if what is not None:
         raise StreamChangedError(
             f"{stream.path} {what}: rows were read from it before the run was interrupted, and the file must stay as "
             "it was, as those rows, which are kept, could be others now. Restore it; or, if it was damaged and is "

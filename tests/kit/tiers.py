@@ -123,7 +123,7 @@ def tier_of(item: pytest.Item) -> str:
 SAMPLED = 2
 """How many cases of a test of a run the default run has, unless the test is marked otherwise."""
 
-IN_CI = 6
+IN_CI = 4
 """How many CI has, unless the test is marked otherwise: it ends within twenty minutes."""
 
 

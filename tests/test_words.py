@@ -15,6 +15,7 @@ RETIRED = {
     r"kin": "coverage, ids",
     "letters": "dead letters",
     r"ledgers?": "account (of rows), spend (of money)",
+    r"lineage": "trace",
     r"audit(ed|s)?": "verify",
     r"trials?": "preview",
     r"wiring": "binding",

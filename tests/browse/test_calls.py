@@ -18,7 +18,7 @@ from llm_datagen.llm.answers.call_log import CallLog, without_data
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
 from llm_datagen.operators.current_rows import current_rows
 from llm_datagen.runs.browse.calls import FOLDER, calls_of
-from llm_datagen.runs.browse.lineage import Member, lineage
+from llm_datagen.runs.browse.family import Member, family
 from llm_datagen.runs.store import RunFolder
 from llm_datagen.testing import FakeLLMServer
 
@@ -46,7 +46,7 @@ def files_of(bench: Bench, pipeline_id: str) -> Path:
 
 
 def found(bench: Bench, pipeline_id: str, row_id: Any) -> list[Member]:
-    return lineage(bench.run_state(pipeline_id), files_of(bench, pipeline_id), row_id)
+    return family(bench.run_state(pipeline_id), files_of(bench, pipeline_id), row_id)
 
 
 def picky(row: dict[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def test_a_run_in_shards_is_one_run(bench: Bench) -> None:
         page = client.get("/api/runs/0.a/rows?stream=node_0:rows&from=30&limit=100")
         assert ([row["item"]["n"] for row in page["rows"]], page["total"]) == ([34, 35, 36, 37, 38, 39], 36)
         assert client.get("/api/runs/0.a/failures")["total"] == 4
-        members = client.get("/api/runs/0.a/lineage?id=35")["members"]
+        members = client.get("/api/runs/0.a/trace?id=35")["members"]
         assert [(one["stream"], one["item"]) for one in members] == [("input:0", {"n": 35}), ("node_0:rows", {"n": 35})]
         assert client.get("/api/runs/0.a/log")["lines"][-1]["event"] == "[Run Ended]"
 
@@ -129,4 +129,4 @@ def test_runs_on_a_store_are_shown(bench: Bench, s3: S3Bucket) -> None:
         assert client.get("/api/runs/0.a/timeline") == {"points": []}
         assert [row["item"]["n"] for row in client.get("/api/runs/0.a/rows?stream=node_0:rows&from=8")["rows"]] == [9]
         assert client.get("/api/runs/0.a/failures")["total"] == 1
-        assert client.get("/api/runs/0.a/lineage?id=9")["members"][-1]["item"] == {"n": 9}
+        assert client.get("/api/runs/0.a/trace?id=9")["members"][-1]["item"] == {"n": 9}

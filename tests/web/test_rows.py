@@ -83,12 +83,12 @@ def test_numbers_that_javascript_cannot_hold_are_ids_as_text(row_id: Any, shown:
     assert shown_id(row_id) == shown
 
 
-def test_the_lineage_of_a_row_goes_down_to_prompt_and_answer(bench: Bench, chat: ChatServer) -> None:
+def test_the_trace_of_a_row_goes_down_to_prompt_and_answer(bench: Bench, chat: ChatServer) -> None:
     bench.give([{"n": 3}, {"n": 4}])
     asks = chat.operator("Is {{ n }} odd?", params={"max_tokens": 5}, prices={"input": 1, "output": 1})
     bench.pipeline([asks, fails], on_error="dead_letter").create("a").run(progress=False)
     with serving(bench.results) as client:
-        of_input, of_asks, of_fails = client.get("/api/runs/0.a/lineage?id=1")["members"]
+        of_input, of_asks, of_fails = client.get("/api/runs/0.a/trace?id=1")["members"]
         assert [(one["node_id"], one["stream"], one["state"]) for one in (of_input, of_asks, of_fails)] == [
             (None, "input:0", "row"),
             ("node_0", "node_0:rows", "row"),
@@ -98,15 +98,15 @@ def test_the_lineage_of_a_row_goes_down_to_prompt_and_answer(bench: Bench, chat:
         assert (call["messages"][-1]["content"], call["answer"], call["cached"]) == ("Is 4 odd?", "yes", False)
         assert (of_input["calls"], of_fails["calls"], of_fails["relation"]) == ([], [], "itself")
         assert of_fails["item"]["n"] == 4
-        dead = client.get("/api/runs/0.a/lineage?id=0")["members"][-1]
+        dead = client.get("/api/runs/0.a/trace?id=0")["members"][-1]
         assert (dead["state"], dead["stream"], dead["reason"]) == (
             "dead_letter",
             "node_1:dead_letters",
             "ValueError: row 3 is bad",
         )
         assert dead["item"]["n"] == 3
-        assert client.get("/api/runs/0.a/lineage?id=99") == {"members": []}
-        assert client.ask("/api/runs/0.nothing/lineage?id=1").status == 404
+        assert client.get("/api/runs/0.a/trace?id=99") == {"members": []}
+        assert client.ask("/api/runs/0.nothing/trace?id=1").status == 404
 
 
 def test_hostile_rows_are_json_and_nothing_else(bench: Bench) -> None:
@@ -119,7 +119,7 @@ def test_hostile_rows_are_json_and_nothing_else(bench: Bench) -> None:
     bench.give([hostile])
     bench.pipeline([lambda item: {**item, "n": 1}]).create("a").run(progress=False)
     with serving(bench.results) as client:
-        for path in ("rows?stream=input:0", "rows?stream=input:0&q=%3Cscript", "lineage?id=0"):
+        for path in ("rows?stream=input:0", "rows?stream=input:0&q=%3Cscript", "trace?id=0"):
             answer = client.ask(f"/api/runs/0.a/{path}")
             assert answer.headers["content-type"] == "application/json"
             assert answer.headers["x-content-type-options"] == "nosniff"
@@ -150,5 +150,5 @@ def test_rejected_rows_are_paged_with_their_reasons(bench: Bench) -> None:
             "rows": [{"number": 1, "id": 3, "item": {"n": 3}, "reason": "3 is <odd>"}],
             "total": 3, "is_total_exact": True, "next": 2, "searched_to": None,
         }  # fmt: skip
-        member = client.get("/api/runs/0.a/lineage?id=3")["members"][-1]
+        member = client.get("/api/runs/0.a/trace?id=3")["members"][-1]
         assert (member["state"], member["reason"]) == ("rejected", "3 is <odd>")

@@ -39,7 +39,7 @@ def test_no_answer_holds_a_key(bench: Bench, chat: ChatServer, monkeypatch: pyte
         run = client.get("/api/runs/0.a")
         assert run["budget"]["cap"] == 100
         assert 0 < run["budget"]["spent"] <= run["budget"]["projected"]
-        ends = ["", "/timeline", "/log", "/cost", "/failures", "/lineage?id=0", "/lineage?id=1"]
+        ends = ["", "/timeline", "/log", "/cost", "/failures", "/trace?id=0", "/trace?id=1"]
         ends += [f"/rows?stream={stream['stream']}" for stream in run["streams"]]
         paths = ["/api/server", "/api/runs", "/api/compare?a=0.a&b=0.a", *(f"/api/runs/0.a{end}" for end in ends)]
         answers = {path: client.ask(path).body for path in paths}

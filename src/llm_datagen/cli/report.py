@@ -15,7 +15,7 @@ from llm_datagen.cli.run_view import open_run
 from llm_datagen.cli.trace import found_in
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.browse.lineage import Member, with_calls
+from llm_datagen.runs.browse.family import Member, with_calls
 from llm_datagen.runs.origin import origin_of
 from llm_datagen.runs.report.made import Subject, report_of
 from llm_datagen.runs.report.markdown import markdown_of

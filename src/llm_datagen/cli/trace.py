@@ -14,7 +14,7 @@ from llm_datagen.cli.exit_codes import FAILED
 from llm_datagen.cli.output import is_terminal, shown_row, write, write_json
 from llm_datagen.cli.run_view import open_run
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.browse.lineage import Member, with_calls
+from llm_datagen.runs.browse.family import Member, with_calls
 from llm_datagen.runs.display.console import FREE_WIDTH, SafeConsole
 from llm_datagen.runs.display.tables import line_width, one_line
 from llm_datagen.runs.trace import Trace, trace

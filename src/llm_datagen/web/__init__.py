@@ -10,7 +10,7 @@ Layout:
     folders.py     the folders of runs, and the keys by which the page names runs
     run_view.py    the JSON of a run; node_view.py that of its nodes, stream_view.py that of its streams
     log_view.py    that of its log; cost_view.py of its course and cost; compare_view.py of two runs
-    row_view.py    that of rows; lineage_view.py of a row's relatives
+    row_view.py    that of rows; family_view.py of a row's relatives
     budgets.py     what it may spend
     run_list.py    reads all runs; looking.py one, on threads
     runs_api.py    requests about runs; details_api.py about the details of one

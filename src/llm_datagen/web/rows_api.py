@@ -1,4 +1,4 @@
-"""Requests about rows: pages of streams, failures, lineage."""
+"""Requests about rows: pages of streams, failures, traces."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from llm_datagen.runs.browse.pages import Browser, Page
 from llm_datagen.runs.browse.run_streams import RunStream, find_stream, streams_of_run
 from llm_datagen.streams.ids import parse_id
 from llm_datagen.web.details_api import number
+from llm_datagen.web.family_view import family_json
 from llm_datagen.web.folders import ResultsFolders
-from llm_datagen.web.lineage_view import lineage_json
 from llm_datagen.web.looking import PlacedRun, placed_run
 from llm_datagen.web.row_view import group_json, page_json, rejected_json
 from llm_datagen.web.runs_api import answered
@@ -44,7 +44,7 @@ class RowsApi:
         app.router.add_get("/api/runs/{run}/rows", self._rows)
         app.router.add_get("/api/runs/{run}/rejected", self._rejected)
         app.router.add_get("/api/runs/{run}/failures", self._failures)
-        app.router.add_get("/api/runs/{run}/lineage", self._lineage)
+        app.router.add_get("/api/runs/{run}/trace", self._trace)
 
     async def _rows(self, request: web.Request) -> web.Response:
         return await self._page(request, page_json)
@@ -91,12 +91,12 @@ class RowsApi:
 
         return await self._of_run(request, find)
 
-    async def _lineage(self, request: web.Request) -> web.Response:
+    async def _trace(self, request: web.Request) -> web.Response:
         row_id = parse_id(request.query.get("id", ""))
 
         def find() -> Any:
             folder = self._folders.find(request.match_info["run"])
-            return lineage_json(folder, placed_run(folder), row_id)
+            return family_json(folder, placed_run(folder), row_id)
 
         return await answered(find)
 

@@ -1,1 +1,1 @@
-"""Rows of a run, for people who look at it: pages, search, lineage, failures. Files are read, never changed."""
+"""Rows of a run, for people who look at it: pages, search, families, failures. Files are read, never changed."""

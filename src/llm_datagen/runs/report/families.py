@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from llm_datagen.runs.browse.call_words import call_facts
-from llm_datagen.runs.browse.lineage import Member
+from llm_datagen.runs.browse.family import Member
 from llm_datagen.runs.report.model import Call, Relative
 from llm_datagen.runs.report.text import as_json, cut
 from llm_datagen.streams.ids import Id

@@ -7,7 +7,7 @@ export class ApiError extends Error {
   }
 }
 
-const ROWS = /\/(rows|rejected|failures|lineage)(\?|$)/;
+const ROWS = /\/(rows|rejected|failures|trace)(\?|$)/;
 
 /** Keep the digits of a number in a row that JavaScript would round: an id of many systems has 19 of them. */
 const exact = (key, value, context) =>

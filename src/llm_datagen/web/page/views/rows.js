@@ -64,7 +64,7 @@ export function rowsTab(root, { key }) {
     render();
     const mine = open;
     try {
-      mine.members = (await get(ofRun(key, "lineage"), { id })).members;
+      mine.members = (await get(ofRun(key, "trace"), { id })).members;
     } catch (error) {
       mine.failure = error;
     }

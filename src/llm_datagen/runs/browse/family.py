@@ -1,4 +1,4 @@
-"""The lineage of a row: its relatives in every stream of a run, each with the model calls behind it."""
+"""The family of a row: its relatives in every stream of a run, each with the model calls behind it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Member:
     calls: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
 
-def lineage(run_state: dict[str, Any], files: Path, row_id: Id) -> list[Member]:
+def family(run_state: dict[str, Any], files: Path, row_id: Id) -> list[Member]:
     """Return the relatives of a row in the order of the nodes, each with the calls behind it; none of an unknown row.
 
     Runs of earlier versions, and operators with ``keep_calls=False``, have no calls.
@@ -46,7 +46,7 @@ def lineage(run_state: dict[str, Any], files: Path, row_id: Id) -> list[Member]:
 
 
 def with_calls(run_state: dict[str, Any], files: Path, found: Iterable[Trace]) -> list[Member]:
-    """Return what a trace has found, each with the calls behind it; see `lineage`."""
+    """Return what a trace has found, each with the calls behind it; see `family`."""
     traces = list(found)
     nodes = {node.where: node for node in stream_nodes_of(run_state) if not node.inputs}
     asked = {each.where: set[Id]() for each in traces if each.where in nodes and nodes[each.where].source is not None}

@@ -1,4 +1,4 @@
-"""The JSON of a row's lineage: its relatives in all streams, each with the model calls behind it."""
+"""The JSON of a row's family: its relatives in all streams, each with the model calls behind it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.browse.lineage import Member, lineage, with_calls
+from llm_datagen.runs.browse.family import Member, family, with_calls
 from llm_datagen.runs.diagram import stream_key
 from llm_datagen.shards.trace_whole import files_of, trace_whole
 from llm_datagen.streams.ids import Id
@@ -19,7 +19,7 @@ _DEAD, _REJECTED = "dead letter", "rejected"
 _KEYS = {_DEAD: DEAD_LETTERS, _REJECTED: REJECTED}
 
 
-def lineage_json(folder: RunFolder, run: PlacedRun, row_id: Id) -> dict[str, Any]:
+def family_json(folder: RunFolder, run: PlacedRun, row_id: Id) -> dict[str, Any]:
     """Return the relatives of a row, in the order of the nodes; none of an unknown row.
 
     Args:
@@ -38,7 +38,7 @@ def lineage_json(folder: RunFolder, run: PlacedRun, row_id: Id) -> dict[str, Any
 def _members(folder: RunFolder, run: PlacedRun, row_id: Id) -> Iterator[Member]:
     if run.whole is None:
         with folder.files_to_look_at() as files:
-            yield from lineage(run.state, files, row_id)
+            yield from family(run.state, files, row_id)
         return
     for shard, traces in trace_whole(run.whole, row_id):
         yield from with_calls(shard.state, files_of(run.whole, shard), traces)

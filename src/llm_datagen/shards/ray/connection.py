@@ -20,6 +20,7 @@ from llm_datagen.shards.ray.options import RayOptions
 CONNECT_SECONDS = 120.0
 """How long a connection may take. It includes the start of a Ray on this machine."""
 
+_LAST_WORDS_SECONDS = 5.0
 GOODBYE_SECONDS = 30.0
 """How long the process may take to end: as long as the start of a Ray that nobody wants any more."""
 
@@ -99,6 +100,7 @@ class Connection:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)  # with the Ray that it has started
             self._process.wait()
+        self._last_words.join(_LAST_WORDS_SECONDS)
         if self._listener.ident is not None and self._listener is not threading.current_thread():
             self._listener.join()
         with self._sending:

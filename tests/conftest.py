@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Generator, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,9 @@ from hypothesis import settings
 
 from llm_datagen.streams import StreamFactory
 
+from .kit.gcs import GcsServer
 from .kit.hub import hub  # noqa: F401 - a fixture
-from .kit.s3 import S3Bucket, S3Server
+from .kit.s3 import S3Bucket, S3Server, StoreServer
 from .kit.support import Bench
 from .kit.tiers import leave_to_the_nightly_run, nothing_started, table, tier_of
 
@@ -90,26 +91,56 @@ def _own_protocols() -> Iterator[None]:
     StreamFactory._of_users = known
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give tests a bucket in each of the stores that their mark names; in all but the first they are slow."""
+    marker = metafunc.definition.get_closest_marker("stores")
+    if "s3" in metafunc.fixturenames and marker is not None:
+        first, *others = marker.args
+        values = [first, *(pytest.param(scheme, marks=pytest.mark.slow) for scheme in others)]
+        metafunc.parametrize("s3", values, indirect=True)
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """A server for this process; it is started by the first test that needs it."""
     server = S3Server()
+    with _warmed_up(server, "s3"):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[GcsServer]:
+    """A server for this process; it is started by the first test that needs it."""
+    server = GcsServer()
+    with _warmed_up(server, "gs"):
+        yield server
+
+
+@contextmanager
+def _warmed_up(server: StoreServer, scheme: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in server.environment.items():
             patch.setenv(name, value)
-        S3Bucket(server).all_keys()  # the threads of the client's library, which stay, are there before tests look
-    yield server
+        S3Bucket(server, scheme).all_keys()  # threads of the client's library, which stay, are there before tests look
+    yield
     server.close()
 
 
 @pytest.fixture
-def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Bucket]:
-    """An empty bucket of S3 on loopback; the environment says how to reach it."""
-    for name, value in s3_server.environment.items():
+def s3(
+    request: pytest.FixtureRequest, s3_server: S3Server, gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[S3Bucket]:
+    """An empty bucket of S3 on loopback; the environment says how to reach it. By the parameter gs, one of Google's.
+
+    Both servers are there before a test begins to look at what it leaves open.
+    """
+    scheme = getattr(request, "param", "s3")
+    server: StoreServer = {"s3": s3_server, "gs": gcs_server}[scheme]
+    for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    s3_server.begin()
-    yield S3Bucket(s3_server)
-    s3_server.begin()
+    server.begin()
+    yield S3Bucket(server, scheme)
+    server.begin()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def test_every_public_name_is_there() -> None:
         _ = llm_datagen.nothing
 
 
-@pytest.mark.parametrize("package", ["config", "runs", "streams"])
+@pytest.mark.parametrize("package", ["config", "runs", "runs.logs", "streams"])
 def test_every_name_of_a_package_is_where_it_says(package: str) -> None:
     """A name is imported when it is asked for, so a wrong module shows only then."""
     module = import_module(f"llm_datagen.{package}")
@@ -69,6 +69,16 @@ def test_an_old_name_is_an_alias_with_a_warning(module: object, old: str, new: t
     with pytest.warns(DeprecationWarning, match=rf"{old} is {new.__name__} now") as caught:
         assert getattr(module, old) is new
     assert caught[0].filename == __file__
+
+
+@pytest.mark.process
+def test_a_package_that_has_moved_hands_out_what_it_imports_when_asked() -> None:
+    """In a process of its own: here, other tests may have asked already."""
+    program = (
+        "from llm_datagen.logs import read; from llm_datagen.logs import *; print(read.__name__, RunSummary.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("read RunSummary\n", "")
 
 
 @pytest.mark.parametrize(

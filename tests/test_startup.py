@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from llm_datagen import Row, UnifiedPipeline
+from llm_datagen.testing import FakeLLMServer
 
 from .kit.support import write_jsonl
 
@@ -23,6 +24,12 @@ COMMAND_LINE = {"typer", "rich", "yaml", "pydantic"}
 ENGINE_PARTS = ("actors", "executors", "messages", "operators", "ops", "pipeline", "shards", "streams")
 ENGINE = {f"llm_datagen.{package}" for package in (*ENGINE_PARTS, "telemetry", "testing", "web")}
 STREAMS = {f"llm_datagen.{name}" for name in ("streams.factory", "streams.file_streams", "streams.outputs.export")}
+STORES = {f"llm_datagen.{name}" for name in ("runs.on_store", "streams.storage.lease", "streams.storage.bucket")}
+JOBS = {f"llm_datagen.llm.{name}" for name in ("batch.stack", "batch.job_log", "http.batch.base", "grants.client")}
+RESUMES = {f"llm_datagen.{name}" for name in ("pipeline.checked_resume", "pipeline.diff", "runs.browse.run_streams")}
+LOG_READERS = {f"llm_datagen.runs.logs.{name}" for name in ("reader", "log_summary")}
+
+FIRST_CALL = Path(__file__).parent / "bench" / "first_call.py"
 
 COMMAND = "import sys; sys.argv = ['llm-datagen', {0}]; from llm_datagen.cli import main; main()"
 
@@ -42,11 +49,8 @@ def imported(program: str, folder: Path) -> set[str]:
         ("import llm_datagen.cli", "llm_datagen.cli", CLIENTS | DATA | RUNNING | MODELS | COMMAND_LINE | ENGINE),
         (
             "from llm_datagen.llm import LLMOperator; LLMOperator('{{ q }}', model='m', base_url='http://127.0.0.1:1/v1')",
-            "aiohttp",
-            (CLIENTS - {"aiohttp", "ssl"})
-            | DATA
-            | (RUNNING - {"asyncio"})
-            | {"jsonschema", "genai_prices", "aiohttp.web", "rich"},
+            "llm_datagen.llm.http.direct.connections",
+            (CLIENTS - {"ssl"}) | DATA | (RUNNING - {"asyncio"}) | COMMAND_LINE | JOBS | {"jsonschema", "genai_prices"},
         ),
         (
             COMMAND.format("'--help'"),
@@ -68,6 +72,21 @@ def test_a_start_imports_what_it_needs(program: str, there: str, needless: set[s
     assert needless & names == set()
 
 
+@pytest.mark.process
+def test_a_run_that_calls_a_model_imports_what_it_needs(tmp_path: Path) -> None:
+    """`python -m tests.bench.startup` measures the same script."""
+    with FakeLLMServer() as server:
+        argv = [str(FIRST_CALL), server.base_url, str(tmp_path)]
+        names = imported(
+            f"import runpy, sys; sys.argv = {argv}; runpy.run_path(sys.argv[0], run_name='__main__')", tmp_path
+        )
+        assert server.calls == 1
+    assert {"pykka", "httptools", "jinja2", "structlog"} <= names  # the last of these imports rich
+    needless = (CLIENTS | MODELS) - {"ssl", "jinja2", "llm_datagen.llm"}
+    needless |= DATA | (COMMAND_LINE - {"rich"}) | {"cloudpickle", "ray", "llm_datagen.runs.on_store"}
+    assert (needless | JOBS | RESUMES) & names == set()
+
+
 def passed_on(row: Row) -> Row:
     return row
 
@@ -82,6 +101,7 @@ def test_a_look_at_runs_imports_nothing_that_runs_them(arguments: str, tmp_path:
     rows, results = f"jsonl://{tmp_path}/in.jsonl", tmp_path / "tmp" / "results"
     UnifiedPipeline([passed_on], rows, f"jsonl://{tmp_path}/out.jsonl", results_dir=results).create("a").run()
     names = imported(COMMAND.format(arguments), tmp_path)
-    assert "llm_datagen.shards.run_view" in names
-    engine = ENGINE - {"llm_datagen.shards", "llm_datagen.streams"}
-    assert (CLIENTS | DATA | RUNNING | MODELS | {"yaml"} | engine | STREAMS) & names == set()
+    assert {"llm_datagen.shards.run_view", "llm_datagen.cli.commands.status"} <= names
+    assert {"llm_datagen.cli.commands.run", "llm_datagen.cli.commands.inspect"} & names == set()
+    engine = (ENGINE - {"llm_datagen.shards", "llm_datagen.streams"}) | STREAMS | STORES | LOG_READERS
+    assert (CLIENTS | DATA | RUNNING | MODELS | {"yaml", "rich"} | engine) & names == set()

@@ -33,7 +33,7 @@ def endpoint() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if "--local" in sys.argv:
             from llm_datagen.cli.demo.server import local_server
-            from llm_datagen.cli.demo.weights import fetch_weights
+            from llm_datagen.llm.engines.embedded.weights import fetch_weights
 
             server = stack.enter_context(local_server(fetch_weights()))
             os.environ |= {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.api_key}

@@ -58,10 +58,10 @@ class Bench:
         self.sink = stream_on(MemoryStorage()).sink()
         self.ref: pykka.ActorRef[NodeActor]
 
-    def start(self, operator: Any, **settings: Any) -> None:
-        """Start the node."""
+    def opened(self, operator: Any, **settings: Any) -> OpenedNode:
+        """Return the node before it is started."""
         operator = operator if isinstance(operator, BaseOperator) else FunctionOperator(operator)
-        opened = OpenedNode(
+        return OpenedNode(
             node_id="n",
             operator=operator,
             call=Call(operator),
@@ -73,6 +73,10 @@ class Bench:
             root=RootNames(),
             **settings,
         )
+
+    def start(self, operator: Any, **settings: Any) -> None:
+        """Start the node."""
+        opened = self.opened(operator, **settings)
         self.ref = NodeActor.start(opened, "p", self.supervisor, self.writer, self.log)
 
     def feed(self) -> Demand:

@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from llm_datagen.actors import usage_reports
 from llm_datagen.actors.node_context import NodeContext
 from llm_datagen.messages import OperatorLogged, UsageReported
 from llm_datagen.operators import INodeContext
@@ -27,8 +28,12 @@ def test_a_context_is_what_operators_were_promised(desk: Desk) -> None:
     assert isinstance(ctx, INodeContext)
     assert (ctx.node_id, ctx.pipeline_id) == ("n", "p")
     assert not ctx.is_cancelled()
-    ctx.cancel()
+    ctx.cancel(keep_jobs=True)
     assert ctx.is_cancelled()
+    assert ctx.keeps_jobs()
+    ctx.cancel(keep_jobs=False)
+    ctx.cancel(keep_jobs=True)
+    assert not ctx.keeps_jobs(), "once given up, they stay so"
 
 
 def test_usage_is_numbers_by_provider_and_model(desk: Desk) -> None:
@@ -41,12 +46,33 @@ def test_usage_is_numbers_by_provider_and_model(desk: Desk) -> None:
         """As that of NumPy, which orjson does not take."""
 
     ctx.report_usage({"seconds": Float64(0.5)})
+    ctx.usage.tell()
     assert desk.of(UsageReported) == [
         UsageReported("p", "n", "a", "b", {"tokens": 3, "seconds": 0.5}),
-        UsageReported("p", "n", "", "", {"tokens": 1}),
-        UsageReported("p", "n", "", "", {"seconds": 0.5}),
+        UsageReported("p", "n", "", "", {"tokens": 1, "seconds": 0.5}),
     ]
     assert orjson.dumps([report.metrics for report in desk.of(UsageReported)])
+
+
+def test_usage_that_is_reported_by_many_calls_comes_in_few_messages_and_all_of_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M13: at once after a rest, in sums meanwhile."""
+    now = 100.0
+    monkeypatch.setattr("llm_datagen.actors.usage_reports.time.monotonic", lambda: now)
+    ctx = NodeContext("p", "n", desk, Log())
+    for tokens in (1, 2, 3):
+        ctx.report_usage({"model": "m", "tokens": tokens})
+    assert [report.metrics for report in desk.of(UsageReported)] == [{"tokens": 1}]
+    now += usage_reports.TELL_SECONDS
+    ctx.report_usage({"model": "m", "tokens": 4, "cost": 0.5})
+    ctx.report_usage({"model": "m", "tokens": 5})
+    ctx.usage.tell()
+    assert [report.metrics for report in desk.of(UsageReported)] == [
+        {"tokens": 1},
+        {"tokens": 9, "cost": 0.5},
+        {"tokens": 5},
+    ]
 
 
 def test_what_an_operator_logs_is_in_the_log_and_told(desk: Desk) -> None:

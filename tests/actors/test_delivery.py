@@ -120,21 +120,33 @@ def test_a_full_writer_blocks_the_worker_and_nobody_hears_of_the_task(node: Desk
     assert [told.task for told in node.of(TaskDone)] == [1, 2]
 
 
+def test_results_that_are_more_together_than_the_writer_may_have_go_one_by_one(node: Desk) -> None:
+    """M11: one result that is larger is let in alone; several in one message are not."""
+    writer = FakeWriter(capacity=2)
+    out = deliver_to(writer, node)
+    assert not out.try_put([(number, done(number, number + 1)) for number in range(3)])
+    assert (writer.taken(), node.messages) == ([], [])
+    assert out.try_put([(number, done(number, number + 1)) for number in range(2)])
+    assert [write.result.span.start for write in writer.writes()] == [0, 1]
+    writer.actor_inbox.release(2, len(b"0\n1\n"))
+    assert out.try_put([(9, done(9, 12))])
+
+
 def test_trying_delivers_when_there_is_room_and_does_nothing_when_there_is_none(node: Desk) -> None:
     """H5: an event loop must not be blocked."""
     writer = FakeWriter(capacity=2)
     out = deliver_to(writer, node)
-    assert out.try_put(1, done(0, 2))
-    assert not out.try_put(2, done(2, 3))
-    assert out.try_put(3, done(5, 5))
+    assert out.try_put([(1, done(0, 2))])
+    assert not out.try_put([(2, done(2, 3))])
+    assert out.try_put([(3, done(5, 5))])
     assert [told.task for told in node.of(TaskDone)] == [1, 3]
     assert len(writer.writes()) == 1
 
 
 def test_trying_is_refused_where_it_would_wait(writer: FakeWriter, node: Desk) -> None:
     """H5: for the disk (sync mode), or for other workers (order)."""
-    assert not deliver_to(writer, node, sync=True).try_put(1, done(0, 1))
-    assert not ordered_to(writer, node, [Segment(0, 0)]).try_put(1, done(0, 1))
+    assert not deliver_to(writer, node, sync=True).try_put([(1, done(0, 1))])
+    assert not ordered_to(writer, node, [Segment(0, 0)]).try_put([(1, done(0, 1))])
     assert node.messages == []
     assert writer.writes() == []
 
@@ -145,7 +157,7 @@ def test_results_for_a_dead_writer_are_lost_and_the_node_is_told_so(writer: Fake
     writer.die()
     out = deliver_to(writer, node, sync=sync)
     out.put(1, done(0, 1))
-    assert out.try_put(2, done(1, 2)) is not sync
+    assert out.try_put([(2, done(1, 2))]) is not sync
     ordered_to(writer, node, [Segment(0, 0)], sync=sync).put(3, done(0, 1))
     assert all(told.lost for told in node.of(TaskDone))
 

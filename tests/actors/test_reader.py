@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -26,7 +27,10 @@ from llm_datagen.messages import (
     UnpauseCalls,
 )
 from llm_datagen.runs.logs import events
-from llm_datagen.streams import Segment, Sink, Span, Stream
+from llm_datagen.streams import Segment, Sink, Source, Span, Stream, StreamFactory
+from llm_datagen.streams import cursor as cursor_module
+from llm_datagen.streams.merged import MergedStream
+from llm_datagen.streams.read_limit import ReadLimit, readable
 from llm_datagen.streams.storage.memory import MemoryStorage
 
 from ..kit.actors import Desk, Log, SteppingClock, stream_on
@@ -47,14 +51,26 @@ class Bench:
 
     def start(self, segments: list[Segment] | None = None, *, idle_timeout: float | None = None) -> None:
         """Start the reader."""
+        self.start_over(self.source, segments, idle_timeout=idle_timeout)
+
+    def start_over(
+        self,
+        source: Source,
+        segments: list[Segment] | None = None,
+        *,
+        idle_timeout: float | None = None,
+        inputs: int = 1,
+    ) -> None:
+        """Start the reader of another source."""
         self.ref = ReaderActor.start(
             "n",
             self.supervisor,
             self.node,
-            self.source.cursor(segments or [Segment(0, 0)]),
+            source.cursor(segments or [Segment(0, 0)]),
             retry_interval=RETRY,
             idle_timeout=idle_timeout,
             log=self.log,
+            inputs=inputs,
         )
 
     def tell(self, message: Any) -> None:
@@ -71,6 +87,10 @@ class Bench:
         storage = self.source.storage
         assert isinstance(storage, MemoryStorage)
         storage._files.setdefault("in.jsonl", bytearray()).extend(data)
+
+    def tell_committed(self) -> None:
+        """Tell the reader, as a node of the run does, how much of the stream is committed."""
+        self.tell(Committed(self.source.storage.size(self.source.path) or 0))
 
     def sent(self) -> list[Any]:
         """Return the rows that the node was sent, decoded."""
@@ -228,11 +248,116 @@ def test_a_reader_that_starves_again_and_again_does_not_fill_the_log(bench: Benc
         for _ in range(3):
             bench.clock.step(bench.ref, 0.1)
         bench.write(row)
-        bench.tell(Committed(0))
+        bench.tell_committed()
         assert bench.sent() == list(range(row + 1))
     starved = len(bench.log.of(events.EOF_RETRY))
     assert 3 <= starved <= 9
     bench.end()
+
+
+def test_what_a_node_of_the_run_tells_is_read_without_a_look_at_the_files(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M18: a look reads the whole commit log; the end is found by one."""
+    looks: list[bool] = []
+
+    def look(stream: Stream, *, follow: bool) -> ReadLimit | None:
+        looks.append(follow)
+        return readable(stream, follow=follow)
+
+    monkeypatch.setattr(cursor_module, "readable", look)
+    sink = committed_stream(bench.source)
+    bench.start()
+    bench.tell(Demand(1))
+    assert len(looks) == 1, "nobody has told anything yet"
+    for row in range(50):
+        bench.tell(Committed(commit(sink, row)))
+        bench.tell(Demand(1))
+    assert bench.sent() == list(range(50))
+    assert len(looks) == 1
+    sink.seal()
+    bench.ref.tell(Sealed())
+    assert bench.ended().outcome is StageOutcome.FINISHED
+    assert len(bench.node.of(EndOfSource)) == 1
+    assert len(looks) == 2
+    sink.close()
+
+
+def test_an_end_that_is_told_between_two_demands_is_found_at_once(bench: Bench) -> None:
+    """M18: the node was busy when its source was sealed; the clock does not move in this test."""
+    sink = committed_stream(bench.source)
+    bench.start()
+    bench.tell(Demand(1))
+    bench.tell(Committed(limit := commit(sink, "a")))
+    sink.seal()
+    bench.tell(Sealed())
+    bench.ref.tell(Demand(1))
+    assert bench.ended().outcome is StageOutcome.FINISHED
+    assert bench.node.messages[-1] == EndOfSource(1, limit)
+
+
+def test_commits_of_no_rows_do_not_put_off_the_next_look(bench: Bench) -> None:
+    """M18: such as those of a node that drops most rows."""
+    sink = committed_stream(bench.source)
+    bench.start()
+    bench.tell(Committed(0))
+    bench.tell(Demand(5))
+    commit(sink, "a")  # and tell nobody
+    bench.clock.step(bench.ref, 0.06)
+    bench.tell(Committed(0))
+    assert bench.sent() == []
+    bench.clock.step(bench.ref, 0.06)
+    assert bench.sent() == ["a"]
+    bench.end()
+    sink.close()
+
+
+def test_a_source_is_not_called_idle_before_a_look(bench: Bench) -> None:
+    """M18: when the time is over, a commit of no rows comes before the timer."""
+    sink = committed_stream(bench.source)
+    bench.start(idle_timeout=0.1)
+    bench.tell(Committed(0))
+    bench.tell(Demand(5))
+    commit(sink, "a")
+    bench.clock.advance(0.1)
+    bench.tell(Committed(0))
+    assert bench.sent() == ["a"]
+    bench.end()
+    sink.close()
+
+
+def test_rows_of_another_program_beside_a_node_that_commits_often_are_found(bench: Bench, tmp_path: Path) -> None:
+    """M18, M26: what a node of the run tells says nothing of an input that it does not write."""
+    uris = {name: f"jsonl://{tmp_path}/{name}.jsonl" for name in ("node", "program")}
+    place = StreamFactory.create(uris["node"]).place
+    theirs = tmp_path / "program.jsonl"
+    theirs.write_bytes(b"")
+    bench.start_over(StreamFactory.source(MergedStream.uri_of("named", uris)), inputs=2)
+    bench.tell(Demand(5))
+    bench.tell(Committed(0, place))
+    theirs.write_bytes(b'"a"\n')
+    bench.tell(Committed(0, place))
+    assert [row.value for row in bench.sent()] == ["a"]
+    theirs.write_bytes(b'"a"\n"b"\n')
+    bench.tell(Demand(5))
+    assert [row.value for row in bench.sent()] == ["a", "b"]
+    bench.end()
+
+
+def test_all_that_is_committed_of_a_compressed_stream_is_sent_without_waiting(bench: Bench, tmp_path: Path) -> None:
+    """M18: it is unpacked some flushes at a time; the clock does not move in this test."""
+    stream = StreamFactory.create(f"jsonl://{tmp_path}/in.jsonl.gz")
+    rows = ["x" * 100_000] * 7
+    sink = committed_stream(stream)
+    bench.start_over(stream)
+    for _ in range(4):
+        commit(sink, *rows)
+    bench.tell(Committed(sink.position.bytes, stream.place))
+    for _ in range(28):
+        bench.tell(Demand(1))
+    assert bench.sent() == rows * 4
+    bench.end()
+    sink.close()
 
 
 def test_rows_that_another_program_writes_are_found_by_looking(bench: Bench) -> None:
@@ -324,7 +449,7 @@ def test_a_new_row_begins_the_idle_time_anew(bench: Bench) -> None:
         bench.tell(Demand(1))
         bench.clock.step(bench.ref, 0.9)
         bench.write(row)
-        bench.tell(Committed(0))
+        bench.tell_committed()
         assert bench.sent()[-1] == row
     bench.end()
 

@@ -545,7 +545,7 @@ def test_whatever_ends_a_writer_no_row_is_promised_that_is_not_there(seed: int) 
             span = Span(row, row + 1, 10 * row, 10 * row + 10)
             data = b'{"_i":%d}\n' % row
             done = BlockResult(span, 1, data, 0, (row, row), None, None, None, 1, 0.0)
-            if row % 3 or not delivery.try_put(row, done):
+            if row % 3 or not delivery.try_put([(row, done)]):
                 delivery.put(row, done)
 
     def end(how: str) -> None:

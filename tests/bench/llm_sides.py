@@ -38,21 +38,33 @@ def told(base_url: str, what: str) -> Any:
     return httpx.get(f"{base_url.removesuffix('/v1')}/{what}", trust_env=False).json()
 
 
-async def bare(base_url: str, rows: int, at_once: int, stages: int) -> None:
-    """Make the calls and read the answers, whatever they are; a row goes through all stages."""
+async def bare(base_url: str, folder: Path, *, at_once: int, stages: int = 1) -> None:
+    """Make the calls, parse the answers and write a line for each row; a row goes through all stages.
+
+    A call that fails leaves the row as it is: nothing is tried again.
+    """
     free = [asyncio.Semaphore(at_once) for _ in range(stages)]
 
-    async def row(session: aiohttp.ClientSession, number: int) -> None:
-        text = f"question {number}"
-        for stage in range(stages):
-            body = {"model": "m", "messages": [{"role": "user", "content": text}]}
-            async with free[stage]:
-                with contextlib.suppress(aiohttp.ClientError):
-                    async with session.post(f"{base_url}/chat/completions", json=body) as response:
-                        text += f", after {(await response.read())[:40]!r}"
+    async def answer(session: aiohttp.ClientSession, text: str) -> str:
+        body = {"model": "m", "messages": [{"role": "user", "content": text}]}
+        with contextlib.suppress(aiohttp.ClientError, ValueError, LookupError):
+            async with session.post(f"{base_url}/chat/completions", json=body) as response:
+                found: str = (await response.json())["choices"][0]["message"]["content"]
+                return found
+        return ""
 
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        await asyncio.gather(*(row(session, number) for number in range(rows)))
+    async def row(session: aiohttp.ClientSession, item: dict[str, Any]) -> None:
+        text = item["q"]
+        for stage in range(stages):
+            async with free[stage]:
+                item[f"answer_{stage}"] = await answer(session, text)
+            text = f"{item['q']}, after {item[f'answer_{stage}']}"
+        output.write(json.dumps(item) + "\n")
+
+    items = map(json.loads, (folder / "in.jsonl").read_text().splitlines())
+    with (folder / "out.jsonl").open("w") as output:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            await asyncio.gather(*(row(session, item) for item in items))
 
 
 def pipeline_of(base_url: str, folder: Path, *, at_once: int, stages: int = 1, **options: Any) -> UnifiedPipeline:

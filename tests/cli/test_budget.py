@@ -65,6 +65,21 @@ def caps_shown(shell: Shell, command: Command) -> tuple[float | None, int | None
     return cap["usd"], cap["tokens"]
 
 
+def test_beside_the_cost_stands_whose_cost_is_not_known(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeLLMServer(answer="yes") as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        ask: list[dict[str, Any]] = [
+            {"prompt": "{{ n }}", "model": "dear", "prices": {"input": 0, "output": 0, "requests": 1000}},
+            {"prompt": "{{ answer }}", "model": "own", "output": "more"},
+        ]
+        file = shell.yaml([{"use": "llm_datagen.llm:LLMOperator", "with": each} for each in ask], parallel_size=5)
+        said = command("run", file, "--id", "a").stdout
+    rows = len(lines(shell.folder / "out.jsonl"))
+    assert f"  cost    ${rows:.2f}, and what own cost: no price is known\n" in said
+
+
 def test_a_budget_for_operators_that_have_none_is_refused(shell: Shell, command: Command) -> None:
     command("run", shell.yaml(["ops:check"]), "--id", "a", code=1)
     assert "no operator of this run has a budget" in command("resume", "a", "--budget-usd", "5", code=2).stderr

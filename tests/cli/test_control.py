@@ -69,7 +69,7 @@ def test_a_run_of_another_process_is_paused_changed_and_goes_on(shell: Shell, co
         with pytest.raises(ControlError, match="another run has begun"):  # a pid, or a path, is not enough
             ask(folder, "unpause")
         with pytest.raises(ControlError, match="another run has begun"):
-            send_cancel(folder)
+            send_cancel(folder, keep_jobs=False)
         (folder.path / "owner.json").write_text(
             json.dumps({**json.loads((folder.path / "owner.json").read_bytes()), "token": owner.token})
         )

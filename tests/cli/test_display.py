@@ -12,11 +12,12 @@ from rich.console import Console
 
 from llm_datagen import NodeFailedError, Status, StopRun
 from llm_datagen.cli.execute import _display
+from llm_datagen.runs.display.lines import node_line
 from llm_datagen.runs.display.model import DisplayModel
 from llm_datagen.runs.display.name_table import Name, NameTable, columns_of, middle_out
 from llm_datagen.runs.display.node_view import NodeView, tokens_in
 from llm_datagen.runs.display.plain import PlainLines
-from llm_datagen.runs.display.tables import node_line, node_table, one_line
+from llm_datagen.runs.display.tables import node_table, one_line
 from llm_datagen.runs.display.terminal import is_terminal
 from llm_datagen.runs.words import duration, rate
 

@@ -66,6 +66,7 @@ def test_dead_letters_are_shown_by_node_and_kind_the_most_frequent_first(shell: 
         "row_id": "11_0",
         "input": {"n": 11, "k": 0, "_i": "11_0"},
         "file": str(file),
+        "is_cut": False,
     }
     assert command("errors", "a", "--node", "node_0").stdout == "run a: no dead letters\n"
     unknown = command("errors", "a", "--node", "nod_1", code=2).stderr

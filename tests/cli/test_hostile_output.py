@@ -16,8 +16,9 @@ from rich.text import Text
 from llm_datagen.errors.escape import escape, escape_json, escape_line, shortened
 from llm_datagen.llm.prompts.template import row_label
 from llm_datagen.runs.display.console import SafeConsole
+from llm_datagen.runs.display.lines import node_line
 from llm_datagen.runs.display.node_view import NodeView
-from llm_datagen.runs.display.tables import node_line, node_table
+from llm_datagen.runs.display.tables import node_table
 
 from ..kit.programs import Program
 from ..kit.support import PATIENCE_SECONDS, write_jsonl

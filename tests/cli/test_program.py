@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from pkgutil import iter_modules
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
 
-from llm_datagen.cli import main
+from llm_datagen.cli import commands, main
+from llm_datagen.cli.app import app
 
 from ..kit.support import write_jsonl
 from .conftest import Command
@@ -44,6 +49,23 @@ def test_the_version_and_the_help_are_shown(command: Command) -> None:
         assert "Usage" in command(name, "--help").stdout
     assert "..." not in command("--help").stdout.partition("Commands:")[2]  # each summary fits into its line
     assert "No such option" in command("run", "--nope", code=2).stderr
+
+
+def test_every_command_of_every_module_is_there() -> None:
+    """They are named in `app`, so that those that nobody asks for need not be imported."""
+    group: Any = typer.main.get_command(app)
+    names = [name for module in iter_modules(commands.__path__) for name in _names(module.name)]
+    assert sorted(group.commands) == sorted(names)
+    assert [name for name in group.commands if group.commands[name].name != name] == []
+
+
+def _names(module: str) -> Iterator[str]:
+    for each in import_module(f"llm_datagen.cli.commands.{module}").app.registered_commands:
+        yield each.name or each.callback.__name__
+
+
+def test_a_command_that_is_misspelled_is_answered_with_one_that_is_there(command: Command) -> None:
+    assert "No such command 'staats'. Did you mean 'status'?" in command("staats", code=2).stderr
 
 
 def test_the_example_runs(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.runs.file_names import CLAIM, KEPT, LOCK, RUN_FILES, TAKEN, TIMELINE
-from llm_datagen.streams.storage.lease import LEASE
+from llm_datagen.streams.storage.lease_record import LEASE
 from llm_datagen.testing import FakeLLMServer
 
 from .conftest import Command

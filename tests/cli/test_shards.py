@@ -38,6 +38,7 @@ def rows(shell: Shell, pipeline_id: str) -> list[int]:
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_a_run_in_shards_is_run_cancelled_by_ctrl_c_or_by_its_id_and_resumed(shell: Shell) -> None:
     """M7, M25: commands for the whole reach all shards; the exit codes are those of one run."""
     target = shell.yaml([{"use": "ops:Gate", "with": {"at": at}} for at in (20, 45)])

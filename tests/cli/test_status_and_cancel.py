@@ -175,7 +175,7 @@ def test_no_process_is_sent_a_signal_that_does_not_hold_the_lock(shell: Shell, c
         folder = held(shell, command, pid=bystander.pid)
         try:
             with pytest.raises(ControlError, match=f"not in process {bystander.pid}"):
-                send_cancel(folder)
+                send_cancel(folder, keep_jobs=False)
         finally:
             folder.lock.release()
             bystander.communicate(b"\n")
@@ -186,7 +186,7 @@ def test_a_run_that_is_about_to_start_is_watched_and_cannot_be_cancelled_yet(she
     folder = held(shell, command, pid=None, status="pending")
     assert read_run(folder).is_live
     with pytest.raises(ControlError, match="it may be starting"):
-        send_cancel(folder)
+        send_cancel(folder, keep_jobs=False)
     folder.lock.release()
     assert not read_run(folder).is_live
 
@@ -194,7 +194,7 @@ def test_a_run_that_is_about_to_start_is_watched_and_cannot_be_cancelled_yet(she
 def test_a_run_of_another_machine_is_not_cancelled_from_here(shell: Shell, command: Command) -> None:
     folder = held(shell, command, pid=os.getpid(), host="elsewhere")
     with pytest.raises(ControlError, match="runs on elsewhere"):
-        send_cancel(folder)
+        send_cancel(folder, keep_jobs=False)
     folder.lock.release()
 
 
@@ -205,7 +205,7 @@ def test_a_process_that_would_die_of_sigterm_is_not_sent_one(shell: Shell, comma
     folder = held(shell, command, pid=os.getpid())
     try:
         with pytest.raises(ControlError, match="would not save"):
-            send_cancel(folder)
+            send_cancel(folder, keep_jobs=False)
     finally:
         folder.lock.release()
         signal.signal(signal.SIGTERM, before)

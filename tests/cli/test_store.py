@@ -11,10 +11,12 @@ import pytest
 from llm_datagen import StreamFactory
 
 from ..kit.programs import Program
-from ..kit.s3 import S3Bucket
+from ..kit.s3 import SECRET, S3Bucket
 from ..kit.support import eventually, numbered
 from .conftest import Command
 from .shell import Shell
+
+pytestmark = pytest.mark.stores("s3", "gs")
 
 
 @pytest.mark.slow
@@ -133,4 +135,4 @@ def test_a_run_that_was_killed_is_resumed_in_another_folder_as_on_another_machin
     command("verify", "a", "--results-dir", results)
     texts = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     texts += [s3.get(key) or b"" for key in s3.all_keys()]
-    assert not any(os.environ["AWS_SECRET_ACCESS_KEY"].encode() in text for text in texts)
+    assert not any(SECRET.encode() in text for text in texts)

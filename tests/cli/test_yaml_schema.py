@@ -171,7 +171,10 @@ def test_an_editor_completes_operators_and_rules() -> None:
 
 
 NEEDED: dict[str, dict[str, Any]] = {
+    "llm.Embed": {"text": "{{ a }}", "model": "m"},
+    "llm.Judge": {"prompt": "{{ a }}", "rubric": "b", "model": "m"},
     "llm.LLMOperator": {"prompt": "{{ a }}", "model": "m"},
+    "llm.Rerank": {"query": "{{ a }}", "documents": "b", "model": "m", "base_url": "http://127.0.0.1:9/v1"},
     "ops.Best": {"n": 1, "by": "a", "of": "b"},
     "ops.Choose": {"column": "a", "values": {"x": 1}},
     "ops.Cross": {"b": ["x"]},
@@ -208,7 +211,10 @@ CLASSES = sorted(name for name in file_schema()["$defs"] if "." in name)
 
 
 def test_there_is_a_schema_of_each_class_of_this_package() -> None:
-    assert sorted(["llm.LLMOperator", *(f"ops.{name}" for name in ops.__all__)]) == CLASSES
+    assert (
+        sorted(["llm.Embed", "llm.Judge", "llm.LLMOperator", "llm.Rerank", *(f"ops.{name}" for name in ops.__all__)])
+        == CLASSES
+    )
 
 
 @pytest.mark.sampled(6)

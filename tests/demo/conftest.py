@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_datagen.cli.demo.errors import LocalModelError
-from llm_datagen.cli.demo.weights import fetch_weights
+from llm_datagen.llm.engines.embedded.errors import LocalModelError
+from llm_datagen.llm.engines.embedded.weights import fetch_weights
 
 
 @pytest.fixture(scope="session")

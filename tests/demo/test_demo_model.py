@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
-import re
-import secrets
 import signal
 import subprocess
 import sys
@@ -22,11 +19,12 @@ import pytest
 from rich.console import Console
 
 from llm_datagen import DefaultPipelineHooks, PipelineExistsError, Status
-from llm_datagen.cli.demo.errors import LocalModelError
 from llm_datagen.cli.demo.job import DemoFiles, run_demo
 from llm_datagen.cli.demo.operators import ANSWER_SCHEMA
-from llm_datagen.cli.demo.server import MODEL, local_server
+from llm_datagen.cli.demo.server import local_server
 from llm_datagen.llm.answers.json_schema import JsonSchema
+from llm_datagen.llm.engines.embedded import MODEL
+from llm_datagen.llm.engines.embedded.errors import LocalModelError
 
 pytestmark = pytest.mark.model
 
@@ -44,6 +42,11 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
 def servers() -> list[psutil.Process]:
     """Return the servers that this process has started and not ended."""
     return [child for child in psutil.Process().children() if "server_process.py" in " ".join(child.cmdline())]
+
+
+def workers() -> list[psutil.Process]:
+    """Return the workers that have the model loaded, and have not been ended."""
+    return [child for child in psutil.Process().children() if "engines.serving" in " ".join(child.cmdline())]
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -144,9 +147,7 @@ class Progress(DefaultPipelineHooks):
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT")
 @pytest.mark.slow
-def test_the_demo_is_stopped_by_ctrl_c_and_resumed_with_another_server_and_no_call_is_lost(
-    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_demo_is_stopped_by_ctrl_c_and_resumed_and_no_call_is_lost(tmp_path: Path, weights: Path) -> None:
     files = DemoFiles(tmp_path / "[demo]")
     asked = asked_of(files)
     script = f"from llm_datagen.cli.demo.job import run_demo\nrun_demo({str(files.out_dir)!r}, rows=5, parallel=2)"
@@ -161,8 +162,6 @@ def test_the_demo_is_stopped_by_ctrl_c_and_resumed_with_another_server_and_no_ca
     saved = rows_of(asked)
     assert 1 <= len(saved) < 5
 
-    canary = "canary-of-the-second-server"
-    monkeypatch.setattr(secrets, "token_urlsafe", lambda nbytes=None: canary)
     said, hooks = StringIO(), Progress()
     report = run_demo(files.out_dir, hooks=hooks, console=Console(file=said, width=200))
     assert report is not None
@@ -178,10 +177,4 @@ def test_the_demo_is_stopped_by_ctrl_c_and_resumed_with_another_server_and_no_ca
     assert f"5 definitions in, {len(kept)} questions kept by the judge: {files.questions}" in said.getvalue()
     assert kept[0]["question"] in said.getvalue()
 
-    written = [path for path in files.out_dir.rglob("*") if path.is_file()]
-    found = {path: path.read_bytes() for path in written}
-    text = {path: gzip.decompress(data) if path.name.endswith(".gz") else data for path, data in found.items()}
-    assert not [path for path, data in text.items() if canary.encode() in data]
-    of_servers = {path.parent.name for path, data in text.items() if re.search(rb"127\.0\.0\.1:\d+", data)}
-    assert of_servers == {"calls"}, "only what was asked says whom"
-    assert servers() == []
+    assert workers() == []

@@ -128,9 +128,9 @@ def test_an_answer_that_breaks_a_rule_is_filtered_and_the_log_says_which(changes
     assert ctx.lines == [f"answer dropped {{'row': 7, 'rule': {rule!r}}}"]
 
 
-def test_the_stages_have_names_and_neither_address_nor_key_is_part_of_them() -> None:
+def test_the_stages_have_names_and_where_the_model_is_is_no_part_of_them() -> None:
     JsonSchema(ANSWER_SCHEMA)
-    one = question_writer(model="m", base_url="http://127.0.0.1:1/v1", api_key="a")
-    two = question_writer(model="m", base_url="http://127.0.0.1:2/v1", api_key="b")
+    one = question_writer(Path("/cache/model.gguf"))
+    two = question_writer(Path("/moved/model.gguf"))
     assert one.name == two.name == "WriteQuestion"
     assert (CleanDefinition().name, JudgeAnswer().name) == ("CleanDefinition", "JudgeAnswer")

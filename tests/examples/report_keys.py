@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields
 
+from llm_datagen.runs.browse.reasons import ReasonCount
 from llm_datagen.runs.report import model
 
 from .pages import DOCS
@@ -33,6 +34,7 @@ PARTS = {
     "models": model.ModelCost,
     "budget": model.Budget,
     "failures": model.Failure,
+    "rejected": ReasonCount,
     "rows": model.Sample,
     "family, of a row": model.Relative,
     "calls, of a relative": model.Call,

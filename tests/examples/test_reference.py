@@ -51,17 +51,18 @@ def test_settings_are_those_of_the_code(shown: Table) -> None:
     assert shown.shown() == shown.of_code()
 
 
-def test_settings_of_an_llm_operator_and_defaults_are_those_of_the_code() -> None:
-    settings = _parameters(pytest.importorskip("llm_datagen.llm").LLMOperator)
-    rows = table(REFERENCE, "LLMOperator", "setting")
+@pytest.mark.parametrize("name", ["LLMOperator", "Embed", "Rerank", "Judge"])
+def test_settings_of_operators_that_call_models_and_defaults_are_those_of_the_code(name: str) -> None:
+    settings = _parameters(getattr(pytest.importorskip("llm_datagen.llm"), name))
+    rows = table(REFERENCE, name, "setting")
     assert _names(rows) == list(settings)
-    for (name, default), (shown, unit, _) in zip(settings.items(), rows.values(), strict=True):
+    for (setting, default), (shown, unit, _) in zip(settings.items(), rows.values(), strict=True):
         if default is inspect.Parameter.empty:
-            assert shown == "required", name
+            assert shown == "required", setting
         else:
-            assert ast.literal_eval(shown.strip("`")) == default, name
-        if name.endswith(("_interval", "timeout", "_wait", "_after", "grace")):
-            assert unit == "seconds", name
+            assert ast.literal_eval(shown.strip("`")) == default, setting
+        if setting.endswith(("_interval", "timeout", "_wait", "_after", "grace")):
+            assert unit == "seconds", setting
 
 
 def test_all_choices_of_a_setting_are_told() -> None:

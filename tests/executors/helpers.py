@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 import orjson
@@ -148,6 +148,7 @@ class ResultTarget:
 
     def __init__(self, *, is_full: bool = False) -> None:
         self.is_full = is_full
+        self.gathers = True
         self.gate = threading.Event()
         self.gate.set()
         self.at_gate = threading.Semaphore(0)
@@ -155,11 +156,12 @@ class ResultTarget:
         self.threads: dict[int, str] = {}
         self._changed = threading.Condition()
 
-    def try_put(self, task: int, done: BlockResult) -> bool:
-        """Keep it, unless full."""
+    def try_put(self, ended: Sequence[tuple[int, BlockResult]]) -> bool:
+        """Keep them, unless full."""
         if self.is_full:
             return False
-        self._keep(task, done)
+        for task, done in ended:
+            self._keep(task, done)
         return True
 
     def put(self, task: int, done: BlockResult) -> None:

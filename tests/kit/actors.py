@@ -17,7 +17,7 @@ from pykka._envelope import Envelope
 from llm_datagen import messages
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.stage import Stage
-from llm_datagen.messages import Bulk, Write
+from llm_datagen.messages import Bulk, Write, Writes
 from llm_datagen.streams import Block, Stream
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.storage.base import AppendFile, ReadFile, Storage
@@ -132,10 +132,11 @@ class FakeWriter:
         self.actor_inbox.close()
 
     def taken(self) -> list[Any]:
-        """Take out all that has come."""
-        found = []
+        """Take out all that has come; writes that came in one message, one by one."""
+        found: list[Any] = []
         while not self.actor_inbox.empty():
-            found.append(self.actor_inbox.get().message)
+            message = self.actor_inbox.get().message
+            found += message.writes if isinstance(message, Writes) else [message]
         return found
 
     def writes(self) -> list[Write]:

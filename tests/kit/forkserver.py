@@ -23,7 +23,12 @@ from pathlib import Path
 from typing import Any
 
 MODULES = [
-    *(f"llm_datagen.{name}" for name in ("pipeline", "runs.verify", "testing", "llm", "cli.app", "testing.server")),
+    *(f"llm_datagen.{name}" for name in ("llm", "pipeline", "pipeline.checked_resume", "testing", "testing.server")),
+    *(f"llm_datagen.runs.{name}" for name in ("verify", "display.live", "display.plain")),
+    "llm_datagen.shards.gathered",
+    *(f"llm_datagen.cli.{name}" for name in ("app", "commands.resume", "commands.run", "dead_letters", "execute")),
+    *(f"llm_datagen.cli.{name}" for name in ("export_view", "resume", "status", "yaml_graph", "yaml_load")),
+    "pydantic.type_adapter",
     "structlog",
     "rich.live",
     "rich.table",

@@ -1,9 +1,10 @@
-"""S3 on loopback: moto's server, and in front of it the bad weather that tests ask for."""
+"""Object stores on loopback: moto's S3, and in front of any of them the bad weather that tests ask for."""
 
 from __future__ import annotations
 
 import socket
 import threading
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -15,7 +16,9 @@ Environ = dict[str, Any]
 Application = Callable[[Environ, Any], Iterable[bytes]]
 Fault = Callable[[Environ, Any, Application], Iterable[bytes]]
 
-ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "not-in-any-file", "AWS_REGION": "us-east-1"}
+SECRET = "not-in-any-file"
+ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
+_CONDITIONS = {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"}
 
 
 class Request(NamedTuple):
@@ -30,16 +33,26 @@ class Request(NamedTuple):
     key: str
 
 
-class S3Server:
-    """Moto's S3, in a thread of this process.
+class StoreServer:
+    """An object store, in a thread of this process.
+
+    Args:
+        application: answers without faults.
 
     Attributes:
         requests: those that it has got since `begin`.
-        moto: answers without faults.
+        application: the same.
+        endpoint: its address.
+        environment: the variables by which clients find it.
+        authorization: a header that requests of tests have.
+        reset_path: a POST there removes everything.
     """
 
-    def __init__(self) -> None:
-        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    authorization = "of a test"
+    reset_path = ""
+    environment: dict[str, str]
+
+    def __init__(self, application: Application) -> None:
         from werkzeug.serving import WSGIRequestHandler, make_server
 
         class Quiet(WSGIRequestHandler):
@@ -48,14 +61,14 @@ class S3Server:
             def log(self, type: str, message: str, *args: Any) -> None:
                 """Print nothing."""
 
-        self.moto: Any = DomainDispatcherApplication(create_backend_app)
+        self.application = application
         self._lock = threading.Lock()
         self._faults: list[tuple[Callable[[Request], bool], int, Fault]] = []
         self.requests: list[Request] = []
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=Quiet)
         self._server.daemon_threads = True  # type: ignore[attr-defined]
-        threading.Thread(target=self._server.serve_forever, name="s3", daemon=True).start()
-        self.environment = {**ENVIRONMENT, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._server.port}"}
+        threading.Thread(target=self._server.serve_forever, name="object-store", daemon=True).start()
+        self.endpoint = f"http://127.0.0.1:{self._server.port}"
 
     def begin(self) -> None:
         """Forget what was asked of it, and all faults."""
@@ -65,9 +78,12 @@ class S3Server:
 
     def put_bucket(self, name: str) -> None:
         """Make a bucket."""
-        import urllib.request
+        self.put(name)
 
-        request = urllib.request.Request(f"{self.environment['AWS_ENDPOINT_URL']}/{name}", method="PUT")
+    def put(self, path: str, data: bytes | None = None) -> None:
+        """Put what this path names, as no client of ours would."""
+        headers = {"Authorization": self.authorization}
+        request = urllib.request.Request(f"{self.endpoint}/{path}", data=data, headers=headers, method="PUT")
         urllib.request.urlopen(request).close()
 
     def fail(self, method: str, ending: str, fault: Fault, *, times: int = 1) -> None:
@@ -90,8 +106,8 @@ class S3Server:
             self.requests.append(request)
             fault = self._fault_of(request)
         if fault is not None:
-            return fault(environ, start_response, self.moto)
-        answer: Iterable[bytes] = self.moto(environ, start_response)
+            return fault(environ, start_response, self.application)
+        answer: Iterable[bytes] = self.application(environ, start_response)
         return answer
 
     def _fault_of(self, request: Request) -> Fault | None:
@@ -107,21 +123,50 @@ class S3Server:
         self._server.server_close()
 
 
+class S3Server(StoreServer):
+    """Moto's S3, in a thread of this process."""
+
+    reset_path = "/moto-api/reset"
+
+    def __init__(self) -> None:
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+        moto: Any = DomainDispatcherApplication(create_backend_app)
+        one_at_a_time = threading.Lock()
+
+        def application(environ: Environ, start_response: Any) -> Any:
+            """Answer. Moto looks whether the condition of a write holds, and writes later: no other comes between."""
+            if environ["REQUEST_METHOD"] in {"GET", "HEAD"} or not _CONDITIONS & environ.keys():
+                return moto(environ, start_response)
+            with one_at_a_time:
+                return moto(environ, start_response)
+
+        super().__init__(application)
+        self.environment = {**ENVIRONMENT, "AWS_ENDPOINT_URL": self.endpoint}
+
+
 class S3Bucket:
-    """A bucket of its own.
+    """A bucket of its own, in S3 unless the server is another one.
 
     Args:
         server: where it is.
+        scheme: of addresses there.
     """
 
-    def __init__(self, server: S3Server) -> None:
+    def __init__(self, server: StoreServer, scheme: str = "s3") -> None:
+        self.scheme = scheme
         self.server = server
         self.name = f"bucket-{uuid.uuid4().hex[:8]}"
         server.put_bucket(self.name)
 
+    @property
+    def place(self) -> str:
+        """The address of the bucket."""
+        return f"{self.scheme}://{self.name}"
+
     def uri(self, key: str) -> str:
         """Return the address of an object."""
-        return f"s3://{self.name}/{key}"
+        return f"{self.place}/{key}"
 
     def put(self, key: str, data: bytes) -> str:
         """Put an object; return its address."""
@@ -209,6 +254,7 @@ def without_conditions(environ: Environ, start_response: Any, application: Appli
     """Put the object whatever the condition of the put says."""
     environ.pop("HTTP_IF_NONE_MATCH", None)
     environ.pop("HTTP_IF_MATCH", None)
+    environ.pop("HTTP_X_GOOG_IF_GENERATION_MATCH", None)
     return application(environ, start_response)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NoReturn
@@ -26,7 +26,8 @@ class Seen:
 class Reply:
     """What is sent back: a body that is not a dict is sent as it is. `missing` bytes are promised and not sent.
 
-    `raw` is sent in place of a response.
+    `raw` is sent in place of a response. `pieces` are sent one by one in place of the body; with `is_cut`, the
+    connection closes after them, although more was promised.
     """
 
     body: Any
@@ -34,6 +35,8 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     missing: int = 0
     raw: bytes = b""
+    pieces: Iterable[bytes] | None = None
+    is_cut: bool = False
 
 
 def completion(content: Any, *, finish_reason: str = "stop", usage: Any = None) -> dict[str, Any]:
@@ -96,6 +99,9 @@ def serve(server: ChatServer) -> ThreadingHTTPServer:
                 self.wfile.write(reply.raw)
                 self.close_connection = True
                 return
+            if reply.pieces is not None:
+                self.stream(reply, reply.pieces)
+                return
             data = json.dumps(reply.body) if isinstance(reply.body, dict) else reply.body
             self.send_response(reply.status)
             for name, value in reply.headers.items():
@@ -104,6 +110,19 @@ def serve(server: ChatServer) -> ThreadingHTTPServer:
             self.end_headers()
             self.wfile.write(data.encode())
             self.close_connection = reply.missing > 0
+
+        def stream(self, reply: Reply, pieces: Iterable[bytes]) -> None:
+            self.send_response(reply.status)
+            for name, value in {"Content-Type": "text/event-stream", **reply.headers}.items():
+                self.send_header(name, value)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for piece in filter(None, pieces):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            if reply.is_cut:
+                self.close_connection = True
+            else:
+                self.wfile.write(b"0\r\n\r\n")
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

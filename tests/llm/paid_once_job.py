@@ -1,10 +1,12 @@
 """A pipeline in a process of its own, that may die by SIGKILL between an answer and the commit of its row.
 
-Arguments: the endpoint, and after how many answers to die (0: never). Run in the folder of the test.
+Arguments: the endpoint, after how many rows to die (0: never), and more arguments of the operator as JSON. Run in the
+folder of the test.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -29,12 +31,12 @@ class Dying(LLMOperator):
         return row
 
 
-def main(base_url: str, answers: int) -> None:
-    ask = Dying("{{ q }}", model="m", base_url=base_url, cache="answers.sqlite", name="ask")
-    ask.left = answers
+def main(base_url: str, rows: int, options: Any) -> None:
+    ask = Dying("{{ q }}", **{"model": "m", "base_url": base_url, "cache": "answers.sqlite", "name": "ask", **options})
+    ask.left = rows
     pipeline = UnifiedPipeline([ask], "jsonl://in.jsonl", "jsonl://out.jsonl", parallel_size=1)
     pipeline.create("job", if_exists="resume").run()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3] if len(sys.argv) > 3 else "{}"))

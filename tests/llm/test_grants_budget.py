@@ -19,7 +19,8 @@ from llm_datagen.llm.errors import BudgetError
 from llm_datagen.llm.grants.account_file import AccountFile, Accounts
 from llm_datagen.llm.grants.budget_account import BudgetAccount
 from llm_datagen.llm.grants.client import GrantsClient
-from llm_datagen.llm.grants.messages import NOTHING, BudgetAnswer, BudgetAsk, Caps, Units
+from llm_datagen.llm.grants.messages import BudgetAnswer, BudgetAsk
+from llm_datagen.llm.grants.units import NOTHING, Caps, Units
 
 MOST = 60
 """Tokens that a call can cost; it costs a part of them."""

@@ -18,7 +18,8 @@ from llm_datagen.llm.grants import account_file
 from llm_datagen.llm.grants.account_file import AccountFile, Accounts
 from llm_datagen.llm.grants.client import GrantsClient
 from llm_datagen.llm.grants.limit_account import LimitAccount
-from llm_datagen.llm.grants.messages import Caps, LimitAsk, Units
+from llm_datagen.llm.grants.messages import LimitAsk
+from llm_datagen.llm.grants.units import Caps, Units
 from llm_datagen.llm.limits import shared
 from llm_datagen.llm.limits.limiter import Limits
 from llm_datagen.llm.limits.permit import CallOutcome, Permit, Waiter

@@ -95,6 +95,7 @@ def service(folder: Path) -> Iterator[ServiceProgram]:
     started.close()
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_processes_and_the_service_are_killed_and_no_minute_of_the_endpoint_holds_more_than_the_limit(
     folder: Path, service: ServiceProgram
@@ -273,6 +274,7 @@ def test_a_fixed_share_is_said_in_the_log_and_kept(server: ChatServer, monkeypat
     assert sum("this process has the share 1/4 of them, fixed" in line for line in ctx.lines) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_processes_and_the_service_are_killed_and_the_endpoint_is_paid_at_most_the_budget(
     folder: Path,

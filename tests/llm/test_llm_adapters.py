@@ -17,16 +17,26 @@ from llm_datagen.llm import (
     LLMAnswerError,
     LLMOperator,
     LLMRequestError,
+    OpenAIAdapter,
     OutageError,
     PromptError,
     Reply,
 )
+from llm_datagen.operators.arguments import given_arguments
 
 from .chat_server import ChatServer, Context, Seen, run_rows
 from .chat_server import Reply as Sent
 
 SCHEMA = {"type": "object", "properties": {"mood": {"type": "string"}}, "required": ["mood"]}
 JPEG = "data:image/jpeg;base64,/9j/4A=="
+
+
+def test_a_run_state_of_an_older_version_that_names_an_adapter_where_it_was_is_read() -> None:
+    """`LLMOperator(adapter=OpenAIAdapter)` is stored as the place of the class."""
+    stored = {"with": {"adapter": {"$name": "llm_datagen.llm.http.adapters:OpenAIAdapter"}}}
+    assert given_arguments(stored) == ([], {"adapter": OpenAIAdapter})
+    with pytest.raises(ConfigError, match=r"^llm_datagen\.llm\.http\.adapters has no 'Nothing'"):
+        given_arguments({"args": [{"$name": "llm_datagen.llm.http.adapters:Nothing"}]})
 
 
 def run(operator: Any, *items: Any, ctx: Context | None = None) -> list[Any]:

@@ -77,14 +77,12 @@ def test_an_endpoint_that_takes_ten_at_once_is_asked_so_and_more_when_it_takes_m
     bench = Bench(tmp_path)
     bench.give({"q": k} for k in range(500))
 
-    with FakeLLMServer(latency=0.02, limits=LLMLimits(at_once=10)) as server:
+    def answer(messages: object) -> str:
+        if server.answered.total() >= 100 and "keeps turning calls away" in bench.log.read_text():
+            server.limits = None
+        return "yes"
 
-        def answer(messages: object) -> str:
-            if server.answered.total() >= 100 and "keeps turning calls away" in bench.log.read_text():
-                server.limits = None
-            return "yes"
-
-        server._answer = answer
+    with FakeLLMServer(answer=answer, latency=0.02, limits=LLMLimits(at_once=10)) as server:
         ask = LLMOperator("{{ q }}", model="m", base_url=server.base_url, retry_wait=0.1, max_retries=8)
         report = bench.pipeline([ask], parallel_size=40).create("p").run()
         assert report.nodes[0].rows_out == server.answered.total() == 500

@@ -18,7 +18,7 @@ from llm_datagen.llm.answers.ask import Asker
 from llm_datagen.llm.answers.formats import answer_format
 from llm_datagen.llm.cache.response_cache import CacheLayer, key_of
 from llm_datagen.llm.cache.sqlite import CacheFile
-from llm_datagen.llm.types import ChatAnswer, ChatRequest
+from llm_datagen.llm.types import ChatAnswer, ChatRequest, Quota, RateLimits
 
 REQUEST = ChatRequest(
     model="m", params={"temperature": 0, "seed": 1}, messages=[{"role": "user", "content": "Grüße"}], row="row 1"
@@ -45,6 +45,21 @@ def test_an_answer_that_was_changed_in_the_file_is_not_given_but_asked_for_again
     assert run(path, asked, both) == ["ja", "nein"]
     assert run(path, asked, both) == ["ja", "nein"]
     assert asked.count == 1, "it is kept again"
+
+
+def test_what_an_answer_says_is_left_of_limits_is_of_that_moment_and_not_kept(tmp_path: Path) -> None:
+    left = RateLimits(requests=Quota(remaining=3, limit=9, reset=1.0))
+
+    async def once(layer: CacheLayer) -> ChatAnswer:
+        return await layer.complete(REQUEST)
+
+    asked = ScriptedTransport(replace(ANSWER, left=left))
+    assert run(tmp_path / "cache", asked, once).left == left
+    kept = run(tmp_path / "cache", asked, once)
+    assert (kept.is_cached, kept.left, asked.count) == (True, None, 1)
+    with closing(sqlite3.connect(tmp_path / "cache")) as file:
+        ((stored,),) = file.execute("SELECT answer FROM answers")
+    assert b'"left":null' in stored
 
 
 FULL = "CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE(ABORT, 'disk is full'); END"

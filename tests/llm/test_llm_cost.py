@@ -12,8 +12,8 @@ import pytest
 from llm_datagen import UnifiedPipeline
 from llm_datagen.errors import ConfigError, NodeFailedError, StopRun
 from llm_datagen.llm import LLMOperator
+from llm_datagen.runs.display.lines import node_line
 from llm_datagen.runs.display.node_view import view_of
-from llm_datagen.runs.display.tables import node_line
 from llm_datagen.runs.usage import UsageSums, dollars
 
 from ..kit.support import write_jsonl

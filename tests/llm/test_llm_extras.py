@@ -85,7 +85,7 @@ def test_a_refusal_is_none_whatever_has_a_column(server: ChatServer) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"thoughts": "t"}, "a dict from reasoning, tool_calls, logprobs to columns"),
+        ({"thoughts": "t"}, "a dict from reasoning, tool_calls, logprobs, messages to columns"),
         (["reasoning"], "a dict from reasoning"),
         ({"reasoning": "_r"}, "do not start with '_', not '_r'"),
         ({"reasoning": ""}, "must name columns"),

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import pickle
+from dataclasses import asdict
 from typing import Any
 
+import orjson
 import pytest
+from pydantic import SecretStr
 
 from llm_datagen import ConfigError, DataConfig, LogFile, WriterConfig
 from llm_datagen.llm import Budget, Endpoint, LLMOperator, Prices
+from llm_datagen.llm.grants.environment import ServiceAddress
+from llm_datagen.llm.secret import Secret
 
 from .chat_server import ChatServer, run_rows
 
@@ -53,6 +59,39 @@ def test_the_key_of_the_environment_is_not_sent_to_an_endpoint_elsewhere(monkeyp
     elsewhere = Endpoint(model="m", base_url="https://elsewhere.example/v1")
     assert elsewhere.key() is Endpoint.of({"model": "m", "base_url": "https://elsewhere.example/v1"}).key() is None
     assert [each.get_secret_value() for each in (Endpoint(model="m").key(),) if each] == ["of-openai"]
+
+
+@pytest.mark.parametrize("given", ["  of-mine ", SecretStr(" of-mine"), Secret("of-mine")], ids=type)
+def test_a_key_is_wrapped_whatever_it_comes_in(given: Any) -> None:
+    endpoint = Endpoint(model="m", base_url="http://h", api_key=given)
+    key = endpoint.key()
+    assert key == Secret("of-mine")
+    assert key is not None
+    assert key.get_secret_value() == "of-mine"
+    assert pickle.loads(pickle.dumps(key)) == key
+    address = ServiceAddress("http://h", key)
+    assert "of-mine" not in f"{endpoint} {key!r} {key} {address} {asdict(address)} {json.dumps([key], default=str)}"
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        orjson.dumps(key)
+
+
+@pytest.mark.parametrize("given", [7, b"of-mine", ["of-mine"], 0, b"", False, SecretStr], ids=repr)
+def test_a_key_that_is_no_text_is_refused_and_not_shown(given: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^api_key must be a text, not a value of type {type(given).__name__}$"):
+        Endpoint(model="m", base_url="http://h", api_key=given)
+
+
+@pytest.mark.parametrize("given", ["of-mine", ["of-mine"], SecretStr], ids=repr)
+def test_what_is_no_endpoint_is_refused_and_not_shown(given: Any) -> None:
+    message = f"^an endpoint must be an Endpoint or a dict, not a value of type {type(given).__name__}$"
+    with pytest.raises(ConfigError, match=message):
+        LLMOperator("x", endpoints=[given])
+
+
+def test_endpoints_that_are_no_list_are_refused_and_their_key_is_not_shown() -> None:
+    given: Any = {"model": "m", "api_key": "of-mine"}
+    with pytest.raises(ConfigError, match=r"^endpoints must be a list of endpoints .*, not a value of type dict$"):
+        LLMOperator("x", endpoints=given)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ import pytest
 from genai_prices import data_snapshot
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.cost.prices import PICO, given_prices, known_prices, prices_of
+from llm_datagen.llm.cost.known_prices import known_prices, prices_of
+from llm_datagen.llm.cost.prices import given_prices, prices_by_length
+from llm_datagen.runs.usage import PICO
 
 OPENAI = "https://api.openai.com/v1/chat/completions"
 
@@ -64,3 +66,13 @@ def test_every_known_price_is_the_one_that_the_package_computes() -> None:
                 assert mine <= prices.most(prompt, output)
             checked += 1
     assert checked > 1000
+
+
+def test_prices_of_another_library_are_by_the_length_of_the_prompt() -> None:
+    short = {"input": 1e-6, "cached_input": 1e-7, "cache_write": 2e-6, "output": 4e-6}
+    prices = prices_by_length({-1: short, 1000: {name: 2 * price for name, price in short.items()}})
+    usage = {"prompt_tokens": 1000, "completion_tokens": 10, "cached_tokens": 100, "cache_write_tokens": 200}
+    cost = (700 * 1 + 100 * 0.1 + 200 * 2 + 10 * 4) / 1e6
+    assert prices.cost(usage) == pytest.approx(cost)
+    assert prices.cost({**usage, "cache_write_5m_tokens": 200}) == pytest.approx(cost)
+    assert prices.cost({**usage, "prompt_tokens": 1001}) == pytest.approx(2 * (cost + 1e-6))

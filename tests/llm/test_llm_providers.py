@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from llm_datagen.llm import EndpointRefusedError, LLMAnswerError, LLMOperator, LLMRequestError, PromptError
-from llm_datagen.llm.cost.prices import known_prices
-from llm_datagen.llm.http.adapters import BUILT_IN, OpenAIAdapter, adapter_of
+from llm_datagen.llm.cost.known_prices import known_prices
+from llm_datagen.llm.http.adapters import BUILT_IN, adapter_of
+from llm_datagen.llm.http.providers.openai import OpenAIAdapter
+from llm_datagen.llm.http.reading import inner
 from llm_datagen.llm.limits import shared
 from llm_datagen.llm.types import ChatRequest
 
@@ -34,12 +36,18 @@ PROMPT: list[dict[str, Any]] = [
 ROW = {"_i": 3, "q": "What is it?", "how": "kind", "image": ""}
 
 
+def look_up(q: str) -> str:
+    """Looks it up."""
+    return f"found {q}"
+
+
 @dataclass
 class Provider:
-    """A server that speaks an API, and an environment that names it."""
+    """A server that speaks an API, and an environment that names it. With `streams`, answers are streamed."""
 
     api: Api
     server: ChatServer
+    streams: bool = False
     ctx: Context = field(default_factory=Context)
 
     def ask(self, *answers: Sent, prompt: Any = PROMPT, row: Mapping[str, Any] = ROW, **options: Any) -> Any:
@@ -48,10 +56,16 @@ class Provider:
 
         def reply(_seen: Any) -> Reply:
             sent = left.pop(0) if len(left) > 1 else left[0]
-            return Reply(sent.body, sent.status, dict(sent.headers))
+            if not self.streams or sent.status != 200:
+                return Reply(sent.body, sent.status, dict(sent.headers))
+            if sent == self.api.failures["no_answer"]:
+                return Reply("", pieces=[b"data: {}\n\n"])
+            data = self.api.stream(sent.body)
+            pieces = [data[at : at + 7] for at in range(0, len(data), 7)]
+            return Reply("", pieces=pieces, headers={"Content-Type": self.api.stream_type, **sent.headers})
 
         self.server.reply = reply
-        given = {"max_retries": 0, "outage_after": 0, "max_repairs": 0, **options}
+        given = {"max_retries": 0, "outage_after": 0, "max_repairs": 0, "stream": self.streams, **options}
         operator = LLMOperator(prompt, model=self.api.model, adapter=self.api.adapter, **given)
         (made,) = asyncio.run(run_rows(operator, [dict(row)], self.ctx))
         return made
@@ -91,7 +105,8 @@ def check_request(provider: Provider, case: str) -> None:
             assert made == {**ROW, "answer": "yes"}
             (seen,) = provider.server.seen
             name, value = api.key_header
-            assert (seen.path, seen.headers[name], seen.body) == (api.path, value, api.request)
+            path, fields = (api.stream_path, api.stream_fields) if provider.streams else (api.path, {})
+            assert (seen.path, seen.headers[name], seen.body) == (path, value, {**api.request, **fields})
             assert KEY not in str([seen.path, seen.body])
         case "tool_turns":
             row = {"_i": 3, "held": TOOL_TURNS}
@@ -117,6 +132,20 @@ def check_request(provider: Provider, case: str) -> None:
             made = provider.ask(api.call, params={"tools": [TOOL]}, extra_columns={"tool_calls": "calls"})
             assert (made["answer"] or None, made["calls"]) == (None, api.calls)
             assert found_in("look_up", provider.body)
+        case "tools":
+            made = provider.ask(api.thoughtful_call, api.answer, tools=[look_up])
+            assert made["answer"] == "yes"
+            first, second = provider.server.seen
+            (name,) = (name for name, value in second.body.items() if value != first.body[name])
+            assert second.body[name] == [*first.body[name], *api.round]
+        case "seed":
+            provider.ask(api.answer, seed=7)
+            assert isinstance(inner(provider.body, *api.seed), int)
+        case "several":
+            assert api.several is not None
+            sent, where = api.several
+            assert [row["answer"] for row in provider.ask(sent, n=2)] == ["yes", "no"]
+            assert (inner(provider.body, *where), len(provider.server.seen)) == (2, 1)
 
 
 def check_answer(provider: Provider, case: str) -> None:
@@ -176,16 +205,33 @@ def is_sibling(api: Api) -> bool:
     return api.adapter != "openai" and isinstance(adapter_of(api.adapter), OpenAIAdapter)
 
 
+def slow_siblings(*fast: str) -> list[Any]:
+    """Return all APIs; those that are tried by others, too, are slow, and all but the `fast` ones, if any is named."""
+    names = fast or [api.adapter for api in APIS if not is_sibling(api)]
+    return [pytest.param(api, id=api.adapter, marks=[] if api.adapter in names else [pytest.mark.slow]) for api in APIS]
+
+
 @pytest.mark.integration
-@pytest.mark.parametrize(
-    "api",
-    [pytest.param(api, id=api.adapter, marks=[pytest.mark.slow] if is_sibling(api) else []) for api in APIS],
-)
+@pytest.mark.parametrize("api", slow_siblings())
 def test_an_adapter_does_what_its_page_says(provider: Provider, api: Api) -> None:
     assert set(api.lacks) <= set(CASES)
+    try_cases(provider, api)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("api", slow_siblings("anthropic"))
+def test_an_adapter_does_the_same_when_its_answers_are_streamed(provider: Provider, api: Api) -> None:
+    assert "stream" not in api.lacks
+    try_cases(replace(provider, streams=True), api)
+
+
+def try_cases(provider: Provider, api: Api) -> None:
+    """Try all that an API has."""
     for case in CASES:
         if case in api.lacks:
             assert case not in api.failures
+            continue
+        if case == "stream":  # that is every case, in a test of its own
             continue
         provider.server.seen.clear()
         shared._limiters.clear()  # what one case was told to wait does not hold up the next one
@@ -199,7 +245,9 @@ def test_an_adapter_does_what_its_page_says(provider: Provider, api: Api) -> Non
 
 
 def test_all_adapters_are_tried() -> None:
-    assert [api.adapter for api in APIS] == list(BUILT_IN)
+    by_library = [name for name in BUILT_IN if adapter_of(name).library]
+    assert [api.adapter for api in APIS] == [name for name in BUILT_IN if name not in by_library]
+    assert by_library == ["litellm"]  # tests/llm/test_llm_litellm.py
 
 
 def test_prices_are_found_by_the_names_of_the_provider() -> None:

@@ -11,16 +11,16 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from pydantic import SecretStr
 from yarl import URL
 
 from llm_datagen.llm import LLMAnswerError, LLMError
 from llm_datagen.llm.http.redaction import Redaction
+from llm_datagen.llm.secret import Secret
 
 from .chat_server import ChatServer, Context, Reply, Seen, completion, run_rows
 
 KEY = 'sk-canary/of+"many"\\marks&and=more~1234567890'
-MASK = Redaction(SecretStr(KEY), URL("https://h/v1"))
+MASK = Redaction(Secret(KEY), URL("https://h/v1"))
 
 
 def b64(before: str, text: str = KEY, behind: str = "") -> str:
@@ -81,9 +81,9 @@ def test_what_holds_no_key_is_as_it_was(text: str) -> None:
 
 
 def test_a_short_key_is_masked_as_a_whole_only() -> None:
-    mask = Redaction(SecretStr("EMPTY"), URL("https://h/v1?version=7"))
+    mask = Redaction(Secret("EMPTY"), URL("https://h/v1?version=7"))
     assert mask.redacted("the key EMPTY is an EMPT key of version 7") == "the key *** is an EMPT key of version 7"
-    one_letter = Redaction(SecretStr("a"), URL("https://h/v1"))
+    one_letter = Redaction(Secret("a"), URL("https://h/v1"))
     assert one_letter.redacted("a bad Bearer a, and 'a' again") == "*** bad Bearer ***, and '***' again"
 
 
@@ -119,7 +119,7 @@ def test_an_error_shows_no_form_of_the_key_wherever_it_was_echoed(server: ChatSe
         with pytest.raises(LLMError) as caught:
             asyncio.run(run_rows(server.operator(api_key=key), [{"_i": 0, "q": "x"}], ctx))
         shown = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value)) + "".join(ctx.lines)
-        hidden = Redaction(SecretStr(key), URL("https://h")).redacted(shown)
+        hidden = Redaction(Secret(key), URL("https://h")).redacted(shown)
         assert hidden == shown, reply
 
 

@@ -30,9 +30,9 @@ def test_every_answer_becomes_a_row_with_an_id_of_its_own(server: ChatServer, tm
 
 
 def test_when_one_answer_fails_the_row_fails_and_the_others_are_counted(server: ChatServer) -> None:
-    replies = itertools.chain([Reply("no", 400)], itertools.repeat(Reply(completion("yes"))))
-    server.reply = lambda seen: next(replies)
+    answers = itertools.chain([Reply("no", 400)], itertools.repeat(Reply(completion("yes"))))
+    server.reply = lambda seen: next(answers)
     ctx = Context()
     with pytest.raises(LLMRequestError, match="HTTP 400"):
-        asyncio.run(run_rows(server.operator(n=3), [{"_i": 0, "q": "x"}], ctx))
+        asyncio.run(run_rows(server.operator(n=3, seed=1), [{"_i": 0, "q": "x"}], ctx))
     assert sum(used["requests"] for used in ctx.usage) == 2

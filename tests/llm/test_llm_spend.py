@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from llm_datagen.cli.budget import spending
 from llm_datagen.llm import BudgetError
 from llm_datagen.llm.cost.budget import Amount, Budget, spent_on
 from llm_datagen.llm.cost.spend import Spend
 from llm_datagen.llm.limits.token_estimate import answer_limit, least_tokens, used_tokens
 from llm_datagen.llm.types import ChatRequest
 from llm_datagen.runs import RunFolder
+from llm_datagen.shards.spending import spending_of
 from llm_datagen.streams.storage.local import LocalStorage
 
 TEN = Budget(tokens=10)
@@ -74,14 +74,14 @@ def test_a_call_that_is_cancelled_after_it_got_room_gives_it_back() -> None:
 def test_what_was_in_flight_counts_in_full_and_a_line_without_its_end_for_nothing(tmp_path: Path) -> None:
     run = RunFolder(tmp_path, "job")
     path = run.files_path / "budget.jsonl"
-    assert spending(run) == ""
+    assert spending_of([run]) is None
 
     async def main() -> None:
         spend = Spend.join("key", path.parent)
         spend.settle(await reserved(spend, 4), tokens(1))
         spend.lose(await reserved(spend, 2))
         await reserved(spend, 3)  # its process dies here
-        assert spending(run) == (
+        assert str(spending_of([run])) == (
             "$3.00 and 3 tokens spent, $2.00 and 2 tokens of it for calls whose answer never came, "
             "up to $3.00 and 3 tokens for calls in flight"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sqlite3
 from collections import Counter
@@ -15,6 +16,7 @@ import pytest
 from llm_datagen import UnifiedPipeline
 from llm_datagen.errors import ConfigError, NodeFailedError
 from llm_datagen.llm import LLMAnswerError, LLMOperator
+from llm_datagen.testing import FakeLLMServer
 
 from ..kit import programs
 from ..kit.support import lines, write_jsonl
@@ -48,6 +50,35 @@ def test_no_call_is_made_again_after_kill_9_between_the_answer_and_the_commit(
     assert start(0) == 0
     assert prompts(server) == Counter(questions)
     assert [row["answer"] for row in lines(tmp_path / "out.jsonl")] == [f"answer to {q}" for q in questions]
+
+
+def job(cwd: Path, base_url: str, dies_after: int, **options: Any) -> int:
+    """Run the job in a folder, with six rows in it, and return how it ended."""
+    write_jsonl(cwd / "in.jsonl", [{"q": f"q{k}"} for k in range(6)])
+    return programs.run([JOB, base_url, dies_after, json.dumps(options)], cwd=cwd).returncode
+
+
+@pytest.mark.process
+def test_several_streamed_answers_to_a_row_are_paid_once_over_kill_9(tmp_path: Path) -> None:
+    with FakeLLMServer() as fake:
+        assert job(tmp_path, fake.base_url, 4, n=3, stream=True) == -signal.SIGKILL
+        assert job(tmp_path, fake.base_url, 0, n=3, stream=True) == 0
+        assert (fake.calls, set(fake.answered.values())) == (6, {1})
+    rows = lines(tmp_path / "out.jsonl")
+    assert (len(rows), len({row["answer"] for row in rows})) == (18, 18)
+
+
+@pytest.mark.process
+def test_a_resume_asks_with_the_same_seeds(server: ChatServer, tmp_path: Path) -> None:
+    def asked() -> set[tuple[str, int]]:
+        return {(seen.body["messages"][-1]["content"], seen.body["seed"]) for seen in server.seen}
+
+    server.reply = echo
+    assert job(tmp_path, server.base_url, 4, n=2, seed=7, cache=None) == -signal.SIGKILL
+    before = asked()
+    assert job(tmp_path, server.base_url, 0, n=2, seed=7, cache=None) == 0
+    assert len(server.seen) > 12, "without a cache, a row was asked about again"
+    assert (len(before), len(asked())) == (8, 12)
 
 
 def test_a_rerun_with_another_later_node_costs_nothing(

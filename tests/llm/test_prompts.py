@@ -63,6 +63,7 @@ ROW: dict[str, Any] = {
         ("{{ tags | join(', ') }}", 'x, , true, 2, {"k": "é"}'),
         ("{{ [bag, {'a': 2}] | join('+', attribute='a') }}", "1+2"),
         ("{{ none | upper }}{{ yes | upper }}{{ none | string }}{{ bag | trim }}", 'TRUE{"a": 1, "b": null}'),
+        ("{{ '7' | int + 1 }} {{ half | int }} {{ yes | int }} [{{ none | float }}]", "8 0 1 []"),
         ("{{ none | replace('N', 'x') }}{{ none | default('gone') }}{{ none or 'gone' }}", "gone"),
         ("{{ '%s, %s, %03d' | format(none, bag, 7) }}", ', {"a": 1, "b": null}, 007'),
         ("{{ '%s|%s' % (yes, tags[4]) }} {{ '%(a)s' % bag }} {{ '%s' % none }}", 'true|{"k": "é"} 1 '),
@@ -119,6 +120,9 @@ def test_range_and_cycler_work_where_the_row_has_no_such_fields() -> None:
         ("{{ [nothing] | tojson }}", "'nothing' is undefined"),
         ("{{ nothing | center }}", "'nothing' is undefined"),
         ("{{ nothing | upper }}", "'nothing' is undefined"),
+        ("{{ nothing | int(5) }}", "'nothing' is undefined"),
+        ("{{ text | int }}", "the filter int got what is no number"),
+        ("{{ tags | float }}", "the filter float got what is no number"),
     ],
 )
 def test_what_is_no_value_of_the_row_is_an_error_that_names_it(template: str, message: str) -> None:

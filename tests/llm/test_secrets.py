@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from pydantic import SecretStr
 from yarl import URL
 
 from llm_datagen.llm.http.redaction import Redaction
+from llm_datagen.llm.secret import Secret
 
 from ..cli.shell import Shell
 from ..kit.support import lines, write_jsonl
@@ -155,6 +155,6 @@ def test_no_file_and_no_output_of_runs_that_fail_are_killed_cancelled_and_resume
     assert all(f'"{kind} 0"'.encode() in dead_letters for kind in kinds if kind != "fine")
     for canary in (KEY, URL_KEY, ARGUMENT, NAMED):
         assert [path for path in files if canary.encode() in path.read_bytes()] == []
-        mask = Redaction(SecretStr(canary), URL("http://h"))
+        mask = Redaction(Secret(canary), URL("http://h"))
         for text in [*(path.read_bytes().decode(errors="replace") for path in files), "".join(said)]:
             assert mask.redacted(text) == text

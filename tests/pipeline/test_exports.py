@@ -14,7 +14,8 @@ import pytest
 from rich.console import Console
 
 from llm_datagen import ConfigError, NodeFailedError, PipelineExistsError, StreamExistsError, UnifiedPipeline
-from llm_datagen.cli.run_view import list_lines, list_table, run_lines
+from llm_datagen.cli.run_table import list_table
+from llm_datagen.cli.run_view import list_lines, run_lines
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.exports import forget_made, verify_exports
 from llm_datagen.shards.run_view import RunView, read_run

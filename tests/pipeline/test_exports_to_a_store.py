@@ -16,6 +16,8 @@ from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 from ..kit.s3 import S3Bucket, without_conditions
 from ..kit.support import Bench, Stopping, numbered
 
+pytestmark = pytest.mark.stores("s3", "gs")
+
 
 def rows_of(s3: S3Bucket, key: str) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq

@@ -119,7 +119,7 @@ def test_a_killed_run_goes_on_without_the_hub_with_what_is_in_the_cache(bench: B
 
 def test_a_commit_that_is_gone_is_told_and_the_run_can_be_resumed_when_it_is_back(bench: Bench, hub: FakeHub) -> None:
     shards(hub)
-    settings = {"input_uri": "hf://datasets/org/set?split=train"}
+    settings = {"input_uri": "hf://datasets/org/set?split=train", "parallel_size": 1}
     bench.pipeline([Stopping(5)], **settings).create("a").run()
     history, hub.history = hub.history, {}
     hub.files = {"data/train.jsonl": text([1])}

@@ -14,6 +14,8 @@ from llm_datagen.streams.scan import rows_of
 from ..kit.s3 import S3Bucket
 from ..kit.support import Bench, Stopping, instrument, numbered
 
+pytestmark = pytest.mark.stores("s3", "gs")
+
 QUICK = {"flush_interval": 0.02}
 
 
@@ -91,7 +93,7 @@ counting.keeps_state = True  # type: ignore[attr-defined]
 
 def test_state_on_a_store_is_refused_before_there_is_a_run(s3: S3Bucket, bench: Bench) -> None:
     bench.give(numbered(3))
-    refused = r"node_0: counting keeps state, which lies beside the output, and s3://.*out.jsonl is not on this machine"
+    refused = r"node_0: counting keeps state, which lies beside the output, and .*://.*out.jsonl is not on this machine"
     with pytest.raises(ConfigError, match=refused):
         bench.pipeline([counting], output_uri=s3.uri("out.jsonl")).create("a")
     node = UnifiedNode("counts").set_operator(counting)

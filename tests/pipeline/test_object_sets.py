@@ -22,6 +22,8 @@ from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 from ..kit.s3 import S3Bucket, status
 from ..kit.support import Bench, Stopping, lines
 
+pytestmark = pytest.mark.stores("s3", "gs")
+
 
 def text(values: Any) -> bytes:
     return "".join(f'{{"n": {n}}}\n' for n in values).encode()

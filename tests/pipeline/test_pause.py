@@ -13,9 +13,12 @@ import pytest
 
 from llm_datagen import BaseOperator, INodeContext, PipelineStatus, Status
 from llm_datagen.actors.pipeline import PipelineActor
+from llm_datagen.actors.supervisor import SupervisorActor
 from llm_datagen.executors.retry import Retries
 from llm_datagen.messages import Cancel, GetStatus, Pause, PipelineFinished, Stalled, Subscribe, Unpause
+from llm_datagen.shards.supervisor import ShardSupervisor
 
+from ..kit.shards import InThreads, in_shards
 from ..kit.support import PATIENCE_SECONDS, Bench, Calls, bag, eventually, lines, nothing_left, numbered, until_paused
 from .listening import Listener
 
@@ -205,6 +208,34 @@ class TwoSteps(Counted):
         while ctx.is_paused():
             time.sleep(0.01)
         return item
+
+
+@pytest.mark.parametrize("shards", [None, 1])
+def test_who_has_the_answer_to_a_command_gets_a_status_that_knows_of_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, shards: int | None
+) -> None:
+    """M30: also while the supervisor has not come to its next report."""
+    bench.give(numbered(2))
+    go_on = threading.Event()
+
+    def wait(*_: Any, **__: Any) -> None:
+        assert go_on.wait(PATIENCE_SECONDS)
+
+    calls = Calls(bench.folder / "calls")
+    pipeline: Any = bench.pipeline([Items(calls, 0.0, hold_at=0)])
+    if shards:
+        pipeline = in_shards(pipeline, shards=shards, executor=InThreads(1))
+    ref = pipeline.create("a").start()
+    eventually(lambda: calls.all()["0"])
+    for cls, method in ((SupervisorActor, "_changed"), (ShardSupervisor, "_tick")):
+        monkeypatch.setattr(cls, method, wait)
+    assert asked(ref, Pause()).paused
+    assert asked(ref, GetStatus()).paused
+    monkeypatch.undo()
+    go_on.set()
+    assert not asked(ref, Unpause()).paused
+    assert not asked(ref, GetStatus()).paused
+    assert pipeline.wait(PATIENCE_SECONDS).status is Status.COMPLETED
 
 
 @pytest.mark.slow

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from llm_datagen.runs.caps import NodeCaps, caps_of
-from llm_datagen.runs.display.node_view import node_views
+from llm_datagen.shards.run_view import RunView
 from llm_datagen.web.budgets import budget_json
 
 
@@ -28,9 +29,12 @@ def test_budgets_are_found_as_files_and_programs_give_them() -> None:
     assert caps_of({}) == []
 
 
-def test_only_nodes_with_a_budget_spend_of_it() -> None:
+def test_only_nodes_with_a_budget_spend_of_it(tmp_path: Path) -> None:
     run_state = {"nodes": [asks("a", 1.0, budget={"usd": 5}), asks("b", 40.0)]}
-    shown = {"cap": 5, "cap_tokens": None, "spent": 1.0, "spent_tokens": 10, "projected": 2.0}
-    assert budget_json(run_state, node_views(run_state, "running"), {}) == shown
-    raised = budget_json(run_state, node_views(run_state, "running"), {"usd": 7.5, "tokens": 900})
-    assert raised == {**shown, "cap": 7.5, "cap_tokens": 900}
+    run = RunView(pipeline_id="a", results_dir=str(tmp_path), status="running", state=run_state)
+    shown = {
+        "cap": 5, "cap_tokens": None, "projected": 2.0, "problem": "",
+        "spent": 1.0, "lost": 0.0, "in_flight": 0.0, "spent_tokens": 10, "lost_tokens": 0, "in_flight_tokens": 0,
+    }  # fmt: skip
+    assert budget_json(run, {}) == shown
+    assert budget_json(run, {"usd": 7.5, "tokens": 900}) == {**shown, "cap": 7.5, "cap_tokens": 900}

@@ -37,6 +37,8 @@ from ..kit.programs import Program
 from ..kit.s3 import ENVIRONMENT, S3Bucket, status, without_conditions
 from ..kit.support import Bench, eventually, lines, numbered
 
+pytestmark = pytest.mark.stores("s3", "gs")
+
 JOB = """
 import os, sys, time
 from pathlib import Path
@@ -46,6 +48,7 @@ folder, host, results, seconds = Path(sys.argv[1]), sys.argv[2], sys.argv[3], fl
 from llm_datagen import DatagenError, UnifiedPipeline
 from llm_datagen.runs import on_store
 from llm_datagen.streams.storage import lease, owner
+
 
 lease.LEASE_SECONDS = seconds
 on_store.SAVE_SECONDS = 0.05
@@ -170,7 +173,7 @@ def test_the_run_of_a_host_that_died_is_taken_over_when_its_lease_has_run_out(
         one.kill()
         one.wait()
     pipeline = bench.pipeline([same], results_dir=results)
-    with pytest.warns(ResumeWarning, match="run 'a' in s3://.* was being run by process"):
+    with pytest.warns(ResumeWarning, match="run 'a' in .*://.* was being run by process"):
         pipeline.resume("a")
     assert pipeline.run().status == "completed"
     assert [row["_i"] for row in lines(bench.output)] == [0, 1, 2, 3, 4]
@@ -383,13 +386,13 @@ def test_what_is_wrong_with_a_store_is_said(
             bench.pipeline([same], results_dir=where).create("a")
         assert ENVIRONMENT["AWS_SECRET_ACCESS_KEY"] not in str(caught.value)
 
-    refused("s3://no-such-bucket/runs", DiskError, "there is no such bucket")
+    refused(f"{s3.scheme}://no-such-bucket/runs", DiskError, "there is no such bucket")
     s3.server.fail("GET", "", status(403, "AccessDenied"), times=1000)
     s3.server.fail("PUT", "", status(403, "AccessDenied"), times=1000)
     refused(results, DiskError, "the store refuses the credentials")
     refused("ftp://host/runs", ConfigError, "give a folder of this machine, or one of a store: s3://, gs://, az://")
-    refused("s3://bucket", ConfigError, "is no address of an object")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    refused(f"{s3.scheme}://bucket", ConfigError, "is no address of an object")
+    monkeypatch.setenv({"s3": "AWS_ENDPOINT_URL", "gs": "GOOGLE_BASE_URL"}[s3.scheme], "http://127.0.0.1:1")
     refused(results, DiskError, "the store cannot be reached")
     monkeypatch.setenv("AWS_COMMENT", "another client")
     monkeypatch.setitem(sys.modules, "obstore", None)
@@ -418,7 +421,7 @@ def test_what_was_spent_is_fetched_by_another_machine(
     assert bench.pipeline([spend], **settings).create("a").run().status == "stopped"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "second"))
     pipeline = bench.pipeline([spend], **settings).resume("a")
-    with pytest.warns(ResumeWarning, match="operators of run 'a' in s3://.* have kept files of their own on "):
+    with pytest.warns(ResumeWarning, match="operators of run 'a' in .*://.* have kept files of their own on "):
         assert pipeline.run().status == "completed"
     assert [row["spent"] for row in lines(bench.output)][2:] == ["1111", "11111"]
     assert not (tmp_path / "second" / "llm-datagen" / "notes").exists()
@@ -434,6 +437,21 @@ def test_who_has_lost_a_run_replaces_nothing_of_what_was_spent(s3: S3Bucket, tmp
     kept["two"].copy()
     kept["one"].copy()
     assert s3.get("runs/a/files/budget.jsonl") == b"spent on two"
+
+
+def test_rows_in_jobs_of_a_batch_api_are_not_asked_again_by_another_machine(s3: S3Bucket, tmp_path: Path) -> None:
+    one, two = (CopiedFiles(ObjectFolder(s3.uri("runs/a")), tmp_path / host, "run 'a'") for host in ("one", "two"))
+    run_state = {"status": "running"}
+    one.begin(run_state)
+    (tmp_path / "one/files/jobs").mkdir(parents=True)
+    (tmp_path / "one/files/jobs/node_0.sqlite").touch()
+    one.note(run_state)
+    one.begin(run_state)  # here it goes on
+    with pytest.raises(
+        ConfigError, match=r"run 'a' has rows in jobs of a batch API, .* in its folder .*/one: resume it"
+    ):
+        two.begin(run_state)
+    two.begin({**run_state, "status": "completed"})
 
 
 def test_a_look_at_a_run_of_another_machine_leaves_the_files_of_this_one_alone(
@@ -471,7 +489,7 @@ def test_no_output_lies_where_a_run_on_a_store_keeps_its_files(bench: Bench, res
 def test_a_path_that_was_made_of_a_uri_is_refused(bench: Bench, results: str) -> None:
     for name in ("results_dir", "base_path"):
         with pytest.raises(
-            ConfigError, match=f"{name} is 's3:/bucket.*a URI that lost a slash, as in a Path; give text"
+            ConfigError, match=f"{name} is '(s3|gs):/bucket.*a URI that lost a slash, as in a Path; give text"
         ):
             bench.pipeline([same, same], **{name: Path(results)}).create("a")
 
@@ -496,7 +514,7 @@ def test_a_run_on_a_store_is_started_afresh(bench: Bench, s3: S3Bucket, results:
     bench.give(numbered(3))
     bench.pipeline([same], results_dir=results).create("a").run()
     s3.put("runs/a/files/budget.jsonl", b"spent")
-    with pytest.raises(PipelineExistsError, match=r"run 'a' is there already in s3://.* \(completed\)"):
+    with pytest.raises(PipelineExistsError, match=r"run 'a' is there already in .*://.* \(completed\)"):
         bench.pipeline([same], results_dir=results).create("a")
     pipeline = bench.pipeline([same], results_dir=results).create("a", if_exists="overwrite")
     assert s3.all_keys() == {"runs/a/lease.json", "runs/a/runtime.json"}

@@ -166,7 +166,7 @@ def test_a_run_of_another_machine_whose_lock_cannot_be_seen_is_known_by_its_run_
         assert (shown.status, shown.is_live) == ("running", True)
         assert f"process {process.pid} on far-away" in shown.note
         with pytest.raises(ControlError, match="runs on far-away"):
-            send_cancel(RunFolder(bench.results, "a"))
+            send_cancel(RunFolder(bench.results, "a"), keep_jobs=False)
         (bench.folder / "go").touch()
         assert process.wait(30) == 0
     assert here(bench).resume("a").run().rows_out == 5

@@ -14,6 +14,7 @@ import pytest
 from llm_datagen import BaseOperator, INodeContext, NodeFailedError, StreamFactory, UnifiedNode, UnifiedNodePipeline
 from llm_datagen.runs.trace import trace
 from llm_datagen.streams import Span
+from llm_datagen.streams.scan import rows_of
 from llm_datagen.streams.seal import Seal
 
 from ..kit.support import Bench, numbered
@@ -353,3 +354,27 @@ def test_the_children_of_row_0_are_found_under_the_numeric_scheme(bench: Bench) 
         *(rows(where, "itself", 0) for where in ("input", "node_0", "node_1")),
         *(rows(where, "descendant", 1, 2) for where in ("node_0", "node_1")),
     )
+
+
+def test_blocks_without_the_row_are_passed_over_as_a_whole(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million rows are looked through in two seconds: records are looked at only near the one that is asked for."""
+    looked: list[int] = []
+
+    def counted(*args: Any, wanted: Any, may_have: Any, **settings: Any) -> Any:
+        def noted(number: int, record: bytes) -> Any:
+            looked.append(number)
+            return wanted(number, record)
+
+        return rows_of(*args, wanted=noted, may_have=may_have, **settings)
+
+    bench.give({"n": n} for n in range(20_000))
+    bench.pipeline([lambda row: [row, {**row, "again": True}], lambda row: row]).create("a").run()
+    monkeypatch.setattr("llm_datagen.runs.graph.rows_of", counted)
+    found = [(each.where, each.row_id, each.relation) for each in trace(bench.run_state("a"), "15432_1")]
+    assert found == [
+        ("input", 15_432, "ancestor"),
+        ("node_0", "15432_1", "itself"),
+        ("node_1", "15432_1", "itself"),
+    ]
+    assert 0 < len(set(looked)) < 3 * 4096
+    assert not list(trace(bench.run_state("a"), "20000_1"))

@@ -18,6 +18,8 @@ from ..kit.programs import Program
 from ..kit.s3 import S3Bucket
 from ..kit.support import eventually, numbered
 
+pytestmark = pytest.mark.stores("s3", "gs")
+
 JOB = """
 import os, sys, time
 from pathlib import Path
@@ -27,6 +29,7 @@ bucket, host, seconds, marks = sys.argv[1], sys.argv[2], float(sys.argv[3]), Pat
 from llm_datagen import DatagenError, UnifiedPipeline
 from llm_datagen.runs import on_store
 from llm_datagen.streams.storage import lease, owner
+
 
 lease.LEASE_SECONDS = seconds
 on_store.SAVE_SECONDS = 0.05
@@ -84,7 +87,7 @@ class Machines:
 
     def check_output(self) -> None:
         reader = StreamFactory.create(self.bucket.uri("out.jsonl")).get_reader()
-        found = [(row["n"], row["copy"]) for rows, _ in reader.read(1000) for row in rows]
+        found = sorted((row["n"], row["copy"]) for rows, _ in reader.read(1000) for row in rows)
         assert found == [(n, copy) for n in range(ROWS) for copy in range(2)]
         keys = self.bucket.all_keys()
         state = {f"runs/a/{name}" for name in ("runtime.json", "checkpoint.json", "lease.json")}

@@ -136,7 +136,7 @@ def test_most_of_three_judges_decide(kitchen: Kitchen) -> None:
     def judged(asked: str) -> dict[str, str]:
         about = re.findall(r"about (\w+)", asked)[0]
         judges[about] += 1
-        return {"abc"[judges[about] - 1]: labels[about][judges[about] - 1]}
+        return {"reason": "so it is", "score": labels[about][judges[about] - 1]}
 
     kitchen.answers({"You check": judged})
     rows = kitchen.run("judge_ensemble", input=[{"question": f"about {name}", "answer": "."} for name in labels])

@@ -17,6 +17,8 @@ from ..kit.hub import FakeHub
 from ..kit.s3 import Fault, S3Bucket, hanging, status
 from ..kit.support import PATIENCE_SECONDS, Bench, eventually, lines, until_cancelled
 
+pytestmark = pytest.mark.stores("s3", "gs")
+
 ROWS = [{"n": n, "text": "x" * 1000} for n in range(3000)]
 """More than is read at once."""
 

@@ -21,6 +21,8 @@ from ..kit.s3 import S3Bucket
 from ..kit.support import eventually
 from . import store_job
 
+pytestmark = pytest.mark.stores("s3", "gs")
+
 
 @pytest.fixture
 def jobs() -> Jobs:
@@ -54,7 +56,7 @@ def check_keys(s3: S3Bucket, ending: str, *, but: str = "\0") -> None:
 
 def job_of(s3: S3Bucket, folder: Path, ending: str, **more: Any) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
-    return {"folder": str(folder), "place": f"s3://{s3.name}", "ending": ending, "nap": 0.01, **more}
+    return {"folder": str(folder), "place": s3.place, "ending": ending, "nap": 0.01, **more}
 
 
 @pytest.mark.parametrize(

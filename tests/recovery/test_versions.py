@@ -32,6 +32,8 @@ from ..kit.s3 import S3Bucket, at_write
 from ..kit.support import Bench, lines, numbered, stored
 from .edited_steps import CALLS, Step, line, steps
 
+pytestmark = pytest.mark.stores("s3", "gs")
+
 ROWS = 12
 
 

@@ -44,6 +44,8 @@ from ..kit.support import Bench, eventually, numbered, write_jsonl
 from . import claim_job
 from .claim_job import NUMBER, expected, pipeline_of
 
+pytestmark = pytest.mark.stores("s3", "gs")
+
 __all__ = ["clean"]
 
 LEASE = 0.6

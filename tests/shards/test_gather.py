@@ -40,6 +40,8 @@ from ..kit.s3 import S3Bucket
 from ..kit.shards import in_shards, rows_in_shards
 from ..kit.support import QUICK, Bench, bag, lines, numbered, stored
 
+pytestmark = pytest.mark.stores("s3", "gs")
+
 ROWS = 53
 
 

@@ -15,6 +15,8 @@ from ..kit.s3 import S3Bucket
 from ..kit.shards import InThreads, in_shards
 from ..kit.support import Bench, numbered, stored
 
+pytestmark = pytest.mark.stores("s3", "gs")
+
 
 def double(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "double": 2 * row["n"]}

@@ -21,6 +21,8 @@ from ..pipeline.test_object_sets import parquet, text
 from .test_parts import planned, rows_of_parts, seen
 from .test_plan_file import plan_of, split
 
+pytestmark = pytest.mark.stores("s3", "gs")
+
 
 def fill(s3: S3Bucket) -> None:
     s3.put("in/a.jsonl", text(range(40)))

@@ -30,9 +30,21 @@ def _ends(sizes: list[int]) -> list[int]:
 def test_lines_are_cut_at_a_number_of_rows_and_before_a_byte(sizes: list[int], rows: int, byte: int) -> None:
     lines, begins = _lines(sizes), [70, *_ends(sizes)[:-1]]
 
-    assert lines.first(rows).data == _lines(sizes[:rows]).data
+    assert lines.first(rows).view == _lines(sizes[:rows]).view
     assert lines.first(rows).end == 5 + min(rows, len(sizes))
     assert lines.until(byte).count == sum(begin < byte for begin in begins)
+
+
+def test_what_follows_the_lines_in_a_piece_is_not_theirs_and_nothing_is_copied() -> None:
+    piece = b"11\n2\n333\n44"
+    lines = Lines(piece, 5, 70, len(piece) - 2)
+
+    assert (lines.count, lines.end, lines.offset_end) == (3, 8, 79)
+    assert lines.first_line == b"11\n"
+    assert all(each.view.obj is piece for each in (lines, lines.first(2), lines.until(75)))
+    assert bytes(lines.view) == piece[:-2]
+    assert bytes(lines.first(2).view) == bytes(lines.until(75).view) == b"11\n2\n"
+    assert bytes(lines.first(3).view) == bytes(lines.until(76).view) == piece[:-2]
 
 
 def test_lines_are_read_in_pieces_that_end_with_a_row_however_long_it_is(tmp_path: Path) -> None:
@@ -44,9 +56,9 @@ def test_lines_are_read_in_pieces_that_end_with_a_row_however_long_it_is(tmp_pat
 
     assert are_lines(stream)
     assert [(piece.start, piece.count) for piece in pieces] == [(0, 1), (1, 1), (2, 3)]
-    assert b"".join(piece.data for piece in pieces) == Path(stream.path).read_bytes()
-    second = [piece.data for piece in read_lines(stream, 2, pieces[2].offset)]
-    assert second == [piece.data for piece in pieces[2:]]
+    assert b"".join(piece.view for piece in pieces) == Path(stream.path).read_bytes()
+    second = [piece.view for piece in read_lines(stream, 2, pieces[2].offset)]
+    assert second == [piece.view for piece in pieces[2:]]
 
 
 def test_a_blank_line_that_was_put_in_is_refused_by_name(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ from ..kit.s3 import S3Bucket, at_write, lost_answer, without_conditions
 from ..kit.support import eventually
 from .test_outputs import BAD_ROWS, ROWS, TARGETS, export, files, stream_of
 
+pytestmark = pytest.mark.stores("s3", "gs")
+
 
 def export_to(s3: S3Bucket, stream: Any, target: str, **options: Any) -> Exported:
     """Export to the folder `to` of a bucket."""
@@ -83,12 +85,26 @@ def test_objects_are_the_files_of_an_export_to_a_folder(s3: S3Bucket, tmp_path: 
     assert check_parts(made.target, manifest, place) == []
 
 
+def test_what_a_killed_process_has_left_of_a_check_of_the_store_goes_with_the_rest(
+    s3: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, delete = stream_of(tmp_path, BAD_ROWS), Bucket.delete
+    monkeypatch.setattr(OBJECT_STORAGE, "_able", set())
+    monkeypatch.setattr(Bucket, "delete", lambda *_: refuse())
+    with pytest.raises(DiskError):
+        export_to(s3, stream, "out.csv.gz")
+    assert any("/probe-" in key for key in s3.all_keys())
+    monkeypatch.setattr(Bucket, "delete", delete)
+    export_to(s3, stream, "out.csv.gz")
+    assert sorted(objects(s3, with_manifest=True)) == ["out.csv.gz", "out.csv.gz.manifest"]
+
+
 @pytest.mark.slow
 @pytest.mark.sampled(1, of=4)
 @pytest.mark.parametrize("is_late", [False, True])
 @pytest.mark.parametrize("kind", TARGETS)
 def test_wherever_an_export_is_cut_short_it_goes_on_to_the_same_objects(
-    s3_server: Any, s3: S3Bucket, tmp_path: Path, kind: str, is_late: bool
+    s3: S3Bucket, tmp_path: Path, kind: str, is_late: bool
 ) -> None:
     expected = on_this_machine(tmp_path / "here", kind)
     target, options = TARGETS[kind]
@@ -102,7 +118,7 @@ def test_wherever_an_export_is_cut_short_it_goes_on_to_the_same_objects(
 
     while was_cut[0]:
         number, was_cut[0] = number + (2 if is_late else 3), False
-        bucket = S3Bucket(s3_server)
+        bucket = S3Bucket(s3.server, s3.scheme)
         with pytest.MonkeyPatch.context() as patch, contextlib.suppress(DiskError):
             at_write(patch.setattr, number, cut, is_late=is_late)
             export_to(bucket, stream, target, **options)
@@ -314,6 +330,7 @@ def test_everything_lies_beside_the_target(target: str, root: str, manifest: str
 
 
 @pytest.mark.slow
+@pytest.mark.stores("s3")
 def test_other_programs_read_the_same_rows_from_the_store(s3: S3Bucket, tmp_path: Path) -> None:
     import polars as pl
     import pyarrow.dataset as ds
@@ -340,6 +357,7 @@ def test_other_programs_read_the_same_rows_from_the_store(s3: S3Bucket, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.stores("s3")
 def test_datasets_reads_a_folder_that_is_fetched_from_the_store(s3: S3Bucket, tmp_path: Path) -> None:
     from datasets import load_from_disk
 

@@ -112,6 +112,41 @@ def test_a_file_is_one_object_when_it_has_ended_and_not_before() -> None:
     assert reader.read_at(0, 1000) == b"".join(FLUSHES), "who has read pieces goes on with the object"
 
 
+@pytest.mark.parametrize("asks", ["reads", "reads on", "opens", "size", "size of the file"])
+def test_pieces_that_are_put_together_and_removed_while_they_are_listed_are_those_of_the_object(
+    asks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is told of the last bytes of a stream may read them just when it is sealed."""
+    storage = storage_of(MemoryStore())
+    file = storage.open_append(PATH)
+    file.append(FLUSHES[0])
+    reader = storage.open_read(PATH)
+    if asks == "reads on":
+        assert reader.read_at(0, len(FLUSHES[0])) == FLUSHES[0]
+    for data in FLUSHES[1:]:
+        file.append(data)
+    whole = b"".join(FLUSHES)
+    listed = Bucket.list
+
+    def end_then_list(bucket: Bucket, *given: Any) -> Any:
+        monkeypatch.setattr(Bucket, "list", listed)
+        file.finish(zlib.crc32(whole))
+        storage.remove_pieces(PATH)
+        return listed(bucket, *given)
+
+    monkeypatch.setattr(Bucket, "list", end_then_list)
+    match asks:
+        case "size":
+            assert storage.size(PATH) == len(whole)
+        case "size of the file":
+            assert reader.size() == len(whole)
+        case "opens":
+            assert storage.open_read(PATH).read_at(0, len(whole)) == whole
+        case _:
+            assert reader.read_at(0, len(whole)) == whole
+    assert Bucket.list is listed
+
+
 def test_an_object_that_is_appended_to_keeps_its_bytes() -> None:
     client = MemoryStore()
     storage = storage_of(client)

@@ -13,6 +13,8 @@ from llm_datagen.streams.sink import Sink
 from ..kit.s3 import S3Bucket
 from ..kit.support import Bench, numbered
 
+pytestmark = pytest.mark.stores("s3", "gs")
+
 
 def jsonl(rows: list[Any]) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)

@@ -129,6 +129,8 @@ class Kind(enum.Enum):
     [
         (lambda v: v, "column 'a' holds"),
         (lambda v: [None, [v]], r"column 'a'\[1\]\[0\] holds"),
+        (lambda v: ["t", 1, v], r"column 'a'\[2\] holds"),  # few values, and
+        (lambda v: [*["t"] * 9, v], r"column 'a'\[9\] holds"),  # many: these are looked for elsewhere
         (lambda v: {"b": {"c": v}}, r"column 'a'\['b'\]\['c'\] holds"),
         (Point, "column 'a' holds NaN or an infinity within a Point"),
     ],
@@ -136,14 +138,22 @@ class Kind(enum.Enum):
 def test_nan_is_never_written_as_null_without_a_word(value: float, wrap: Any, place: str) -> None:
     """12.2.6: refused, with the row, the place and the setting; or null, by that setting."""
     row = {"_i": "7_1", "a": wrap(value), "none": None}
-    for encoder in (JsonlEncoder(), CsvEncoder()):
-        for encode in (encoder.encode, encoder.encode_other):
-            with pytest.raises(RowValueError, match=f"row '7_1' cannot be written: {place}"):
-                encode(row)
+    for size in (0, 2000):  # short records are searched for what NaN becomes; of long ones, the values are looked at
+        for encoder in (JsonlEncoder(), CsvEncoder()):
+            for encode in (encoder.encode, encoder.encode_other):
+                with pytest.raises(RowValueError, match=f"row '7_1' cannot be written: {place}"):
+                    encode({**row, "none": "x" * size})
     assert b"null" in JsonlEncoder(NULLS).encode(row)
     big = {**row, "big": 2**70} if wrap is not Point else row
     assert JsonlEncoder(NULLS).encode_other(big).count(b"null") >= 2
     CsvEncoder(data=NULLS).encode(row)
+
+
+def test_lists_without_nan_are_written_as_they_are() -> None:
+    for values in ([], ["null", 1], [None, True, 1.5], ["null"] * 9, [1] * 9, [[None], {"n": None}]):
+        for text in (None, "null", "x" * 2000):
+            row = {"_i": 1, "a": values, "b": None, "text": text}
+            assert json.loads(JsonlEncoder().encode(row)) == row
 
 
 def test_nan_in_enums_and_numpy_values_is_found() -> None:

@@ -6,7 +6,9 @@ import gzip
 import io
 import json
 import random
+import time
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -18,6 +20,8 @@ from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 
 from ..kit.s3 import ENVIRONMENT, Fault, S3Bucket, lost_answer, reset, short, status
 from ..kit.support import Bench, numbered
+
+pytestmark = pytest.mark.stores("s3", "gs")
 
 ROWS = numbered(40)
 WIDE_ROWS = 1500
@@ -79,6 +83,7 @@ def check_output(s3: S3Bucket, rows: list[Any] = ROWS) -> None:
         ("PUT", ".parts/0", status(403, "TokenRefreshRequired"), 1),
         ("GET", "/in.jsonl", status(400, "ExpiredToken"), 2),
         ("HEAD", "/in.jsonl", status(400), 2),
+        ("PUT", ".commits", status(429, "SlowDown"), 3),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
@@ -100,13 +105,72 @@ def test_an_object_that_was_put_together_is_known_though_the_answer_was_lost(s3:
     def fault(environ: Any, start_response: Any, application: Any) -> Any:
         if not environ["PATH_INFO"].endswith("/out.jsonl") or len(lost) == 2:
             return application(environ, start_response)
-        lost.append(environ.get("HTTP_IF_NONE_MATCH", ""))
+        lost.append(environ.get({"s3": "HTTP_IF_NONE_MATCH", "gs": "HTTP_X_GOOG_IF_GENERATION_MATCH"}[s3.scheme], ""))
         return lost_answer(environ, start_response, application)
 
     s3.server.fail("PUT", "/out.jsonl", fault, times=1000)
     pipeline_of(s3, bench).run()
-    assert lost == ["*", "*"]
+    assert lost == [{"s3": "*", "gs": "0"}[s3.scheme]] * 2
     check_output(s3)
+
+
+@pytest.mark.slow
+@pytest.mark.stores("gs")
+@pytest.mark.parametrize("other", [b"", b"x" * (9 << 20)], ids=["ours", "of another writer"])
+def test_an_upload_that_was_completed_is_known_though_the_answer_was_lost(s3: S3Bucket, other: bytes) -> None:
+    """Google knows nothing of an upload that was completed: the client is told so when it asks again."""
+    lost: list[str] = []
+
+    def fault(environ: Any, start_response: Any, application: Any) -> Any:
+        if "uploadId" not in environ["QUERY_STRING"] or lost:
+            return application(environ, start_response)
+        lost.append(environ["QUERY_STRING"])
+        answer = lost_answer(environ, start_response, application)
+        if other:
+            s3.put("big", other)
+        return answer
+
+    s3.server.fail("POST", "/big", fault, times=1000)
+    bucket, key = OBJECT_STORAGE.bucket_and_key(s3.uri("big"))
+    pieces = [bytes([n]) * (1 << 20) for n in range(9)]
+    if other:
+        with pytest.raises(DiskError, match=r"the store answers with an error \(status 404 NoSuchUpload\)"):
+            bucket.put_pieces(key, pieces)
+    else:
+        bucket.put_pieces(key, pieces)
+    assert s3.get("big") == (other or b"".join(pieces))
+    assert len(lost) == 1
+
+
+@pytest.mark.slow
+def test_a_store_that_takes_few_puts_per_second_to_an_object_slows_a_run_down(
+    s3: S3Bucket, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Google's takes about one; here it is a tenth of a second, and the patience as much shorter."""
+    monkeypatch.setattr(object_requests, "PATIENCE", Patience(tries=5, seconds=0.1))
+    taken: dict[str, float] = {}
+    refused: list[str] = []
+
+    def fault(environ: Any, start_response: Any, application: Any) -> Any:
+        path = environ["PATH_INFO"]
+        if time.monotonic() < taken.get(path, 0.0) + 0.1:
+            refused.append(path)
+            return status(429, "SlowDown")(environ, start_response, application)
+        taken[path] = time.monotonic()
+        return application(environ, start_response)
+
+    give(s3)
+    s3.server.fail("PUT", "", fault, times=100_000)
+    bench.pipeline(
+        [lambda row: {"n": row["n"]}],
+        input_uri=s3.uri("in.jsonl"),
+        output_uri=s3.uri("out.jsonl"),
+        results_dir=s3.uri("runs"),
+        writer_config={"flush_batch_size": 5},
+        batch_size=5,
+    ).run()
+    check_output(s3)
+    assert f"/{s3.name}/out.jsonl.commits" in refused
 
 
 def _text_of(error: BaseException) -> str:
@@ -183,16 +247,18 @@ def test_credentials_that_have_expired_are_read_again(
     s3: S3Bucket, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     give(s3)
-    for_old = status(400, "ExpiredToken")
+    for_old = {"s3": status(400, "ExpiredToken"), "gs": status(401, "AuthenticationRequired")}[s3.scheme]
+    variable = {"s3": "AWS_ACCESS_KEY_ID", "gs": "GOOGLE_BEARER_TOKEN"}[s3.scheme]
 
     def fault(environ: Any, start_response: Any, application: Any) -> Any:
-        is_new = "Credential=fresh/" in environ["HTTP_AUTHORIZATION"]
-        return (application if is_new else for_old)(environ, start_response, *() if is_new else (application,))
+        if "fresh" not in environ["HTTP_AUTHORIZATION"]:
+            return for_old(environ, start_response, application)
+        return application({**environ, "HTTP_AUTHORIZATION": s3.server.authorization}, start_response)
 
     def at_the_middle(row: Any) -> Any:
         if row["n"] == 20:
             s3.server.fail("", "", fault, times=100_000)
-            monkeypatch.setenv("AWS_ACCESS_KEY_ID", "fresh")
+            monkeypatch.setenv(variable, "fresh")
         return {"n": row["n"]}
 
     pipeline_of(s3, bench, at_the_middle).run()
@@ -265,11 +331,7 @@ def test_an_object_that_vanishes_in_mid_run_ends_it_to_be_resumed(s3: S3Bucket, 
 
 @pytest.mark.parametrize("key", ["in/a//b.jsonl", "in/./b.jsonl", "in/tab\tb.jsonl"])
 def test_a_key_that_cannot_be_listed_is_named_at_once(s3: S3Bucket, key: str) -> None:
-    import urllib.parse
-    import urllib.request
-
-    address = f"{s3.server.environment['AWS_ENDPOINT_URL']}/{s3.name}/{urllib.parse.quote(key)}"
-    urllib.request.urlopen(urllib.request.Request(address, data=b"{}\n", method="PUT")).close()
+    s3.server.put(f"{s3.name}/{quote(key)}", b"{}\n")
     s3.server.requests.clear()
     source = StreamFactory.source(s3.uri("in/*.jsonl"))
     assert isinstance(source, ObjectFileSet)
@@ -280,11 +342,8 @@ def test_a_key_that_cannot_be_listed_is_named_at_once(s3: S3Bucket, key: str) ->
 
 
 def test_markers_of_folders_are_passed_over(s3: S3Bucket) -> None:
-    import urllib.request
-
     for marker in ("in/", "in/sub/", "in/empty/"):
-        address = f"{s3.server.environment['AWS_ENDPOINT_URL']}/{s3.name}/{marker}"
-        urllib.request.urlopen(urllib.request.Request(address, data=b"", method="PUT")).close()
+        s3.server.put(f"{s3.name}/{marker}", b"")
     s3.put("in/sub/a.jsonl", b'{"n":1}\n')
     for uri in ("in/", "in/**", "in/*/*"):
         source = StreamFactory.source(s3.uri(uri))

@@ -21,8 +21,10 @@ from llm_datagen import (
     StopRun,
     UnifiedPipeline,
 )
+from llm_datagen.llm import Embed
 from llm_datagen.runs import model_calls
 from llm_datagen.telemetry import OpenTelemetry
+from llm_datagen.testing import FakeLLMServer
 
 from ..kit.shards import InThreads
 from ..kit.support import Bench, lines, numbered
@@ -80,7 +82,7 @@ def test_a_run_its_nodes_and_its_calls_are_a_tree_of_spans(bench: Bench, server:
         {
             RUN_ID: "a",
             NODE_ID: "node_1",
-            "llm_datagen.row": f"row {number}",
+            "llm_datagen.row": str(number),
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": "127.0.0.1",
             "gen_ai.request.model": "tiny",
@@ -100,6 +102,21 @@ def test_a_run_its_nodes_and_its_calls_are_a_tree_of_spans(bench: Bench, server:
         assert (whole.start_time or 0) <= (child.start_time or 0) <= (child.end_time or 0) <= (whole.end_time or 0)
     assert len(memory.spans()) == 7
     assert all(span.status.status_code is StatusCode.UNSET for span in memory.spans())
+
+
+@pytest.mark.slow
+def test_a_request_for_vectors_is_a_span_of_its_own_kind(bench: Bench, memory: InMemory) -> None:
+    bench.give({"t": f"text {number}"} for number in range(4))
+    with FakeLLMServer() as server:
+        embed = Embed("{{ t }}", model="m", base_url=server.base_url, dimensions=4, texts_per_request=4)
+        bench.pipeline([embed], hooks=memory.hooks(), parallel_size=4).create("a").run()
+        calls = server.calls
+    spans = memory.spans("embeddings m")
+    assert len(spans) == calls
+    for span in spans:
+        found = span.attributes or {}
+        assert (found["gen_ai.operation.name"], found["gen_ai.embeddings.dimension.count"]) == ("embeddings", 4)
+    assert sum(int(str((span.attributes or {})["gen_ai.usage.input_tokens"])) for span in spans) == server.tokens
 
 
 def test_metrics_count_rows_tokens_cost_and_calls(bench: Bench, server: ChatServer, memory: InMemory) -> None:
@@ -159,7 +176,7 @@ def test_each_try_has_a_span_that_says_what_it_failed_of(bench: Bench, server: C
     ask(bench, server, memory.hooks(), rows=1, max_retries=4, retry_wait=0.001).run()
     calls = memory.spans(CALL)
     kinds = [(call.attributes or {}).get("error.type") for call in calls]
-    assert kinds == ["503", "ClientPayloadError", "ClientResponseError", "LLMRequestError", None]
+    assert kinds == ["503", "DisconnectError", "NoHttpError", "LLMRequestError", None]
     assert [call.status.status_code for call in calls] == [StatusCode.ERROR] * 4 + [StatusCode.UNSET]
     assert {call.status.description for call in calls} == {None}
 

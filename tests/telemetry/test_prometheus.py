@@ -103,6 +103,9 @@ def test_the_metrics_of_a_completed_run_are_its_counts(bench: Bench) -> None:
 def test_every_metric_of_the_table_is_there_and_follows_the_rules_for_names(bench: Bench) -> None:
     bench.give(numbered(4))
     bench.pipeline([Caching(), Caching()]).create("a").run()
+    files = bench.results / "a" / "files"
+    files.mkdir()
+    (files / "budget.jsonl").write_bytes(b'{"format": 1, "spent": [2000000000000, 5], "lost": [0, 0]}\n')
     assert of(bench.results).keys() == MEASURES.keys()
     for name, measure in MEASURES.items():
         assert name.startswith("llm_datagen_")

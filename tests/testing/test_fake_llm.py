@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -19,9 +20,11 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from llm_datagen import UnifiedPipeline
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm import LLMOperator
+from llm_datagen.llm import LLMError, LLMOperator
 from llm_datagen.testing import FakeLLMServer, Latency, LLMFaults, LLMLimits
 from llm_datagen.testing.fake_llm.answers import value_of
+
+from ..llm.chat_server import Context
 
 
 def ask(server: FakeLLMServer, text: str, **fields: Any) -> httpx.Response:
@@ -124,6 +127,42 @@ def test_faults_depend_on_the_seed_and_the_request_and_its_attempt_alone() -> No
     assert server.calls == 60
     assert server.prompts == Counter(texts)
     assert server.answered.total() == kinds["answered"] + kinds["cut_off"]
+
+
+@pytest.mark.parametrize(
+    ("share", "streams", "message"),
+    [
+        ("truncated", True, "the connection failed"),
+        ("malformed", True, "an event cannot be read"),
+        ("late_error", True, "something broke"),
+        ("late_error", False, "something broke"),
+        ("stalled", True, "no further token within"),
+        ("stalled", False, "no answer within"),
+        ("cut_off", True, "was cut off"),
+    ],
+)
+def test_an_answer_that_is_streamed_goes_wrong_in_every_way(share: str, streams: bool, message: str) -> None:
+    async def ask_once() -> None:
+        operator = LLMOperator(
+            "Hi",
+            model="m",
+            base_url=server.base_url,
+            stream={"token_timeout": 0.1} if streams else False,
+            timeout=60 if streams else 0.1,
+            max_retries=0,
+            outage_after=0,
+        )
+        await operator.setup()
+        try:
+            await operator.process_item({}, Context())
+        finally:
+            await operator.teardown()
+
+    with FakeLLMServer(faults=LLMFaults(**{share: 1.0})) as server:
+        with pytest.raises(LLMError, match=message):
+            asyncio.run(ask_once())
+        assert set(server.faults_met) == {share}
+        assert server.answered.total() == (share == "cut_off")
 
 
 def test_one_call_more_than_the_limits_gets_429_until_they_are_lifted() -> None:

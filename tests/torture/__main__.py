@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from .batch import batch
 from .changes import changed_files
 from .draws import ANY
 from .exports import EXPORTS
@@ -22,6 +23,7 @@ from .llm import llm
 from .shard_limit import shard_limit
 from .shards import shards
 from .state_graphs import StateGraph
+from .store_lab import SERVERS
 from .stores import stores
 from .table import between, claims_of, contradictions, measured, render
 from .tally import Tally
@@ -44,6 +46,7 @@ def main() -> int:
             "state",
             "targets",
             "llm",
+            "batch",
             "stores",
             "shards",
             "shards-limit",
@@ -59,6 +62,7 @@ def main() -> int:
         "state: the same, of operators that keep state; "
         "targets: runs that end with exactly so many rows, killed; "
         "llm: LLM operators at endpoints that fail, killed, --seeds cases; "
+        "batch: rows as jobs of batch APIs that fail, killed at every step of a job; "
         "stores: inputs, outputs and run states in an object store, killed, with a --storm; "
         "shards: runs in shards, whose drivers, workers, tasks, services and gathers are killed; "
         "shards-limit: eight shards at an endpoint with a limit and a budget, killed, for --windows minutes; "
@@ -74,6 +78,7 @@ def main() -> int:
     parser.add_argument("--a-seed", type=int, default=20, help="kills a seed, about")
     parser.add_argument("--edits", type=int, default=2000, help="of tampering: how many edits, one after the other")
     parser.add_argument("--storm", type=float, default=0.01, help="of stores: the share of requests that fail")
+    parser.add_argument("--store", default="s3", choices=list(SERVERS), help="of stores: which kind of store")
     parser.add_argument("--windows", type=int, default=4, help="of shards-limit: for how many windows of the limit")
     parser.add_argument("--window", type=float, default=60.1, help="of shards-limit: seconds of a window")
     parser.add_argument("--accident", default="", choices=["", "kill", "power", "full"], help="only that")
@@ -107,8 +112,14 @@ def main() -> int:
             "state": lambda: graphs(folder, seed=given.seed, kills=given.kills, make=StateGraph.of, rows=600),
             "targets": lambda: targets(folder, seed=given.seed, kills=given.kills),
             "llm": lambda: llm(folder, seed=given.seed, cases=given.seeds, seconds=given.seconds),
+            "batch": lambda: batch(folder, seed=given.seed, kills=given.kills, seconds=given.seconds),
             "stores": lambda: stores(
-                folder, seed=given.seed, kills=given.kills, storm=given.storm, seconds=given.seconds
+                folder,
+                seed=given.seed,
+                kills=given.kills,
+                storm=given.storm,
+                seconds=given.seconds,
+                scheme=given.store,
             ),
             "shards": lambda: shards(
                 folder, seed=given.seed, kills=given.kills, seeds=given.seeds, seconds=given.seconds

@@ -20,6 +20,8 @@ def bound(case: Case, node: Node) -> int:
     * rows that failed, and are skipped or dead-lettered, are delivered by themselves, as tasks of s rows: as many as
       may wait for a worker, c / 8 (8 at most) and one more.
 
+    * results of an async operator are gathered, as many as there are calls (64 at most), for one message to the writer.
+
     The queue counts the rows that went in or came out, whichever are more: operators that filter, or make one row of
     many, have the same bound.
 
@@ -31,6 +33,9 @@ def bound(case: Case, node: Node) -> int:
     rows = calls * task
     if case.async_mode:
         rows += max(case.queue_size, task)
+    gathers = node.style.startswith("async ") and case.async_mode and calls >= 4
+    if gathers and not node.ordered and node.delivery != "at_most_once":
+        rows += min(calls, 64) * step
     if node.on_error != "fail":
         rows += (min(calls // 8, 8) + 1) * step
     if node.ordered:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.llm.cost.budget import Amount, Budget
-from llm_datagen.llm.cost.prices import PICO
 from llm_datagen.llm.cost.spend_file import SpendFile
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.usage import PICO
 from llm_datagen.runs.verify import verify
 
 from .llm_cases import CANARY, LLMCase, Stage

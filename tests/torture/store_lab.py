@@ -25,97 +25,116 @@ from llm_datagen.runs.verify import verify
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 from llm_datagen.testing.storage import FaultyStorage
 
-from ..kit.s3 import ENVIRONMENT, Environ, Fault, S3Server, at_write, lost_answer, reset, short, status
+from ..kit.gcs import GcsServer
+from ..kit.s3 import Application, Environ, Fault, S3Server, StoreServer, at_write, lost_answer, reset, short, status
 from . import exports
 from .cases import PIPELINE_ID, Case
 from .forks import fork, serve
 from .lab import Lab
 
 BUCKET = "torture"
-PLACE = f"s3://{BUCKET}"
+SERVERS: dict[str, Callable[[], StoreServer]] = {"s3": S3Server, "gs": GcsServer}
+"""By the schemes of addresses there."""
 
 _WEATHER: tuple[Fault, ...] = (status(503, "SlowDown"), status(500, "InternalError"), reset, lost_answer, short)
 _FAIR = "HTTP_X_FAIR"
 """A header of requests that do not fail: those of the driver."""
-
-_XML = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
 
 @dataclass(frozen=True, slots=True)
 class StoreCase(Case):
     """A case in a store. What lies at a path in a folder otherwise has this path below the bucket.
 
-    `has_state_there`: whether the run state is there, too.
+    `has_state_there`: whether the run state is there, too. `scheme`: of addresses there.
     """
 
     has_state_there: bool = True
+    scheme: str = "s3"
+
+    @property
+    def place(self) -> str:
+        """Where all of it lies."""
+        return f"{self.scheme}://{BUCKET}"
 
     def located(self, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         """Return the settings with the addresses in the store."""
         kept = {} if self.has_state_there else {"results_dir": settings["results_dir"]}
-        found: dict[str, Any] = _there(settings, str(folder))
+        found: dict[str, Any] = _there(settings, str(folder), self.place)
         return found | kept
 
     def results_dir(self, folder: Path) -> str:
         """Return where the run state is kept."""
-        return f"{PLACE}/results" if self.has_state_there else str(folder / "results")
+        return f"{self.place}/results" if self.has_state_there else str(folder / "results")
 
 
-def _there(value: Any, folder: str) -> Any:
+def _there(value: Any, folder: str, place: str) -> Any:
     """Return a value of the settings, in which paths are addresses."""
     if isinstance(value, dict):
-        return {key: _there(each, folder) for key, each in value.items()}
+        return {key: _there(each, folder, place) for key, each in value.items()}
     if isinstance(value, list):
-        return [_there(each, folder) for each in value]
+        return [_there(each, folder, place) for each in value]
     if not isinstance(value, str | Path):
         return value
     before, found, path = str(value).partition(folder)
-    return f"{before if before == 'hf-folder:' else ''}{PLACE}{path}" if found else value
+    return f"{before if before == 'hf-folder:' else ''}{place}{path}" if found else value
 
 
-class _Stormy(S3Server):
-    """A server of which a share of the requests fail, but for those of the driver."""
+class _Storm:
+    """Lets a share of the requests to a store fail, but for those of the driver."""
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, application: Application) -> None:
         self._share = share
         self._dice = random.Random(1)
-        super().__init__()
+        self._application = application
 
-    def _answer(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        """Answer a request."""
         is_fair = _FAIR in environ or self._dice.random() >= self._share
         is_whole_body = environ["REQUEST_METHOD"] != "GET" or "list-type" in environ["QUERY_STRING"]
         fault = None if is_fair else self._dice.choice(_WEATHER[:-1] if is_whole_body else _WEATHER)
-        return self.moto(environ, start_response) if fault is None else fault(environ, start_response, self.moto)
+        application = self._application
+        return application(environ, start_response) if fault is None else fault(environ, start_response, application)
 
 
 @dataclass(frozen=True, slots=True)
 class StoreProcess:
-    """A server of S3 in a child of the driver. To be made before the driver has any thread.
+    """A server of a store in a child of the driver. To be made before the driver has any thread.
 
     Attributes:
         pid: of its process.
         port: where it serves, on loopback.
+        scheme: of addresses there.
+        authorization: a header that it wants.
+        reset_path: a POST there removes everything.
     """
 
     pid: int
     port: int
+    scheme: str
+    authorization: str
+    reset_path: str
 
     @classmethod
-    def start(cls, share: float) -> StoreProcess:
+    def start(cls, share: float, scheme: str = "s3") -> StoreProcess:
         """Fork it, and wait until it serves; `share` of its requests fail."""
 
         @contextmanager
         def store() -> Iterator[str]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # it says much about broken connections
-            yield _Stormy(share).environment["AWS_ENDPOINT_URL"].rpartition(":")[2]
+            server = SERVERS[scheme]()
+            server.application = _Storm(share, server.application)
+            told = {"endpoint": server.endpoint, "environment": server.environment}
+            yield json.dumps(told | {"authorization": server.authorization, "reset_path": server.reset_path})
 
-        pid, port = serve(store)
-        os.environ.update(ENVIRONMENT, AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}")
-        return cls(pid, int(port))
+        pid, said = serve(store)
+        told = json.loads(said)
+        os.environ.update(told["environment"])
+        port = int(told["endpoint"].rpartition(":")[2])
+        return cls(pid, port, scheme, told["authorization"], told["reset_path"])
 
     def empty(self) -> None:
         """Remove all that is there, and make the bucket."""
-        self._ask("POST", "/moto-api/reset")
+        self._ask("POST", self.reset_path)
         self._ask("PUT", f"/{BUCKET}")
 
     def put(self, key: str, data: bytes) -> None:
@@ -128,8 +147,8 @@ class StoreProcess:
         token = ""
         while True:
             found = ElementTree.fromstring(self._ask("GET", f"/{BUCKET}?list-type=2{token}"))
-            keys += [str(each.findtext(f"{_XML}Key")) for each in found.iter(f"{_XML}Contents")]
-            following = found.findtext(f"{_XML}NextContinuationToken")
+            keys += [str(each.findtext("{*}Key")) for each in found.findall("{*}Contents")]
+            following = found.findtext("{*}NextContinuationToken")
             if not following:
                 return {key: self._ask("GET", f"/{BUCKET}/{quote(key)}") for key in keys}
             token = f"&continuation-token={quote(following)}"
@@ -142,7 +161,7 @@ class StoreProcess:
     def _ask(self, method: str, path: str, body: bytes = b"") -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
-            connection.request(method, path, body, {"X-Fair": "yes", "Authorization": "of the driver"})
+            connection.request(method, path, body, {"X-Fair": "yes", "Authorization": self.authorization})
             answer = connection.getresponse()
             data = answer.read()
         finally:
@@ -189,7 +208,9 @@ class StoreLab(Lab):
         if self.cut is not None:
             number, is_late = self.cut
             at_write(setattr, number, lambda: os.kill(os.getpid(), signal.SIGKILL), is_late=is_late)
-        OBJECT_STORAGE.find(f"{PLACE}/-")  # what the client has for the whole process is open before it is looked at
+        OBJECT_STORAGE.find(
+            f"{self.case.place}/-"
+        )  # what the client has for the whole process is open before it is looked at
         super()._go(storage, **more)
 
     # Looking.

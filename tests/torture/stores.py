@@ -26,8 +26,8 @@ _WRITES = 60
 _COMPRESSIONS = ("", "", ".gz", ".zst", ".xz")
 
 
-def store_case(seed: int) -> StoreCase:
-    """Return the case of a seed: as any other, but for what an object store cannot do."""
+def store_case(seed: int, scheme: str = "s3") -> StoreCase:
+    """Return the case of a seed: as any other, but for what an object store cannot do. `scheme`: of its addresses."""
     dice = random.Random(f"store {seed}")
     case = random_case(
         seed,
@@ -47,7 +47,7 @@ def store_case(seed: int) -> StoreCase:
         is_exported=case.is_exported and case.exports[0] in EXPORTS,
     )
     of_case = {field.name: getattr(case, field.name) for field in fields(case)}
-    return StoreCase(**of_case, has_state_there=dice.random() < 0.7)
+    return StoreCase(**of_case, has_state_there=dice.random() < 0.7, scheme=scheme)
 
 
 class _StoreTorture(Judge):
@@ -56,7 +56,7 @@ class _StoreTorture(Judge):
     lab: StoreLab
 
     def __init__(self, seed: int, folder: Path, store: StoreProcess, tally: Tally) -> None:
-        case = store_case(seed)
+        case = store_case(seed, store.scheme)
         super().__init__(case, StoreLab(case, folder, store), tally)
         self._dice = random.Random(f"kills {seed}")
         self._seconds = 0.0
@@ -99,7 +99,7 @@ class _StoreTorture(Judge):
         super().finish()
 
 
-def stores(folder: Path, *, seed: int, kills: int, storm: float, seconds: float) -> Tally:
+def stores(folder: Path, *, seed: int, kills: int, storm: float, seconds: float, scheme: str) -> Tally:
     """Run random cases in a store, each killed about `A_SEED` times, until so many kills are done.
 
     Args:
@@ -108,9 +108,10 @@ def stores(folder: Path, *, seed: int, kills: int, storm: float, seconds: float)
         kills: how many kills.
         storm: the share of requests to the store that fail.
         seconds: after which no case is begun.
+        scheme: of addresses in the store, which says what kind of store it is.
     """
     end = time.monotonic() + seconds
-    store = StoreProcess.start(storm)
+    store = StoreProcess.start(storm, scheme)
     tally = Tally()
     try:
         while tally.kills < kills and not tally.findings and time.monotonic() < end:

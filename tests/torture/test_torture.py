@@ -53,9 +53,10 @@ def test_a_few_edits_of_a_file_make_no_wrong_row_and_a_refusal_changes_nothing(t
 
 
 @pytest.mark.slow
-def test_runs_from_object_to_object_lose_and_double_nothing_in_bad_weather() -> None:
+@pytest.mark.parametrize("store", ["s3", "gs"])
+def test_runs_from_object_to_object_lose_and_double_nothing_in_bad_weather(store: str) -> None:
     """S1, S2, R2: input, streams, exports and run state in an object store of which requests fail."""
-    tally = torture("stores", "--seed", "100", "--kills", "2")
+    tally = torture("stores", "--seed", "100", "--kills", "2", "--store", store)
     assert tally["kills"] >= 2
 
 
@@ -123,6 +124,14 @@ def test_llm_operators_at_endpoints_that_fail_lose_no_row_and_pay_for_nothing_tw
 
 
 @pytest.mark.slow
+def test_rows_in_jobs_of_batch_apis_are_neither_lost_nor_paid_for_twice() -> None:
+    """By the accounts of three fake APIs, of which each fails in its way."""
+    tally = torture("batch", "--seed", "1", "--kills", "10")
+    assert tally["kills"] >= 10
+    assert tally["runs"] >= 2
+
+
+@pytest.mark.slow
 def test_runs_in_shards_that_are_killed_are_those_of_one_machine() -> None:
     """M21, R2, F2: drivers, workers, tasks and gathers are killed; rows, ids, dead letters and counts are the same."""
     tally = torture("shards", "--seed", "63", "--seeds", "1")
@@ -157,6 +166,14 @@ def test_long_llm() -> None:
     tally = torture("llm", "--seed", "1000", "--seeds", "300", timeout=3500)
     assert tally["runs"] == 300
     assert min(tally[name] for name in ("kills", "fills", "ends", "dead_letters")) > 0
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
+def test_long_batch() -> None:
+    """The same, three hundred kills."""
+    tally = torture("batch", "--seed", "1000", "--kills", "300", timeout=3500.0)
+    assert tally["kills"] >= 300
 
 
 @pytest.mark.torture

@@ -7,6 +7,7 @@ its prompt, the endpoint, and its own number.
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -24,6 +25,7 @@ import orjson
 from llm_datagen.testing import FakeLLMServer, Latency, LLMFaults
 from llm_datagen.testing.fake_llm.faults import draws
 from llm_datagen.testing.fake_llm.http import Connection, HTTPRequest, error_body
+from llm_datagen.testing.fake_llm.shapes import Shape
 
 from .forks import serve
 
@@ -58,6 +60,11 @@ def is_broken(prompt: str, depth: int) -> bool:
 def never_fits(prompt: str) -> bool:
     """Return whether no answer to a prompt fits the schema."""
     return prompt.split()[1] == "j2" and int(stamp(prompt)[4:8], 16) % 20 == 0
+
+
+def _choices(body: Mapping[str, Any]) -> int:
+    """Return how many answers a call asks for; the prompt is charged for once."""
+    return int(body.get("n") or 1)
 
 
 def _is_late(body: Mapping[str, Any]) -> bool:
@@ -99,15 +106,15 @@ class Till(FakeLLMServer):
             super().handle(request, connection)
 
     def _plan(self, *, outages: Sequence[Sequence[float]] = (), is_calm: bool = False) -> None:
-        assert self._loop is not None
+        loop = asyncio.get_running_loop()
         self.outage = False
         for begin, end in outages:
-            self._loop.call_later(begin, setattr, self, "outage", True)
-            self._loop.call_later(end, setattr, self, "outage", False)
+            loop.call_later(begin, setattr, self, "outage", True)
+            loop.call_later(end, setattr, self, "outage", False)
         if is_calm:
             self._faults, self._latency, self._slow_share = LLMFaults(), Latency(), 0.0
 
-    def _call(self, request: HTTPRequest, connection: Connection) -> None:
+    def _call(self, request: HTTPRequest, connection: Connection, shape: Shape, model: str) -> None:
         self._came_at.append(time.monotonic())
         body = orjson.loads(request.body)
         if body["model"] != f"m{self._number}":
@@ -118,7 +125,7 @@ class Till(FakeLLMServer):
         fault_draw, latency_draw = draws(self._seed, request.body, self._attempts[request.body] + 1)
         fault = self._faults.of(fault_draw)
         turned_away = sum(self.faults_met[name] for name in _TURNED_AWAY)
-        super()._call(request, connection)
+        super()._call(request, connection, shape, model)
         is_refused = fault == "server_error" and not _is_late(body)
         if sum(self.faults_met[name] for name in _TURNED_AWAY) == turned_away and not is_refused:
             self._charge(body, is_cut_off=fault == "cut_off")
@@ -129,25 +136,26 @@ class Till(FakeLLMServer):
             counts["slow"] += 1
 
     def _charge(self, body: Mapping[str, Any], *, is_cut_off: bool) -> None:
-        text = self._said(body["messages"])
-        text = text[: len(text) // 2] if is_cut_off else text
+        texts = [self._said(body["messages"]) for _ in range(_choices(body))]
         prompt = max(1, len(orjson.dumps(body["messages"])) // 4)
-        tokens = max(1, len(text) // 4)
+        tokens = sum(max(1, (len(text) // 2 if is_cut_off else len(text)) // 4) for text in texts)
         self._sold["tokens"] += prompt + tokens
         self._sold["picodollars"] += prompt * _PICO_A_TOKEN["input"] + tokens * _PICO_A_TOKEN["output"]
         self._sold["charged"] += 1
 
-    def _finish(self, connection: Connection, raw: bytes, body: dict[str, Any], fault: str | None) -> None:
+    def _finish(
+        self, connection: Connection, shape: Shape, raw: bytes, body: dict[str, Any], fault: str | None
+    ) -> None:
         if fault == "server_error" and _is_late(body):
             self._open -= 1
             self.faults_met[fault] += 1
             connection.respond(504, error_body("the gateway has not waited for the answer"))
             return
         answered = self.answered.total()
-        super()._finish(connection, raw, body, fault)
+        super()._finish(connection, shape, raw, body, fault)
         if self.answered.total() > answered:
             messages = body["messages"]
-            self._of[f"{len(messages)} {first_words(messages)}"]["answered"] += 1
+            self._of[f"{len(messages)} {first_words(messages)}"]["answered"] += _choices(body)
 
     def _said(self, messages: Sequence[Mapping[str, Any]]) -> str:
         prompt = first_words(messages)

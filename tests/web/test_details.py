@@ -55,6 +55,11 @@ def test_the_log_of_a_run_is_read_from_its_end_and_followed(bench: Bench) -> Non
         assert [line["event"] for line in client.get("/api/runs/0.b/log?limit=1")["lines"]] == ["[Run Ended]"]
         started = client.get("/api/runs/0.b/log?event=node%20started")["lines"]
         assert [(line["node_id"], line["fields"]["operator"]) for line in started] == [("node_0", "paid")]
+        rest = client.get("/api/runs/0.b/log?without=%5Bnode%20started%5D")
+        assert [line["event"] for line in rest["lines"]] == [
+            line["event"] for line in own if line["event"] != started[0]["event"]
+        ]
+        assert started[0]["event"] in rest["events"]
         assert client.get("/api/runs/0.b/log?node=node_9")["lines"] == []
         assert client.get("/api/runs/0.b/log?level=error")["lines"] == []
         assert client.get(f"/api/runs/0.b/log?after={page['after']}") == {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from llm_datagen.actors.change_check import check_change
@@ -92,7 +92,7 @@ class PauseControl:
         answer: Future[Any],
         *,
         is_running: bool,
-        now: Callable[[], PipelineStatus],
+        told: Callable[[], PipelineStatus],
     ) -> None:
         """Carry out a command, and resolve its answer: at once, or when all nodes are paused.
 
@@ -100,17 +100,17 @@ class PauseControl:
             command: the command.
             answer: gets the status, what was changed, or whether rows were given away.
             is_running: whether the run goes on; else it ends, and no call begins.
-            now: returns the status.
+            told: tells how things are, and returns that. Who gets the answer of a command may ask for the status next.
 
         Raises:
             ConfigError: when a node cannot be changed so; nothing is changed then.
         """
         match command:
             case Pause() if is_running:
-                self._pause(replace(now(), paused=True), answer)
+                self._pause(told, answer)
             case Unpause() if is_running:
                 self._unpause()
-                answer.set_result(now())
+                answer.set_result(told())
             case GiveAway():
                 # The reader of the input answers, if there is one; when it may end sooner, after that is saved.
                 reader = self._nodes.reader_of_part() if is_running else None
@@ -119,14 +119,15 @@ class PauseControl:
             case Reconfigure():
                 answer.set_result(self._reconfigure(command, is_running=is_running))
             case _:
-                answer.set_result(now())
+                answer.set_result(told())
 
-    def _pause(self, status: PipelineStatus, answer: Future[Any]) -> None:
-        """Let no call begin; answer with `status` when that is so."""
-        self._mailbox.wake_after(ANSWER_SECONDS, PauseAnswer(answer, status), key=f"answer {id(answer)}")
+    def _pause(self, told: Callable[[], PipelineStatus], answer: Future[Any]) -> None:
+        """Let no call begin; answer with the status when that is so."""
         if not self.is_paused:
             self._log.info(events.PAUSED)
         self.is_paused = True
+        status = told()
+        self._mailbox.wake_after(ANSWER_SECONDS, PauseAnswer(answer, status), key=f"answer {id(answer)}")
         paused: list[Future[None]] = []
         for stages in self._nodes:
             tell(stages.reader, PauseCalls())

@@ -16,7 +16,7 @@ from pykka._envelope import Envelope
 
 from llm_datagen.actors.mailbox import Mailbox
 from llm_datagen.actors.stage import Recipient, tell
-from llm_datagen.messages import TaskDone, Write
+from llm_datagen.messages import TaskDone, TasksDone, Write, Writes
 from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.streams import Segment
 
@@ -49,22 +49,33 @@ class Delivery:
         self.waiting = 0
         """Threads that are in a put now. Changed without a lock: good enough to say what a stalled node waits for."""
 
-    def try_put(self, task: int, result: BlockResult) -> bool:
-        """Deliver without blocking, if that is possible now."""
+    @property
+    def gathers(self) -> bool:
+        """Whether results may be put together: not where a worker waits for their commit, or the writer is dead."""
+        return not self._sync and self._writer.is_alive()
+
+    def try_put(self, ended: Sequence[tuple[int, BlockResult]]) -> bool:
+        """Deliver all of these without blocking, if that is possible now: in one message each to writer and node."""
         if self._sync:
             return False
-        lost = False
-        if result.has_outcome:
+        writes = tuple(Write(result) for _, result in ended if result.has_outcome)
+        is_lost = False
+        if writes:
             inbox = self._writer.actor_inbox
             assert isinstance(inbox, Mailbox)
+            message = writes[0] if len(writes) == 1 else Writes(writes)
+            if len(writes) > 1 and inbox.exceeds_bound(message.load):
+                return False  # one by one: each waits until there is room
             try:
-                if not inbox.offer(Envelope(Write(result))):
+                if not inbox.offer(Envelope(message)):
                     return False
             except pykka.ActorDeadError:
-                result.close()
+                for write in writes:
+                    write.result.close()
                 self._on_lost()
-                lost = True
-        tell(self._node, TaskDone(task, result, lost=lost))
+                is_lost = True
+        tasks = tuple(TaskDone(task, result, lost=is_lost and result.has_outcome) for task, result in ended)
+        tell(self._node, tasks[0] if len(tasks) == 1 else TasksDone(tasks))
         return True
 
     def put(self, task: int, result: BlockResult) -> None:
@@ -144,7 +155,12 @@ class OrderedDelivery(Delivery):
         self.next_row = self._segments[0].start if self._segments else 0
         """The ordinal of the first row that was not delivered."""
 
-    def try_put(self, task: int, result: BlockResult) -> bool:
+    @property
+    def gathers(self) -> bool:
+        """Never: they are put in order."""
+        return False
+
+    def try_put(self, ended: Sequence[tuple[int, BlockResult]]) -> bool:
         """Refuse: putting in order needs a lock, which the caller must not wait for."""
         return False
 

@@ -73,6 +73,7 @@ class Dispatcher:
         self._is_checking_late = False
         self.needs_rows = False
         """Whether a worker is free, and no limit keeps rows from it: they are not there."""
+        self._is_rate_limited = False
         self._resize_chunking()
 
     @property
@@ -95,7 +96,7 @@ class Dispatcher:
         """Hand out what may be handed out now."""
         self._rate_limit.holds_back(0)
         self.lead_limit.holds_back(0)
-        self.needs_rows = False
+        self.needs_rows = self._is_rate_limited = False
         while self._has_room():
             ahead = self.lead_limit.rows()
             if not ahead:
@@ -103,6 +104,7 @@ class Dispatcher:
                 return
             rows = min(self._rate_limit.rows(), ahead)
             if not rows:
+                self._is_rate_limited = True
                 self._rate_limit.holds_back(self.backlog.rows)
                 self._mailbox.wake_after(self._rate_limit.wait(), DispatchTimer.RATE, key="rate")
                 return
@@ -113,9 +115,14 @@ class Dispatcher:
             self._hand_out(block)
 
     def _has_room(self) -> bool:
-        """Return whether another task may run: there is a worker, and cheap tasks do not take too much memory."""
-        is_much = self._chunking.is_grouping and self.in_flight.bytes >= BYTES_AHEAD and len(self.in_flight) > 1
-        return len(self.in_flight) < self._chunking.tasks and not is_much
+        """Return whether there is a worker for another task, or a place to wait for one, and memory for it."""
+        tasks, size = len(self.in_flight), self.in_flight.bytes
+        waiting = max(0, tasks - self._opened.concurrency)
+        if self._chunking.is_grouping:
+            is_much = size >= BYTES_AHEAD and tasks > 1
+        else:  # those that workers have may be as large as they are; of those that wait, this is about the size
+            is_much = waiting * size >= BYTES_AHEAD * tasks > 0
+        return tasks < self._chunking.tasks and not is_much
 
     def _next_block(self, rows: int) -> Block | None:
         if isinstance(self._delivery, OrderedDelivery):
@@ -134,6 +141,11 @@ class Dispatcher:
             self._mailbox.wake_after(PATIENCE_SECONDS, DispatchTimer.PATIENCE, key="patience")
         if len(block.records) > self._opened.step:
             self._check_late_later()
+
+    @property
+    def expects_rows(self) -> bool:
+        """Whether another row may be handed out before a task has ended: when one comes, or when the rate allows it."""
+        return (self.needs_rows and not self.backlog.rows) or self._is_rate_limited
 
     @property
     def rate_limited_s(self) -> float:

@@ -46,7 +46,7 @@ class EndedTasks:
             self._error_budget.count_done(result.source_rows)
         rest, failure = result.rest, result.failure
         if ended.lost:  # the writer has failed, and says why itself
-            self._wind_down.begin()
+            self._wind_down.begin(keep_jobs=True)
         elif failure is not None and not self._wind_down.is_on:
             if failure.is_stop:
                 self.stop_run(failure.record)
@@ -60,7 +60,7 @@ class EndedTasks:
     def stop_run(self, reason: FailureRecord) -> None:
         """End the whole run in good order, as the operator asks."""
         tell(self._supervisor, StopRequested(self._node_id, reason.text))
-        self._wind_down.begin()
+        self._wind_down.begin(keep_jobs=True)
 
     def _without_failed(self, rest: Block, failure: OperatorFailure) -> Block:
         """Do with the rows that failed, the first of `rest`, what the policy says; return the others."""
@@ -78,4 +78,4 @@ class EndedTasks:
 
     def _give_up(self, failure: OperatorFailure) -> None:
         tell(self._supervisor, OperatorFailed(self._node_id, failure))
-        self._wind_down.begin()
+        self._wind_down.begin(keep_jobs=True)

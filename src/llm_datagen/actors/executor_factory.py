@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pykka
@@ -19,10 +20,10 @@ from llm_datagen.executors.threads import ThreadExecutor
 
 def make_delivery(opened: OpenedNode, writer: pykka.ActorRef[Any], node: Recipient, ctx: NodeContext) -> Delivery:
     """Return how results get to the writer, and reports of them to the node."""
-    sync = not opened.writer.async_mode
+    sync, on_lost = not opened.writer.async_mode, partial(ctx.cancel, keep_jobs=True)
     if opened.ordered:
-        return OrderedDelivery(writer, node, sync=sync, segments=opened.segments, on_lost=ctx.cancel)
-    return Delivery(writer, node, sync=sync, on_lost=ctx.cancel)
+        return OrderedDelivery(writer, node, sync=sync, segments=opened.segments, on_lost=on_lost)
+    return Delivery(writer, node, sync=sync, on_lost=on_lost)
 
 
 def make_processing(opened: OpenedNode, ctx: NodeContext, allowance: ErrorAllowance) -> Processing:

@@ -40,8 +40,8 @@ class HostedRun(Protocol):
     def ref(self) -> pykka.ActorRef[Any] | None:
         """Its actor."""
 
-    def cancel(self, reason: str = "") -> None:
-        """Have it end."""
+    def cancel(self, reason: str = "", *, keep_jobs: bool) -> None:
+        """Have it end; jobs at batch APIs go on, if they are to be kept."""
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it has ended."""
@@ -111,9 +111,9 @@ class PipelineHost(Stage):
                 self._deferred.append(Envelope(message))
             case Pause() | Unpause() | Reconfigure() if self._launcher is not None:
                 self._deferred.append(take(self.mailbox))
-            case Cancel(reason=reason):
+            case Cancel(reason=reason, keep_jobs=keep_jobs):
                 if self._run is not None:
-                    self._run.cancel(reason)
+                    self._run.cancel(reason, keep_jobs=keep_jobs)
             case Pause() | Unpause() | Reconfigure():
                 self._control_request(message)
             case Subscribe(ref=ref, kinds=kinds):
@@ -146,7 +146,8 @@ class PipelineHost(Stage):
         if self._launcher is not None:
             self._launcher.join()
         if self._run is not None:
-            self._run.cancel(f"the pipeline's host {f'failed: {self._failure}' if self._failure else 'was stopped'}")
+            why = f"failed: {self._failure}" if self._failure else "was stopped"
+            self._run.cancel(f"the pipeline's host {why}", keep_jobs=True)
             self._run.wait()
         if not self._answer.done():
             self._answer.set_exception(ActorEndedError("the pipeline's host was stopped"))

@@ -73,6 +73,11 @@ class Mailbox:
         self._capacity = Load(rows, size)
         self._on_wait = on_wait
 
+    def exceeds_bound(self, load: Load) -> bool:
+        """Return whether so much is more than may be outstanding; it is let in when it is one message, and alone."""
+        capacity = self._capacity
+        return capacity is not None and (load.rows > capacity.rows or load.bytes > capacity.bytes)
+
     @property
     def outstanding(self) -> int:
         """Rows put and not yet released."""

@@ -42,6 +42,7 @@ from llm_datagen.messages import (
     StageOutcome,
     Starving,
     TaskDone,
+    TasksDone,
     TellStarving,
     UnpauseCalls,
 )
@@ -159,6 +160,8 @@ class NodeActor(Stage):
                 self._backlog.close()
             case TaskDone():
                 self._take(message)
+            case TasksDone(tasks=tasks):
+                self._take(*tasks)
             case _Started(error=error):
                 self._started(error)
             case DispatchTimer():
@@ -174,7 +177,7 @@ class NodeActor(Stage):
             case _Timer.PAUSE_OVER:
                 self._pause_gate.answer()
             case _Timer.QUIET:
-                self._metrics.tell_changes()
+                self._tell_figures()
             case Resize():
                 self._resize()
             case Committed(limit=limit):
@@ -186,8 +189,8 @@ class NodeActor(Stage):
                 self._dispatcher.lead_limit.hear(message)
             case TellStarving():
                 self._hunger.add(message)
-            case Cancel():
-                self._wind_down.begin()
+            case Cancel(keep_jobs=keep_jobs):
+                self._wind_down.begin(keep_jobs=keep_jobs)
             case _:
                 refuse_unknown(message)
         self._advance()
@@ -199,7 +202,7 @@ class NodeActor(Stage):
 
     def release(self) -> None:
         """Wait for the workers; the operator's `teardown` runs."""
-        self._ctx.cancel()
+        self._ctx.cancel(keep_jobs=True)
         self._pause_gate.answer()
         self._note_limits()
         self._metrics.tell()
@@ -210,6 +213,7 @@ class NodeActor(Stage):
         except BaseException as error:  # noqa: BLE001 - the rows are done: a failing teardown does not undo them
             self._log.error(events.TEARDOWN_FAILED, error=str(FailureRecord.of(error)))
         self._starting.stop(wait=not self._wind_down.is_given_up)
+        self._ctx.usage.tell()
         if not self._wind_down.is_given_up:
             if dropped := self._delivery.close():
                 tell(self._writer, Dropped(dropped))
@@ -235,8 +239,15 @@ class NodeActor(Stage):
                 self._in_flight.submit_end((self._total, self._source_size))
         else:
             self._demand()
+            self._note_rows()
             if not self._in_flight and self._dispatcher.needs_rows and not self._pause_gate.is_on:
                 self._hunger.tell()
+
+    def _note_rows(self) -> None:
+        """Let the operator know whether more rows may come before one of those that it has is done."""
+        has_all = self._total is not None and not self._backlog.rows
+        is_paused = self._pause_gate.is_on
+        self._ctx.note_rows(expects=not has_all and (is_paused or self._dispatcher.expects_rows), has_all=has_all)
 
     def _demand(self) -> None:
         if self._is_demanding or self._total is not None or self._reader is None:
@@ -269,13 +280,18 @@ class NodeActor(Stage):
 
     # What has happened meanwhile.
 
-    def _take(self, ended: TaskDone) -> None:
-        self._dispatcher.ended(ended)
+    def _take(self, *tasks: TaskDone) -> None:
+        for ended in tasks:
+            self._dispatcher.ended(ended)
+            self._note_limits()
+            self._metrics.add(ended, self.clock.monotonic())
+            self._has_given_end |= ended.result.is_end
+            self._ended.take(ended)
         self._moved()
-        self._note_limits()
-        self._metrics.add(ended, self.clock.monotonic())
-        self._has_given_end |= ended.result.is_end
-        self._ended.take(ended)
+
+    def _tell_figures(self) -> None:
+        self._metrics.tell_changes()
+        self._ctx.usage.tell()
 
     def _moved(self) -> None:
         self._watchdog.moved()
@@ -294,7 +310,7 @@ class NodeActor(Stage):
 
     def _check_stall(self) -> None:
         """Say once that nothing moves, and once that something does again."""
-        if self._pause_gate.is_on:
+        if self._pause_gate.is_on or self._ctx.jobs:
             self._watchdog.moved()
         report = self._watchdog.check(self._waits_on(), self._in_flight)
         if report is not None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from llm_datagen.actors.stage import Recipient, tell
+from llm_datagen.actors.usage_reports import UsageReports
 from llm_datagen.errors import FatalError
-from llm_datagen.messages import OperatorLogged, UsageReported
+from llm_datagen.messages import OperatorLogged, UsageTotal
 from llm_datagen.operators.protocols import IFeedback, IState
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
@@ -54,6 +55,9 @@ class NodeContext:
         folder: where the operator may keep files of its own.
         state: what the operator keeps from row to row; None unless it says that it does.
         feedback: the rows of the node that the operator draws from; None: none.
+
+    Attributes:
+        jobs: for how many jobs calls in flight wait.
     """
 
     def __init__(
@@ -76,6 +80,12 @@ class NodeContext:
         self._state = state or _NoState(node_id)
         self._is_cancelled = False
         self._is_paused = False
+        self._expects_rows = True
+        self._has_all_rows = False
+        self._keeps_jobs = True
+        self.jobs = 0
+        self.usage = UsageReports(pipeline_id, node_id, supervisor)
+        """What the operator has reported, on its way to the supervisor."""
 
     @property
     def node_id(self) -> str:
@@ -104,14 +114,12 @@ class NodeContext:
 
     def report_usage(self, usage: Mapping[str, Any]) -> None:
         """Report what a call used: numbers are summed per `provider` and `model`."""
-        # Plain numbers only: they end up in the run state, and float64 of NumPy is a float that JSON does not know.
-        metrics = {
-            str(key): int(value) if isinstance(value, int) else float(value)
-            for key, value in usage.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
+        self.usage.add(str(usage.get("provider", "")), str(usage.get("model", "")), _numbers(usage))
+
+    def report_usage_total(self, usage: Mapping[str, Any]) -> None:
+        """Report a usage total: it takes the place of the sum of its `provider` and `model`."""
         provider, model = str(usage.get("provider", "")), str(usage.get("model", ""))
-        tell(self._supervisor, UsageReported(self._pipeline_id, self._node_id, provider, model, metrics))
+        tell(self._supervisor, UsageTotal(self._node_id, provider, model, _numbers(usage)))
 
     def reject(self, reason: str) -> NoReturn:
         """Leave out the row of the call that is running, for a reason."""
@@ -121,9 +129,30 @@ class NodeContext:
         """Return whether the run is being cancelled."""
         return self._is_cancelled
 
-    def cancel(self) -> None:
-        """Let `is_cancelled` be true from now on."""
+    def cancel(self, *, keep_jobs: bool) -> None:
+        """Let `is_cancelled` be true from now on, and `keeps_jobs` be false, unless they are to be kept."""
+        self._keeps_jobs &= keep_jobs
         self._is_cancelled = True
+
+    def expects_rows(self) -> bool:
+        """Return whether a further row may come before one of those in flight has ended."""
+        return self._expects_rows
+
+    def has_all_rows(self) -> bool:
+        """Return whether every row of the source that is not done is in flight."""
+        return self._has_all_rows
+
+    def note_rows(self, *, expects: bool, has_all: bool) -> None:
+        """Let `expects_rows` and `has_all_rows` say so from now on."""
+        self._expects_rows, self._has_all_rows = expects, has_all
+
+    def wait_for_jobs(self, jobs: int) -> None:
+        """Say for how many jobs calls in flight wait."""
+        self.jobs = jobs
+
+    def keeps_jobs(self) -> bool:
+        """Return whether the jobs of the operator go on when the run is cancelled."""
+        return self._keeps_jobs
 
     def is_paused(self) -> bool:
         """Return whether the run is paused."""
@@ -142,3 +171,12 @@ class NodeContext:
         write(events.OPERATOR_LOG, message=message, node_id=self._node_id, **own)
         state = tuple(map(str, fields.get("own_state") or ()))
         tell(self._supervisor, OperatorLogged(self._pipeline_id, self._node_id, level, message, state))
+
+
+def _numbers(usage: Mapping[str, Any]) -> dict[str, int | float]:
+    # Plain numbers only: they end up in the run state, and float64 of NumPy is a float that JSON does not know.
+    return {
+        str(key): int(value) if isinstance(value, int) else float(value)
+        for key, value in usage.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }

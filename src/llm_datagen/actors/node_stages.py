@@ -79,6 +79,7 @@ class NodeStages:
                 retry_interval=opened.writer.retry_interval,
                 idle_timeout=opened.idle_timeout,
                 log=log,
+                inputs=len(opened.source.places),
             )
             refs.append(reader)
         except BaseException:  # such as: no thread can be started
@@ -104,9 +105,13 @@ class NodeStages:
         """Have the node hear what another one commits, whose rows its operator draws."""
         tell(source.writer, Attach(self.node))
 
-    def cancel(self) -> None:
-        """Have it begin nothing new, and end. Its writer is then told to `Drain`."""
-        tell(self.node, Cancel())
+    def cancel(self, *, keep_jobs: bool) -> None:
+        """Have it begin nothing new, and end. Its writer is then told to `Drain`.
+
+        Args:
+            keep_jobs: whether jobs of its operator that others do go on.
+        """
+        tell(self.node, Cancel(keep_jobs=keep_jobs))
         tell(self.reader, Cancel())
         hurry(self.reader, 0.0)
 

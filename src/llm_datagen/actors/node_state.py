@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llm_datagen.actors.clock import Clock
-from llm_datagen.messages import NodeProgressed, RowsCommitted, SourceSized, TimeSpent, UsageReported
+from llm_datagen.messages import NodeProgressed, RowsCommitted, SourceSized, TimeSpent, UsageReported, UsageTotal
 from llm_datagen.runs.rate import RateWindow, mean_rate
 from llm_datagen.runs.status import ENDED, SETTLED, NodeReport, Status
 from llm_datagen.runs.usage import UsageSums
@@ -100,6 +100,10 @@ class NodeState:
     def used(self, message: UsageReported) -> None:
         """An operator reported usage."""
         self._usage.add(message.provider, message.model, message.metrics)
+
+    def new_of(self, message: UsageTotal) -> dict[str, float]:
+        """Return what is new of what was used in all."""
+        return self._usage.new_of(message.provider, message.model, message.metrics)
 
     def spent(self, message: TimeSpent) -> None:
         """The node's time went so, until now."""

@@ -30,6 +30,7 @@ class OpenedNode:
         position: where that stream stands.
         segments: what of the source is not done.
         parallel_size: batches in the operator at once.
+        calls_at_once: the same, where `parallel_size` is 1, as the operator says.
         batch_size: items per batch.
         batch_by: which items share a call of `process_batch`.
         writer: how results get to the disk.
@@ -64,6 +65,7 @@ class OpenedNode:
     position: Position
     segments: list[Segment]
     parallel_size: int = 1
+    calls_at_once: int = 1
     batch_size: int = 1
     batch_by: BatchBy = "position"
     writer: WriterConfig = field(default_factory=WriterConfig)
@@ -135,7 +137,8 @@ class OpenedNode:
         if self.call.keeps_state:
             return 1
         is_alone = self.call.batch or self.packed is not None
-        return self.parallel_size if is_alone else self.parallel_size * self.batch_size
+        size = self.parallel_size if self.parallel_size > 1 else self.calls_at_once
+        return size if is_alone else size * self.batch_size
 
     @property
     def has_one_call_per_task(self) -> bool:

@@ -120,7 +120,7 @@ class PipelineActor(Stage):
     def release(self) -> None:
         """Tell everyone how it ended, clean up, and resolve the future."""
         if self._result is None:  # this actor itself was stopped, or has failed
-            tell(self._supervisor, Cancel("the pipeline's actor was stopped"))
+            tell(self._supervisor, Cancel("the pipeline's actor was stopped", keep_jobs=True))
             error = self._error or DatagenError("the pipeline's actor was stopped from outside")
             self._result = Settled(_failed(self._status, error), "", FailureRecord.of(error), error)
         result = self._result

@@ -31,6 +31,7 @@ from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.streams.inputs.part import PartStream
 from llm_datagen.streams.reader_writer import EOF_RETRIES, EOF_RETRY_SECONDS
 from llm_datagen.streams.source_cursor import SourceCursor
+from llm_datagen.streams.storage.base import Place
 
 LOG_AGAIN_SECONDS = 5.0
 """A reader that starves again and again says so at most once in this time."""
@@ -54,6 +55,7 @@ class ReaderActor(Stage):
         retry_interval: seconds between two checks of a source that has nothing new.
         idle_timeout: seconds without a new row after which an unsealed source is an error; None waits forever.
         log: the platform log.
+        inputs: how many streams are read.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class ReaderActor(Stage):
         retry_interval: float,
         idle_timeout: float | None,
         log: PlatformLog,
+        inputs: int = 1,
     ) -> None:
         super().__init__("reader", node_id, supervisor)
         self._node = node
@@ -82,7 +85,9 @@ class ReaderActor(Stage):
         self._is_logged = False
         self._last_sized = float("-inf")
         self._is_paused = False
-        self._is_fed = False  # by a node of the run, which seals its output itself
+        self._inputs = inputs
+        self._fed: set[Place | None] = set()  # those that nodes of the run write, who seal them themselves
+        self._has_sealed = False  # whether one of these did
         self._has_warned = False
         self._unnoted = 0  # how many new ends are not in the run state yet
 
@@ -91,12 +96,15 @@ class ReaderActor(Stage):
         match message:
             case Demand(rows=rows):
                 self._wanted = rows
-                self._serve()
+                self._serve(looks=self._must_look())
             case Committed(limit=limit, place=place):
-                self._is_fed = True
+                self._fed.add(place)
                 self._cursor.extend(limit, place)
+                self._serve(looks=self._must_look())
+            case Sealed():
+                self._has_sealed = True
                 self._serve()
-            case Sealed() | _Retry():
+            case _Retry():
                 self._serve()
             case EndSooner():
                 self._end_sooner(message)
@@ -125,11 +133,20 @@ class ReaderActor(Stage):
         self._metrics.tell()
         self._cursor.close()
 
-    def _serve(self) -> None:
-        """Send the rows that are wanted, if there are any; else wait."""
+    def _must_look(self) -> bool:
+        """Return whether there may be news that no node of the run tells: rows of another program, or an end."""
+        return self._has_sealed or len(self._fed) < self._inputs
+
+    def _serve(self, *, looks: bool = True) -> None:
+        """Send the rows that are wanted, if there are any; else wait.
+
+        Args:
+            looks: whether the files are looked at for what may be read, by reading a commit log. There is no need
+                where a node of the run tells of each commit.
+        """
         if not self._wanted:
             return
-        block = self._cursor.read(self._wanted)
+        block = self._cursor.read(self._wanted) if looks or self._cursor.has_more else None
         if block is not None:
             self._wanted = 0
             self._stop_waiting()
@@ -142,7 +159,7 @@ class ReaderActor(Stage):
             tell(self._supervisor, SourceSized(self.node_id, self._cursor.start, is_exact=True))
             tell(self._node, EndOfSource(self._cursor.start, self._cursor.limit))
             self.end(StageOutcome.FINISHED)
-        else:
+        elif looks or self._waiting_since is None:  # else it waits already: its next look is not put off
             self._wait()
 
     def _end_sooner(self, message: EndSooner) -> None:
@@ -204,7 +221,7 @@ class ReaderActor(Stage):
 
     def _warn(self) -> None:
         """Warn on the console, too, once: a file that is never sealed is waited for without end."""
-        if self._is_fed or self._has_warned:
+        if self._fed or self._has_warned:
             return
         self._has_warned = True
         source = self._cursor.stream

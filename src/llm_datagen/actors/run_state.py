@@ -27,8 +27,11 @@ from llm_datagen.messages import (
     Settled,
     Stalled,
     StatusChanged,
+    UsageReported,
+    UsageTotal,
 )
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.batch_jobs import usage_of
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.runs.status import SETTLED, PipelineStatus, Status, why_empty, why_short
@@ -98,12 +101,28 @@ class RunState:
     def begin(self) -> None:
         """Report what is known of the nodes before they run."""
         for opened in self._opened_nodes:
+            self._count_jobs(opened)
             self._totals.look_at_seal(opened)
             if not opened.is_needed:
                 self.left_out(opened)
             elif opened.sink is None:
                 self.node_states[opened.node_id].finished_before(opened.position)
                 self.tell_progress(self.node_states[opened.node_id])
+
+    def _count_jobs(self, opened: OpenedNode) -> None:
+        """Count what jobs of batch APIs have used as their job log has it: a kill may have come before it was saved."""
+        if opened.folder is None:
+            return
+        try:
+            used = usage_of(opened.folder, opened.node_id)
+        except DatagenError:  # who goes on with the jobs says what is wrong
+            return
+        for entry in used:
+            metrics = {name: value for name, value in entry.items() if name not in ("provider", "model")}
+            total = UsageTotal(opened.node_id, entry["provider"], entry["model"], metrics)
+            state = self.node_states[opened.node_id]
+            new = state.new_of(total)
+            state.used(UsageReported(self._pipeline_id, opened.node_id, total.provider, total.model, new))
 
     def node_started(self, opened: OpenedNode) -> None:
         """Record and report that a node begins."""
@@ -252,7 +271,7 @@ class RunState:
         self._totals.estimate(running)
         for state in self._totals.not_told(running):  # long before a slow first row is committed
             self.tell_progress(state)
-        tell(self._pipeline, StatusChanged(self.now()))
+        self.tell_status()
         if self._folder is not None:
             self._folder.check()
             if self._clock.monotonic() - self._last_save >= self._folder.save_seconds:  # a change of status: at once
@@ -260,8 +279,14 @@ class RunState:
 
     def changed(self) -> None:
         """Tell and save at once how things are."""
-        tell(self._pipeline, StatusChanged(self.now()))
+        self.tell_status()
         self.save()
+
+    def tell_status(self) -> PipelineStatus:
+        """Tell how things are, and return that."""
+        status = self.now()
+        tell(self._pipeline, StatusChanged(status))
+        return status
 
     def now(self) -> PipelineStatus:
         """Return how things are."""

@@ -102,11 +102,16 @@ class RunningNodes:
         self._waiting = [opened for opened in self._waiting if opened.node_id not in unneeded]
         return left_out
 
-    def cancel(self, some: Container[str] | None = None) -> None:
-        """Have nodes begin nothing new, and end, the last first: all, or some of them."""
+    def cancel(self, some: Container[str] | None = None, *, keep_jobs: bool) -> None:
+        """Have nodes begin nothing new, and end, the last first: all, or some of them.
+
+        Args:
+            some: which; None: all.
+            keep_jobs: whether jobs of their operators that others do go on.
+        """
         for node_id in reversed(self._order):
             if node_id in self._begun and (some is None or node_id in some):
-                self._begun[node_id].cancel()
+                self._begun[node_id].cancel(keep_jobs=keep_jobs)
 
     def hurry(self) -> None:
         """Have all writers try no more than once, and not for long, to commit what they have."""
@@ -116,5 +121,5 @@ class RunningNodes:
     def end(self) -> None:
         """End all stages, whatever they are at."""
         for stages in self:
-            stages.cancel()
+            stages.cancel(keep_jobs=True)
             tell(stages.writer, Drain())

@@ -49,6 +49,7 @@ from llm_datagen.messages import (
     TimeSpent,
     Unpause,
     UsageReported,
+    UsageTotal,
 )
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs.writer import PlatformLog
@@ -134,9 +135,8 @@ class SupervisorActor(Stage):
                 self._run_state.committed(message)
             case SourceSized(node_id=node_id):
                 self._run_state.node_states[node_id].sized(message)
-            case UsageReported(node_id=node_id):
-                self._run_state.node_states[node_id].used(message)
-                tell(self._pipeline, message)
+            case UsageReported() | UsageTotal():
+                self._used(message)
             case TargetMet(node_id=node_id):
                 self._target_met(node_id)
             case TimeSpent(node_id=node_id):
@@ -159,12 +159,12 @@ class SupervisorActor(Stage):
                 self._control_request(command, answer)
             case EndsSooner():
                 self._ends_sooner(message)
-            case Cancel(reason=reason):
-                self._cancel(reason)
+            case Cancel(reason=reason, keep_jobs=keep_jobs):
+                self._cancel(reason, keep_jobs=keep_jobs)
                 self._nodes.hurry()
             case StopRequested(node_id=node_id, reason=reason):
                 if node_id not in self._early_ends:
-                    self._cancel(reason, end=Status.STOPPED)
+                    self._cancel(reason, end=Status.STOPPED, keep_jobs=True)
             case PauseAnswer():
                 message.give()
             case _Tick():
@@ -206,16 +206,23 @@ class SupervisorActor(Stage):
         for note in ended.notes:
             tell(self._pipeline, OperatorLogged(self._pipeline_id, self._opened_nodes[-1].node_id, "warning", note))
         if isinstance(ended.error, StopRun):
-            self._cancel("")
+            self._cancel("", keep_jobs=True)
         elif ended.error is not None:
             self._failed(self._opened_nodes[-1].node_id, FailureRecord.of(ended.error), ended.error)
 
     # Control.
 
+    def _used(self, used: UsageReported | UsageTotal) -> None:
+        state = self._run_state.node_states[used.node_id]
+        if isinstance(used, UsageTotal):
+            used = UsageReported(self._pipeline_id, used.node_id, used.provider, used.model, state.new_of(used))
+        state.used(used)
+        tell(self._pipeline, used)
+
     def _control_request(self, command: Pause | Unpause | Reconfigure | GiveAway, answer: Future[Any]) -> None:
         try:
             is_running = self._run_state.status is Status.RUNNING
-            self._control.do(command, answer, is_running=is_running, now=self._run_state.now)
+            self._control.do(command, answer, is_running=is_running, told=self._run_state.tell_status)
         except BaseException as error:  # of a bug, too: the caller gets it
             if not answer.done():
                 answer.set_exception(error)
@@ -265,7 +272,7 @@ class SupervisorActor(Stage):
         """Let the node end, and those that nobody needs any more."""
         self._run_state.target_met(node_id)
         self._early_ends.add(node_id)
-        self._nodes.cancel(self._early_ends)
+        self._nodes.cancel(self._early_ends, keep_jobs=False)
         self._leave_out()
 
     def _leave_out(self) -> None:
@@ -277,16 +284,16 @@ class SupervisorActor(Stage):
         is_cause = self._run_state.status is Status.RUNNING and message.node_id not in self._early_ends
         self._run_state.operator_failed(message, is_cause=is_cause)
         if is_cause:  # else it failed because, or while, it was being cancelled
-            self._cancel("")
+            self._cancel("", keep_jobs=True)
 
     def _failed(self, node_id: str, failure: FailureRecord, error: BaseException | None) -> None:
         self._run_state.failed(node_id, failure, error)
-        self._cancel("")
+        self._cancel("", keep_jobs=True)
 
-    def _cancel(self, reason: str, *, end: Status = Status.CANCELED) -> None:
-        """Stop everything, sink first."""
+    def _cancel(self, reason: str, *, end: Status = Status.CANCELED, keep_jobs: bool) -> None:
+        """Stop everything, sink first. Jobs that others do go on, unless they are not to be kept."""
         self._at_end.stop()
-        self._nodes.cancel()
+        self._nodes.cancel(keep_jobs=keep_jobs)
         if self._run_state.status is Status.RUNNING:
             self._run_state.canceling(reason, end=end)
             self._changed()

@@ -43,12 +43,16 @@ class WindDown:
         self.is_on = is_on
         self.is_given_up = False
 
-    def begin(self) -> None:
-        """Begin no call any more; those in flight have the grace to end."""
+    def begin(self, *, keep_jobs: bool) -> None:
+        """Begin no call any more; those in flight have the grace to end.
+
+        Args:
+            keep_jobs: whether jobs of the operator that others do go on.
+        """
         if not self.is_on:
             self._mailbox.wake_after(self._grace, GraceOver(), key="grace")
         self.is_on = True
-        self._ctx.cancel()
+        self._ctx.cancel(keep_jobs=keep_jobs)
         self._dispatcher.take_back()
 
     def give_up(self) -> None:

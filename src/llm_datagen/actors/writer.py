@@ -30,6 +30,7 @@ from llm_datagen.messages import (
     TellLead,
     Write,
     WriterMessage,
+    Writes,
 )
 from llm_datagen.messages.block_result import BlockResult
 from llm_datagen.runs.logs.writer import PlatformLog
@@ -116,6 +117,9 @@ class WriterActor(Stage):
         match message:
             case Write():
                 self._take(message)
+            case Writes(writes=writes):
+                for number, write in enumerate(writes, start=1):
+                    self._take(write, is_last=number == len(writes))
             case _FlushNow():
                 self._flush()
             case _ReportNow():
@@ -150,9 +154,10 @@ class WriterActor(Stage):
 
     def drop(self, message: Any) -> None:
         """Fail the acknowledgement of a write that will never be committed."""
-        if isinstance(message, Write):
-            message.result.close()
-            _acknowledge(message, pykka.ActorDeadError("the writer ended before the rows were committed"))
+        writes = (message,) if isinstance(message, Write) else message.writes if isinstance(message, Writes) else ()
+        for write in writes:
+            write.result.close()
+            _acknowledge(write, pykka.ActorDeadError("the writer ended before the rows were committed"))
 
     def release(self) -> None:
         """Close the stream, and fail the acknowledgements of writes that will not be committed."""
@@ -162,7 +167,8 @@ class WriterActor(Stage):
         self._lead_reports.tell(has_ended=True)
         self._report_progress()
 
-    def _take(self, write: Write) -> None:
+    def _take(self, write: Write, *, is_last: bool = True) -> None:
+        """Take a write; `is_last`: no other one came with it."""
         load = write.load
         admitted = self._gate.admit(write, self._waiting_rows)
         if admitted is None:
@@ -180,11 +186,11 @@ class WriterActor(Stage):
         self._waiting_rows += write.result.rows
         self._waiting_load = Load(self._waiting_load.rows + load.rows, self._waiting_load.bytes + load.bytes)
         is_large = self._waiting_load.bytes >= FLUSH_BYTES or is_alone
-        is_last = self._gate.is_met(self._waiting_rows)
-        is_due = is_large or is_last or self._waiting_rows >= self._config.flush_batch_size
-        if is_due or self._may_flush_now(write):
+        is_met = self._gate.is_met(self._waiting_rows)
+        is_due = is_large or is_met or self._waiting_rows >= self._config.flush_batch_size
+        if is_due or (is_last and self._may_flush_now(write)):
             self._flush()
-        if is_last:
+        if is_met:
             self._report_progress()
             tell(self._supervisor, TargetMet(self.node_id))
 

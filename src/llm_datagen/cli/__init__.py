@@ -3,37 +3,44 @@
 Needs the extra ``cli``.
 
 Layout:
-    app.py         the program
-    commands/      its commands: run, recipes, inspect, export, control, ui. Each imports its work when it is called,
-                   so that the others start at once
-    options.py     arguments and options that several commands have
-    output.py      what the commands print, escaped
-    exit_codes.py  from an exception to a message and an exit code
+    app.py          the program
+    commands/       its commands. Each imports its work when it is called
+    lazy_commands.py  imports the module of the command that is asked for, and no other
+    options.py      arguments and options that several commands have
+    output.py       what the commands print, escaped
+    exit_codes.py   from an exception to a message and an exit code
 
-    target.py      from a YAML file or ``module:name`` to a pipeline
-    yaml_load.py   a YAML file as it is read, with its lines
-    yaml_spec.py   what a YAML file may say: a line of operators
-    yaml_nodes.py  and a graph of nodes; yaml_parts.py what both have
-    yaml_wires.py  what the nodes of a file read and write, and whether it fits together
-    yaml_graph.py  from a file to nodes
-    yaml_errors.py what is wrong with a YAML file
-    yaml_schema.py the JSON Schema of files; setting_schema.py that of a setting
-    modules.py     the modules that a run needs: where they are, and when to import them
-    run_view.py    runs as tables and lines of text
+    target.py       from a YAML file or ``module:name`` to a pipeline
+    yaml_load.py    a YAML file as it is read, with its lines
+    yaml_spec.py    what a YAML file may say: a line of operators
+    yaml_nodes.py   and a graph of nodes; yaml_parts.py what both have
+    yaml_wires.py   what the nodes of a file read and write, and whether it fits together
+    yaml_graph.py   from a file to nodes
+    yaml_errors.py  what is wrong with a YAML file
+    yaml_schema.py  the JSON Schema of files; setting_schema.py that of a setting
+    modules.py      the modules that a run needs: where they are, and when to import them
+    run_view.py     runs as lines of text; run_table.py as tables
 
-    execute.py     run a pipeline with a display
-    resume.py      resume, replay
-    budget.py      what a run has spent; a budget for a resume
-    preview_run.py some rows through a pipeline, in a temporary folder: for preview and plan
-    preview.py     prompts and answers of some rows
-    plan.py        what a run will use; projection.py computes it from some rows, with the errors of estimate.py
-    status.py      how runs stand, once or again and again
-    dead_letters.py  rows that failed, by node and cause
-    verify.py      a run, recounted from its files
-    trace.py       what became of a row
-    logs.py        platform.log
-    demo/          the demo
-    recipes/       ready recipes
+    execute.py      run a pipeline with a display
+    resume.py       resume, replay
+    sharded.py      the same in shards; gather.py makes the shards one run
+    budget.py       a budget for a resume
+    detach.py       runs that end when all rows wait in jobs
+    otel.py         runs told to OpenTelemetry
+    preview_run.py  some rows through a pipeline, in a temporary folder: for preview and plan
+    preview.py      prompts and answers of some rows
+    plan.py         what a run will use; projection.py computes it from some rows, with the errors of estimate.py
+    status.py       how runs stand, once or again and again
+    jobs.py         the jobs of a run at batch APIs
+    dead_letters.py rows that failed, by node and cause
+    verify.py       a run, recounted from its files
+    trace.py        what became of a row
+    call_lines.py   a model call in lines
+    compare.py      two runs side by side; diff.py what a resume would do
+    report.py       the report of a run; export_view.py its exports
+    logs.py         platform.log
+    demo/           the demo
+    recipes/        ready recipes
 
 Exit codes: 0 completed, 1 failed or not completed, 2 wrong usage or settings, 3 stopped by an operator or a
 budget, 130 after Ctrl+C, 143 after SIGTERM.

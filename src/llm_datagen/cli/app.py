@@ -7,24 +7,33 @@ from typing import Annotated
 
 import typer
 
-from llm_datagen.cli.commands import (
-    control,
-    demo,
-    export,
-    gather,
-    inspect,
-    metrics,
-    recipes,
-    report,
-    resume,
-    run,
-    ui,
-)
+from llm_datagen.cli.lazy_commands import LazyGroup
 from llm_datagen.cli.output import write
 from llm_datagen.errors import InputWarning, OperatorWarning, ResumeWarning
 
+
+class _Program(LazyGroup):
+    modules = (
+        ("run", "run preview plan"),
+        ("resume", "resume replay"),
+        ("demo", "demo"),
+        ("gather", "gather"),
+        ("recipes", "recipes"),
+        ("inspect", "describe schema diff compare"),
+        ("status", "status"),
+        ("inspect", "errors verify trace logs"),
+        ("report", "report"),
+        ("metrics", "metrics"),
+        ("export", "export"),
+        ("control", "cancel pause unpause reconfigure"),
+        ("jobs", "jobs"),
+        ("ui", "ui"),
+    )
+
+
 app = typer.Typer(
     name="llm-datagen",
+    cls=_Program,
     help="Run LLM data pipelines of millions of rows: none is lost or written twice.\n\n"
     "Ctrl+C lets running calls finish, saves, and says how to resume. "
     "Exit codes: 0 completed, 1 failed or not completed, 2 wrong usage or settings, "
@@ -32,7 +41,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # boxes take twice as long as all the rest of --help
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -53,7 +62,3 @@ def _options(
 ) -> None:
     for category in (InputWarning, OperatorWarning, ResumeWarning):
         warnings.simplefilter("ignore", category)  # the display shows it: the hooks get it, too
-
-
-for group in (run, resume, demo, gather, recipes, inspect, report, metrics, export, control, ui):
-    app.add_typer(group.app)

@@ -1,19 +1,12 @@
-"""Budgets of runs: what was spent, and a budget for a resume in place of the one in the file or the code."""
+"""A budget for a resume, in place of the one in the file or the code."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from llm_datagen.errors import ConfigError, DatagenError
-from llm_datagen.runs import RunFolder
-from llm_datagen.runs.usage import dollars
-from llm_datagen.runs.words import number
-
-if TYPE_CHECKING:
-    from llm_datagen.llm.cost.budget import Amount
+from llm_datagen.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,41 +57,3 @@ def _all(operators: Iterable[Any]) -> Iterator[Any]:
 
 NO_OVERRIDE = BudgetOverride()
 """No change."""
-
-
-def spending(*folders: RunFolder) -> str:
-    """Return what a run with a budget has spent, by its account, or by those of its shards; empty for other runs."""
-    accounts = []
-    for folder in folders:
-        try:
-            accounts += _accounts(folder)
-        except DatagenError as error:
-            return str(error)
-    if not accounts:
-        return ""
-    spent, lost, in_flight = (reduce(lambda one, other: one.plus(other), sums) for sums in zip(*accounts, strict=True))
-    parts = [f"{amount_text(spent)} spent"]
-    if any(lost):
-        parts.append(f"{amount_text(lost)} of it for calls whose answer never came")
-    if any(in_flight):
-        parts.append(f"up to {amount_text(in_flight)} for calls in flight")
-    return ", ".join(parts)
-
-
-def _accounts(folder: RunFolder) -> list[tuple[Amount, Amount, Amount]]:
-    """Return what was spent, lost, and is in flight, by the account in a folder; nothing when there is none."""
-    with folder.files_to_look_at() as files:
-        if not (files / "budget.jsonl").exists():
-            return []
-        try:
-            from llm_datagen.llm.cost.spend_file import SpendFile
-        except ModuleNotFoundError:  # where the extra is not installed
-            return []
-        spent, lost, in_flight = SpendFile(files).read()
-        return [(spent, lost, in_flight)]
-
-
-def amount_text(amount: Amount) -> str:
-    """Return an amount, such as ``$1.20 and 3,400 tokens``."""
-    money = f"{dollars(amount.picodollars / 10**12)} and " if amount.picodollars else ""
-    return f"{money}{number(amount.tokens)} tokens"

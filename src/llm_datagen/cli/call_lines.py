@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from llm_datagen.runs.browse.call_words import call_facts
+from llm_datagen.runs.browse.call_words import call_facts, calls_in
 from llm_datagen.runs.display.tables import one_line
 from llm_datagen.streams.formats.json_text import dumps
 
@@ -20,7 +20,11 @@ def call_lines(call: dict[str, Any], width: int) -> Iterator[str]:
     where = f" at {call['provider']}" if call["provider"] else ""
     yield _line("call", f"{call['model']}{where}: {', '.join(call_facts(call))}", width)
     for message in call["messages"]:
-        yield _line(str(message.get("role", "")), _text(message.get("content")), width)
+        said, made = message.get("content"), list(calls_in(message))
+        if said or not made:
+            yield _line(str(message.get("role", "")), _text(said), width)
+        for call_text in made:
+            yield _line("calls", call_text, width)
     if call.get("error"):
         yield _line("error", call["error"], width)
     if call["answer"] is not None or not call.get("error"):

@@ -8,7 +8,9 @@ from typing import Any
 
 from llm_datagen.cli.output import shown_row, write, write_json, write_json_line
 from llm_datagen.cli.run_view import open_run
+from llm_datagen.errors import ConfigError
 from llm_datagen.runs.browse.failures import DeadLetterGroup, committed, each_failure, failure_groups
+from llm_datagen.runs.browse.reasons import reasons_of
 from llm_datagen.runs.display.tables import line_width, one_line
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.words import rows_in_words
@@ -50,6 +52,29 @@ def show_errors(results_dir: str, pipeline_id: str, *, node: str | None, as_json
         return
     for line in _lines(run, groups) if groups else _lines_of_none(run, [entry for _, entry in entries]):
         write(line)
+
+
+def show_rejected(
+    results_dir: str, pipeline_id: str, *, node: str | None, as_json: bool, as_rows: bool = False
+) -> None:
+    """Show how many rows of a run were rejected, and for which reason. See `show_errors`.
+
+    Raises:
+        ConfigError: also when each row is asked for: they are in files.
+    """
+    if as_rows:
+        raise ConfigError("--each is for rows that failed; rejected rows are lines of OUTPUT.rejected.jsonl")
+    run = open_run(results_dir, pipeline_id)
+    chosen = {entry["node_id"] for entry in chosen_nodes(run.state, node)}
+    reasons = reasons_of(entry for _, state in run.parts for entry in state["nodes"] if entry["node_id"] in chosen)
+    rows = sum(each.count for each in reasons)
+    if as_json:
+        write_json({"pipeline_id": pipeline_id, "rows": rows, "reasons": [asdict(each) for each in reasons]})
+        return
+    write(f"run {pipeline_id}: {rows_in_words(rows)} rejected")
+    for each in reasons:
+        first = "" if each.row_id is None else f" (the first: row {each.row_id})"
+        write(one_line(f"{each.node_id}: {rows_in_words(each.count)}: {each.reason}{first}", _REASON_CHARS))
 
 
 def _as_dict(group: DeadLetterGroup) -> dict[str, Any]:

@@ -7,31 +7,36 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llm_datagen.cli.budget import budget_options, spending
+from llm_datagen.cli.budget import budget_options
 from llm_datagen.cli.exit_codes import exit_code_of
 from llm_datagen.cli.export_view import export_lines
 from llm_datagen.cli.otel import NO_OTEL, OtelOptions, otel_hooks
 from llm_datagen.cli.output import is_terminal, write
 from llm_datagen.errors import TooManyErrorsError
+from llm_datagen.errors.escape import listed
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.batch_jobs import in_words, jobs_of
 from llm_datagen.runs.display.console import SafeConsole
+from llm_datagen.runs.display.lines import failed_rows
 from llm_datagen.runs.display.live import LiveTable
 from llm_datagen.runs.display.plain import PlainLines
-from llm_datagen.runs.display.tables import failed_rows
 from llm_datagen.runs.exports import unfit_rows
 from llm_datagen.runs.hooks import CompositePipelineHooks, IPipelineHooks
 from llm_datagen.runs.page_process import start_page
 from llm_datagen.runs.run_report import RunReport
-from llm_datagen.runs.seen import see
 from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.status import Status, why_short
 from llm_datagen.runs.typed_commands import command_line
-from llm_datagen.runs.usage import COST, dollars
+from llm_datagen.runs.usage import COST, dollars, is_short, may_be_short
 from llm_datagen.runs.words import number, rows_in_words
+from llm_datagen.shards.run_view import folders_of
+from llm_datagen.shards.spending import spending_of
 from llm_datagen.streams.location import ERRORS_ENDING
 
 Display = LiveTable | PlainLines
+
+_MODELS_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "", part: Part
         yield f"  warning {text}"
     folder = RunFolder(pipeline.results_dir, pipeline.pipeline_id)
     run_state = folder.load()
-    at_least = "at least " if run_state.get("usage_is_partial") else ""  # it was killed once
+    was_killed = bool(run_state.get("usage_is_partial"))
     for entry in report.usage:
         who = "/".join(part for part in (entry["provider"], entry["model"]) if part) or "operators"
         sums = (
@@ -124,12 +129,21 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "", part: Part
             for key, value in entry.items()
             if key not in {"provider", "model"}
         )
+        at_least = "at least " if was_killed and may_be_short(entry) else ""
         yield f"  usage   {who}: {at_least}{', '.join(sums)}"
     if report.cost is not None and len(report.usage) > 1:
-        yield f"  cost    {at_least}{dollars(report.cost)}"
-    spent = spending(*_folders(folder, run_state))
-    if spent:
+        unpriced = [entry["model"] for entry in report.usage if "requests" in entry and COST not in entry]
+        unknown = f", and what {listed(unpriced, _MODELS_SHOWN)} cost: no price is known" if unpriced else ""
+        at_least = "at least " if is_short(run_state) else ""
+        yield f"  cost    {at_least}{dollars(report.cost)}{unknown}"
+    folders = folders_of(folder, run_state)
+    spent = spending_of(folders)
+    if spent is not None:
         yield f"  budget  {spent}"
+    jobs = jobs_of(*(each.files_path for each in folders))
+    if jobs:
+        goes_on = "; these go on, and a resume collects them" if any(job.is_open for job in jobs) else ""
+        yield f"  jobs    {in_words(jobs)}{goes_on}"
     yield from _outputs(pipeline, run_state)
     for line in export_lines(run_state, is_live=False):
         yield f"  {line}"
@@ -181,12 +195,3 @@ def _ways_on(pipeline: BasePipeline, report: RunReport) -> Iterable[str]:
 def _command(verb: str, pipeline: BasePipeline, *options: str, part: PartOf | None = None) -> str:
     run = pipeline if part is None else part.whole
     return command_line(verb, run.pipeline_id, run.results_dir, options=options)
-
-
-def _folders(folder: RunFolder, run_state: Mapping[str, Any]) -> Sequence[RunFolder]:
-    """Return the folders of a run: its own, or those of its shards."""
-    if not is_sharded(run_state):
-        return [folder]
-    from llm_datagen.shards.whole import Whole
-
-    return Whole.of(folder, see(folder)).folders

@@ -9,7 +9,7 @@ from llm_datagen.cli.export_view import export_lines
 from llm_datagen.cli.output import write, write_json
 from llm_datagen.cli.run_view import headline, open_run
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.display.tables import failed_rows
+from llm_datagen.runs.display.lines import failed_rows
 from llm_datagen.runs.exports import unfit_rows
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.words import number

@@ -89,6 +89,13 @@ OriginArgument = Annotated[
         show_default=False,
     ),
 ]
+DetachOption = Annotated[
+    bool,
+    typer.Option(
+        "--detach",
+        help="End when all rows in flight wait in jobs of a batch API (batch_api); a resume collects their answers.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 ResultsOption = Annotated[
     str | None,

@@ -19,7 +19,7 @@ from llm_datagen.pipeline.preview import NodePreview, Sample, random_rows
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.name_table import Name, NameTable, columns_of
 from llm_datagen.runs.display.tables import one_line
-from llm_datagen.runs.usage import dollars
+from llm_datagen.runs.usage import PICO, dollars
 from llm_datagen.runs.words import duration, number, rows_in_words
 from llm_datagen.streams import Stream
 from llm_datagen.streams.ids import RootNames
@@ -171,7 +171,9 @@ def _notes_of_calls(calls: Sequence[ObservedCall], node: NodeUse) -> Iterator[st
             f"the cache answered {number(cached)} of {number(len(calls))} calls; they count as if they were paid, so "
             "where prompts repeat, or were asked before, the run costs less"
         )
-    if node.bound == "calls" and node.at_once > node.was_at_once:
+    if node.is_in_jobs:
+        yield "its rows go as jobs to a batch API, at whose price they count; how long that takes is not known"
+    elif node.bound == "calls" and node.at_once > node.was_at_once:
         yield (
             f"{rows_in_words(node.was_at_once)} at once here, {number(node.at_once)} in the run: that calls then take "
             "no longer is assumed"
@@ -216,8 +218,8 @@ def _notes_of_budgets(
     tokens = min((budget.tokens for budget, _ in found if budget.tokens), default=None)
     cost = sum((use.cost for _, use in found if use.cost), NOTHING)
     amount = sum((use.prompt_tokens + use.completion_tokens for _, use in found), NOTHING)
-    if usd is not None and cost.value > usd / 10**12:
-        yield f"the budget of {dollars(usd / 10**12)} {_ends(cost)} {dollars(cost.told)}"
+    if usd is not None and cost.value > usd / PICO:
+        yield f"the budget of {dollars(usd / PICO)} {_ends(cost)} {dollars(cost.told)}"
     if tokens is not None and amount.value > tokens:
         yield f"the budget of {number(tokens)} tokens {_ends(amount)} {_short(amount.told)}"
 

@@ -16,6 +16,7 @@ from llm_datagen.cli.target import find_target, parse_settings
 from llm_datagen.errors.escape import escape
 from llm_datagen.operators import Call
 from llm_datagen.pipeline.preview import NodePreview, Sample, first_rows, rows_at
+from llm_datagen.runs.browse.call_words import calls_in
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.tables import line_width, one_line
 from llm_datagen.runs.words import number, rows_in_words
@@ -172,24 +173,41 @@ def _by_row(calls: Sequence[ObservedCall]) -> dict[str, list[ObservedCall]]:
 
 def _call_lines(call: ObservedCall, before: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
     request, answer = call.request, call.answer
-    params = {key: value for key, value in request.params.items() if key != "response_format"}
+    params = {key: value for key, value in request.params.items() if key not in ("response_format", "tools")}
     call_text = [request.model, *(f"{key}={shown(value)}" for key, value in params.items())]
+    if request.choices > 1:
+        call_text.append(f"{request.choices} answers")
     yield f"    call      {escape(', '.join(call_text))}", "dim"
     if "response_format" in request.params:
         yield f"    format    {escape(_format_in_short(request.params['response_format']))}", "dim"
+    if request.has_tools:
+        yield f"    tools     {escape(', '.join(map(_tool_name, request.params.get('tools') or ())))}", "dim"
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, request.messages, strict=False)))
     same = min(same, len(request.messages) - 1)
     if same:
         yield f"    ({_in_words(same, 'message')} as in the call before)", "dim"
     for message in request.messages[same:]:
-        yield f"    {message['role']:9} {_indented(_content(message['content']))}", ""
+        said, made = message.get("content"), list(calls_in(message))
+        if said or not made:
+            yield f"    {message['role']:9} {_indented(_content(said))}", ""
+        for each in made:
+            yield f"    calls     {_indented(each)}", ""
     if answer is not None:
         used = f"{answer.usage.get('prompt_tokens', 0)} + {answer.usage.get('completion_tokens', 0)} tokens"
         cost = "" if answer.cost is None or answer.is_cached else f", ${answer.cost:.6f}"
         time = "from the cache" if answer.is_cached else f"{answer.seconds:.2f} s{cost}"
         tries = f", {answer.attempts} tries" if answer.attempts > 1 else ""
-        yield f"    answer    {_indented(answer.text or '(no text)')}", "green"
-        yield f"{_INDENT}({answer.finish_reason}, {used}, {time}{tries})", "dim"
+        for one in (answer, *answer.others):
+            nothing = "(calls of tools)" if one.extras.get("tool_calls") else "(no text)"
+            yield f"    answer    {_indented(one.in_words or nothing)}", "green"
+        ended = f"{answer.finish_reason}, " if request.operation == "chat" else ""
+        yield f"{_INDENT}({ended}{used}, {time}{tries})", "dim"
+
+
+def _tool_name(tool: Any) -> str:
+    """Return the name of a tool, as chat completions have it, or of one of the API's own."""
+    function = tool.get("function", tool) if isinstance(tool, Mapping) else {}
+    return str(function.get("name") or function.get("type") or shown(tool))
 
 
 def _format_in_short(value: Any) -> str:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from llm_datagen.cli.estimate import NOTHING, Estimate, mean_of
 from llm_datagen.operators import Call, operators_within
+from llm_datagen.operators.call import has_jobs
+from llm_datagen.operators.references import parallel_size_of
 from llm_datagen.pipeline.preview import NodePreview, sources_of
 from llm_datagen.streams import Place, StreamFactory
 
@@ -58,6 +60,7 @@ class NodeUse:
         at_once: rows in the operator at once.
         was_at_once: the most that were in the preview.
         bound: what limits `seconds`: "calls", "requests_per_minute", "tokens_per_minute", "rate"; "" for nothing.
+        is_in_jobs: whether its rows are rows of jobs at a batch API.
     """
 
     node_id: str
@@ -70,6 +73,7 @@ class NodeUse:
     at_once: int
     was_at_once: int
     bound: str
+    is_in_jobs: bool = False
 
 
 def project(
@@ -96,10 +100,14 @@ def _node_use(stage: NodePreview, calls: Sequence[ObservedCall], rows_in: Estima
     each = [_seconds_of(row) for row in rows]
     answers = [[call.answer for call in row if call.answer] for row in rows]
     names = sorted({answer.model for row in answers for answer in row})
-    models = [_model_use(name, answers, rows_in) for name in names] if calls else _reported(stage, rows_in)
+    share = 1 / max(getattr(each, "rows_per_request", 1) for each in operators_within(stage.operator))
+    price = min(getattr(each, "price_share", 1.0) for each in operators_within(stage.operator))
+    models = (
+        [_model_use(name, answers, rows_in, share, price) for name in names] if calls else _reported(stage, rows_in)
+    )
     call = Call(stage.operator)
     size = 1 if call.batch else stage.entry["batch_size"]
-    at_once = 1 if call.keeps_state else stage.entry["parallel_size"] * size
+    at_once = 1 if call.keeps_state else parallel_size_of(stage.entry) * size
     if calls:
         row = mean_of(each, rows_in.value)
     else:
@@ -120,6 +128,7 @@ def _node_use(stage: NodePreview, calls: Sequence[ObservedCall], rows_in: Estima
         at_once=at_once,
         was_at_once=min(at_once, len(stage.given)),
         bound=bound if ways[bound].value else "",
+        is_in_jobs=has_jobs(stage.operator),
     )
 
 
@@ -168,20 +177,27 @@ def _seconds_of(calls: Iterable[ObservedCall]) -> float:
     return max(samples.values(), default=0.0)
 
 
-def _model_use(name: str, answers: Sequence[Sequence[ChatAnswer]], rows_in: Estimate) -> ModelUse:
+def _model_use(
+    name: str, answers: Sequence[Sequence[ChatAnswer]], rows_in: Estimate, share: float, price: float
+) -> ModelUse:
+    """Return what a node will use of a model, where an answer is this share of a call, and costs this share of one."""
     rows = [[answer for answer in row if answer.model == name] for row in answers]
-    costs = [[answer.saved if answer.is_cached else answer.cost for answer in row] for row in rows]
-    is_known = all(cost is not None for row in costs for cost in row)
+    found = [[answer.saved if answer.is_cached else answer.cost for answer in row] for row in rows]
+    is_known = all(cost is not None for row in found for cost in row)
+    costs = [[(cost or 0.0) * price for cost in row] for row in found]
 
     def total(values: Iterable[float]) -> Estimate:
         return rows_in * mean_of(list(values), rows_in.value)
 
+    calls = total(len(row) for row in rows)
+    if share < 1:  # the last request may be for few rows
+        calls = replace(calls * share, value=math.ceil(calls.value * share))
     return ModelUse(
         model=name,
-        calls=total(len(row) for row in rows),
+        calls=calls,
         prompt_tokens=total(sum(answer.usage.get("prompt_tokens", 0) for answer in row) for row in rows),
         completion_tokens=total(sum(answer.usage.get("completion_tokens", 0) for answer in row) for row in rows),
-        cost=total(sum(cost or 0.0 for cost in row) for row in costs) if is_known else None,
+        cost=total(map(sum, costs)) if is_known else None,
     )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import orjson
 
-from llm_datagen.cli.budget import spending
 from llm_datagen.cli.options import ReportOption
 from llm_datagen.cli.output import write
 from llm_datagen.cli.run_view import open_run
@@ -82,8 +81,7 @@ def read_report(results_dir: str, pipeline_id: str, *, rows: int) -> Report:
 
 
 def _subject(run: RunView, folder: RunFolder) -> Subject:
-    origin = origin_of(folder)
-    folders = [folder] if run.whole is None else run.whole.folders
+    origin, spending = origin_of(folder), run.spending
     return Subject(
         run_state=run.state,
         parts=[run_state for _, run_state in run.parts],
@@ -95,7 +93,8 @@ def _subject(run: RunView, folder: RunFolder) -> Subject:
         earlier_versions=[
             version_id(run.pipeline_id, each) for each in kept_versions(run.results_dir, run.pipeline_id)
         ],
-        spent=spending(*folders),
+        spent="" if spending is None else str(spending),
+        jobs=run.jobs_in_words,
         given={} if origin is None else origin.caps,
         timeline=points(folder),
         notes=[run.rerun_note] if run.rerun_note else [],

@@ -8,6 +8,7 @@ from typing import Any
 
 from llm_datagen.cli.budget import NO_OVERRIDE, BudgetOverride
 from llm_datagen.cli.dead_letters import dead_rows
+from llm_datagen.cli.detach import detach
 from llm_datagen.cli.execute import run_watched
 from llm_datagen.cli.modules import import_protocols, make_importable
 from llm_datagen.cli.otel import NO_OTEL, OtelOptions
@@ -45,6 +46,7 @@ def resume_run(
     shards: ShardOptions = NO_SHARDS,
     ui: bool = False,
     otel: OtelOptions = NO_OTEL,
+    detaches: bool = False,
 ) -> int:
     """Resume a run in the directory in which it was started, and return the exit code.
 
@@ -62,6 +64,7 @@ def resume_run(
         shards: who runs the shards of a run that has some.
         ui: whether a page shows it, too.
         otel: whether OpenTelemetry is told of it.
+        detaches: whether it ends when all rows in flight wait at a batch API.
 
     Raises:
         ConfigError: when it is not known where its operators come from; or what becomes of more rows that fail; or none
@@ -85,6 +88,8 @@ def resume_run(
         target=target,
     )
     budget.give([node.operator for node in found.pipeline.nodes])
+    if detaches:
+        detach([node.operator for node in found.pipeline.nodes], is_in_shards=is_sharded(run.run_state))
     write(f"run {pipeline_id}: resumed, {run.keep_origin(found, budget)}")
     run.tell_version()
     return run_watched(found.pipeline, ui=ui, otel=otel)

@@ -1,22 +1,18 @@
-"""Runs as tables and lines of text."""
+"""Runs as lines of text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import RenderableType
-from rich.text import Text
-
 from llm_datagen.cli.export_view import export_lines, exports_made
 from llm_datagen.errors.advice import as_typed
 from llm_datagen.errors.escape import escape_line
-from llm_datagen.runs.display.name_table import Column, Name, NameTable
-from llm_datagen.runs.display.tables import STYLES, errors_in_words, node_line, node_table
+from llm_datagen.runs.display.lines import errors_in_words, node_line
 from llm_datagen.runs.earlier_versions import older_rows
-from llm_datagen.runs.origin import origin_of
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
+from llm_datagen.runs.usage import is_short
 from llm_datagen.runs.versions import VERSION_OF, find_run, version_id, version_of
 from llm_datagen.runs.words import number
 from llm_datagen.shards.run_view import RunView, read_run
@@ -33,6 +29,7 @@ def open_run(results_dir: str, pipeline_id: str) -> RunView:
         ConfigError: when its directory is gone, or a module that may register a protocol.
     """
     from llm_datagen.cli.modules import import_protocols
+    from llm_datagen.runs.origin import origin_of
 
     folder = find_run(absolute(results_dir), pipeline_id)
     run = read_run(folder)
@@ -43,35 +40,11 @@ def open_run(results_dir: str, pipeline_id: str) -> RunView:
     return run
 
 
-def list_table(runs: list[RunView]) -> RenderableType:
-    """Return a table with a line per run."""
-    briefs = [run.brief() for run in runs]
-    columns = [
-        Column("status", [_status(run, brief) for run, brief in zip(runs, briefs, strict=True)], is_left=True),
-        Column("in", [Text(_rows_in(brief)) for brief in briefs]),
-        Column("out", [Text(number(brief["rows_out"])) for brief in briefs], stays=2),
-        Column("errors", [Text(number(brief["failed"]), style=_red(brief["failed"])) for brief in briefs], stays=3),
-    ]
-    if any(brief["exports"] for brief in briefs):
-        columns.append(Column("exports", [Text(exports_made(brief["exports"])) for brief in briefs], stays=1))
-    updated = [Text(_time(brief["updated_at"])) for brief in briefs]
-    return NameTable("id", [Name(run.pipeline_id) for run in runs], [*columns, Column("updated", updated, 0, True)])
-
-
-def _status(run: RunView, brief: dict[str, Any]) -> Text:
-    if brief["stalled"]:
-        return Text("stalled", style=STYLES["stalled"])
-    return Text(run.status, style=STYLES.get(run.status, ""))
-
-
-def _rows_in(brief: dict[str, Any]) -> str:
+def rows_in(brief: dict[str, Any]) -> str:
+    """Return how many rows of its input a run has read, and of how many."""
     total = brief["total"]
     known = "" if total is None else f"/{'' if brief['total_is_exact'] else '~'}{number(total)}"
     return f"{number(brief['rows_in'])}{known}"
-
-
-def _red(failed: int) -> str:
-    return "bold red" if failed else ""
 
 
 def list_lines(runs: list[RunView]) -> list[str]:
@@ -83,21 +56,16 @@ def list_lines(runs: list[RunView]) -> list[str]:
         errors = errors_in_words(brief["failed"])
         stalled = f" ({', '.join(brief['stalled'])} stalled)" if brief["stalled"] else ""
         exports = f", {made} exports" if (made := exports_made(brief["exports"])) else ""
-        updated = _time(brief["updated_at"])
+        updated = time_in_words(brief["updated_at"])
         lines.append(
             f"{escape_line(run.pipeline_id)}: {run.status}{stalled}, {rows}, {errors}{exports}, updated {updated}"
         )
     return lines
 
 
-def run_table(run: RunView) -> RenderableType:
-    """Return a table with a line per node."""
-    return node_table(run.progress.nodes, title=headline(run), caption=_details(run))
-
-
 def run_lines(run: RunView) -> list[str]:
     """Return a run as lines of text."""
-    return [headline(run), *(f"  {node_line(node)}" for node in run.progress.nodes), *_details(run).splitlines()]
+    return [headline(run), *(f"  {node_line(node)}" for node in run.progress.nodes), *details(run).splitlines()]
 
 
 def headline(run: RunView) -> str:
@@ -107,25 +75,26 @@ def headline(run: RunView) -> str:
     return escape_line(f"run {run.pipeline_id}: {run.status}{paused}" + (f" ({as_typed(why)})" if why else ""))
 
 
-def _details(run: RunView) -> str:
+def details(run: RunView) -> str:
+    """Return what else is known of a run, in lines."""
     run_state = run.state
-    budget = f"budget: {run.spending}\n" if run.spending else ""
+    spending = run.spending
+    budget = "" if spending is None else f"budget: {spending}\n"
+    jobs = f"jobs: {run.jobs_in_words}\n" if run.jobs_in_words else ""
     where = f", process {run_state['pid']} on {run_state['host']}" if run.is_live and run_state.get("pid") else ""
     row = run_state.get("failed_row") if run.status == Status.FAILED else None
     at = f"failed at {escape_line(row)}\n" if row else ""
-    is_short = run_state.get("usage_is_partial") or (
-        run.status == INTERRUPTED and run_state.get("status") != Status.RESUMING
-    )
-    is_short = is_short and any(map(_may_have_used, run_state.get("nodes", ())))
-    usage = "usage and cost are at least these: the last usage before a kill is missing\n" if is_short else ""
+    lacks_usage = is_short(run_state) or (run.status == INTERRUPTED and run_state.get("status") != Status.RESUMING)
+    lacks_usage = lacks_usage and any(map(_may_have_used, run_state.get("nodes", ())))
+    usage = "usage and cost are at least these: the last usage before a kill is missing\n" if lacks_usage else ""
     older = "".join(f"{escape_line(text)}\n" for text in _versions(run_state))
     exports = "".join(f"{escape_line(text)}\n" for text in export_lines(run_state, is_live=run.is_live))
-    created, started = _time(run_state.get("created_at")), _time(run_state.get("started_at"))
+    created, started = time_in_words(run_state.get("created_at")), time_in_words(run_state.get("started_at"))
     shards = f"{run.whole.summary()}\n" if run.whole is not None else ""
     limit = f"{escape_line(limit)}\n" if (limit := run.progress.limit) else ""
     return (
-        f"{limit}{shards}{exports}{_version(run_state)}{older}{at}{budget}{usage}"
-        f"created {created}, last started {started}, updated {_time(run_state.get('updated_at'))}{where}"
+        f"{limit}{shards}{exports}{_version(run_state)}{older}{at}{jobs}{budget}{usage}"
+        f"created {created}, last started {started}, updated {time_in_words(run_state.get('updated_at'))}{where}"
     )
 
 
@@ -157,5 +126,6 @@ def _versions(run_state: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _time(text: str | None) -> str:
+def time_in_words(text: str | None) -> str:
+    """Return a moment of a run state, to the second."""
     return text[:19].replace("T", " ") + " UTC" if text else "never"

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from rich.console import RenderableType
-
-from llm_datagen.cli.budget import spending
 from llm_datagen.cli.output import is_terminal, write, write_json
-from llm_datagen.cli.run_view import list_lines, list_table, run_lines, run_table
+from llm_datagen.cli.run_view import list_lines, run_lines
 from llm_datagen.errors import ConfigError
-from llm_datagen.runs.display.console import SafeConsole
-from llm_datagen.runs.display.live import live
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.versions import find_run
 from llm_datagen.shards.run_view import RunView, all_runs, read_run
 from llm_datagen.streams.storage.object_uri import is_object_uri
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 WATCH_SECONDS = 0.5
 STORE_WATCH_SECONDS = 5.0
@@ -43,12 +41,11 @@ def show_status(results_dir: str, pipeline_id: str | None, *, watch: bool, as_js
     def look() -> list[RunView]:
         if not pipeline_id:
             return all_runs(results_dir)
-        folder = find_run(results_dir, pipeline_id)
-        run = read_run(folder)
-        folders = [folder] if run.whole is None else run.whole.folders
-        return [replace(run, spending=spending(*folders))]
+        return [read_run(find_run(results_dir, pipeline_id))]
 
     def table(runs: list[RunView]) -> RenderableType:
+        from llm_datagen.cli.run_table import list_table, run_table
+
         return run_table(runs[0]) if pipeline_id else list_table(runs)
 
     def lines(runs: list[RunView]) -> list[str]:
@@ -66,6 +63,8 @@ def show_status(results_dir: str, pipeline_id: str | None, *, watch: bool, as_js
     elif watch:
         _draw(runs, look, table, seconds)
     else:
+        from llm_datagen.runs.display.console import SafeConsole
+
         SafeConsole().print(table(runs))
 
 
@@ -92,6 +91,9 @@ def _draw(
     table: Callable[[list[RunView]], RenderableType],
     every: float,
 ) -> None:
+    from llm_datagen.runs.display.console import SafeConsole
+    from llm_datagen.runs.display.live import live
+
     shown = [runs]
     drawn = live(SafeConsole(), lambda: table(shown[0]))
     try:

@@ -11,8 +11,8 @@ from llm_datagen.cli.output import is_terminal, write, write_json
 from llm_datagen.cli.run_view import open_run
 from llm_datagen.runs.account import FINDINGS_SHOWN, NodeAccount
 from llm_datagen.runs.display.console import SafeConsole
+from llm_datagen.runs.display.lines import beyond_target
 from llm_datagen.runs.display.name_table import Column, Name, NameTable
-from llm_datagen.runs.display.tables import beyond_target
 from llm_datagen.runs.exports import verify_exports
 from llm_datagen.runs.verify import verify
 from llm_datagen.runs.words import number

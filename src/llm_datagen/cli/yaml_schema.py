@@ -44,9 +44,13 @@ def file_schema() -> Schema:
 
 def _complete(parts: dict[str, Any]) -> None:
     """Have editors propose the operators and the rules of this package, and check what `with` gives them."""
-    from llm_datagen.llm import LLMOperator  # only here: no other command needs all that it imports
+    from llm_datagen import llm  # only here: no other command needs all that it imports
 
-    known = {"llm.LLMOperator": LLMOperator, **{f"ops.{name}": getattr(ops, name) for name in ops.__all__}}
+    models = {f"llm.{name}": getattr(llm, name) for name in llm.__all__}
+    known: dict[str, type] = {
+        **{name: each for name, each in models.items() if issubclass(each, BaseOperator)},
+        **{f"ops.{name}": getattr(ops, name) for name in ops.__all__},
+    }
     operators = [name for name, each in known.items() if issubclass(each, BaseOperator)]
     rules = [name for name in known if name not in operators]
     for part, names in (("OperatorPart", operators), ("NodePart", operators), ("UsePart", rules)):

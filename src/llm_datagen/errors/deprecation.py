@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -54,8 +55,9 @@ class MovedModules:
         """Fill the old module with the names of the new one."""
         new = self._moved[module.__name__]
         deprecated(f"{module.__name__} is {new} now")
-        names = vars(import_module(new)).items()
-        module.__dict__.update({name: value for name, value in names if not name.startswith("__")})
+        found = import_module(new)
+        kept = {name: value for name, value in vars(found).items() if name == "__all__" or not name.startswith("__")}
+        module.__dict__.update(kept, __getattr__=partial(getattr, found))  # for names that it imports when asked for
 
 
 def deprecated(what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from llm_datagen.messages.block_result import BlockResult
@@ -22,8 +23,12 @@ def spare_tasks_of(workers: int) -> int:
 class ResultTarget(Protocol):
     """Where the results of tasks go."""
 
-    def try_put(self, task: int, result: BlockResult) -> bool:
-        """Deliver without blocking; return False, with nothing done, when that is not possible now."""
+    @property
+    def gathers(self) -> bool:
+        """Whether results are the cheaper when several are put together, and may wait for that."""
+
+    def try_put(self, ended: Sequence[tuple[int, BlockResult]]) -> bool:
+        """Deliver the results of some tasks without blocking; return False, with nothing done, if not possible now."""
 
     def put(self, task: int, result: BlockResult) -> None:
         """Deliver, blocking while the writer is full (and, in sync mode, until the rows are committed)."""

@@ -59,7 +59,9 @@ class BlockRun:
         self._failures = Failures(processing, self._input, block.start)
         self._attempts = 0  # of the call that is being made, or is to be made again
         self._parts: list[int] = []  # rows of the calls that a failed batch was divided into, the next one last
-        self._started, self._cpu_started = time.perf_counter(), time.thread_time()
+        self._started = time.perf_counter()
+        # On an event loop, other calls compute meanwhile.
+        self._cpu_started = None if processing.call.is_async else time.thread_time()
         self._deadline = self._started + processing.slice_seconds
 
     def _may_call(self) -> bool:
@@ -93,6 +95,7 @@ class BlockRun:
             self._processing.encoder.encode,
         )
         is_plain, first, last = output.marks is None, output.first, output.last
+        has_prefix = root is not None and bool(root.prefix)
         state = processing.state
         settled_before = self._settled
         number = settled_before - 1
@@ -111,7 +114,9 @@ class BlockRun:
                     if ID_FIELD in value:
                         row_id, item = self._input.named(number, value)
                     else:
-                        value[ID_FIELD] = row_id = root.name(row_id)
+                        if has_prefix:
+                            row_id = root.name(start + number)
+                        value[ID_FIELD] = row_id
                         item = value
                 elif (found := value.get(ID_FIELD)).__class__ is int or found.__class__ is str:
                     row_id, item = found, value
@@ -317,6 +322,6 @@ class BlockRun:
             survived=survived,
             calls=self._calls,
             seconds=time.perf_counter() - self._started,
-            cpu_seconds=time.thread_time() - self._cpu_started,
+            cpu_seconds=0.0 if self._cpu_started is None else time.thread_time() - self._cpu_started,
             state=None if self._processing.state is None else self._processing.state.take(),
         )

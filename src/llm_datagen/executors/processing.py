@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from llm_datagen.config import BatchBy, FailurePolicy, IdScheme
 from llm_datagen.executors.error_allowance import Allowance
@@ -11,7 +12,9 @@ from llm_datagen.executors.retry import Retries
 from llm_datagen.operators import Call, INodeContext
 from llm_datagen.streams import Encoder, Source
 from llm_datagen.streams.ids import END_NAME, RootNames
-from llm_datagen.streams.state.store import StateStore
+
+if TYPE_CHECKING:
+    from llm_datagen.streams.state.store import StateStore
 
 SLICE_SECONDS = 0.02
 """How long a thread goes on through a block before it hands the rest back."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from llm_datagen.config import IdScheme
 from llm_datagen.errors.advice import a_kind
 from llm_datagen.executors.id_ranges import IdRanges
-from llm_datagen.streams.formats.base import Encoder
+from llm_datagen.streams.formats.base import Encoder, lines_of
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD, Id, child_maker, span_id
 from llm_datagen.streams.rejected import rejected_row
 from llm_datagen.streams.rows import Rejected, as_row
@@ -61,7 +61,8 @@ class RowOutput:
         self.marks = IdRanges() if id_scheme == "numeric" else None
         self._id_scheme = id_scheme
         self._child = child_maker(id_scheme)
-        self._spill = Spill(spill_folder)
+        self._spill_folder = spill_folder
+        self._spill: Spill | None = None
 
     def encode(self, row: dict[str, Any]) -> bytes:
         """Return the record of a row."""
@@ -73,7 +74,11 @@ class RowOutput:
     @property
     def rows(self) -> int:
         """Rows so far."""
-        return self._spill.rows + len(self.records)
+        return self._stowed + len(self.records)
+
+    @property
+    def _stowed(self) -> int:
+        return 0 if self._spill is None else self._spill.rows
 
     def stow(self, *, may_file: bool = False) -> None:
         """Join the last records, so that they take less memory.
@@ -83,10 +88,14 @@ class RowOutput:
         """
         records = self.records.copy()
         self.records.clear()
+        if self._spill is None:
+            self._spill = Spill(self._spill_folder)
         self._spill.append(records, may_file=may_file)
 
     def data(self) -> bytes | Spill:
         """Return all records, in order."""
+        if self._spill is None:
+            return lines_of(self.records) if self.records else b""
         if self.records:
             self.stow()
         return self._spill if self._spill.is_filed else self._spill.read_all()
@@ -98,8 +107,9 @@ class RowOutput:
 
     def roll_back(self, savepoint: Savepoint) -> None:
         """Forget what came after `savepoint`: rows of a call that failed half-way."""
-        self._spill.truncate(savepoint.rows)
-        del self.records[savepoint.rows - self._spill.rows :]
+        if self._spill is not None:
+            self._spill.truncate(savepoint.rows)
+        del self.records[savepoint.rows - self._stowed :]
         self.filtered, self.rejected = savepoint.filtered, savepoint.rejected
         del self.rejections[self.rejected :]
         self.first, self.last = savepoint.ids

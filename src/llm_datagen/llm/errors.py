@@ -77,12 +77,23 @@ class EndpointRefusedError(LLMRequestError, FatalError):
     """Raised when the endpoint refuses every call, such as with a wrong key, URL or model, or a used-up quota."""
 
 
+class DimensionError(LLMRequestError, FatalError):
+    """Raised when the vectors of a model have another length than was asked for: the run fails, as every row would."""
+
+
 class LocalResourceError(LLMRequestError, FatalError):
     """Raised when this machine has no files or ports left for calls, and none came free: the run fails, and no row."""
 
 
 class BudgetError(LLMError, FatalError):
     """Raised when what a run spends cannot be written down, or read. No call is made then: it might be one too many."""
+
+
+class BatchError(LLMError, FatalError):
+    """Raised when jobs of a batch API cannot go on: the job log cannot be used, or they belong to another endpoint.
+
+    The run fails, and no row does. A resume goes on with what the job log has.
+    """
 
 
 class GrantsError(LLMError, FatalError):
@@ -111,6 +122,25 @@ class LLMAnswerError(LLMError):
         if answer is not None:
             shown = answer if len(answer) <= _NOTE_CHARS else f"{answer[:_NOTE_CHARS]}…"
             self.add_note(f"The answer, {len(answer)} characters:\n{shown}")
+
+
+class ToolError(LLMError):
+    """Raised when a tool that the model called failed, and ``on_tool_error="fail"``. The cause is the tool's error."""
+
+
+class ToolLimitError(ToolError):
+    """Raised when the model still calls tools, and the row has used up its rounds, its time or its money for that.
+
+    What was answered stays in the cache: with a higher bound, the row goes on where it was given up.
+    """
+
+
+class ToolsStuckError(ToolError, FatalError):
+    """Raised when many calls of tools never end, so that there would be ever more threads: the run fails."""
+
+
+class McpServerError(ToolError, FatalError):
+    """Raised when an MCP server does not start, lacks a tool that may be used, or dies too often: the run fails."""
 
 
 class CacheError(LLMError, FatalError):

@@ -1,8 +1,8 @@
-"""What the answers of an `LLMOperator` depend on, for its fingerprint."""
+"""What the answers of models depend on, for the fingerprint of an operator."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from inspect import signature
 from typing import Any, get_args
 
@@ -11,12 +11,17 @@ from llm_datagen.llm.import_string import imported, is_import_path
 from llm_datagen.operators.fingerprint import Parts, parts_of
 from llm_datagen.operators.fingerprint.data import data_digest, data_part
 
-_LONG = {"prompt", "system", "examples", "images"}
+_LONG = {"prompt", "system", "examples", "images", "text", "query", "rubric"}
 """Texts of users' own, of which only a digest is kept."""
 
 
 def identity_parts(
-    arguments: Mapping[str, Any], endpoints: Sequence[Endpoint], output: Any, *, init: Callable[..., None]
+    arguments: Mapping[str, Any],
+    endpoints: Sequence[Endpoint],
+    output: Any,
+    *,
+    init: Callable[..., None],
+    templates: Container[str] = (),
 ) -> Parts:
     """Return the parts, by the names of the operator's arguments.
 
@@ -25,24 +30,42 @@ def identity_parts(
         endpoints: where calls go. Of each, the model, its own params and the adapter count.
         output: what an answer must look like, as the user gave it.
         init: whose arguments these are. What has its default is no part, so an argument that is new changes nothing.
+        templates: the fields of `params` that are made of each row.
     """
-    defaults = {parameter.name: _plain(parameter.default) for parameter in signature(init).parameters.values()}
-    arguments = {name: value for name, value in arguments.items() if _plain(value) != defaults[name]}
     params: Mapping[str, Any] = arguments.get("params") or {}
-    parts = {
-        name: _part(name, value, shows_text=name not in _LONG) for name, value in arguments.items() if name != "params"
-    }
-    parts.update({f"params.{name}": _part(name, value, shows_text=True) for name, value in params.items()})
+    parts = given_parts({name: value for name, value in arguments.items() if name != "params"}, init=init)
+    for name, value in params.items():
+        # A run of a version that knew no templates has sent their texts as they are.
+        part = f"params.{name}, a template" if name in templates else f"params.{name}"
+        parts[part] = _part(name, value, shows_text=True)
     parts["model"] = " | ".join(sorted({each.model for each in endpoints}))
     parts.update(_output_parts(imported(output, what="output") if is_import_path(output) else output))
     own = sorted(str(data_digest([each.model, _plain(each.params)])) for each in endpoints if each.params)
     if own:
         parts["params of endpoints"] = data_digest(own)
+    engines = sorted({each.engine_identity for each in endpoints if each.engine_identity})
+    if engines:
+        parts["engine"] = data_digest(engines)
     adapters = [each.address.adapter for each in endpoints]
     parts["adapter"] = " | ".join(sorted({type(adapter).__qualname__ for adapter in adapters}))
     for adapter in adapters:
         parts.update({f"adapter: {name}": value for name, value in parts_of(adapter).items()})
     return parts
+
+
+def given_parts(arguments: Mapping[str, Any], *, init: Callable[..., None]) -> Parts:
+    """Return a part for each argument that does not have its default, so that one that is new changes nothing.
+
+    Args:
+        arguments: as the user gave them.
+        init: whose arguments these are.
+    """
+    defaults = {parameter.name: _plain(parameter.default) for parameter in signature(init).parameters.values()}
+    return {
+        name: _part(name, value, shows_text=name not in _LONG)
+        for name, value in arguments.items()
+        if _plain(value) != defaults[name]
+    }
 
 
 def _part(name: str, value: Any, *, shows_text: bool) -> str | None:

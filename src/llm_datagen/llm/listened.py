@@ -43,6 +43,7 @@ class ListenedLayer(Layer):
             model=request.model,
             params=request.params,
             messages=request.messages,
+            operation=request.operation,
         )
         with listener.call(call) as opened:
             try:

@@ -115,6 +115,15 @@ class ObserverLayer(Layer):
             self._observer.calls.append(ObservedCall(request=request, answer=answer, error=error, seconds=seconds))
         return answer
 
+    @property
+    def skips_calls(self) -> bool:
+        """Whether calls are only noted, so that nothing below is open."""
+        return self._observer.skip_calls
+
+    def note_cached(self, request: ChatRequest, answer: ChatAnswer) -> None:
+        """Note an answer that came from the cache, and for which no call was made."""
+        self._observer.calls.append(ObservedCall(request=request, answer=answer, error=None, seconds=0.0))
+
     async def close(self) -> None:
         """Close the inner transport, if it was opened."""
         if not self._observer.skip_calls:

@@ -2,42 +2,46 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from llm_datagen.config import check_choice, check_count, check_flag, check_local_path, check_seconds, check_whole
+from llm_datagen.config import check_choice, check_flag, check_whole
 from llm_datagen.config.constructor import refuses_unknown
-from llm_datagen.llm.answers.ask import Asker
-from llm_datagen.llm.answers.call_log import CallLog, checked_keep_calls
-from llm_datagen.llm.answers.columns import ExtraColumns, check_free, with_columns
+from llm_datagen.llm.answers.ask import Answered, Asker
+from llm_datagen.llm.answers.columns import ExtraColumns
 from llm_datagen.llm.answers.formats import answer_format
-from llm_datagen.llm.answers.provenance import META_FIELD, earlier_meta, provenance
-from llm_datagen.llm.cache.cassette import CASSETTE_VARIABLE
-from llm_datagen.llm.cache.scope import CacheBy, row_key
+from llm_datagen.llm.answers.provenance import provenance
+from llm_datagen.llm.batch.options import Batch, checked_batch
+from llm_datagen.llm.cache.scope import CacheBy
 from llm_datagen.llm.cost.budget import Budget
 from llm_datagen.llm.cost.prices import Prices
-from llm_datagen.llm.endpoints import Endpoint, budget_of, checked_params, endpoints_of, identity_of, limits_of
+from llm_datagen.llm.endpoints import Endpoint, checked_params, prefix_for, refuse_with_engine, stream_of
+from llm_datagen.llm.engines.options import Engine
 from llm_datagen.llm.errors import LLMError
 from llm_datagen.llm.fingerprint import identity_parts
+from llm_datagen.llm.given_endpoints import endpoints_of
 from llm_datagen.llm.http.body import MAX_RESPONSE_BYTES
+from llm_datagen.llm.http.streaming.options import Stream
 from llm_datagen.llm.http.structured import checked_mode
 from llm_datagen.llm.http.structured_modes import Mode
-from llm_datagen.llm.pool.pool import Strategy, check_outage_after
+from llm_datagen.llm.model_operator import ModelOperator
+from llm_datagen.llm.pool.pool import Strategy
 from llm_datagen.llm.prompts.images import checked_image_root
 from llm_datagen.llm.prompts.messages import Conversation
-from llm_datagen.llm.prompts.template import fields_of, row_label
 from llm_datagen.llm.prompts.values import Null
-from llm_datagen.llm.stack import StackSettings, build_stack
-from llm_datagen.llm.transport import Transport
+from llm_datagen.llm.sampling.params import Params
+from llm_datagen.llm.sampling.row_requests import RowRequests
+from llm_datagen.llm.sampling.seeds import checked_seed
+from llm_datagen.llm.stack import StackSettings
+from llm_datagen.llm.tools.given import toolbox_of
+from llm_datagen.llm.tools.options import Tools
 from llm_datagen.llm.types import ChatRequest
-from llm_datagen.operators import BaseOperator, INodeContext, Row
+from llm_datagen.operators import INodeContext, Row
 from llm_datagen.operators.fingerprint import parts_of
 
 
 @refuses_unknown
-class LLMOperator(BaseOperator):
+class LLMOperator(ModelOperator):
     """Asks a model about every row, and adds its answer to the row as columns.
 
     One call per row (or `n`), through any endpoint that speaks OpenAI's chat completions, or another API by an adapter.
@@ -56,7 +60,11 @@ class LLMOperator(BaseOperator):
         api_key_env: another environment variable that holds the key.
         adapter: the API that the endpoint speaks: ``"openai"`` (chat completions), ``"openai-responses"``,
             ``"azure"``, ``"azure-deployments"``, ``"anthropic"``, ``"gemini"``, ``"bedrock"``, ``"mistral"``,
-            ``"ollama"`` or ``"vllm"``; or a `ChatAdapter`: an instance, a class, or ``"module:Name"``.
+            ``"ollama"`` or ``"vllm"``; ``"litellm"`` for every other one; or a `ChatAdapter`: an instance, a class, or
+            ``"module:Name"``.
+        engine: runs the model on this machine, in processes of its own, in place of an endpoint: ``"llama"`` (a GGUF
+            file), ``"transformers"`` or ``"vllm"``; or an `Engine`, or a dict with its attributes. `model` is the path
+            of the model then.
         endpoints: a pool in place of `model`, `base_url` and the key: an `Endpoint` each, or a dict such as
             ``{"model": "m", "base_url": "https://…/v1", "api_key_env": "KEY_2", "weight": 3}``. After a
             transient error, a try goes to another endpoint at once.
@@ -69,7 +77,9 @@ class LLMOperator(BaseOperator):
             ``list[Model]``, becomes a row of each.
         extra_columns: columns of what comes besides the text: ``{"reasoning": column}`` (a text, also from a
             think block, which is removed from the answer then), ``"tool_calls"`` (the
-            calls, as the endpoint sent them) and ``"logprobs"``; None in a row whose answer has none.
+            calls, as the endpoint sent them) and ``"logprobs"``; None in a row whose answer has none. And
+            ``"messages"``: the whole conversation, with the answer, calls of `tools` and their results; of images
+            that are sent as data, only type and checksum.
         system: a template of the system message.
         examples: solved rows that are shown to the model first: ``{"item": {…}, "answer": …}`` each, with a text
             or an object as `output` asks for.
@@ -78,11 +88,22 @@ class LLMOperator(BaseOperator):
         image_root: the folder that files of images must lie in; relative paths begin there. ``"/"`` allows every file.
             None: rows may name no files.
         null: what a template writes for a null of the row: nothing (``"empty"``), or the row fails (``"error"``).
-        params: more fields of the request, such as ``{"temperature": 0, "max_tokens": 200}``.
+        tools: what the model may use before it answers: functions, ``"module:name"`` of functions, `Tool`, or the
+            tools of an `McpServer`; or `Tools`, for bounds of rounds, seconds and dollars. The operator calls them,
+            and asks again with the results. A row whose process dies is done again, and so are its calls of tools.
+        params: more fields of the request, such as ``{"temperature": 0, "max_tokens": 200}``. A text that is a template
+            is made of each row: ``{"temperature": "{{ t }}"}``, where a number stays a number.
+        seed: of the answers, where the API takes one: every sample of every row gets its own, by the row's id, so that
+            a resume asks the same.
+        prompt_cache: whether the endpoint is told which beginning of the prompts all rows have in common (the system
+            message, the examples, the text before the first variable), so that it takes it from its cache.
         n: how many answers are wanted per row. With more than one, each becomes a row of its own; when one of them
             fails, the row fails.
         timeout: seconds that one try of a call may take in all.
         max_response_bytes: the longest body of an answer, unpacked; a longer one is not read to its end, and fails.
+        stream: whether answers are streamed, for endpoints that know nothing else, or cut long calls; a `Stream`, or
+            ``{"first_token_timeout": 60, "token_timeout": 30}``, says how long one may be silent. Only a whole answer
+            counts.
         max_retries: how often a call is repeated after a transient error: HTTP 408, 409, 425, 429 and 5xx, no
             connection, no answer in time, a damaged body. ``Retry-After`` is respected.
         retry_wait: seconds that the first pause takes at most; it doubles with each one, up to 60 seconds.
@@ -109,12 +130,16 @@ class LLMOperator(BaseOperator):
         keep_calls: whether prompts and answers are kept in the folder of the run, packed, so that the page of a run and
             ``llm-datagen trace --calls`` show them: True: up to 1,024 MB of each node; a number: up to so many MB.
             What is beyond that, the oldest, is removed. Of images that are sent as data, only type and checksum.
+        batch_api: whether rows are sent as jobs of the provider's batch API, for half the price and within a day: a
+            flag, a `Batch`, or a dict with the names of its attributes.
         name: the operator's identity in the run state.
 
     Raises:
         ConfigError: at construction, on a wrong argument.
-        PromptError, LLMRequestError, LLMAnswerError: by a call; the row fails, and the node's `on_error` decides.
-        OutageError, EndpointRefusedError, CacheError, BudgetError: by a call or `setup`; the run fails.
+        PromptError, LLMRequestError, LLMAnswerError, ToolError: by a call; the row fails, and the node's `on_error`
+            decides.
+        OutageError, EndpointRefusedError, CacheError, BudgetError, BatchError, McpServerError, ToolsStuckError: by a
+            call or `setup`; the run fails.
     """
 
     def __init__(
@@ -126,6 +151,7 @@ class LLMOperator(BaseOperator):
         api_key: str | None = None,
         api_key_env: str | None = None,
         adapter: Any = "openai",
+        engine: Engine | Mapping[str, Any] | str | None = None,
         endpoints: Sequence[Endpoint | Mapping[str, Any]] | None = None,
         strategy: Strategy = "weighted",
         outage_after: float = 600.0,
@@ -136,10 +162,14 @@ class LLMOperator(BaseOperator):
         images: Sequence[str] = (),
         image_root: str | None = None,
         null: Null = "empty",
+        tools: Sequence[Any] | Tools | Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        prompt_cache: bool = False,
         n: int = 1,
         timeout: float = 120.0,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
+        stream: bool | Stream | Mapping[str, Any] = False,
         max_retries: int = 5,
         retry_wait: float = 0.5,
         requests_per_minute: int | None = None,
@@ -154,73 +184,93 @@ class LLMOperator(BaseOperator):
         budget: Budget | Mapping[str, float] | None = None,
         meta: bool = False,
         keep_calls: bool | int = True,
+        batch_api: bool | Batch | Mapping[str, Any] = False,
         name: str | None = None,
     ) -> None:
-        self.endpoints = endpoints_of(
+        found = endpoints_of(
             endpoints,
             model=model,
             base_url=base_url,
             api_key=api_key,
             api_key_env=api_key_env,
             adapter=adapter,
+            engine=engine,
             prices=prices,
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
         )
-        self.model = identity_of(self.endpoints)
-        self.limits = limits_of(self.endpoints)
-        self._n = check_count("n", n)
+        adapters = [each.address.adapter for each in found]
+        refuse_with_engine(found, stream=stream, prompt_cache=prompt_cache, batch_api=batch_api)
         self._max_repairs = check_whole("max_repairs", max_repairs)
         self.cache = cache
-        self._cache_by: CacheBy = check_choice("cache_by", cache_by, CacheBy)
-        self._overwrites = check_flag("overwrite_columns", overwrite_columns)
-        self._has_meta = check_flag("meta", meta)
-        if name:
-            self.name = name
         self._format = answer_format(output, lenient=check_flag("lenient", lenient))
         self._extras = ExtraColumns(extra_columns, self._format.columns)
+        null = check_choice("null", null, Null)
         self._conversation = Conversation(
             prompt,
             system=system,
             examples=examples,
             images=images,
-            null=check_choice("null", null, Null),
+            null=null,
             image_root=checked_image_root(image_root),
             answers=self._format,
         )
-        self._fields = {**checked_params(params), **self._format.request_fields()}
-        self._settings = StackSettings(
-            strategy=check_choice("strategy", strategy, Strategy),
-            max_retries=check_whole("max_retries", max_retries),
-            retry_wait=check_seconds("retry_wait", retry_wait),
-            outage_after=check_outage_after(outage_after),
-            timeout=check_seconds("timeout", timeout),
-            max_response_bytes=check_count("max_response_bytes", max_response_bytes),
-            cache=None if cache is None else Path(check_local_path("cache", cache)).absolute(),
+        fields = {**checked_params(params), **self._format.request_fields()}
+        self._toolbox = toolbox_of(tools, fields, found, self._extras, has_jobs=bool(batch_api))
+        if self._toolbox is not None:
+            fields["tools"] = self._toolbox.specs()
+        made = Params(fields, null=null, needs_limit=budget is not None)
+        self._fields = made.fixed
+        settings = StackSettings.checked(
+            strategy=strategy,
+            max_retries=max_retries,
+            retry_wait=retry_wait,
+            outage_after=outage_after,
+            timeout=timeout,
+            max_response_bytes=max_response_bytes,
+            cache=cache,
+            stream=stream_of(found, stream),
+            batch_api=checked_batch(batch_api, adapters),
             structured=checked_mode(
                 structured,
-                [each.address.adapter for each in self.endpoints],
+                adapters,
                 has_schema="response_format" in self._fields,
                 has_tools="tools" in self._fields,
             ),
         )
-        self.budget = budget_of(self.endpoints, budget, self._fields)
-        self._call_log = CallLog(checked_keep_calls(keep_calls))
-        self._transport: Transport | None = None
+        super().__init__(
+            found,
+            settings,
+            columns=(*self._format.columns, *self._extras.columns),
+            params={**self._fields, **dict.fromkeys(made.names, 1)},
+            overwrite_columns=overwrite_columns,
+            budget=budget,
+            meta=meta,
+            keep_calls=keep_calls,
+            name=name,
+        )
+        self._requests = RowRequests(
+            self._conversation,
+            made,
+            model=self.model,
+            prefix=prefix_for(found, prompt_cache, self._conversation.prefix),
+            n=n,
+            seed=checked_seed(seed, adapters, [fields, *(each.params for each in found)]),
+            cache_by=cache_by,
+        )
         self._asker: Asker | None = None
         texts = {"prompt": prompt, "system": system, "examples": examples, "images": images}
+        drawn = {"params": params, "seed": seed, "n": n}
         self._identity = identity_parts(
-            {**texts, "params": params, "n": n, "meta": meta, "null": null, "extra_columns": extra_columns},
+            {**texts, **drawn, "meta": meta, "null": null, "extra_columns": extra_columns},
             self.endpoints,
             output,
             init=LLMOperator.__init__,
+            templates=set(made.names),
         )
+        if self._toolbox is not None:
+            self._identity |= self._toolbox.parts()
         self._own = frozenset(vars(self)) | {"_own"}
-
-    def __repr__(self) -> str:
-        columns = ", ".join(self._format.columns)
-        labels = ", ".join(each.address.label for each in self.endpoints)
-        return f"LLMOperator(model={self.model!r}, endpoint={labels!r}, columns={columns!r})"
 
     def fingerprint(self) -> Mapping[str, str | None]:
         """Return what the answers depend on, and the code and attributes of a subclass.
@@ -230,11 +280,6 @@ class LLMOperator(BaseOperator):
         """
         return {**self._identity, **self._conversation.files(), **parts_of(self, above=LLMOperator, without=self._own)}
 
-    def kept_files(self) -> dict[str, str]:
-        """Return the file of the cache, and the cassette that the environment names, if it does."""
-        files = {"cache": self._settings.cache, "cassette": os.environ.get(CASSETTE_VARIABLE)}
-        return {what: str(path) for what, path in files.items() if path}
-
     async def setup(self) -> None:
         """Open the layers of a call. Called on the event loop of the node.
 
@@ -242,32 +287,36 @@ class LLMOperator(BaseOperator):
             LLMError: when another node is using this instance.
             ConfigError: when the environment variable of `api_key_env` is not set.
             CacheError: when the file of `cache` cannot be used.
+            McpServerError: when an MCP server cannot be used.
         """
-        if self._transport is not None:
-            raise LLMError(f"{self!r} is in use by another node: give each node an instance of its own")
-        transport, cache = build_stack(self.endpoints, self._settings, self.budget)
-        self._transport = transport
-        try:
-            await transport.open()
-        except BaseException:
-            self._transport = None
-            raise
+        await super().setup()
+        if self._toolbox is not None:
+            try:
+                await self._toolbox.open()
+                self._fields["tools"] = self._toolbox.specs()
+            except BaseException:
+                await self.teardown()
+                raise
         self._asker = Asker(
-            transport,
+            self._opened(),
             self._format,
             max_repairs=self._max_repairs,
             extras=self._extras,
-            cache=cache,
+            cache=self._cache,
+            jobs=self._jobs,
             call_log=self._call_log,
+            together=None if self._requests.has_seeds else self._together,  # one request has one seed
+            begin_rounds=None if self._toolbox is None else self._toolbox.begin,
         )
 
     async def teardown(self) -> None:
         """Close the layers of a call, with their connections and files."""
-        transport, self._transport = self._transport, None
         self._asker = None
-        await self._call_log.close()
-        if transport is not None:
-            await transport.close()
+        try:
+            if self._toolbox is not None:
+                await self._toolbox.close()
+        finally:
+            await super().teardown()
 
     async def process_item(self, item: Any, ctx: INodeContext) -> Row | list[Row]:
         """Return the row with the answer's columns added.
@@ -282,34 +331,24 @@ class LLMOperator(BaseOperator):
             OutageError: when no endpoint answered anybody for `outage_after`; the run fails.
             EndpointRefusedError: when the endpoints refuse every call; the run fails.
             LLMAnswerError: when the answer cannot be used.
+            ToolError: when a tool failed, or the row may use no more of them.
+            BatchError: when the jobs of a batch API cannot go on.
             CacheError: when the answer cannot be stored, or a stored one cannot be read.
             StopRun: when the budget has no room for the call.
             BudgetError: when what is spent cannot be written down.
         """
         if self._asker is None:
             raise LLMError(f"{self!r} was called before setup(): run it in a node")
-        fields = fields_of(item)
-        if not self._overwrites:
-            check_free((*self._format.columns, *self._extras.columns), fields)
-        meta = earlier_meta(item) if self._has_meta else {}
-        asker, request = self._asker, await self._request(item, ctx)
+        row = self._new_row(item, ctx)
+        asker, requests = self._asker, await self._requests.of(item, ctx)
         rows = []
-        for answered in await asker.ask_samples(request, self._n):
-            own = provenance(request, answered.answers, answered.parsed) if self._has_meta else None
-            for answer in answered.parsed.rows:
-                columns = {**answer, **self._extras.of(answered.answers[-1])}  # also what the schema does not name
-                row = with_columns(fields, columns, overwrites=self._overwrites)
-                if own is not None:
-                    row[META_FIELD] = {**meta, ctx.node_id: own}
-                rows.append(row)
-        return rows if self._n > 1 or self._format.is_list else rows[0]
+        for request, answered in zip(requests, await asker.ask_samples(requests), strict=True):
+            meta = self._meta(request, answered) if self._has_meta else None
+            extras = self._extras.of(answered.answers[-1], answered.messages)
+            # The columns of an answer may be more than the schema names.
+            rows += [row.filled({**answer, **extras}, meta) for answer in answered.parsed.rows]
+        return rows if self._requests.n > 1 or self._format.is_list else rows[0]
 
-    async def _request(self, item: Any, ctx: INodeContext | None) -> ChatRequest:
-        return ChatRequest(
-            messages=await self._conversation.messages(item),
-            params=self._fields,
-            model=self.model,
-            cache_scope=row_key(fields_of(item)) if self._cache_by == "row" else "",
-            row=row_label(item),
-            ctx=ctx,
-        )
+    def _meta(self, request: ChatRequest, answered: Answered) -> dict[str, Any]:
+        tool_calls = None if self._toolbox is None else answered.tool_calls
+        return provenance(request, answered.answers, answered.parsed, tool_calls=tool_calls)

@@ -16,6 +16,12 @@ POLL_SECONDS = 0.1
 MAX_WAIT_SECONDS = 600.0
 """The longest wait that an endpoint may ask for: a quota that comes back later is used up, and its error says so."""
 
+LOOK_SECONDS = 1.0
+"""How often calls that wait for grants, of other processes, look whether the service is there."""
+
+LOG_WAIT_SECONDS = 60.0
+"""How often it is logged that calls wait, at most."""
+
 IsOver = Callable[[INodeContext], bool]
 
 

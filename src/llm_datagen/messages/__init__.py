@@ -21,7 +21,8 @@ Who MUST do what:
 * A **pipeline** MUST answer every command that is asked, within a second, whatever the operators do.
 * **Nobody** may be ended, or changed, by a message that it does not understand: it refuses it and goes on.
 
-Layout: `data` (the way of rows) · `reports` (to the supervisor, and from it) · `commands` and `events` (public).
+Layout: `data` (the way of rows) · `block_result` (what a worker gives back) · `lead` (how far a node may be ahead) ·
+`reports` (to the supervisor, and from it) · `commands` and `events` (public).
 """
 
 from llm_datagen.messages.block_result import BlockResult, OperatorFailure
@@ -58,8 +59,10 @@ from llm_datagen.messages.data import (
     StageOutcome,
     StopRequested,
     TaskDone,
+    TasksDone,
     UnpauseCalls,
     Write,
+    Writes,
 )
 from llm_datagen.messages.events import (
     CheckpointSaved,
@@ -88,6 +91,7 @@ from llm_datagen.messages.reports import (
     StatusChanged,
     TargetMet,
     TimeSpent,
+    UsageTotal,
 )
 
 __all__ = [
@@ -152,14 +156,17 @@ __all__ = [
     "SupervisorMessage",
     "TargetMet",
     "TaskDone",
+    "TasksDone",
     "TellLead",
     "TellStarving",
     "TimeSpent",
     "Unpause",
     "UnpauseCalls",
     "UsageReported",
+    "UsageTotal",
     "Write",
     "WriterMessage",
+    "Writes",
 ]
 
 NodeMessage = (
@@ -167,6 +174,7 @@ NodeMessage = (
     | Batch
     | EndOfSource
     | TaskDone
+    | TasksDone
     | LimitLead
     | LeadMoved
     | Committed
@@ -179,7 +187,7 @@ NodeMessage = (
     | Cancel
 )
 ReaderMessage = Demand | Committed | Sealed | EndSooner | EndNoted | PauseCalls | UnpauseCalls | Cancel
-WriterMessage = Attach | TellLead | Write | Finish | Dropped | Drain
+WriterMessage = Attach | TellLead | Write | Writes | Finish | Dropped | Drain
 SupervisorMessage = (
     StageEnded
     | SourceQuiet
@@ -193,6 +201,7 @@ SupervisorMessage = (
     | Stalled
     | Moved
     | UsageReported
+    | UsageTotal
     | OperatorLogged
     | ControlRequest
     | StopRequested

@@ -99,6 +99,12 @@ class BlockResult:
         """Whether there is anything for the writer."""
         return bool(self.source_rows) or (self.is_end and self.failure is None)
 
+    @property
+    def size(self) -> int:
+        """The bytes in memory of what goes to the writer."""
+        data = len(self.data) if isinstance(self.data, bytes) else self.data.held
+        return data + len(self.dead_letters) + len(self.rejections)
+
     def close(self) -> None:
         """Close the spill file of the output rows, if there is one."""
         if not isinstance(self.data, bytes):

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from llm_datagen.config import OnChange, check_choice
+from llm_datagen.config import OnChange, check_choice, check_flag
 from llm_datagen.errors import ConfigError
 
 
@@ -43,9 +43,12 @@ class Cancel:
     """To a pipeline, or any stage: begin nothing new, end what was begun, commit it."""
 
     reason: str = ""
+    keep_jobs: bool = False
+    """Whether jobs at a batch API of a provider go on, for a resume to collect. Else they are cancelled there, too."""
 
     def __post_init__(self) -> None:
         _check_text("reason", self.reason)
+        check_flag("keep_jobs", self.keep_jobs)
 
 
 @dataclass(frozen=True, slots=True)

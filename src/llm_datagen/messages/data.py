@@ -144,8 +144,20 @@ class Write(Bulk):
     def load(self) -> Load:
         """Rows that went in or came out, whichever are more: a disk that is slow also holds up a node that filters."""
         result = self.result
-        size = len(result.data) if isinstance(result.data, bytes) else result.data.held
-        return Load(max(result.rows, result.source_rows), size + len(result.dead_letters) + len(result.rejections))
+        return Load(max(result.rows, result.source_rows), result.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Writes(Bulk):
+    """Worker to writer: what became of the rows of several tasks, which have ended at about the same time."""
+
+    writes: tuple[Write, ...]
+
+    @property
+    def load(self) -> Load:
+        """That of all of them."""
+        loads = [write.load for write in self.writes]
+        return Load(sum(load.rows for load in loads), sum(load.bytes for load in loads))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +171,13 @@ class TaskDone:
     """Whether the writer was dead when the results were to be delivered."""
     held_back: float = field(default=0.0, compare=False)
     """Seconds that the worker waited for the writer (in sync mode, for the commit) to deliver them."""
+
+
+@dataclass(frozen=True, slots=True)
+class TasksDone:
+    """Worker to node: several tasks have ended at about the same time."""
+
+    tasks: tuple[TaskDone, ...]
 
 
 @dataclass(frozen=True, slots=True)

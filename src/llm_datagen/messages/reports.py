@@ -100,6 +100,19 @@ class TimeSpent:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageTotal:
+    """Node to supervisor: what calls of a provider and a model have used in all, over all runs.
+
+    Of it, what is new is told to subscribers, as `UsageReported`.
+    """
+
+    node_id: str
+    provider: str
+    model: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class OperatorFailed:
     """Node to supervisor: an operator failure that the node does not survive."""
 

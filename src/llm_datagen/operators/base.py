@@ -41,6 +41,8 @@ class BaseOperator:
         version: if it is set, a resume compares it in place of the operator's code and settings.
         stateful: True says that the operator keeps state between calls on purpose; it silences the warning.
         keeps_state: True says that it uses `ctx.state`. Then the node makes one call at a time, in the order of rows.
+        calls_at_once: how many calls to make at once where `parallel_size` is 1, its default: more for an operator
+            whose calls wait for one another, as rows of a job do.
     """
 
     name: str = ""
@@ -49,6 +51,7 @@ class BaseOperator:
     version: str | None = None
     stateful: bool = False
     keeps_state: bool = False
+    calls_at_once: int = 1
 
     if not TYPE_CHECKING:  # a constructor's own signature is what counts
 

@@ -100,6 +100,16 @@ def operators_within(operator: Any) -> Iterator[Any]:
         yield operator
 
 
+def calls_at_once(operator: Any) -> int:
+    """Return how many calls of an operator to make at once where the node's `parallel_size` is 1."""
+    return max(int(getattr(each, "calls_at_once", 1)) for each in operators_within(operator))
+
+
+def has_jobs(operator: Any) -> bool:
+    """Return whether calls of an operator wait for jobs that others do, and that go on when the process ends."""
+    return any(getattr(each, "has_jobs", False) for each in operators_within(operator))
+
+
 def kept_files(operator: Any) -> Mapping[str, str]:
     """Return the paths of files that an operator writes for itself, by what they are; see `BaseOperator.kept_files`."""
     found = getattr(operator, "kept_files", None)

@@ -121,6 +121,32 @@ class IFeedbackContext(INodeContext, Protocol):
 
 
 @runtime_checkable
+class IJobContext(INodeContext, Protocol):
+    """The context of an operator whose calls may take very long, as they wait for jobs that others do."""
+
+    def expects_rows(self) -> bool:
+        """Return whether a further row may be given to the operator before one of those in flight has ended.
+
+        No: as many are in flight as may be, or the source has ended.
+        """
+
+    def has_all_rows(self) -> bool:
+        """Return whether every row of the source that is not done is in flight."""
+
+    def report_usage_total(self, usage: Mapping[str, Any]) -> None:
+        """Report what calls of a provider and a model have used in all, over all runs: it takes the place of their sum.
+
+        For what is counted elsewhere, on the disk, so that it may be told again.
+        """
+
+    def wait_for_jobs(self, jobs: int) -> None:
+        """Say for how many jobs calls in flight wait, so that nobody takes the node for stalled; 0: for none."""
+
+    def keeps_jobs(self) -> bool:
+        """Return whether jobs go on; no: the run was cancelled in a way that leaves none behind, so cancel them."""
+
+
+@runtime_checkable
 class IOperator(Protocol):
     """Anything with a `name` and one of `process_item` and `process_batch`."""
 

@@ -14,6 +14,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.errors.advice import a_kind, did_you_mean
 from llm_datagen.operators import FunctionOperator, as_operator, made_with, operator_name
 from llm_datagen.operators.arguments import NotPlainError, given_arguments, stored_arguments
+from llm_datagen.operators.call import calls_at_once
 from llm_datagen.operators.import_path import load, name_of
 
 _PACKAGE = __name__.partition(".")[0]
@@ -140,18 +141,29 @@ KEEPS_STATE = "keeps_state"
 """The key of a node, in a run state, whose operator keeps state; nodes of other operators do not have it."""
 
 
-def state_note(operator: Any) -> dict[str, bool]:
-    """Return what the run state says of a node whose operator keeps state; nothing of another one's."""
-    return {KEEPS_STATE: True} if getattr(operator, "keeps_state", False) else {}
+CALLS_AT_ONCE = "calls_at_once"
+"""The key of a node, in a run state, whose operator says how many calls to make at once; see `BaseOperator`."""
+
+
+def state_note(operator: Any) -> dict[str, Any]:
+    """Return what the run state says of a node because of its operator: that it keeps state, or its calls at once."""
+    calls = calls_at_once(operator)
+    return {
+        **({KEEPS_STATE: True} if getattr(operator, "keeps_state", False) else {}),
+        **({CALLS_AT_ONCE: calls} if calls > 1 else {}),
+    }
 
 
 def parallel_size_of(entry: Mapping[str, Any]) -> int:
-    """Return how many batches of a node are in its operator at once: one, whatever its setting is, if it keeps state.
+    """Return how many batches of a node are in its operator at once.
+
+    One, whatever its setting is, if it keeps state; where the setting is 1, as many as the operator says.
 
     Args:
         entry: the node, in a run state.
     """
-    return 1 if entry.get(KEEPS_STATE) else int(entry["parallel_size"])
+    size = int(entry["parallel_size"])
+    return 1 if entry.get(KEEPS_STATE) else max(size, int(entry.get(CALLS_AT_ONCE, 1)) if size == 1 else 1)
 
 
 def operator_of(entry: Mapping[str, Any] | str, where: str) -> Any:

@@ -4,37 +4,37 @@ They are steps like any other, in Python (``ops.Dedupe(by="text")``) and in YAML
 (`ctx.state`), which is committed with the rows: whatever happens to the process, the output is the same.
 
 Layout:
-    base.py        settings that a resume compares; access to columns
-    rows.py        Keep, Select, Drop, Rename
-    expression.py  the conditions of Keep; `expression_values`: what is done with values in them
-    fan.py         Explode, Cross
-    feedback.py    Feedback
-    choice.py      Choose, Split
-    chunk.py       Chunk
-    chat.py        ToChat, AddTurn, ToPreference
-    vote.py        Vote
-    pii.py         MaskPII
-    language.py    DetectLanguage
-    run_python.py  RunPython
-    route.py       RouteBy, RouteWhen: rules for nodes with several outputs
-    sample.py      Sample
-    limit.py       Limit
-    loop.py        Loop
-    dedupe.py      Dedupe
-    near.py        MinHashDedupe
-    top.py         TopK
-    best_of.py     Best
-    group.py       GroupBy
-    count.py       Count
-    stats.py       Stats
-    shuffle.py     Shuffle
-    join.py        Join
-    best.py        the k best rows, held in the state
-    weighted.py    values with weights
-    keys.py        what rows are compared by
-    bands.py       how signatures of near duplicates are cut and compared
-    distinct.py    how many different values there are, about
-    side_table.py  the table of a Join
+    base.py       settings that a resume compares; access to columns
+    rows.py       Keep, Select, Drop, Rename
+    expression.py the conditions of Keep; expression_values.py: what is done with values in them
+    fan.py        Explode, Cross
+    feedback.py   Feedback
+    choice.py     Choose, Split
+    chunk.py      Chunk
+    chat.py       ToChat, AddTurn, ToPreference
+    vote.py       Vote
+    pii.py        MaskPII
+    language.py   DetectLanguage
+    run_python.py RunPython
+    route.py      RouteBy, RouteWhen: rules for nodes with several outputs
+    sample.py     Sample
+    limit.py      Limit
+    loop.py       Loop
+    dedupe.py     Dedupe
+    near.py       MinHashDedupe
+    top.py        TopK
+    best_of.py    Best
+    group.py      GroupBy
+    count.py      Count
+    stats.py      Stats
+    shuffle.py    Shuffle
+    join.py       Join
+    best.py       the k best rows, held in the state
+    weighted.py   values with weights
+    keys.py       what rows are compared by
+    bands.py      how signatures of near duplicates are cut and compared
+    distinct.py   how many different values there are, about
+    side_table.py the table of a Join
 """
 
 from llm_datagen.ops.best_of import Best

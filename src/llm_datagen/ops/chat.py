@@ -17,6 +17,7 @@ from llm_datagen.ops.base import (
     refuse_value,
     value_of,
 )
+from llm_datagen.streams.rows import Rejected
 
 Layout = Literal["messages", "sharegpt"]
 PairLayout = Literal["text", "messages"]
@@ -171,7 +172,7 @@ class ToPreference(DataOperator):
         self.keep = columns_if_any("keep", keep)
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
-        """Return the pair, or None.
+        """Return the pair, or why there is none.
 
         Raises:
             RowDataError: when a column is missing, or holds something else.
@@ -180,8 +181,8 @@ class ToPreference(DataOperator):
             chosen, rejected = _text(item, self.chosen), _text(item, self.rejected)
         else:
             pair = self._best_and_worst(item)
-            if pair is None:
-                return None
+            if isinstance(pair, Rejected):
+                return pair
             chosen, rejected = pair
         texts = {"prompt": _text(item, self.prompt), "chosen": chosen, "rejected": rejected}
         kept = {column: value_of(item, column) for column in self.keep}
@@ -190,7 +191,7 @@ class ToPreference(DataOperator):
         roles = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
         return {**{name: [{"role": roles[name], "content": text}] for name, text in texts.items()}, **kept}
 
-    def _best_and_worst(self, item: Any) -> tuple[str, str] | None:
+    def _best_and_worst(self, item: Any) -> tuple[str, str] | Rejected:
         assert self.answers is not None
         assert self.scores is not None
         answers, scores = value_of(item, self.answers), value_of(item, self.scores)
@@ -205,10 +206,10 @@ class ToPreference(DataOperator):
                 f"column {self.answers!r} has {len(answers)} answers, and {self.scores!r} {len(scores)} scores"
             )
         if not scores:
-            return None
+            return Rejected("no answers")
         best, worst = max(scores), min(scores)
         if best == worst or best - worst < self.least_gap:
-            return None
+            return Rejected("the scores are equal" if best == worst else "the scores are too near")
         return answers[scores.index(best)], answers[scores.index(worst)]
 
 

@@ -14,9 +14,12 @@ from llm_datagen.operators.fingerprint import Parts
 from llm_datagen.ops.base import DataOperator, as_columns, value_of, with_columns, without_id
 from llm_datagen.ops.side_table import SideTable, kind_of
 from llm_datagen.streams.factory import StreamFactory
+from llm_datagen.streams.rows import Rejected
 from llm_datagen.streams.storage.local import LocalStorage
 
 How = Literal["left", "inner"]
+
+_NO_MATCH = Rejected("no match in the table")
 
 
 def _text(name: str, value: Any) -> str:
@@ -101,7 +104,7 @@ class Join(DataOperator):
         if not found:
             self._check_kinds(side, key)
             if self.how == "inner":
-                return None
+                return _NO_MATCH
             found = [{}]
         names = side.columns if self.columns is None else self.columns
         rows = [with_columns(item, {self.prefix + name: match.get(name) for name in names}) for match in found]

@@ -6,6 +6,7 @@ from typing import Any
 
 from llm_datagen.operators import INodeContext
 from llm_datagen.ops.base import StateOperator, one_row, whole_number
+from llm_datagen.streams.rows import Rejected
 
 
 class Limit(StateOperator):
@@ -21,7 +22,7 @@ class Limit(StateOperator):
         self.n = whole_number("n", n)
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
-        """Return the row, if it is one of them.
+        """Return the row, if it is one of them; else why not.
 
         Raises:
             RowDataError: when it is a bare list or null.
@@ -29,6 +30,6 @@ class Limit(StateOperator):
         one_row(item)
         kept = ctx.state.get("kept", 0)
         if kept >= self.n:
-            return None
+            return Rejected(f"beyond the first {self.n}")
         ctx.state["kept"] = kept + 1
         return item

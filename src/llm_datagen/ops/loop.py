@@ -170,7 +170,7 @@ class _Step:
         return [row] if self.call.batch else row
 
     def outcome(self, found: Any) -> Any:
-        """Return the row that came of a row, or None.
+        """Return the row that came of a row, or None, or why there is none.
 
         Raises:
             RowDataError: when these are several rows, or none.
@@ -181,9 +181,7 @@ class _Step:
                 if len(rows) > 1:
                     raise RowDataError(f"{self.name} made {len(rows)} rows of one; in a Loop, a round makes one row")
                 found = rows[0] if rows else None
-        if isinstance(found, Rejected):
-            return None
-        if found is not None and not isinstance(found, dict):
+        if found is not None and not isinstance(found, dict | Rejected):
             raise RowDataError(f"{self.name} returned {a_kind(type(found))}; in a Loop, a round makes a row")
         return found
 
@@ -199,6 +197,7 @@ class _Rounds:
         self._number = 0
         self._kept: list[dict[str, Any]] = []
         self.row: dict[str, Any] | None = item
+        self._reason: Rejected | None = None
 
     def begin(self) -> bool:
         """Return whether there is another round, and begin it."""
@@ -212,18 +211,21 @@ class _Rounds:
                 raise RowDataError(f"until does not hold after {loop.max_rounds} rounds: {loop.until}")
             if loop.until is not None and loop.unmet == "drop":
                 self._kept, self.row = [], None
+                self._reason = Rejected(f"until does not hold after {loop.max_rounds} rounds")
             return False
         self._number += 1
         self.row = {**self.row, loop.column: self._number, ID_FIELD: self._id}
         return True
 
-    def take(self, row: dict[str, Any] | None) -> None:
+    def take(self, row: dict[str, Any] | Rejected | None) -> None:
         """Take what an operator made of the row."""
+        if isinstance(row, Rejected):
+            row, self._reason = None, row
         self.row = None if row is None else {**row, self._loop.column: self._number, ID_FIELD: self._id}
 
     def result(self) -> Any:
-        """Return what comes out."""
-        return self._kept if self._loop.keep_rounds else self.row
+        """Return what comes out; or why nothing does, if that is known."""
+        return (self._kept if self._loop.keep_rounds else self.row) or self._reason
 
 
 def _condition(until: Callable[[Any], Any] | str | None) -> Callable[[Any], Any]:

@@ -10,7 +10,9 @@ from llm_datagen.operators import INodeContext
 from llm_datagen.ops.base import DataOperator, as_seed, id_of, row_of, whole_number
 from llm_datagen.ops.best import BestRows
 from llm_datagen.streams.chance import fraction_of, number_of
-from llm_datagen.streams.rows import Derived
+from llm_datagen.streams.rows import Derived, Rejected
+
+_NOT_DRAWN = Rejected("not in the sample")
 
 
 class Sample(DataOperator):
@@ -42,7 +44,7 @@ class Sample(DataOperator):
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         """Return the row, if it is in the sample; with `n`, remember it, if it may be."""
         if self.share is not None:
-            return item if fraction_of("sample", self.seed, id_of(item)) < self.share else None
+            return item if fraction_of("sample", self.seed, id_of(item)) < self.share else _NOT_DRAWN
         self._best.add(ctx.state, number_of("sample", self.seed, id_of(item)), row_of(item))
         return None
 

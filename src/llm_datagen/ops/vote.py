@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import INodeContext
+from llm_datagen.operators.majority import majority
 from llm_datagen.ops.base import DataOperator, as_columns, is_nan, new_column, refuse_value, value_of, with_columns
 
 
@@ -39,11 +39,8 @@ class Vote(DataOperator):
             RowDataError: when a column of a judge is missing, or holds a list or an object; when a new one is there.
         """
         votes = [value for column in self.columns if (value := _checked(column, value_of(item, column))) is not None]
-        count = Counter((isinstance(value, bool), value) for value in votes)
-        most = max(count.values(), default=0)
-        winners = [value for (_, value), times in count.items() if times == most]
-        vote = winners[0] if len(winners) == 1 else None
-        return with_columns(item, {self.into: vote, self.agreement: round(most / len(votes), 4) if votes else 0.0})
+        vote, agreement = majority(votes)
+        return with_columns(item, {self.into: vote, self.agreement: agreement})
 
 
 def _checked(column: str, value: Any) -> Any:

@@ -6,10 +6,10 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pykka
 
-from llm_datagen.actors.host import PipelineHost
 from llm_datagen.actors.pipeline import PipelineActor
 from llm_datagen.actors.stage import Recipient
 from llm_datagen.errors import ConfigError, PipelineBusyError, PipelineExistsError
@@ -32,6 +32,9 @@ from llm_datagen.runs.logs.writer import open_log
 from llm_datagen.runs.page_process import check_page, start_page
 from llm_datagen.runs.run_report import RunReport
 from llm_datagen.runs.status import PipelineStatus
+
+if TYPE_CHECKING:
+    from llm_datagen.actors.host import PipelineHost
 
 
 class BasePipeline(StoredPipeline):
@@ -95,6 +98,8 @@ class BasePipeline(StoredPipeline):
             Asked, both orders answer with a `PipelineStatus` when the run has begun, or raise `PipelineBusyError` while
             another one is under way, else what `run()` and `resume()` raise before a run begins.
         """
+        from llm_datagen.actors.host import PipelineHost
+
         status = PipelineStatus(pipeline_id=self.pipeline_id, status=self.status, nodes=tuple(self.progress))
         return PipelineHost.start(status, self._launch)
 
@@ -162,7 +167,7 @@ class BasePipeline(StoredPipeline):
     def cancel(self, reason: str = "") -> None:
         """Begin nothing new, end what was begun, save it (M7). Any thread may call it; returns at once."""
         if self._run is not None:
-            self._run.cancel(reason)
+            self._run.cancel(reason, keep_jobs=False)
 
     def _prepare(self, hooks: IPipelineHooks | None = None) -> Run:
         """Open everything; `hooks` are those of this run, if they are others than the pipeline's."""

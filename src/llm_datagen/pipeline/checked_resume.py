@@ -10,6 +10,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
 from llm_datagen.pipeline.change_refusal import edits_unread
 from llm_datagen.pipeline.node import UnifiedNode
+from llm_datagen.pipeline.open_jobs import check_asked_by_jobs, rows_in_jobs
 from llm_datagen.pipeline.operator_changes import Edit, compare
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.rerun import check_reset
@@ -59,7 +60,8 @@ def check_resume(
     check_choice("on_change", on_change, OnChange)
     if on_change != "refuse" and not blueprint.has_operators:
         raise ConfigError(edits_unread(folder, on_change, is_replay=is_replay))
-    edit = compare(run_state, *blueprint.steps(run_state), is_replay=is_replay)
+    in_jobs = rows_in_jobs(folder.files_path)
+    edit = compare(run_state, *blueprint.steps(run_state), is_replay=is_replay, in_jobs=in_jobs)
     reset = edit.settle(on_change, folder.results_dir)
     nodes = nodes_of(blueprint, run_state)
     if edit.is_redrawn:
@@ -73,6 +75,9 @@ def check_resume(
             if found is not None and STATE in found[1].marks:
                 check_state_of(node.output, found[1])
     check_nodes(remaining, run_state)
+    for node in remaining:
+        if not node.is_finished():
+            check_asked_by_jobs(node.node_id, node.operator, folder.files_path)
     if reset is not None:
         check_reset(reset, nodes, folder)
     return CheckedResume(edit=edit, reset=reset, nodes=nodes, remaining=remaining)

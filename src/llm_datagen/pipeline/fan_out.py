@@ -61,7 +61,16 @@ class RoutingOperator(FunctionOperator):
         self._rule = rule
         func = self._await_and_tag if self._call.is_async else self._call_and_tag
         super().__init__(func, batch=self._call.batch, name=operator_name(operator))
-        for name in ("setup", "teardown", "bisect", "batch_by", "stateful", "keeps_state", "kept_files"):
+        for name in (
+            "setup",
+            "teardown",
+            "bisect",
+            "batch_by",
+            "stateful",
+            "keeps_state",
+            "kept_files",
+            "calls_at_once",
+        ):
             if hasattr(operator, name):
                 setattr(self, name, getattr(operator, name))
         if self._call.finish is not None:

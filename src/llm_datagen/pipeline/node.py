@@ -205,7 +205,7 @@ class UnifiedNode(Binding):
     def cancel(self) -> None:
         """Begin nothing new, end what was begun, commit it. Any thread may call it; returns at once."""
         if self._run is not None:
-            self._run.cancel()
+            self._run.cancel(keep_jobs=False)
 
     # Watching.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import Call, check_end_ids, operator_name
+from llm_datagen.operators.call import has_jobs
 from llm_datagen.pipeline.binding import Binding
 from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.logs import HasLogs
@@ -34,6 +35,11 @@ def check_delivery(node: Binding) -> None:
         raise ConfigError(
             f"{node.node_id}: delivery={delivery!r} needs an output that only one process can have open, and an object "
             f"store has no such files ({output.uri}); write to this machine, or leave delivery='exactly_once'"
+        )
+    if delivery != "exactly_once" and has_jobs(node.operator):
+        raise ConfigError(
+            f"{node.node_id}: delivery={delivery!r} gives up rows that are in flight when the process dies, and with "
+            "batch_api these are in jobs that go on: leave delivery='exactly_once'"
         )
 
 

@@ -9,6 +9,7 @@ from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.config import settings_in
 from llm_datagen.executors.process.pickling import pack
 from llm_datagen.operators import Call
+from llm_datagen.operators.call import calls_at_once
 from llm_datagen.pipeline.binding import Binding
 from llm_datagen.pipeline.node_checks import check_delivery, check_operator
 from llm_datagen.pipeline.settings import NodeAloneSettings
@@ -107,6 +108,7 @@ def open_node(
         node_id=node.node_id,
         operator=node.operator,
         call=call,
+        calls_at_once=calls_at_once(node.operator),
         source=source,
         sink=sink,
         position=position,

@@ -8,6 +8,7 @@ from llm_datagen.actors.opened_node import OpenedNode
 from llm_datagen.operators import Call
 from llm_datagen.pipeline.early_ends import are_over, unneeded_ids
 from llm_datagen.pipeline.feedback import feedback_of
+from llm_datagen.pipeline.open_jobs import check_asked_by_jobs, rows_in_jobs
 from llm_datagen.pipeline.operator_changes import compare
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.resume_checks import check_nodes
@@ -28,7 +29,8 @@ def open_nodes(stored: StoredRun, log_file: LogTarget, undo: ExitStack) -> list[
         DatagenError: when the run cannot go on; see `UnifiedPipeline.run`.
     """
     run_state, nodes = stored.state, stored.nodes
-    edit = compare(run_state, run_state["nodes"], [node.operator for node in nodes])
+    in_jobs = rows_in_jobs(stored.folder.files_path)
+    edit = compare(run_state, run_state["nodes"], [node.operator for node in nodes], in_jobs=in_jobs)
     edit.settle("refuse")  # an operator may be edited between `resume()` and `run()`, too
     node_files = [node.node_files for node in nodes]
     check_layout(node_files, log_file, stored.folder)
@@ -46,6 +48,8 @@ def open_nodes(stored: StoredRun, log_file: LogTarget, undo: ExitStack) -> list[
         is_needed = node.node_id not in left_out
         if is_needed and node.input.read_as_is(follow=node.follow_input) and not node.is_finished():
             entry["input_fingerprint"] = node.input.fingerprint(follow=node.follow_input)
+        if is_needed and not node.is_finished():
+            check_asked_by_jobs(node.node_id, node.operator, stored.folder.files_path)
         opened.append(node.plan(folder=stored.folder.files_path, is_needed=is_needed))
         undo.callback(opened[-1].close)
     drawn = feedback_of(nodes, streaming=run_state["config"]["streaming"])

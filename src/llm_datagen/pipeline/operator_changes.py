@@ -9,7 +9,7 @@ before them stays, and what they made is kept as an earlier version; or *replace
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,10 +54,12 @@ class Edit:
         entries: the nodes of the code, drawn for this run; those of the run state themselves when the steps are the
             same.
         fingerprints: those of the operators in the code.
-        changes: what changed of nodes that have done rows, and all steps that differ; by the node's id.
+        changes: what changed of nodes that have done rows, or have some in jobs, and all steps that differ; by the
+            node's id.
         shown: the same for people, with the old value and the new one where they are known.
         rows: how many source rows each node of the run state has done, without dead letters.
         dead_letters: how many of them are dead letters.
+        in_jobs: how many rows wait in jobs at a provider, by the node's id.
         is_replay: whether the dead letters are done again now.
         unchecked: nodes that have done rows, and whose run state has no fingerprint.
         unread: of nodes that have done rows, the parts that nobody can see: they raise when they are looked at.
@@ -71,6 +73,7 @@ class Edit:
     shown: dict[str, list[str]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     dead_letters: dict[str, int] = field(default_factory=dict)
+    in_jobs: Mapping[str, int] = field(default_factory=dict)
     is_replay: bool = False
     unchecked: list[str] = field(default_factory=list)
     unread: dict[str, list[str]] = field(default_factory=dict)
@@ -82,8 +85,9 @@ class Edit:
         return self.entries is not self.run_state["nodes"]
 
     def has_done(self, node_id: str) -> bool:
-        """Return whether a node keeps something that the operator of the run state has done."""
-        return bool(self.rows[node_id] or (self.dead_letters[node_id] and not self.is_replay))
+        """Return whether a node keeps something that the operator of the run state has done, or has asked for."""
+        has_dead_letters = self.dead_letters[node_id] and not self.is_replay
+        return bool(self.rows[node_id] or has_dead_letters or self.in_jobs.get(node_id))
 
     def settle(self, on_change: OnChange, results_dir: str | None = None) -> Reset | None:
         """Write into the run state what becomes of the changes; return what has to be done to the streams, if anything.
@@ -134,7 +138,11 @@ class Edit:
         return reset
 
     def _done(self, node_id: str) -> str:
-        counts = ((self.rows.get(node_id, 0), "rows are done"), (self.dead_letters.get(node_id, 0), "are dead letters"))
+        counts = (
+            (self.rows.get(node_id, 0), "rows are done"),
+            (self.dead_letters.get(node_id, 0), "are dead letters"),
+            (self.in_jobs.get(node_id, 0), "wait in jobs, which are paid for and would be cancelled"),
+        )
         parts = [f"{count:,} {what}" for count, what in counts if count]
         return f" ({', '.join(parts)})" if parts else ""
 
@@ -215,6 +223,7 @@ def compare(
     *,
     is_replay: bool = False,
     rows_done: Callable[[Entry], tuple[int, int]] = rows_on_disk,
+    in_jobs: Mapping[str, int] | None = None,
 ) -> Edit:
     """Compare a run with the code. Only reads.
 
@@ -224,9 +233,12 @@ def compare(
         operators: the operators in the code, in the order of `entries`.
         is_replay: whether the dead letters are done again now: they are nobody's rows then.
         rows_done: given a node of the run, returns how many source rows it has done, and how many are dead letters.
+        in_jobs: how many rows of each node wait in jobs at a provider; None: of none.
     """
     fingerprints = [fingerprint_of(operator) for operator in operators]
-    edit = Edit(run_state=run_state, entries=entries, fingerprints=fingerprints, is_replay=is_replay)
+    edit = Edit(
+        run_state=run_state, entries=entries, fingerprints=fingerprints, in_jobs=in_jobs or {}, is_replay=is_replay
+    )
     known = {entry["node_id"]: entry for entry in run_state["nodes"]}
     for node_id, one in known.items():
         edit.rows[node_id], edit.dead_letters[node_id] = rows_done(one)

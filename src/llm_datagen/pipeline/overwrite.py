@@ -9,6 +9,7 @@ from typing import Any
 from llm_datagen.errors import PipelineExistsError
 from llm_datagen.errors.advice import advice
 from llm_datagen.pipeline.node import UnifiedNode
+from llm_datagen.pipeline.open_jobs import check_none_is_left_behind
 from llm_datagen.pipeline.output_owners import owner_of
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.typed_commands import command_line, id_option
@@ -54,7 +55,9 @@ def delete_outputs(entries: Sequence[Mapping[str, Any]], nodes: Sequence[Unified
 
     Raises:
         PipelineExistsError, StreamBusyError: as `check_deletable`.
+        ConfigError: when jobs at a batch API would be forgotten.
     """
+    check_none_is_left_behind(folder)
     found = [StreamFactory.create(entry["output_uri"]) for entry in entries]
     outputs = {output.place: output for output in found}
     check_deletable(list(outputs.values()), nodes, folder)

@@ -111,7 +111,7 @@ class Run:
         self._seconds = 0.0
         self._ref: pykka.ActorRef[PipelineActor] | None = None
         self._control: ControlServer | None = None
-        self._cancelled: str | None = None
+        self._cancelled: Cancel | None = None
         self._status = PipelineStatus(
             pipeline_id=pipeline_id,
             status=Status.PENDING,
@@ -176,7 +176,7 @@ class Run:
                 self._log.warning(events.OPERATOR_CHANGED, node_id=note.node_id, parts=parts, message=note.text)
             tell(self._ref, OperatorLogged(self._pipeline_id, note.node_id, "warning", note.text))
         if self._cancelled is not None:  # it came before there was anybody to hear it
-            tell(self._ref, Cancel(self._cancelled))
+            tell(self._ref, self._cancelled)
         return self._ref
 
     def _start_supervisor(self, pipeline: Recipient) -> pykka.ActorRef[SupervisorActor]:
@@ -200,10 +200,15 @@ class Run:
         print_output(self._run_state, stopped)
         return notes
 
-    def cancel(self, reason: str = "") -> None:
-        """Cancel. Any thread may call it, also before the start and after the end."""
-        self._cancelled = reason
-        tell(self._ref, Cancel(reason))
+    def cancel(self, reason: str = "", *, keep_jobs: bool) -> None:
+        """Cancel. Any thread may call it, also before the start and after the end.
+
+        Args:
+            reason: why.
+            keep_jobs: whether jobs at batch APIs go on, for a resume to collect.
+        """
+        self._cancelled = Cancel(reason, keep_jobs)
+        tell(self._ref, self._cancelled)
 
     @property
     def ref(self) -> pykka.ActorRef[PipelineActor] | None:

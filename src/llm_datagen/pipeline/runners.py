@@ -30,7 +30,7 @@ def run_during(run: Run) -> Iterator[pykka.ActorRef[PipelineActor]]:
     try:
         yield ref
     except BaseException as error:
-        run.cancel(f"the block that it ran beside has raised {type(error).__name__}")
+        run.cancel(f"the block that it ran beside has raised {type(error).__name__}", keep_jobs=True)
         run.wait()
         raise
     run.wait()
@@ -59,7 +59,7 @@ async def run_beside(run: Run) -> RunReport:
             await ended.wait()
         except asyncio.CancelledError as error:
             cancelled = error
-            run.cancel("its task was cancelled")
+            run.cancel("its task was cancelled", keep_jobs=True)
     run.wait()
     if cancelled is not None:
         raise cancelled
@@ -93,7 +93,7 @@ def run_in_foreground(run: Run) -> RunReport:
                 number = news.get(timeout=SLICE_SECONDS)
                 if number and not came:
                     came = number
-                    run.cancel(signal.Signals(came).name)
+                    run.cancel(signal.Signals(came).name, keep_jobs=True)
         run.wait()
     run.raise_failure()
     if came:

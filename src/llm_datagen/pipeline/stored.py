@@ -20,13 +20,11 @@ from llm_datagen.errors import (
 from llm_datagen.errors.warned import warn
 from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.operators.import_path import refuse_lookup
-from llm_datagen.operators.references import KEEPS_STATE, ref_of, state_note
+from llm_datagen.operators.references import CALLS_AT_ONCE, KEEPS_STATE, ref_of, state_note
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
-from llm_datagen.pipeline.checked_resume import check_resume
 from llm_datagen.pipeline.early_ends import are_over
 from llm_datagen.pipeline.feedback import feedback_of
 from llm_datagen.pipeline.input_warnings import clash_of_ids, missing_inputs, other_separators, replaced_inputs
-from llm_datagen.pipeline.kept_version import keep_version, mark_of
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.node_checks import check_possible
 from llm_datagen.pipeline.node_entries import new_pipeline_id
@@ -232,6 +230,9 @@ class RunLifecycle:
 
         `before` is the run state as it was, without the settings that this resume gives.
         """
+        from llm_datagen.pipeline.checked_resume import check_resume  # here: a new run begins without
+        from llm_datagen.pipeline.kept_version import keep_version, mark_of
+
         if run_state["status"] in {Status.RUNNING, Status.CANCELING}:  # killed: the usage since its last save is lost
             run_state["usage_is_partial"] = True
         checked = check_resume(
@@ -248,6 +249,7 @@ class RunLifecycle:
         for entry, node in zip(run_state["nodes"], nodes, strict=True):
             entry["operator_ref"] = ref_of(node.operator)
             entry.pop(KEEPS_STATE, None)
+            entry.pop(CALLS_AT_ONCE, None)
             entry.update(state_note(node.operator))
         if reset is not None:
             run_state["status"], run_state["reset"] = str(Status.RESUMING), mark_of(reset, kept)

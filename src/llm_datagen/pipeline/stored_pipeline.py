@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from llm_datagen.config import IfExists, OnChange, OnError, Target, Verify, checked
 from llm_datagen.errors import PipelineBusyError
 from llm_datagen.pipeline.blueprint import Blueprint
-from llm_datagen.pipeline.diff import diff_run
-from llm_datagen.pipeline.diff_report import RunDiff
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.node_entries import UNKNOWN_ID
 from llm_datagen.pipeline.run import Run
@@ -19,6 +17,9 @@ from llm_datagen.runs.diagram import DiagramFormat, draw
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.status import NodeReport, Status, report_of_entry
+
+if TYPE_CHECKING:
+    from llm_datagen.pipeline.diff_report import RunDiff
 
 
 class StoredPipeline:
@@ -188,6 +189,8 @@ class StoredPipeline:
             ConfigError: when the code gives no operators; when it is an earlier version.
             DatagenError: when `resume` with ``on_change="rerun"`` would refuse to go on.
         """
+        from llm_datagen.pipeline.diff import diff_run
+
         return diff_run(self._code, self.results_dir, self.log_file, pipeline_id, is_replay=replay)
 
     # Watching.
@@ -216,6 +219,18 @@ class StoredPipeline:
             ConfigError: when `format` is another one.
         """
         return draw(self._state or self._code.run_state(UNKNOWN_ID), format)
+
+    def operators_of(self, run_state: dict[str, Any]) -> list[Any]:
+        """Return the operators of the nodes of a run that was made before. Opens and changes nothing.
+
+        Args:
+            run_state: of the run.
+
+        Raises:
+            OperatorMismatchError: when the code has others.
+            ConfigError: when it has none, and the run state cannot say how to make them.
+        """
+        return self._code.operators(run_state)
 
     def blueprint(self) -> tuple[dict[str, Any], list[Any]]:
         """Return the nodes as a run state has them, and their operators. Opens and changes nothing.

@@ -3,6 +3,9 @@
 Of these, what was spent of a budget is copied to the store with each save of the run state, and fetched from there by
 another machine. Who has the newest one stands in the run state: ``kept_by`` tells machines and folders apart. When a
 machine was lost, or was started anew, the last seconds may be missing. All other files stay on the machine.
+
+Logs of jobs at batch APIs stay there as well: they have answers that are paid for, and no other machine goes on with
+the run while there are some.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from llm_datagen.errors import ResumeWarning
+from llm_datagen.errors import ConfigError, ResumeWarning
 from llm_datagen.errors.warned import warn
-from llm_datagen.runs import file_names
+from llm_datagen.runs import batch_jobs, file_names, sent_jobs
+from llm_datagen.runs.status import Status
 from llm_datagen.streams.storage.bucket import Version
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 from llm_datagen.streams.storage.object_folder import ObjectFolder
@@ -27,7 +31,8 @@ COPIED = ("budget.jsonl",)
 
 _KEPT_BY = "kept_by"
 _OWN_FILES = "own_files_on"
-_NOT_OF_OPERATORS = {*COPIED, "hub", "calls"}
+_JOBS, _JOBS_IN = "jobs_on", "jobs_in"
+_NOT_OF_OPERATORS = {*COPIED, "hub", "calls", batch_jobs.FOLDER, sent_jobs.FOLDER}
 
 
 class CopiedFiles:
@@ -53,6 +58,7 @@ class CopiedFiles:
             ResumeWarning: when operators have kept other files on another machine.
 
         Raises:
+            ConfigError: when rows are in jobs that are written down on another machine.
             DiskError: when they cannot be fetched.
         """
         is_here = run_state.get(_KEPT_BY) == self._here()
@@ -64,6 +70,12 @@ class CopiedFiles:
                 _put(path, found)
         if is_here:
             return
+        if _JOBS in run_state and run_state["status"] != Status.COMPLETED:
+            host = run_state[_JOBS]
+            raise ConfigError(
+                f"{self._name} has rows in jobs of a batch API, which are written down on {host}, in its folder "
+                f"{run_state.get(_JOBS_IN, '')}: resume it there; elsewhere they would be sent, and paid for, again"
+            )
         if _OWN_FILES in run_state:
             host = run_state.pop(_OWN_FILES)
             warn(
@@ -111,6 +123,8 @@ class CopiedFiles:
 
     def note(self, run_state: dict[str, Any]) -> None:
         """Note in a run state whether operators have kept other files here."""
+        if batch_jobs.job_logs(self._path / file_names.KEPT):
+            run_state[_JOBS], run_state[_JOBS_IN] = socket.gethostname(), str(self._path)
         with contextlib.suppress(OSError):
             if set(os.listdir(self._path / file_names.KEPT)) - _NOT_OF_OPERATORS:  # noqa: PTH208
                 run_state[_OWN_FILES] = socket.gethostname()

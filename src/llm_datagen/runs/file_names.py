@@ -3,7 +3,7 @@
 On a store, `LEASE` is in place of `LOCK` and `OWNER`.
 """
 
-from llm_datagen.streams.storage.lease import LEASE
+from llm_datagen.streams.storage.lease_record import LEASE
 
 RUN_STATE = "runtime.json"
 CHECKPOINT = "checkpoint.json"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.unsettled import unsettled
-from llm_datagen.streams import MergedStream, MergeInput, Place, Source, StreamFactory
+from llm_datagen.streams import Block, MergedStream, MergeInput, Place, Source, StreamFactory
 from llm_datagen.streams.ids import Id, RootNames, numeric_source, root_names
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import done_of, position_of
@@ -58,31 +58,54 @@ class StreamNode:
         """Whether there is no data, and it may have gone with its process."""
         return not self.is_there and any(stream.is_in_memory for stream in streams_of(self.stream))
 
-    def rows(self, wanted: Callable[[int, bytes], object] | None = None) -> Iterator[tuple[Id, Any, int]]:
-        """Yield id, item and number of rows; those that are not `wanted` are passed over undecoded."""
+    def rows(
+        self,
+        wanted: Callable[[int, bytes], object] | None = None,
+        may_have: Callable[[Block], bool] | None = None,
+    ) -> Iterator[tuple[Id, Any, int]]:
+        """Yield id, item and number of rows; those that are not `wanted` are passed over undecoded; see `rows_of`."""
         if not self.is_there:
             return
-        for row_id, item, number in rows_of(self.stream, strict=False, wanted=wanted, until=self.until):
+        found = rows_of(self.stream, strict=False, wanted=wanted, may_have=may_have, until=self.until)
+        for row_id, item, number in found:
             yield (self.root.name(number) if self.root else row_id), item, number
 
     def rows_named(self, names: set[Id], *, pattern: bytes = b"") -> Iterator[tuple[Id, Any, int]]:
         """Yield rows among which are all that have one of some ids, or are named after it, or match a pattern."""
         texts = [str(name) for name in names]
         if self.root:
-            numbers = {self.root.number(name) for name in names}
-            return self.rows(lambda number, _: number in numbers)
+            numbers = {number for name in names if (number := self.root.number(name)) is not None}
+            return self.rows(lambda number, _: number in numbers, lambda block: _has_number(block, numbers))
         is_hidden = self.is_numeric and 0 in names  # child 7 of row 0 is 7
         if is_hidden or len(texts) > _NEEDLES or not all(re.fullmatch(r"[\w~-]+", text, re.ASCII) for text in texts):
             return self.rows()
-        found = re.compile(b"|".join([*(re.escape(text.encode()) for text in texts), *filter(None, [pattern])])).search
+        needles = [*(text.encode() for text in texts), *filter(None, [pattern])]
+        found = re.compile(b"|".join(map(re.escape, needles))).search
         if self.source is None:  # of an input, rows that carry no id are named by their number, too
-            return self.rows(lambda number, record: number in names or found(bytes(record)))
-        return self.rows(lambda _, record: found(bytes(record)))
+            given = [name for name in names if isinstance(name, int)]
+            return self.rows(
+                lambda number, record: number in names or found(bytes(record)),
+                lambda block: _has_number(block, given) or _has_any(block, needles),
+            )
+        return self.rows(lambda _, record: found(bytes(record)), lambda block: _has_any(block, needles))
 
     def made(self, row_id: Id) -> Id:
         """Return the source row of a row, under the scheme "numeric"."""
         marks = self.position.marks if self.position else {}
         return numeric_source(row_id, marks.get("made")) if isinstance(row_id, int) else row_id
+
+
+def _has_number(block: Block, numbers: Collection[int]) -> bool:
+    return any(block.start <= number < block.end for number in numbers)
+
+
+def _has_any(block: Block, needles: Sequence[bytes]) -> bool:
+    """Return whether a needle is in a block: to look into it as a whole takes a third of what it takes row by row."""
+    try:
+        data = b"\n".join(block.records)
+    except TypeError:  # rows of tables
+        return True
+    return any(needle in data for needle in needles)
 
 
 def stream_nodes_of(run_state: dict[str, Any]) -> list[StreamNode]:

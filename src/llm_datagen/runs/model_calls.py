@@ -26,6 +26,8 @@ class ModelCall:
         model: the model that is asked.
         params: the other fields of the request, such as ``temperature``.
         messages: the messages, as chat completions have them.
+        operation: what is asked for: ``chat``, ``embeddings`` (each message is a text) or ``rerank`` (a query, and
+            documents).
     """
 
     pipeline_id: str
@@ -36,6 +38,7 @@ class ModelCall:
     model: str
     params: Mapping[str, Any] = field(repr=False)
     messages: Sequence[Mapping[str, Any]] = field(repr=False)
+    operation: str = "chat"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,7 @@ class RunOnStore:
         name: the run, for messages.
 
     Attributes:
+        lock: its lease, which says who may run it.
         copied: the files of this machine that are copied there.
         checkpoint: what is put with the run state that is saved next; None: nothing.
     """
@@ -43,14 +44,11 @@ class RunOnStore:
         self._name = name
         self._objects = ObjectFolder(uri)
         self._state = FencedState(self._objects, name)
+        self.lock = RunLease(self._objects, self._state, path.name, name)
         self.copied = CopiedFiles(self._objects, path, name)
         self.checkpoint: bytes | None = None
         self._failing_since: float | None = None
         self._is_given_up = False
-
-    def lock_of(self, pipeline_id: str) -> RunLease:
-        """Return what says who may run it."""
-        return RunLease(self._objects, self._state, pipeline_id, self._name)
 
     def read(self, name: str) -> bytes | None:
         """Return what a small object holds; None when there is none.
@@ -71,21 +69,20 @@ class RunOnStore:
         """
         self._objects.replace(name, data)
 
-    def save(self, run_state: dict[str, Any], lock: RunLease, *, may_wait: bool) -> bool:
+    def save(self, run_state: dict[str, Any], *, may_wait: bool) -> bool:
         """Replace the run state, and what belongs to it; see `RunFolder.save`.
 
         Args:
-            run_state: the run state.
-            lock: its lease, which this process has.
+            run_state: the run state. This process has the lease.
             may_wait: whether it is saved again soon.
         """
-        lock.check()
-        run_state[FENCE], run_state[HOLDER] = lock.fence, lock.token
+        self.lock.check()
+        run_state[FENCE], run_state[HOLDER] = self.lock.fence, self.lock.token
         self.copied.note(run_state)
         while not (self._is_given_up and may_wait):
             began = time.monotonic()
             try:
-                self._state.replace(serialize(run_state), lock.fence, lock.token)
+                self._state.replace(serialize(run_state), self.lock.fence, self.lock.token)
                 if self.checkpoint is not None:
                     self._objects.replace(file_names.CHECKPOINT, self.checkpoint)
                 self.copied.copy()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm_datagen.errors import ConfigError, StreamError
 from llm_datagen.errors.advice import did_you_mean
 from llm_datagen.runs.browse.absolute import with_absolute_paths
-from llm_datagen.runs.browse.run_streams import RunStream, find_stream, streams_of_run
 from llm_datagen.runs.exports import rows_entry
 from llm_datagen.runs.id_stripper import is_id_stripper
-from llm_datagen.runs.store import RunFolder
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD
 from llm_datagen.streams.scan import rows_of
+
+if TYPE_CHECKING:
+    from llm_datagen.runs.browse.run_streams import RunStream
+    from llm_datagen.runs.store import RunFolder
 
 _AT_ONCE = 4096
 
@@ -74,6 +76,8 @@ class RunOutput:
             yield some
 
     def _stream(self, node: str | None) -> RunStream:
+        from llm_datagen.runs.browse.run_streams import find_stream, streams_of_run
+
         streams = streams_of_run(self._state, self._shards)
         entries = self._state["nodes"]
         known = [entry["node_id"] for entry in entries]

@@ -9,10 +9,10 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 _LIBRARIES = {
-    "pykka": "pykka", "orjson": "orjson", "structlog": "structlog", "aiohttp": "aiohttp", "jinja2": "jinja2",
-    "pydantic": "pydantic", "jsonschema": "jsonschema", "genai_prices": "genai-prices", "pyarrow": "pyarrow",
-    "obstore": "obstore", "huggingface_hub": "huggingface-hub", "datasketch": "datasketch", "py3langid": "py3langid",
-    "cloudpickle": "cloudpickle", "ray": "ray", "xllamacpp": "xllamacpp",
+    "pykka": "pykka", "orjson": "orjson", "structlog": "structlog", "httptools": "httptools", "aiohttp": "aiohttp",
+    "jinja2": "jinja2", "pydantic": "pydantic", "jsonschema": "jsonschema", "genai_prices": "genai-prices",
+    "pyarrow": "pyarrow", "obstore": "obstore", "huggingface_hub": "huggingface-hub", "datasketch": "datasketch",
+    "py3langid": "py3langid", "cloudpickle": "cloudpickle", "ray": "ray", "xllamacpp": "xllamacpp",
 }  # fmt: skip
 """The libraries that this package uses, by their modules, with the names of their distributions."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from llm_datagen.errors import RunStateError
+from llm_datagen.runs.state_types import wrong_value
 from llm_datagen.streams.checksums import CHECK_FIELD, is_unaltered, with_check
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 from llm_datagen.streams.storage.owner import now_text
@@ -57,6 +58,10 @@ def parse(data: bytes, path: str) -> dict[str, Any]:
             )
         run_state.pop(CHECK_FIELD, None)
         _check_keys(run_state)
+        if wrong := wrong_value(run_state):
+            raise RunStateError(
+                f"{path} is not a run state: {wrong}; restore the file, or, if a newer llm-datagen wrote it, use that"
+            )
     except (ValueError, KeyError, TypeError) as error:
         why = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else repr(error)
         raise RunStateError(f"{path} is not a run state: {why}; restore the file") from error
@@ -71,9 +76,11 @@ def serialize(run_state: dict[str, Any]) -> bytes:
 
 
 def _check_keys(run_state: dict[str, Any]) -> None:
-    """Raise a KeyError with the first key that is missing."""
+    """Raise a KeyError with the first key that is missing; a ValueError when there are no nodes."""
     for key in _KEYS:
         _ = run_state[key]
+    if run_state["nodes"] == []:
+        raise ValueError("it has no nodes")
     for node in run_state["nodes"]:
         for key in _NODE_KEYS:
             _ = node[key]

@@ -19,21 +19,22 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError, DiskError, PipelineNotFoundError
 from llm_datagen.errors.advice import advice
-from llm_datagen.runs import file_names, on_store
-from llm_datagen.runs.lease import RunLease
+from llm_datagen.runs import file_names
 from llm_datagen.runs.lock import RunLock
-from llm_datagen.runs.on_store import RunOnStore
 from llm_datagen.runs.results_dir import absolute, local_folder
 from llm_datagen.runs.state_file import OPTIONS, parse, serialize
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.storage.local import LOCAL_STORAGE, LocalStorage
-from llm_datagen.streams.storage.object_folder import ObjectFolder
 from llm_datagen.streams.storage.object_uri import is_object_uri
+
+if TYPE_CHECKING:
+    from llm_datagen.runs.lease import RunLease
+    from llm_datagen.runs.on_store import RunOnStore
 
 _LONGEST_ID = 255
 
@@ -90,9 +91,10 @@ class RunFolder:
         self.lock: RunLock | RunLease
         self._on_store: RunOnStore | None = None
         if is_object_uri(self.results_dir):
-            name = f"run {pipeline_id!r} in {self._shown}"
-            self._on_store, self.save_seconds = RunOnStore(self.location, self.path, name), on_store.SAVE_SECONDS
-            self.lock = self._on_store.lock_of(pipeline_id)
+            from llm_datagen.runs import on_store  # here: most runs are on this machine
+
+            self._on_store = on_store.RunOnStore(self.location, self.path, f"run {pipeline_id!r} in {self._shown}")
+            self.save_seconds, self.lock = on_store.SAVE_SECONDS, self._on_store.lock
         else:
             self.save_seconds = LOCAL_SAVE_SECONDS
             self.lock = RunLock(self.path, self._shown)
@@ -176,8 +178,7 @@ class RunFolder:
             DiskError: when it cannot be saved.
         """
         if self._on_store is not None:
-            assert isinstance(self.lock, RunLease)
-            return self._on_store.save(run_state, self.lock, may_wait=may_wait)
+            return self._on_store.save(run_state, may_wait=may_wait)
         sync = any(node.get("writer_config", {}).get("fsync") != "never" for node in run_state["nodes"])
         self.write(file_names.RUN_STATE, serialize(run_state), sync=sync)
         self.lock.check()  # behind it: who takes the run over after that finds what was saved
@@ -261,6 +262,8 @@ def run_ids(results_dir: str | os.PathLike[str]) -> list[str]:
     """
     results_dir = absolute(results_dir)
     if is_object_uri(results_dir):
+        from llm_datagen.streams.storage.object_folder import ObjectFolder
+
         return list(ObjectFolder(results_dir).folders())
     try:
         return [path.parent.name for path in Path(results_dir).glob(f"*/{file_names.RUN_STATE}")]

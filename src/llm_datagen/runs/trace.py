@@ -3,8 +3,8 @@
 `ancestry` says of one node which rows a row comes from. Here a row is followed through all nodes of a run, and to
 where it ended without results.
 
-Streams are read from beginning to end, some of them twice or three times. Memory is for the rows that are found and
-their batches, not for the streams.
+Streams are read from beginning to end, some of them twice or three times: rows may be in any order. Blocks in which no
+id stands that matters are passed over as a whole. Memory is for the rows that are found and their batches.
 """
 
 from __future__ import annotations

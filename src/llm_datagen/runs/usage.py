@@ -15,9 +15,12 @@ TOKEN_NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """What operators call the tokens of prompts and of answers in what they report."""
 
+_OF_JOBS = " (batch)"
+
+PICO = 10**12
+"""Picodollars in a US dollar: what is spent is counted in whole ones."""
+
 _LIMIT = 2**63
-
-
 _PICO_DIGITS = 12
 
 
@@ -36,6 +39,25 @@ def cost_of(usage: Iterable[Mapping[str, Any]]) -> float | None:
     """Return the US dollars of usage entries; None when none of them has a cost."""
     costs = [entry[COST] for entry in usage if COST in entry]
     return round(sum(costs), _PICO_DIGITS) if costs else None
+
+
+def provider_of_jobs(host: str) -> str:
+    """Return what stands for the provider in usage entries of jobs of a batch API."""
+    return f"{host}{_OF_JOBS}"
+
+
+def may_be_short(usage: Mapping[str, Any]) -> bool:
+    """Return whether a usage entry lacks something when its run was killed, and resumed.
+
+    Of jobs, it does not: a resume counts what their job logs have.
+    """
+    return not str(usage.get("provider") or "").endswith(_OF_JOBS)
+
+
+def is_short(run_state: Mapping[str, Any]) -> bool:
+    """Return whether usage of a run is missing, as it was killed before that was saved."""
+    entries = [entry for node in run_state.get("nodes", ()) for entry in node.get("usage") or ()]
+    return bool(run_state.get("usage_is_partial")) and (not entries or any(map(may_be_short, entries)))
 
 
 def dollars(value: float) -> str:
@@ -59,6 +81,14 @@ class UsageSums:
                 total = round(total, _PICO_DIGITS)  # so that sums of money do not drift
             if -_LIMIT < total < _LIMIT:  # what the run state cannot hold (NaN, infinity, over 64 bits) is not counted
                 sums[key] = total
+
+    def new_of(self, provider: str, model: str, sums: Mapping[str, float]) -> dict[str, float]:
+        """Return what was used since, by sums of all that was used of a provider and a model."""
+        known = self._sums.get((provider, model), {})
+        return {
+            key: round(value - known.get(key, 0), _PICO_DIGITS) if key == COST else value - known.get(key, 0)
+            for key, value in sums.items()
+        }
 
     def add_all(self, entries: list[dict[str, Any]]) -> None:
         """Add entries that `as_list` made."""

@@ -1,4 +1,4 @@
-"""Numbers and times as people write them."""
+"""Numbers and times as people write them, and as much of a text as there is room for."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ def number(value: float) -> str:
 def rows_in_words(count: int) -> str:
     """Return a number of rows: ``1 row``, ``2 rows``."""
     return "1 row" if count == 1 else f"{number(count)} rows"
+
+
+def jobs_in_words(count: int, rows: int | None = None) -> str:
+    """Return a number of jobs, perhaps with how many rows they have: ``1 job``, ``2 jobs with 3 rows``."""
+    jobs = "1 job" if count == 1 else f"{number(count)} jobs"
+    return jobs if rows is None else f"{jobs} with {rows_in_words(rows)}"
 
 
 def rate(value: float) -> str:
@@ -26,3 +32,8 @@ def duration(seconds: float) -> str:
     if days:
         return f"{days}d {hour:02}:{minute:02}:{second:02}"
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def cut(text: str, chars: int) -> str:
+    """Return text of at most about so many characters, which says how many are left out."""
+    return text if len(text) <= chars else f"{text[:chars]}… ({len(text) - chars:,} more characters)"

@@ -15,8 +15,8 @@ from llm_datagen.shards.claim import latest
 from llm_datagen.shards.spec import shards_folder
 
 if TYPE_CHECKING:
-    from llm_datagen.llm.grants.messages import Units
     from llm_datagen.llm.grants.service import GrantService
+    from llm_datagen.llm.grants.units import Units
 
 GRANTS = "LLM_DATAGEN_GRANTS"
 SHARE = "LLM_DATAGEN_SHARE"
@@ -88,7 +88,7 @@ def _spent_before(folder: RunFolder) -> Mapping[str, tuple[Units, Units]]:
     """
     from llm_datagen.llm.cost.holding import client_before
     from llm_datagen.llm.cost.spend_file import FILE_NAME, SpendFile
-    from llm_datagen.llm.grants.messages import Units
+    from llm_datagen.llm.grants.units import Units
 
     shards = shards_folder(folder)
     if shards.is_on_store:
@@ -96,7 +96,7 @@ def _spent_before(folder: RunFolder) -> Mapping[str, tuple[Units, Units]]:
     found: dict[str, tuple[Units, Units]] = {}
     for path in sorted(shards.path.glob(f"[0-9]*/{KEPT}/**/{FILE_NAME}")):
         file, run = SpendFile(path.parent), path.relative_to(shards.path).parts[0]
-        spent, _, in_flight = file.read()
+        spent, _, in_flight = file.read_all()
         booked = spent.plus(in_flight)
         if file.grants is not None:
             found[file.grants.client] = Units(*file.grants.granted), Units(*booked.minus(file.grants.inherited))
@@ -109,11 +109,11 @@ def _spent_before(folder: RunFolder) -> Mapping[str, tuple[Units, Units]]:
 
 def _are_limited(operators: Iterable[Any]) -> bool:
     """Return whether operators call models with limits, or with a budget."""
-    if "llm_datagen.llm.operator" not in sys.modules:
+    if "llm_datagen.llm.model_operator" not in sys.modules:
         return False  # then none of them calls any
-    from llm_datagen.llm.operator import LLMOperator
+    from llm_datagen.llm.model_operator import ModelOperator
 
-    models = [each for operator in operators for each in operators_within(operator) if isinstance(each, LLMOperator)]
+    models = [each for operator in operators for each in operators_within(operator) if isinstance(each, ModelOperator)]
     limits = [endpoint.limits for each in models for endpoint in each.endpoints]
     return any(each.budget is not None for each in models) or any(
         each.requests_per_minute is not None or each.tokens_per_minute is not None for each in limits

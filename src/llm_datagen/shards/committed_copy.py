@@ -30,7 +30,7 @@ from llm_datagen.streams.position import STATE, Position
 from llm_datagen.streams.recovery import check_data, position_of
 from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.storage.base import Place
-from llm_datagen.streams.storage.lease import LEASE
+from llm_datagen.streams.storage.lease_record import LEASE
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
 TAKEN_FROM = "taken_from"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pykka
@@ -62,7 +62,7 @@ class ShardControl:
         handles: Collection[ShardHandle],
         *,
         is_running: bool,
-        now: Callable[[], PipelineStatus],
+        told: Callable[[], PipelineStatus],
     ) -> None:
         """Carry out a command, and resolve its answer: at once, or when all shards have answered.
 
@@ -71,23 +71,23 @@ class ShardControl:
             answer: gets the status, or what was changed.
             handles: the shards that run.
             is_running: whether the run goes on; else it ends, and no shard is begun.
-            now: returns the status.
+            told: tells how things are, and returns that. Who gets the answer of a command may ask for the status next.
         """
         match command:
             case Pause() if is_running:
-                self._pause(replace(now(), paused=True), answer, handles)
+                self._pause(told, answer, handles)
             case Unpause() if is_running:
                 if self.is_paused:
                     self._log.info(events.UNPAUSED)
                 self.is_paused = False
                 self.send(command, handles)
-                answer.set_result(now())
+                answer.set_result(told())
             case Reconfigure():
                 self._reconfigure(command, answer, handles, is_running=is_running)
             case GiveAway():  # it is for a shard
                 answer.set_result(False)
             case _:
-                answer.set_result(now())
+                answer.set_result(told())
 
     def changed(self, message: Changed) -> None:
         """Change a node for the shards that begin from now on."""
@@ -105,11 +105,12 @@ class ShardControl:
         """Wait until nothing is passed on any more."""
         self._pool.shutdown()
 
-    def _pause(self, status: PipelineStatus, answer: Future[Any], handles: Collection[ShardHandle]) -> None:
-        """Have no call begin; answer with `status` when that is so, or at the latest after `ANSWER_SECONDS`."""
+    def _pause(self, told: Callable[[], PipelineStatus], answer: Future[Any], handles: Collection[ShardHandle]) -> None:
+        """Have no call begin; answer with the status when that is so, or at the latest after `ANSWER_SECONDS`."""
         if not self.is_paused:
             self._log.info(events.PAUSED)
         self.is_paused = True
+        status = told()
         self._mailbox.wake_after(ANSWER_SECONDS, PauseAnswer(answer, status), key=f"answer {id(answer)}")
         when_all(self.send(Pause(), handles), PauseAnswer(answer, status).give)
 

@@ -16,8 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from llm_datagen.errors import DiskError
-from llm_datagen.streams.storage.lease import LEASE
-from llm_datagen.streams.storage.lease_record import LeaseRecord
+from llm_datagen.streams.storage.lease_record import LEASE, LeaseRecord
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 from llm_datagen.streams.storage.owner import Owner, now_text
 

@@ -15,11 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llm_datagen.errors import ConfigError, ControlError
+from llm_datagen.pipeline.open_jobs import rows_in_jobs
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.control_client import ask
 from llm_datagen.runs.lock import RunLock
 from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.store import run_ids
+from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.shards.run_view import RunView, chosen_nodes, read_run
 
 _LOOK_SECONDS = 0.1
@@ -93,12 +95,13 @@ def reconfigure_run(
     return f"{now['node_id']} has parallel_size {now['parallel_size']}, batch_size {now['batch_size']}{limit}"
 
 
-def send_cancel(folder: RunFolder, reason: str = "") -> int:
+def send_cancel(folder: RunFolder, reason: str = "", *, keep_jobs: bool) -> int:
     """Tell the process that runs `folder` to cancel; return its id.
 
     Args:
         folder: the run's folder.
         reason: why. A process that can only be sent a signal gives that as its reason.
+        keep_jobs: whether jobs at batch APIs go on, for a resume to collect; after a signal, they do.
 
     Raises:
         PipelineNotFoundError: when there is no such run.
@@ -108,13 +111,16 @@ def send_cancel(folder: RunFolder, reason: str = "") -> int:
     run = read_run(folder)
     name = f"run {folder.pipeline_id!r}"
     if not folder.lock.is_held() and not run.is_live:
-        raise ControlError(f"{name} is not running (it is {run.status}): there is nothing to cancel")
+        jobs = rows_in_jobs(folder.files_path)
+        typed = command_line("jobs", folder.pipeline_id, folder.results_dir, options=["--cancel"])
+        hint = f" but its jobs at the provider: {typed}" if jobs else ""
+        raise ControlError(f"{name} is not running (it is {run.status}): there is nothing to cancel{hint}")
     host, pid = run.state.get("host"), run.state.get("pid")
     if host != socket.gethostname():
         raise ControlError(f"{name} runs on {host}, and this is {socket.gethostname()}: cancel it there")
     owner = folder.lock.owner()
     if owner is not None and owner.control and not owner.is_elsewhere:
-        ask(folder, "cancel", reason=reason)
+        ask(folder, "cancel", reason=reason, keep_jobs=keep_jobs)
         return owner.pid
     if not isinstance(pid, int) or pid <= 1 or not (isinstance(folder.lock, RunLock) and _holds(pid, folder.lock.path)):
         raise ControlError(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from llm_datagen.errors import ConfigError, DiskError, PipelineNotFoundError, RunStateError
+from llm_datagen.errors import ConfigError, DatagenError, DiskError, PipelineNotFoundError, RunStateError
 from llm_datagen.errors.advice import did_you_mean
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.batch_jobs import BatchJob, in_words, jobs_of
 from llm_datagen.runs.export_entries import exports_of
 from llm_datagen.runs.run_progress import RunProgress
 from llm_datagen.runs.seen import see
@@ -16,6 +17,7 @@ from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.store import run_ids
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.unsettled import unsettled
+from llm_datagen.shards.spending import RunSpending, spending_of
 
 if TYPE_CHECKING:
     from llm_datagen.shards.whole import Whole
@@ -34,7 +36,6 @@ class RunView:
         state: its run state; empty when it cannot be read.
         is_live: whether a process runs it.
         note: what else to show.
-        spending: what it has spent of its budget; empty for a run without one, or when not read.
         whole: its shards; None of a run that is not in shards.
     """
 
@@ -44,7 +45,6 @@ class RunView:
     state: dict[str, Any] = field(default_factory=dict)
     is_live: bool = False
     note: str = ""
-    spending: str = ""
     whole: Whole | None = field(default=None, repr=False)
 
     @property
@@ -53,6 +53,29 @@ class RunView:
         if self.whole is None:
             return [(None, self.state)]
         return [(shard.number, shard.state) for shard in self.whole.shards if shard.state]
+
+    @property
+    def folders(self) -> list[RunFolder]:
+        """The folders in which its operators keep what is theirs: its own; or those of its shards."""
+        return [RunFolder(self.results_dir, self.pipeline_id)] if self.whole is None else self.whole.folders
+
+    @property
+    def spending(self) -> RunSpending | None:
+        """What it has spent of its budget, read now; None of a run without an account."""
+        return spending_of(self.folders)
+
+    @property
+    def jobs(self) -> list[BatchJob]:
+        """Its jobs at batch APIs, read now, the oldest first; none where a job log cannot be read."""
+        try:
+            return jobs_of(*(folder.files_path for folder in self.folders))
+        except DatagenError:
+            return []
+
+    @property
+    def jobs_in_words(self) -> str:
+        """How they stand; empty when there are none."""
+        return in_words(self.jobs)
 
     @property
     def rerun_note(self) -> str:
@@ -76,7 +99,7 @@ class RunView:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data: the run state, with the status that is true, and the one that was saved."""
-        state, progress = self.state, self.progress
+        state, progress, spending = self.state, self.progress, self.spending
         if self.whole is not None:
             from llm_datagen.shards.shown_streams import as_shown
 
@@ -87,8 +110,10 @@ class RunView:
             "status": self.status,
             "saved_status": self.state.get("status"),
             "note": self.note,
+            "jobs": [job.as_dict() for job in self.jobs],
             "bottleneck": progress.limit,
             "eta_s": progress.seconds_left,
+            "spending": None if spending is None else spending.as_dict(),
         }
 
     def brief(self) -> dict[str, Any]:
@@ -133,6 +158,20 @@ def read_run(folder: RunFolder) -> RunView:
         note=seen.note,
         whole=whole,
     )
+
+
+def folders_of(folder: RunFolder, run_state: Mapping[str, Any]) -> Sequence[RunFolder]:
+    """Return the folders in which the operators of a run keep what is theirs: its own; or those of its shards.
+
+    Args:
+        folder: of the run.
+        run_state: of the run.
+    """
+    if not is_sharded(run_state):
+        return [folder]
+    from llm_datagen.shards.whole import Whole
+
+    return Whole.of(folder, see(folder)).folders
 
 
 def chosen_nodes(run_state: dict[str, Any], node: str | None) -> list[dict[str, Any]]:

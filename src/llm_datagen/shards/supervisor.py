@@ -111,8 +111,8 @@ class ShardSupervisor(Stage):
                 self._control.changed(message)
             case PauseAnswer():
                 message.give()
-            case Cancel(reason=reason):
-                self._cancel(reason)
+            case Cancel(reason=reason, keep_jobs=keep_jobs):
+                self._cancel(reason, keep_jobs=keep_jobs)
             case EndWorkDone():
                 self._end_work_done(message)
             case _:
@@ -196,7 +196,7 @@ class ShardSupervisor(Stage):
         elif outcome.status != Status.COMPLETED and self._state.status is Status.RUNNING:
             # An operator has stopped it (StopRun), or somebody has cancelled this one shard: so ends the run.
             end = Status.STOPPED if outcome.status == Status.STOPPED else Status.CANCELED
-            self._cancel(outcome.error or f"shard {number} was cancelled", end=end)
+            self._cancel(outcome.error or f"shard {number} was cancelled", end=end, keep_jobs=True)
 
     def _lost(self, number: int, outcome: ShardOutcome) -> None:
         """Begin a shard again whose process died, unless it does not get further."""
@@ -227,7 +227,7 @@ class ShardSupervisor(Stage):
         for note in ended.notes:
             self._state.tell_log(note)
         if isinstance(ended.error, StopRun):
-            self._cancel("")
+            self._cancel("", keep_jobs=True)
         elif ended.error is not None:
             self._failed("", FailureRecord.of(ended.error), ended.error)
         self._advance()
@@ -238,7 +238,7 @@ class ShardSupervisor(Stage):
             request.answer,
             list(self._running.values()),
             is_running=self._state.status is Status.RUNNING,
-            now=self._state.now,
+            told=self._state.tell_status,
         )
         self._start_due()
         self._tick(is_due=True)
@@ -247,14 +247,14 @@ class ShardSupervisor(Stage):
 
     def _failed(self, node_id: str, failure: FailureRecord, error: BaseException | None) -> None:
         self._state.failed(node_id, failure, error)
-        self._cancel("")
+        self._cancel("", keep_jobs=True)
 
-    def _cancel(self, reason: str, *, end: Status = Status.CANCELED) -> None:
-        """Begin no shard, and cancel those that run."""
+    def _cancel(self, reason: str, *, end: Status = Status.CANCELED, keep_jobs: bool) -> None:
+        """Begin no shard, and cancel those that run. Jobs that others do go on, unless they are not to be kept."""
         self._at_end.stop()
         if self._state.status is Status.RUNNING:
             self._state.canceling(reason, end=end)
-            self._control.send(Cancel(reason), list(self._running.values()))
+            self._control.send(Cancel(reason, keep_jobs), list(self._running.values()))
             self._tick(is_due=True)
 
     def _tick(self, *, is_due: bool) -> None:

@@ -137,6 +137,12 @@ class WholeState:
             paused=self._control.is_paused and self.status is Status.RUNNING,
         )
 
+    def tell_status(self) -> PipelineStatus:
+        """Tell how things are, and return that."""
+        status = self.now()
+        tell(self._pipeline, StatusChanged(status))
+        return status
+
     def tick(self, running: Collection[ShardHandle], *, is_due: bool) -> PipelineStatus | None:
         """Tell how things are, and save that if the last time is long enough ago.
 

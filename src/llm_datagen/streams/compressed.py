@@ -150,6 +150,7 @@ class CompressedCursor(Cursor):
         super().__init__(stream, segments, follow=follow)
         self._raw_limit = 0
         self._knows_raw_limit = False
+        self._has_news = False
 
     @property
     def limit(self) -> int:
@@ -168,10 +169,19 @@ class CompressedCursor(Cursor):
             return None
         return round(self.start * self._raw_limit / max(1, file.raw_offset))
 
+    @property
+    def has_more(self) -> bool:
+        """Whether there is more that may be read: also what is not unpacked yet, so that nobody knows how much."""
+        file = self._file
+        is_packed = not self._ended and isinstance(file, CompressedReadFile) and file.holds_more
+        return self._has_news or is_packed or super().has_more
+
     def extend(self, limit: int, place: Place | None = None) -> None:
         """Take a writer's word that the first `limit` bytes of the file are committed: look at them when read."""
+        self._has_news = True
 
     def _look(self) -> bool:
+        self._has_news = False
         if self._ended:
             self._segments.clear()
             return False

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -70,22 +71,22 @@ def read_dead_letters(
     if position is None:
         found = position_of(stream)
         position = found[1] if found else Position()
-    committed = committed_lines(stream, stream.errors_path, position.errors_bytes)
-    for number, line in enumerate(committed, start=1):
-        try:
-            if checked and not is_unaltered(line):
-                raise ValueError("the checksum differs: it was changed")
-            value = loads_exactly(line)
-            _ = value["_i"], value["error"]["kind"], value["error"]["text"], value["source"][2]
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise StreamCorruptError(
-                f"{stream.errors_path}, line {number}: not a dead letter ({error!r}); restore the file"
-            ) from None
-        value.pop(CHECK_FIELD, None)
-        yield value
+    with closing(committed_lines(stream, stream.errors_path, position.errors_bytes)) as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                if checked and not is_unaltered(line):
+                    raise ValueError("the checksum differs: it was changed")
+                value = loads_exactly(line)
+                _ = value["_i"], value["error"]["kind"], value["error"]["text"], value["source"][2]
+            except (ValueError, KeyError, TypeError, IndexError) as error:
+                raise StreamCorruptError(
+                    f"{stream.errors_path}, line {number}: not a dead letter ({error!r}); restore the file"
+                ) from None
+            value.pop(CHECK_FIELD, None)
+            yield value
 
 
-def committed_lines(stream: StreamFiles, path: str, size: int) -> Iterator[bytes]:
+def committed_lines(stream: StreamFiles, path: str, size: int) -> Generator[bytes, None, None]:
     """Yield the lines, newlines included, of the first `size` bytes of a file beside a stream.
 
     Args:

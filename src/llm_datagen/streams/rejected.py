@@ -8,6 +8,7 @@ it. A rejected row is a filtered one: who counts filtered rows counts it, too.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 from llm_datagen.errors import StreamCorruptError
@@ -46,15 +47,16 @@ def read_rejected(
     """
     size = (last_position(stream) if position is None else position).rejected_bytes
     path = stream.rejected_path
-    for number, line in enumerate(committed_lines(stream, path, size), start=1):
-        try:
-            if checked and not is_unaltered(line):
-                raise ValueError("the checksum differs: it was changed")
-            value = loads_exactly(line)
-            _ = value["_i"], value["item"], value["reason"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StreamCorruptError(
-                f"{path}, line {number}: not a rejected row ({error!r}); restore the file"
-            ) from None
-        value.pop(CHECK_FIELD, None)
-        yield value
+    with closing(committed_lines(stream, path, size)) as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                if checked and not is_unaltered(line):
+                    raise ValueError("the checksum differs: it was changed")
+                value = loads_exactly(line)
+                _ = value["_i"], value["item"], value["reason"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise StreamCorruptError(
+                    f"{path}, line {number}: not a rejected row ({error!r}); restore the file"
+                ) from None
+            value.pop(CHECK_FIELD, None)
+            yield value

@@ -33,6 +33,7 @@ def rows_of(
     decode: bool = True,
     strict: bool = True,
     wanted: Callable[[int, bytes], object] | None = None,
+    may_have: Callable[[Block], bool] | None = None,
     until: int | None = None,
 ) -> Generator[tuple[Id, Any, int]]:
     """Yield id, item and number of each row that may be read now. No more than a block of them is in memory.
@@ -42,6 +43,7 @@ def rows_of(
         decode: False yields numbers only.
         strict: False takes what is no row as text.
         wanted: given a row's number and its record, says whether to decode it; others are passed over.
+        may_have: given a block, says whether any of its records may be wanted; others are passed over as a whole.
         until: the number of the row to stop before, of a stream that has no end.
 
     Raises:
@@ -51,6 +53,8 @@ def rows_of(
     cursor = stream.cursor(follow=False)
     try:
         for block in blocks_of(cursor, until):
+            if may_have is not None and not may_have(block):
+                continue
             for number, record in enumerate(block.records, start=block.start):
                 if not decode:
                     yield number, None, number

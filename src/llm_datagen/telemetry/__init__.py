@@ -1,17 +1,17 @@
 """What monitoring systems get of runs: metrics for Prometheus, and traces and metrics by OpenTelemetry.
 
 Layout:
-    prometheus.py          the runs of some folders as text for Prometheus
-    prometheus_file.py     the same as a file for the node exporter, once or beside a run
-    prometheus_names.py    the name, kind and labels of each of its metrics
-    prometheus_samples.py  from a run state to samples
-    open_telemetry.py      the hooks that make spans and metrics
-    run_spans.py           the spans of a run and its nodes
-    call_spans.py          the span of a call to a model
-    gen_ai.py              the attributes of calls, by the semantic conventions for generative AI
-    instruments.py         the metrics of OpenTelemetry
-    providers.py           where spans and metrics go: what the program has set up, or what the environment says
-    attributes.py          the names of our own attributes
+    prometheus.py         the runs of some folders as text for Prometheus
+    prometheus_file.py    the same as a file for the node exporter, once or beside a run
+    prometheus_names.py   the name, kind and labels of each of its metrics
+    prometheus_samples.py from a run state to samples
+    open_telemetry.py     the hooks that make spans and metrics
+    run_spans.py          the spans of a run and its nodes
+    call_spans.py         the span of a call to a model
+    gen_ai.py             the attributes of calls, by the semantic conventions for generative AI
+    instruments.py        the metrics of OpenTelemetry
+    providers.py          where spans and metrics go: what the program has set up, or what the environment says
+    attributes.py         the names of our own attributes
 
 Prometheus needs the extra ``prometheus``, OpenTelemetry the extra ``otel``. Nothing below imports this package.
 """

@@ -52,9 +52,9 @@ class CallTracer:
             **gen_ai.of_request(call),
             RUN_ID: call.pipeline_id,
             NODE_ID: call.node_id,
-            ROW: call.row,
+            ROW: call.row.removeprefix("row "),  # as people read it elsewhere
         }
-        name, context = f"{gen_ai.OPERATION} {call.model}", trace.set_span_in_context(node)
+        name, context = f"{call.operation} {call.model}", trace.set_span_in_context(node)
         span = self._tracer.start_span(name, context, SpanKind.CLIENT, found)
         if self.content and span.is_recording():
             span.set_attribute("gen_ai.input.messages", gen_ai.input_messages(call.messages))

@@ -11,8 +11,6 @@ from typing import Any
 
 from llm_datagen.runs.model_calls import ModelAnswer, ModelCall
 
-OPERATION = "chat"
-
 TOKEN_USAGE = "gen_ai.client.token.usage"
 DURATION = "gen_ai.client.operation.duration"
 TOKEN_TYPE = "gen_ai.token.type"
@@ -51,6 +49,7 @@ _PARAMS: dict[str, tuple[str, type]] = {
     "max_completion_tokens": ("gen_ai.request.max_tokens", int),
     "seed": ("gen_ai.request.seed", int),
     "n": ("gen_ai.request.choice.count", int),
+    "dimensions": ("gen_ai.embeddings.dimension.count", int),
 }
 
 _TOKENS = {
@@ -83,7 +82,7 @@ def provider_of(host: str) -> str:
 def of_metrics(call: ModelCall) -> dict[str, Any]:
     """Return the attributes of a call that metrics have, too."""
     found: dict[str, Any] = {
-        "gen_ai.operation.name": OPERATION,
+        "gen_ai.operation.name": call.operation,
         "gen_ai.provider.name": provider_of(call.host),
         "gen_ai.request.model": call.model,
         "server.address": call.host,

@@ -152,4 +152,5 @@ def _look(folder: RunFolder) -> ShownRun:
         status=run.status,
         is_live=run.is_live,
         state=run.state,
+        spending=run.spending,
     )

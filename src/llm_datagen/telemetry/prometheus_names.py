@@ -87,6 +87,13 @@ MEASURES: dict[str, Measure] = {
     "llm_datagen_cached_answers_total": Measure(
         "counter", MODEL, "Answers that came from the response cache, and cost nothing"
     ),
+    "llm_datagen_budget_usd": Measure(
+        "gauge",
+        (*RUN, "amount"),
+        "US dollars of the account of a run with a budget: spent, lost (the part of it for calls whose answer never "
+        "came) or in_flight (the most that calls in flight can add)",
+    ),
+    "llm_datagen_budget_tokens": Measure("gauge", (*RUN, "amount"), "The same in tokens"),
     "llm_datagen_unreadable_runs": Measure("gauge", ("folder",), "Runs whose state cannot be read, which are left out"),
     "llm_datagen_left_out_runs": Measure(
         "gauge", ("folder",), "Runs that are left out because they ended long ago, or are too many"

@@ -10,6 +10,7 @@ from typing import Any
 from llm_datagen.errors import DatagenError
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
 from llm_datagen.runs.usage import COST, TOKEN_NAMES, tokens_of
+from llm_datagen.shards.spending import RunSpending
 from llm_datagen.streams import StreamFactory
 
 STATUSES = (*map(str, Status), INTERRUPTED)
@@ -50,6 +51,7 @@ class ShownRun:
         status: its true status.
         is_live: whether a process works on it.
         state: its run state.
+        spending: what it has spent of its budget; None of a run without one.
     """
 
     results_dir: str
@@ -57,6 +59,7 @@ class ShownRun:
     status: str
     is_live: bool
     state: Mapping[str, Any]
+    spending: RunSpending | None = None
 
 
 def samples_of(run: ShownRun) -> Iterator[Sample]:
@@ -69,6 +72,10 @@ def samples_of(run: ShownRun) -> Iterator[Sample]:
     for what in ("started", "ended", "updated"):
         if time := run.state.get(f"{what}_at"):
             yield Sample(f"llm_datagen_run_{what}_timestamp_seconds", labels, datetime.fromisoformat(time).timestamp())
+    if run.spending is not None and not run.spending.problem:
+        for amount, each in run.spending.amounts.items():
+            yield Sample("llm_datagen_budget_usd", (*labels, amount), each.usd)
+            yield Sample("llm_datagen_budget_tokens", (*labels, amount), each.tokens)
     nodes: Sequence[Mapping[str, Any]] = run.state["nodes"]
     queues = queue_rows(nodes)
     for node in nodes:

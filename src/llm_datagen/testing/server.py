@@ -1,19 +1,22 @@
 """``python -m llm_datagen.testing.server``: a `FakeLLMServer` as a process of its own.
 
 It prints its base URL as its first line, and serves until SIGTERM or Ctrl+C. ``GET /stats`` returns its counts,
-``GET /latencies`` the seconds of each call, ``PUT /outage`` begins an outage, ``DELETE /outage`` ends it (paths of the
-server, without ``/v1``).
+``GET /latencies`` the seconds of each call, ``PUT /outage`` begins an outage, ``DELETE /outage`` ends it,
+``GET /account`` returns what would be billed, and ``PUT /clock`` with ``{"advance": S}`` moves the time of jobs on
+(paths of the server, without ``/v1``).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.testing.fake_llm.batch.options import BatchFaults, LLMBatches
 from llm_datagen.testing.fake_llm.faults import KINDS, Latency, LLMFaults
 from llm_datagen.testing.fake_llm.limits import LLMLimits
 from llm_datagen.testing.fake_llm.server import FakeLLMServer
@@ -30,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             faults=LLMFaults(retry_after=given.retry_after, **{name: getattr(given, name) for name in KINDS}),
             limits=None if given.at_once is None else LLMLimits(at_once=given.at_once),
             seed=given.seed,
+            batches=_batches(given.batches),
             port=given.port,
         )
     except ConfigError as error:
@@ -41,6 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(server.base_url, flush=True)
         ended.wait()
     return 0
+
+
+def _batches(text: str) -> LLMBatches:
+    try:
+        options = json.loads(text)
+        faults = BatchFaults(**options.pop("faults", {}))
+        return LLMBatches(faults=faults, **options)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"--batches must be the fields of LLMBatches as JSON, not {text!r}: {error}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     for name in KINDS:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=0.0, metavar="SHARE", help="of calls")
     parser.add_argument("--at-once", type=int, metavar="CALLS", help="that are answered; one more gets 429")
+    parser.add_argument(
+        "--batches",
+        default="{}",
+        metavar="JSON",
+        help='of batch APIs: \'{"seconds": 5, "faults": {"drop_after": 0.1}}\'',
+    )
     parser.add_argument("--retry-after", type=float, default=1.0, metavar="SECONDS", help="of a 429 (%(default)s)")
     return parser
 

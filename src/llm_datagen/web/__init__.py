@@ -4,6 +4,7 @@ Needs the extra ``web``. It is a process of its own: a run never waits for it.
 
 Layout:
     server.py      the application, and how it is served
+    beside_run.py  the page beside a run, started by it
     security.py    who is answered: token, cookie, Host, Origin; and what browsers may do with an answer
     answers.py     JSON answers, and errors as JSON
     page_files.py  the files of the page, in page/

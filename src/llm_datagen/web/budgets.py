@@ -7,30 +7,35 @@ from typing import Any
 
 from llm_datagen.runs.caps import caps_of
 from llm_datagen.runs.display.node_view import NodeView, tokens_in
+from llm_datagen.shards.run_view import RunView
+from llm_datagen.shards.spending import RunSpending, Spent
 
 
-def budget_json(
-    run_state: Mapping[str, Any], nodes: Sequence[NodeView], given: Mapping[str, float | int]
-) -> dict[str, Any] | None:
+def budget_json(run: RunView, given: Mapping[str, float | int]) -> dict[str, Any] | None:
     """Return the JSON of the budget of a run, the smallest where there are several; None when it has none.
 
-    What is spent is that of the nodes whose operators have a budget.
+    What is spent is what its account says. While there is none yet, it is that of the nodes whose operators have a
+    budget. An operator that cannot be stored has a cap that nobody else knows: both caps are null then.
 
     Args:
-        run_state: the run state.
-        nodes: its nodes.
+        run: the run.
         given: what the last resume was given in place of what the run state says; see `Origin.caps`.
     """
-    caps = caps_of(run_state)
-    if not caps:
+    nodes, spending = run.progress.nodes, run.spending
+    caps = caps_of(run.state)
+    if not caps and spending is None:
         return None
-    capped = [node for node in nodes if node.node_id in {cap.node_id for cap in caps}]
+    having = {cap.node_id for cap in caps}
+    if spending is not None:  # also of those of which nobody else knows whether they have a budget
+        having |= {entry["node_id"] for entry in run.state["nodes"] if "cannot" in (entry.get("operator_ref") or {})}
+    capped = [node for node in nodes if node.node_id in having]
+    if spending is None:
+        spending = RunSpending(Spent(sum(node.cost or 0.0 for node in capped), sum(node.tokens for node in capped)))
     return {
         "cap": given.get("usd", min((cap.usd for cap in caps if cap.usd is not None), default=None)),
         "cap_tokens": given.get("tokens", min((cap.tokens for cap in caps if cap.tokens is not None), default=None)),
-        "spent": sum(node.cost or 0.0 for node in capped),
-        "spent_tokens": sum(node.tokens for node in capped),
         "projected": projected(capped),
+        **spending.as_dict(),
     }
 
 

@@ -63,10 +63,11 @@ def _unpause(folder: RunFolder) -> str:
 
 
 def _cancel(folder: RunFolder, reason: str = _REASON) -> str:
-    return _each(
-        folder,
-        lambda part: f"process {send_cancel(part, reason)} was asked to cancel: calls in flight finish and are saved",
-    )
+    def cancelled(part: RunFolder) -> str:
+        pid = send_cancel(part, reason, keep_jobs=False)
+        return f"process {pid} was asked to cancel: calls in flight finish and are saved"
+
+    return _each(folder, cancelled)
 
 
 def _reconfigure(
@@ -118,7 +119,7 @@ def _budget(folder: RunFolder, usd: float | None = None, tokens: int | None = No
         return f"{go_on(folder, 'resume', options)}, with a budget of {words}"
     refuse_unknown_origin(folder, "resume")
     for part in running_parts(folder):
-        send_cancel(part, "the page: it goes on with another budget")
+        send_cancel(part, "the page: it goes on with another budget", keep_jobs=True)
     went_on = go_on(folder, "resume", options, after_end=True)
     return (
         f"a run takes no other budget while it runs, so it was cancelled (what was done is kept), and resumed with a "

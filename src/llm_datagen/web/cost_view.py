@@ -39,7 +39,7 @@ def cost_json(folder: RunFolder, run: RunView) -> dict[str, Any]:
         "by_node": [usage_json(node, entry) for node, entry in zip(nodes, entries, strict=True)],
         "by_model": run.state.get("usage") or [],
         "by_hour": _by_hour(points(folder)),
-        "budget": budget_json(run.state, nodes, {} if origin is None else origin.caps),
+        "budget": budget_json(run, {} if origin is None else origin.caps),
     }
 
 

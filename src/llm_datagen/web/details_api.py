@@ -45,7 +45,7 @@ class DetailsApi:
 
     async def _log(self, request: web.Request) -> web.Response:
         query = request.query
-        given = {name: query[name] for name in ("after", "node", "event", "level") if name in query}
+        given = {name: query[name] for name in ("after", "node", "event", "without", "level") if name in query}
         limit = number(query.get("limit"), 200)
         return await self._of_run(request, lambda folder, run: log_json(run, home_of(folder), limit=limit, **given))
 

@@ -17,7 +17,15 @@ MOST_LINES = 1000
 
 
 def log_json(
-    run: RunView, home: str, *, after: str = "", node: str = "", event: str = "", level: str = "", limit: int = 200
+    run: RunView,
+    home: str,
+    *,
+    after: str = "",
+    node: str = "",
+    event: str = "",
+    without: str = "",
+    level: str = "",
+    limit: int = 200,
 ) -> dict[str, Any]:
     """Return some lines of the log of a run: the last ones, or those behind a place.
 
@@ -27,6 +35,7 @@ def log_json(
         after: the place, as it was returned; empty for the last lines.
         node: only lines of this node.
         event: only lines of this event, with or without brackets.
+        without: no lines of this event.
         level: only lines of this level.
         limit: how many lines, at most.
 
@@ -36,7 +45,7 @@ def log_json(
     path = _path(run, home)
     if path is None:
         return {"lines": [], "after": after, "events": []}
-    wanted = _wanted(run, node, event, level)
+    wanted = _wanted(run, node, event, without, level)
     limit = max(1, min(limit, MOST_LINES))
     page = lines_after(path, after, wanted, limit) if after else last_lines(path, wanted, limit)
     return {"lines": [_line(found) for found in page.lines], "after": page.after, "events": sorted(page.events)}
@@ -51,17 +60,22 @@ def _path(run: RunView, home: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def _wanted(run: RunView, node: str, event: str, level: str) -> Callable[[LogEvent], bool]:
+def _bare(event: str) -> str:
+    return event.strip("[]").casefold()
+
+
+def _wanted(run: RunView, node: str, event: str, without: str, level: str) -> Callable[[LogEvent], bool]:
     ids = {logged_as(run.results_dir, run.pipeline_id)}
     if run.whole is not None:  # shards log to the same file, under their own ids
         ids.update(shard.run for shard in run.whole.shards if shard.run is not None)
-    bare = event.strip("[]").casefold()
+    bare, unwanted = _bare(event), _bare(without)
 
     def is_wanted(found: LogEvent) -> bool:
         return (
             found.pipeline_id in ids
             and (not node or found.node_id == node)
-            and (not bare or found.event.strip("[]").casefold() == bare)
+            and (not bare or _bare(found.event) == bare)
+            and (not unwanted or _bare(found.event) != unwanted)
             and (not level or found.level == level)
         )
 

@@ -34,6 +34,7 @@ def node_json(
         "node_id": view.node_id,
         "operator": view.operator,
         "status": str(view.status),
+        "paused": view.paused,
         "parallel_size": parallel_size_of(entry),
         "batch_size": entry["batch_size"],
         "rate": entry.get("rate"),

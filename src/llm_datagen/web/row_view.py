@@ -6,7 +6,8 @@ from typing import Any
 
 from llm_datagen.runs.browse.failures import DeadLetterGroup
 from llm_datagen.runs.browse.pages import Page
-from llm_datagen.runs.report.text import cut
+from llm_datagen.runs.browse.reasons import ReasonCount
+from llm_datagen.runs.words import cut
 from llm_datagen.streams.ids import ID_FIELD, Id
 
 _EXACT = 2**53
@@ -50,9 +51,16 @@ def group_json(group: DeadLetterGroup) -> dict[str, Any]:
         "example": {
             "id": shown_id(group.row_id),
             "item": item_json(group.input),
+            "is_cut": group.is_cut,
             "traceback": cut(group.trace, _TRACE_CHARS),
         },
     }
+
+
+def reason_json(each: ReasonCount) -> dict[str, Any]:
+    """Return the JSON of how many rows were rejected for a reason."""
+    first = None if each.row_id is None else shown_id(each.row_id)
+    return {"node_id": each.node_id, "reason": each.reason, "count": each.count, "id": first}
 
 
 def shown_id(row_id: Id) -> Id:

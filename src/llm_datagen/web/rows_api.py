@@ -12,13 +12,14 @@ from aiohttp import web
 from llm_datagen.errors import StreamError
 from llm_datagen.runs.browse.failures import failure_groups
 from llm_datagen.runs.browse.pages import Browser, Page
+from llm_datagen.runs.browse.reasons import reasons_of
 from llm_datagen.runs.browse.run_streams import RunStream, find_stream, streams_of_run
 from llm_datagen.streams.ids import parse_id
 from llm_datagen.web.details_api import number
 from llm_datagen.web.family_view import family_json
 from llm_datagen.web.folders import ResultsFolders
 from llm_datagen.web.looking import PlacedRun, placed_run
-from llm_datagen.web.row_view import group_json, page_json, rejected_json
+from llm_datagen.web.row_view import group_json, page_json, reason_json, rejected_json
 from llm_datagen.web.runs_api import answered
 from llm_datagen.web.stream_view import ROWS
 
@@ -86,8 +87,13 @@ class RowsApi:
 
     async def _failures(self, request: web.Request) -> web.Response:
         def find(run: PlacedRun) -> Any:
-            groups = failure_groups(entry for state in run.parts for entry in state["nodes"])
-            return {"groups": list(map(group_json, groups)), "total": sum(group.count for group in groups)}
+            entries = [entry for state in run.parts for entry in state["nodes"]]
+            groups = failure_groups(entries)
+            return {
+                "groups": list(map(group_json, groups)),
+                "total": sum(group.count for group in groups),
+                "rejected": list(map(reason_json, reasons_of(entries))),
+            }
 
         return await self._of_run(request, find)
 

@@ -1,6 +1,6 @@
 """The streams of a run and how nodes join them, for the page: each stream has a key, which is no path.
 
-The keys are those of `runs.browse.run_streams`; what a node writes has `ROWS` behind its id, as edges name nodes and
+The keys are those of `runs.topology`; what a node writes has `ROWS` behind its id, as edges name nodes and
 streams. This is looked at twice a second, so no stream is opened, and nothing is asked of a store: the counts are
 those of the run state.
 """
@@ -14,9 +14,9 @@ from typing import Any
 
 from llm_datagen.config.addresses import masked
 from llm_datagen.errors import DatagenError
-from llm_datagen.runs.diagram import stream_key
 from llm_datagen.runs.status import SETTLED
-from llm_datagen.streams import StreamFactory, inputs_of
+from llm_datagen.runs.topology import inputs_by_place, wired_streams
+from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.location import ERRORS_ENDING, REJECTED_ENDING
 from llm_datagen.streams.storage.local import LocalStorage
 
@@ -53,52 +53,29 @@ class RunStream:
 
 def streams_of(entries: Sequence[Mapping[str, Any]]) -> list[RunStream]:
     """Return the streams of the nodes of a run state: inputs first, then of each node what it writes."""
-    readers: dict[Any, list[Mapping[str, Any]]] = {}
-    uris: dict[Any, str] = {}
-    for entry in entries:
-        for uri in inputs_of(entry["input_uri"]).values():
-            readers.setdefault(stream_key(uri), []).append(entry)
-            uris.setdefault(stream_key(uri), uri)
-    written = {stream_key(entry["output_uri"]) for entry in entries}
     found = []
-    for number, place in enumerate(place for place in uris if place not in written):
-        first = readers[place][0]
-        is_whole = inputs_of(first["input_uri"]).keys() == {""}  # of several, nobody has counted each
-        found.append(
-            RunStream(
-                key=f"input:{number}",
-                uri=uris[place],
-                kind="input",
-                rows=first.get("total") if is_whole and first.get("total_is_exact") else None,
-                is_sealed=bool(first.get("total_is_exact")),
-                readers=_ids(readers[place]),
-            )
-        )
-    for entry in entries:
-        node_id, reading = entry["node_id"], readers.get(stream_key(entry["output_uri"]), [])
-        is_sealed = entry["status"] in SETTLED
-        found.append(
-            RunStream(
-                key=f"{node_id}{ROWS}",
-                uri=entry["output_uri"],
-                kind="between" if reading else "output",
-                node_id=node_id,
-                rows=entry.get("rows_out", 0),
-                is_sealed=is_sealed,
-                readers=_ids(reading),
-            )
-        )
-        for kind, rows in _beside(entry):
+    for stream in wired_streams(entries):
+        readers = tuple(entry["node_id"] for entry in stream.readers)
+        if stream.writer is None:
+            first = stream.readers[0]
+            is_counted = bool(first.get("total_is_exact"))
+            is_whole = len(inputs_by_place(first)) == 1  # of several, nobody has counted each
+            rows = first.get("total") if is_whole and is_counted else None
             found.append(
                 RunStream(
-                    key=f"{node_id}:{kind}",
-                    uri=entry["output_uri"],
-                    kind=kind,
-                    node_id=node_id,
-                    rows=rows,
-                    is_sealed=is_sealed,
+                    key=stream.key, uri=stream.uri, kind="input", rows=rows, is_sealed=is_counted, readers=readers
                 )
             )
+            continue
+        node_id, is_sealed = stream.key, stream.writer["status"] in SETTLED
+        of_node = [(f"{node_id}{ROWS}", str(stream.kind), stream.writer.get("rows_out", 0), readers)]
+        of_node += [(f"{node_id}:{kind}", kind, count, ()) for kind, count in _beside(stream.writer)]
+        found += [
+            RunStream(
+                key=key, uri=stream.uri, kind=kind, node_id=node_id, rows=count, is_sealed=is_sealed, readers=reading
+            )
+            for key, kind, count, reading in of_node
+        ]
     return found
 
 
@@ -108,10 +85,6 @@ def _beside(entry: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
         yield "dead_letters", entry["dead_letters"]
     if entry.get("keep_rejected") and entry.get("rejected"):
         yield "rejected", entry["rejected"]
-
-
-def _ids(entries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    return tuple(entry["node_id"] for entry in entries)
 
 
 def edges_of(streams: Sequence[RunStream]) -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ Written by hand after the public documentation of each, with data of our own.
 
 from .anthropic import ANTHROPIC
 from .api import CASES, Api, Sent
+from .batches import BATCHES
 from .bedrock import BEDROCK
 from .chat import AZURE, AZURE_DEPLOYMENTS, MISTRAL, OPENAI, VLLM
 from .gemini import GEMINI
@@ -13,4 +14,4 @@ from .responses import RESPONSES
 
 APIS = (OPENAI, RESPONSES, AZURE, AZURE_DEPLOYMENTS, ANTHROPIC, GEMINI, BEDROCK, MISTRAL, OLLAMA, VLLM)
 
-__all__ = ["APIS", "CASES", "GEMINI", "RESPONSES", "Api", "Sent"]
+__all__ = ["APIS", "BATCHES", "CASES", "GEMINI", "RESPONSES", "Api", "Sent"]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from . import streams
 from .api import IMAGE_DATA, JSON, KEY, SENT_SCHEMA, WEB_IMAGE, Api, Sent
 
 CALL = {"type": "tool_use", "id": "toolu_1", "name": "look_up", "input": {"q": "x"}}
+
+THOUGHTS = {"type": "thinking", "thinking": "hm", "signature": "s"}
 
 
 def answer(*parts: Any, reason: str = "end_turn") -> Sent:
@@ -18,7 +21,7 @@ def answer(*parts: Any, reason: str = "end_turn") -> Sent:
             "type": "message",
             "role": "assistant",
             "model": "m-1-2026",
-            "content": [{"type": "thinking", "thinking": "hm", "signature": "s"}, *parts],
+            "content": [THOUGHTS, *parts],
             "stop_reason": reason,
             "stop_sequence": None,
             "usage": {"input_tokens": 7, "cache_read_input_tokens": 20, "output_tokens": 13},
@@ -86,8 +89,16 @@ ANTHROPIC = Api(
     structured=answer(text(JSON)),
     call=answer(CALL, reason="tool_use"),
     calls=[CALL],
+    thoughtful_call=answer(CALL, reason="tool_use"),
+    round=[
+        {"role": "assistant", "content": [THOUGHTS, CALL]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "found x"}]},
+    ],
     tool_answer=answer({**CALL, "name": "answer", "input": json.loads(JSON)}, reason="tool_use"),
     usage={"prompt_tokens": 27, "completion_tokens": 13, "total_tokens": 40, "cached_tokens": 20},
+    stream=lambda body: streams.sse(streams.messages(body)),
+    stream_path="/v1/messages",
+    stream_fields={"stream": True},
     failures={
         "cut_off": answer(text("ye"), reason="max_tokens"),
         "refusal": answer(reason="refusal"),
@@ -102,6 +113,8 @@ ANTHROPIC = Api(
         "no_answer": Sent({"type": "message", "stop_reason": "end_turn"}),
     },
     lacks={
+        "several": "each is a call",
+        "seed": "it takes none: `ConfigError`",
         "reasoning_tokens": "it counts them with the others",
         "filtered_answer": "it says refusal",
         "filtered_prompt": "it says refusal",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,7 @@ CASES = {
     "schema_refused": "a model that refuses a schema by name is asked in another way",
     "schema_by_tool": "answers to a schema, as the arguments of a tool",
     "tool_calls": "tools are offered, and calls of them become a column",
+    "tools": "calls of tools are executed; their results are sent, with the thoughts that the API wants back",
     "reasoning": "thoughts become a column",
     "cached": "tokens that came from the provider's cache are counted",
     "reasoning_tokens": "tokens of thoughts are counted",
@@ -60,6 +61,9 @@ CASES = {
     "wrong_key": "a wrong key ends the run, and the error names its variable",
     "unknown_model": "an unknown model ends the run",
     "no_answer": "a body without an answer is asked for again",
+    "stream": "answers are streamed",
+    "seed": "a seed is sent",
+    "several": "several answers come by one request",
 }
 """What is tried with each API, by name."""
 
@@ -106,8 +110,16 @@ class Api:
         structured: the same with `JSON` for a text.
         call: the response that calls the tool `look_up`, with ``{"q": "x"}``.
         calls: what becomes of that in a column.
+        thoughtful_call: such a response with thoughts that the API wants back.
+        round: the messages that follow it, up to the result ``found x``.
         tool_answer: the response that calls the tool of a schema with what is in `JSON`.
         usage: what is reported of `answer`.
+        stream: the bytes of the events of an answer, by its body.
+        stream_type: the content type of those.
+        stream_path: where calls go whose answers are streamed.
+        stream_fields: what the body of those calls has beside the others.
+        seed: where a seed stands in the body.
+        several: the response with the texts "yes" and "no", and where their number stands in the body.
         failures: the responses of other cases, by their names.
         lacks: cases that the API has nothing for, by their names, and why.
     """
@@ -133,7 +145,15 @@ class Api:
     structured: Sent
     call: Sent
     calls: Any
+    thoughtful_call: Sent
+    round: list[Any]
     tool_answer: Sent | None = None
     usage: Mapping[str, int]
+    stream: Callable[[Any], bytes]
+    stream_type: str = "text/event-stream"
+    stream_path: str
+    stream_fields: Mapping[str, Any]
+    seed: tuple[str, ...] = ("seed",)
+    several: tuple[Sent, tuple[str, ...]] | None = None
     failures: Mapping[str, Sent]
     lacks: Mapping[str, str] = field(default_factory=dict)

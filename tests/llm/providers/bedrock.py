@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from . import streams
 from .api import IMAGE_DATA, JSON, KEY, SENT_SCHEMA, Api, Sent
 
 CALL = {"toolUseId": "tooluse_1", "name": "look_up", "input": {"q": "x"}}
 
+THOUGHTS = {"reasoningContent": {"reasoningText": {"text": "hm", "signature": "s"}}}
+
 
 def answer(*parts: Any, reason: str = "end_turn") -> Sent:
     """Return a response."""
-    thoughts = {"reasoningContent": {"reasoningText": {"text": "hm", "signature": "s"}}}
     return Sent(
         {
-            "output": {"message": {"role": "assistant", "content": [thoughts, *parts]}},
+            "output": {"message": {"role": "assistant", "content": [THOUGHTS, *parts]}},
             "stopReason": reason,
             "usage": {"inputTokens": 7, "outputTokens": 13, "totalTokens": 40, "cacheReadInputTokens": 20},
             "metrics": {"latencyMs": 5},
@@ -95,8 +97,20 @@ BEDROCK = Api(
     structured=answer({"text": JSON}),
     call=answer({"toolUse": CALL}, reason="tool_use"),
     calls=[CALL],
+    thoughtful_call=answer({"toolUse": CALL}, reason="tool_use"),
+    round=[
+        {"role": "assistant", "content": [THOUGHTS, {"toolUse": CALL}]},
+        {
+            "role": "user",
+            "content": [{"toolResult": {"toolUseId": "tooluse_1", "content": [{"text": "found x"}]}}],
+        },
+    ],
     tool_answer=answer({"toolUse": {**CALL, "name": "answer", "input": json.loads(JSON)}}, reason="tool_use"),
     usage={"prompt_tokens": 27, "completion_tokens": 13, "total_tokens": 40, "cached_tokens": 20},
+    stream=lambda body: streams.aws(streams.converse(body)),
+    stream_type="application/vnd.amazon.eventstream",
+    stream_path="/model/vendor.m-1%3A0/converse-stream",
+    stream_fields={},
     failures={
         "cut_off": answer({"text": "ye"}, reason="max_tokens"),
         "filtered_answer": answer(reason="content_filtered"),
@@ -112,6 +126,8 @@ BEDROCK = Api(
         "no_answer": Sent({"stopReason": "end_turn"}),
     },
     lacks={
+        "several": "each is a call",
+        "seed": "it takes none: `ConfigError`",
         "web_image": "it takes none: `PromptError`",
         "reasoning_tokens": "it counts them with the others",
         "refusal": "a refusal is a text",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from . import streams
 from .api import IMAGE, JSON, KEY, SENT_SCHEMA, TOOL_TURNS, WEB_IMAGE, Api, Sent
 
 USAGE = {
@@ -16,6 +17,14 @@ USAGE = {
 }
 SHORT_COUNTS = {"prompt_tokens": 27, "completion_tokens": 13, "total_tokens": 40, "cached_tokens": 20}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"q": "x"}'}}
+
+RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "found x"}
+
+
+def several(*contents: str) -> Sent:
+    """Return a completion with several choices."""
+    made = [{**chat(content).body["choices"][0], "index": index} for index, content in enumerate(contents)]
+    return Sent({**chat("").body, "choices": made})
 
 
 SHORT_USAGE = {**USAGE, "completion_tokens_details": None}
@@ -92,6 +101,8 @@ OPENAI = Api(
     structured=chat(JSON),
     call=chat(None, "tool_calls", tool_calls=[CALL]),
     calls=[CALL],
+    thoughtful_call=chat(None, "tool_calls", reasoning_content="hm", tool_calls=[CALL]),
+    round=[{"role": "assistant", "content": None, "reasoning_content": "hm", "tool_calls": [CALL]}, RESULT],
     tool_answer=chat(
         None,
         "stop",
@@ -104,6 +115,10 @@ OPENAI = Api(
         "cached_tokens": 20,
         "reasoning_tokens": 8,
     },
+    several=(several("yes", "no"), ("n",)),
+    stream=lambda body: streams.sse(streams.chat(body)),
+    stream_path="/v1/chat/completions",
+    stream_fields={"stream": True, "stream_options": {"include_usage": True}},
     failures={
         "cut_off": chat("ye", "length"),
         "refusal": chat(None, "stop", refusal="I cannot help with that."),
@@ -140,6 +155,7 @@ AZURE = replace(
     url_env="AZURE_OPENAI_ENDPOINT",
     key_env="AZURE_OPENAI_API_KEY",
     path="/openai/v1/chat/completions",
+    stream_path="/openai/v1/chat/completions",
     key_header=("api-key", KEY),
     url="https://mine.openai.azure.com/openai/v1/chat/completions",
     failures={
@@ -165,22 +181,25 @@ AZURE_DEPLOYMENTS = replace(
     url_note="; the version: `OPENAI_API_VERSION`, else `2024-10-21`",
     model="my model",
     path="/openai/deployments/my%20model/chat/completions?api-version=2024-10-21",
+    stream_path="/openai/deployments/my%20model/chat/completions?api-version=2024-10-21",
     request={**OPENAI.request, "model": "my model"},
     url="https://mine.openai.azure.com/openai/deployments/gpt-4o-mini/chat/completions",
 )
+MISTRAL_THOUGHTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]
 MISTRAL = replace(
     OPENAI,
     adapter="mistral",
     title="Mistral",
+    thoughtful_call=chat(MISTRAL_THOUGHTS, "tool_calls", tool_calls=[CALL]),
+    round=[{"role": "assistant", "content": MISTRAL_THOUGHTS, "tool_calls": [CALL]}, RESULT],
     url_env="MISTRAL_BASE_URL",
     key_env="MISTRAL_API_KEY",
     url="https://api.mistral.ai/v1/chat/completions",
     priced="mistral-small-latest",
-    answer=chat(
-        [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "yes"}],
-        usage=SHORT_USAGE,
-    ),
+    answer=chat([*MISTRAL_THOUGHTS, {"type": "text", "text": "yes"}], usage=SHORT_USAGE),
     usage=SHORT_COUNTS,
+    stream_fields={"stream": True},
+    seed=("random_seed",),
     failures={
         "cut_off": chat("ye", "model_length"),
         "empty": chat(""),
@@ -228,6 +247,8 @@ VLLM = replace(
     OPENAI,
     adapter="vllm",
     title="vLLM",
+    thoughtful_call=chat(None, "tool_calls", reasoning="hm", tool_calls=[CALL]),
+    round=[{"role": "assistant", "content": None, "reasoning": "hm", "tool_calls": [CALL]}, RESULT],
     url_env="VLLM_BASE_URL",
     key_env="VLLM_API_KEY",
     url="",

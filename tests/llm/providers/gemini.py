@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from . import streams
 from .api import IMAGE_DATA, JSON, KEY, SENT_SCHEMA, WEB_IMAGE, Api, Sent
 
 CALL = {"name": "look_up", "args": {"q": "x"}}
+SIGNED = {"functionCall": {"id": "f1", **CALL}, "thoughtSignature": "c2ln"}
 USAGE = {
     "promptTokenCount": 27,
     "cachedContentTokenCount": 20,
@@ -22,6 +24,11 @@ def answer(*parts: Any, reason: str = "STOP") -> Sent:
     content = {"role": "model", "parts": [{"text": "hm", "thought": True}, *parts]}
     candidate = {"index": 0, "content": content, "finishReason": reason}
     return Sent({"candidates": [candidate], "usageMetadata": USAGE, "modelVersion": "m-1-001", "responseId": "r"})
+
+
+def candidate(text: str, index: int) -> dict[str, Any]:
+    """Return one of several candidates."""
+    return {**answer({"text": text}).body["candidates"][0], "index": index}
 
 
 def error(code: int, status: str, message: str, *details: Any) -> Sent:
@@ -89,6 +96,14 @@ GEMINI = Api(
     structured=answer({"text": JSON}),
     call=answer({"functionCall": CALL}),
     calls=[CALL],
+    thoughtful_call=answer(SIGNED),
+    round=[
+        {"role": "model", "parts": [{"text": "hm", "thought": True}, SIGNED]},
+        {
+            "role": "user",
+            "parts": [{"functionResponse": {"id": "f1", "name": "look_up", "response": {"result": "found x"}}}],
+        },
+    ],
     tool_answer=answer({"functionCall": {"name": "answer", "args": json.loads(JSON)}}),
     usage={
         "prompt_tokens": 27,
@@ -97,6 +112,14 @@ GEMINI = Api(
         "cached_tokens": 20,
         "reasoning_tokens": 8,
     },
+    several=(
+        Sent({**answer().body, "candidates": [candidate("yes", 0), candidate("no", 1)]}),
+        ("generationConfig", "candidateCount"),
+    ),
+    stream=lambda body: streams.sse(streams.candidates(body), end="\r\n"),
+    stream_path="/v1beta/models/m-1:streamGenerateContent?alt=sse",
+    stream_fields={},
+    seed=("generationConfig", "seed"),
     failures={
         "cut_off": answer({"text": "ye"}, reason="MAX_TOKENS"),
         "filtered_answer": answer(reason="SAFETY"),

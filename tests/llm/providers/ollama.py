@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import streams
 from .api import IMAGE_DATA, JSON, KEY, SENT_SCHEMA, Api, Sent
 
 CALL = {"function": {"name": "look_up", "arguments": {"q": "x"}}}
@@ -65,7 +66,17 @@ OLLAMA = Api(
     structured=answer(JSON),
     call=answer("", tool_calls=[CALL]),
     calls=[CALL],
+    thoughtful_call=answer("", tool_calls=[CALL]),
+    round=[
+        {"role": "assistant", "content": "", "thinking": "hm", "tool_calls": [CALL]},
+        {"role": "tool", "tool_name": "look_up", "content": "found x"},
+    ],
     usage={"prompt_tokens": 27, "completion_tokens": 13, "total_tokens": 40},
+    stream=lambda body: streams.lines(streams.ollama(body)),
+    stream_type="application/x-ndjson",
+    stream_path="/api/chat",
+    stream_fields={"stream": True},
+    seed=("options", "seed"),
     failures={
         "cut_off": answer("ye", "length"),
         "empty": answer(""),
@@ -81,6 +92,7 @@ OLLAMA = Api(
         "no_answer": Sent({"model": "m-1", "done": False}),
     },
     lacks={
+        "several": "each is a call",
         "web_image": "it takes none: `PromptError`",
         "schema_by_tool": "no tool can be made to be called",
         "cached": "it does not say",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import streams
 from .api import IMAGE, JSON, KEY, SENT_SCHEMA, WEB_IMAGE, Api, Sent
 from .chat import OPENAI, error
 
@@ -93,8 +94,17 @@ RESPONSES = Api(
     structured=response(message(text(JSON))),
     call=response(CALL),
     calls=[CALL],
+    thoughtful_call=response({**THOUGHTS, "id": "rs_2", "encrypted_content": "x"}, CALL),
+    round=[
+        {**THOUGHTS, "id": "rs_2", "encrypted_content": "x"},
+        CALL,
+        {"type": "function_call_output", "call_id": "call_1", "output": "found x"},
+    ],
     tool_answer=response({**CALL, "name": "answer", "arguments": JSON}),
     usage=OPENAI.usage,
+    stream=lambda body: streams.sse(streams.response(body)),
+    stream_path="/v1/responses",
+    stream_fields={"stream": True},
     failures={
         "cut_off": response(message(text("ye")), status="incomplete", reason="max_output_tokens"),
         "refusal": response(message({"type": "refusal", "refusal": "I cannot help with that."})),
@@ -119,4 +129,5 @@ RESPONSES = Api(
         ),
         "no_answer": Sent({"id": "resp_1", "object": "response"}),
     },
+    lacks={"several": "each is a call", "seed": "it takes none: `ConfigError`"},
 )

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli.exit_codes import FAILED, exit_codes
+from llm_datagen.cli.lazy_commands import module_app
 from llm_datagen.cli.options import (
     IdArgument,
     ResultsOption,
@@ -15,7 +16,7 @@ from llm_datagen.cli.options import (
 from llm_datagen.cli.output import write
 from llm_datagen.runs.typed_commands import command_line, default_results
 
-app = typer.Typer()
+app = module_app()
 
 
 @app.command(short_help="Cancel a run of another process on this machine.")
@@ -38,7 +39,7 @@ def cancel(
         folder = find_run(results_dir or default_results(), pipeline_id)
         parts = running_parts(folder)
         for part in parts:
-            pid = send_cancel(part, reason)
+            pid = send_cancel(part, reason, keep_jobs=False)
             write(f"run {part.pipeline_id}: process {pid} was asked to cancel")
         if no_wait:
             return

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli.exit_codes import exit_codes
+from llm_datagen.cli.lazy_commands import module_app
 from llm_datagen.cli.options import (
     TracebackOption,
     UiOption,
 )
 
-app = typer.Typer()
+app = module_app()
 
 
 @app.command(short_help="Run a small real model on this machine.")

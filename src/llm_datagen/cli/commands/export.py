@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from llm_datagen.cli.exit_codes import FAILED, exit_codes
+from llm_datagen.cli.lazy_commands import module_app
 from llm_datagen.cli.options import IdArgument, JsonOption, ResultsOption, TracebackOption
 from llm_datagen.cli.output import write, write_json
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs.typed_commands import default_results
 
-app = typer.Typer()
+app = module_app()
 
 
 @app.command(short_help="Make files of another format of a completed run.")

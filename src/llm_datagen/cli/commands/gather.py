@@ -5,10 +5,11 @@ from __future__ import annotations
 import typer
 
 from llm_datagen.cli.exit_codes import exit_codes
+from llm_datagen.cli.lazy_commands import module_app
 from llm_datagen.cli.options import IdArgument, JsonOption, ResultsOption, TracebackOption
 from llm_datagen.runs.typed_commands import default_results
 
-app = typer.Typer()
+app = module_app()
 
 
 @app.command(short_help="Complete a run in shards: make its outputs and exports.")

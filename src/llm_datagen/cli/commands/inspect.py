@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli.exit_codes import exit_codes
+from llm_datagen.cli.lazy_commands import module_app
 from llm_datagen.cli.options import (
     DiagramOption,
     IdArgument,
@@ -20,7 +21,7 @@ from llm_datagen.cli.options import (
 from llm_datagen.cli.output import write, write_json
 from llm_datagen.runs.typed_commands import default_results
 
-app = typer.Typer()
+app = module_app()
 
 
 @app.command(short_help="Show a diagram of a pipeline.")
@@ -124,23 +125,6 @@ def compare(
         )
 
 
-@app.command()
-def status(
-    pipeline_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="The id of a run; all runs without.", show_default=False)
-    ] = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat it until the run ends.")] = False,
-    as_json: JsonOption = False,
-    results_dir: ResultsOption = None,
-    traceback: TracebackOption = False,
-) -> None:
-    """Show the status of a run, or list all runs."""
-    with exit_codes(full_traceback=traceback):
-        from llm_datagen.cli.status import show_status
-
-        show_status(results_dir or default_results(), pipeline_id, watch=watch, as_json=as_json)
-
-
 @app.command(short_help="Show the dead letters of a run.")
 def errors(
     pipeline_id: IdArgument,
@@ -151,6 +135,9 @@ def errors(
         ),
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="Each row; with --json, an object per line.")] = False,
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="In their place, how many rows were left out, for which reason.")
+    ] = False,
     as_json: JsonOption = False,
     results_dir: ResultsOption = None,
     traceback: TracebackOption = False,
@@ -160,9 +147,13 @@ def errors(
     Grouped by node and cause, the most frequent first, with the first row of each as an example.
     """
     with exit_codes(full_traceback=traceback):
-        from llm_datagen.cli.dead_letters import show_errors
+        from llm_datagen.cli.dead_letters import show_errors, show_rejected
 
-        show_errors(results_dir or default_results(), pipeline_id, node=node, as_json=as_json, as_rows=each)
+        where = results_dir or default_results()
+        if rejected:
+            show_rejected(where, pipeline_id, node=node, as_json=as_json, as_rows=each)
+        else:
+            show_errors(where, pipeline_id, node=node, as_json=as_json, as_rows=each)
 
 
 @app.command(short_help="Recount a run from its files, checksums and all.")

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli.exit_codes import exit_codes
+from llm_datagen.cli.lazy_commands import module_app
 from llm_datagen.cli.options import TracebackOption
 from llm_datagen.cli.output import is_terminal, write
 from llm_datagen.runs.typed_commands import default_results
 
-app = typer.Typer()
+app = module_app()
 
 
 @app.command(short_help="Print the metrics of all runs for Prometheus.")

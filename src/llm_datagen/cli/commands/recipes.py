@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli.exit_codes import exit_codes
+from llm_datagen.cli.lazy_commands import module_app
 from llm_datagen.cli.output import write
 
-app = typer.Typer()
+app = module_app()
 
 
 @app.command(short_help="List ready recipes, or show one.")

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli.exit_codes import exit_codes
+from llm_datagen.cli.lazy_commands import module_app
 from llm_datagen.cli.options import IdArgument, ReportOption, ResultsOption, TracebackOption
 from llm_datagen.runs.typed_commands import default_results
 
-app = typer.Typer()
+app = module_app()
 
 
 @app.command(short_help="Make a report of a run, in one file.")

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli.exit_codes import exit_codes
+from llm_datagen.cli.lazy_commands import module_app
 from llm_datagen.cli.options import (
     AcceptOption,
+    DetachOption,
     GoOnExecutorOption,
     IdArgument,
     OnErrorOption,
@@ -26,7 +28,7 @@ from llm_datagen.cli.options import (
     WorkersOption,
 )
 
-app = typer.Typer()
+app = module_app()
 
 
 @app.command()
@@ -95,6 +97,7 @@ def resume(
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
+    detach: DetachOption = False,
     otel: OtelOption = False,
     otel_calls: OtelCallsOption = 1.0,
     results_dir: ResultsOption = None,
@@ -134,6 +137,7 @@ def resume(
                 ),
                 otel=OtelOptions(otel, otel_calls),
                 ui=ui,
+                detaches=detach,
             )
         )
 

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli.exit_codes import exit_codes
+from llm_datagen.cli.lazy_commands import module_app
 from llm_datagen.cli.options import (
     AcceptOption,
+    DetachOption,
     ExecutorOption,
     IfExistsOption,
     JsonOption,
@@ -30,7 +32,7 @@ from llm_datagen.cli.options import (
 from llm_datagen.cli.output import leave_stdout_to_rows, write
 from llm_datagen.errors import ConfigError
 
-app = typer.Typer()
+app = module_app()
 
 
 @app.command()
@@ -117,6 +119,7 @@ def run(
     accept_changes: AcceptOption = False,
     rerun: RerunOption = False,
     replace: ReplaceOption = False,
+    detach: DetachOption = False,
     otel: OtelOption = False,
     otel_calls: OtelCallsOption = 1.0,
     results_dir: ResultsOption = None,
@@ -165,6 +168,10 @@ def run(
         if split.are_by_others and ui:
             raise ConfigError("--ui is of a run that this process drives; show this one with: llm-datagen ui")
         telemetry = OtelOptions(otel, otel_calls)
+        if detach:
+            from llm_datagen.cli.detach import detach as end_with_jobs
+
+            end_with_jobs(target.pipeline.blueprint()[1], is_in_shards=split.are_given)
         if split.are_by_others:
             raise typer.Exit(run_some(target, pipeline_id, split, if_exists, on_change, telemetry))
         if split.are_given:

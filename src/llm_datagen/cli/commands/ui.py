@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli.exit_codes import exit_codes
+from llm_datagen.cli.lazy_commands import module_app
 from llm_datagen.cli.options import TracebackOption
 from llm_datagen.cli.output import write
 from llm_datagen.runs.typed_commands import RESULTS_VARIABLE, default_results
 
-app = typer.Typer()
+app = module_app()
 
 
 @app.command()

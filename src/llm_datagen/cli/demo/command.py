@@ -15,7 +15,7 @@ from llm_datagen.runs.display.live import LiveTable
 from llm_datagen.runs.display.plain import PlainLines
 from llm_datagen.streams import StreamFactory
 
-_NEEDED = ("xllamacpp", "aiohttp", "httpx", "jinja2", "pydantic", "platformdirs")
+_NEEDED = ("xllamacpp", "aiohttp", "jinja2", "pydantic", "platformdirs")
 """What the extra `local` installs."""
 
 DEMO_ID = "demo"

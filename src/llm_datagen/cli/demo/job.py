@@ -14,10 +14,9 @@ from rich.text import Text
 from llm_datagen import IPipelineHooks, RunReport, Status, UnifiedPipeline
 from llm_datagen.cli.demo.definitions import definition_lines
 from llm_datagen.cli.demo.operators import CleanDefinition, JudgeAnswer, question_writer
-from llm_datagen.cli.demo.progress import say
-from llm_datagen.cli.demo.server import LocalServer, local_server
-from llm_datagen.cli.demo.weights import fetch_weights
 from llm_datagen.config import check_count
+from llm_datagen.llm.engines.embedded.progress import say
+from llm_datagen.llm.engines.embedded.weights import fetch_weights
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.store import run_ids
@@ -50,21 +49,18 @@ class DemoFiles:
         self.log = self.out_dir / "platform.log"
 
 
-def build_pipeline(server: LocalServer, files: DemoFiles, *, hooks: IPipelineHooks | None = None) -> UnifiedPipeline:
+def build_pipeline(weights: Path, files: DemoFiles, *, hooks: IPipelineHooks | None = None) -> UnifiedPipeline:
     """Return the demo's pipeline: clean, ask, judge, all at once.
 
-    The server's address and key are the operators' own: the run state does not hold them, so that a run can go on with
-    another server.
-
     Args:
-        server: the model.
+        weights: the model, a GGUF file.
         files: where everything is.
         hooks: who watches.
     """
     return UnifiedPipeline(
         [
             CleanDefinition(),
-            question_writer(model=server.model, base_url=server.base_url, api_key=server.api_key),
+            question_writer(weights),
             JudgeAnswer(),
         ],
         f"jsonl://{files.definitions}",
@@ -104,8 +100,8 @@ def run_demo(
         The report; None when the run had ended before.
 
     Raises:
-        LocalModelError: when the model cannot be fetched or started.
-        NodeFailedError: when a stage failed; the run can be resumed.
+        LocalModelError: when the model cannot be fetched.
+        NodeFailedError: when a stage failed, or the model could not be loaded; the run can be resumed.
         KeyboardInterrupt: after Ctrl+C, when everything is saved and the command to continue is shown.
     """
     console = console or SafeConsole()
@@ -122,20 +118,19 @@ def run_demo(
             f"To start afresh: remove {files.out_dir} (llm-datagen demo --fresh does), or choose another directory.",
         )
         return None
-    with local_server(fetch_weights()) as server:
-        pipeline = build_pipeline(server, files, hooks=hooks)
-        if is_resumed:
-            say(console, f"Resuming the demo in {files.out_dir}")
-            pipeline.resume(pipeline_id)
-        else:
-            if not run_ids(files.results):  # else the copy is the input of another run
-                _copy_definitions(files, lines)
-            pipeline.create(pipeline_id, node_configs=[{}, {"parallel_size": parallel}, {}])
-        try:
-            report = pipeline.run(progress=False, ui=ui)
-        except (KeyboardInterrupt, SystemExit):
-            say(console, f"Stopped; everything finished is saved. {_way_on(files, pipeline_id)}")
-            raise
+    pipeline = build_pipeline(fetch_weights(), files, hooks=hooks)
+    if is_resumed:
+        say(console, f"Resuming the demo in {files.out_dir}")
+        pipeline.resume(pipeline_id)
+    else:
+        if not run_ids(files.results):  # else the copy is the input of another run
+            _copy_definitions(files, lines)
+        pipeline.create(pipeline_id, node_configs=[{}, {"parallel_size": parallel}, {}])
+    try:
+        report = pipeline.run(progress=False, ui=ui)
+    except (KeyboardInterrupt, SystemExit):
+        say(console, f"Stopped; everything finished is saved. {_way_on(files, pipeline_id)}")
+        raise
     if report.status is Status.COMPLETED:
         show_results(files, console)
     else:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
-from llm_datagen.llm import LLMOperator
+from llm_datagen.llm import Engine, LLMOperator
+from llm_datagen.llm.engines.embedded import MODEL
 from llm_datagen.operators import BaseOperator, INodeContext, Row
 
 _QUOTED = re.compile(r'"[^"]*(?:"(?:\s*-\s*[\w .]+)?|$)')
@@ -68,20 +70,18 @@ def clean_gloss(gloss: str) -> str:
     return "; ".join(clause for clause in clauses if clause).rstrip(".")
 
 
-def question_writer(*, model: str, base_url: str, api_key: str) -> LLMOperator:
+def question_writer(weights: Path) -> LLMOperator:
     """Return the stage that asks the model for a ``question`` and an ``answer`` about ``text``.
 
     Args:
-        model: the model's name.
-        base_url: where its endpoint is. Neither this nor the key is part of what a resume checks.
-        api_key: the endpoint's key.
+        weights: the model, a GGUF file. Where it is is no part of what a resume checks.
     """
     return LLMOperator(
         "{{ text }}",
         name="WriteQuestion",
-        model=model,
-        base_url=base_url,
-        api_key=api_key,
+        model=MODEL,
+        # More threads are faster on an idle machine and far slower on a busy one.
+        engine=Engine(kind="llama", path=str(weights), batch_size=4, context=1024, threads=1),
         system=SYSTEM,
         examples=EXAMPLES,
         output=ANSWER_SCHEMA,

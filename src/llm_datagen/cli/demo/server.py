@@ -20,10 +20,10 @@ from typing import IO, Any
 
 import httpx
 
-from llm_datagen.cli.demo.errors import LocalModelError
 from llm_datagen.config import check_count, check_seconds
+from llm_datagen.llm.engines.embedded import MODEL
+from llm_datagen.llm.engines.embedded.errors import LocalModelError
 
-MODEL = "SmolLM2-135M-Instruct"
 _STOP_SECONDS = 5.0
 _LAST_CHARS = 1000
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import functools
 import gzip
 import hashlib
 import os
@@ -23,17 +22,19 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from yarl import URL
-
 from llm_datagen.config import check_count
-from llm_datagen.llm.types import ChatAnswer, ChatRequest
+from llm_datagen.llm.cache.response_cache import Call
+from llm_datagen.llm.http.address import host_of
+from llm_datagen.llm.types import OWN_TURN, ChatRequest
 from llm_datagen.operators import INodeContext
+from llm_datagen.operators.before_delivery import before_delivery
 from llm_datagen.operators.current_rows import current_rows
 from llm_datagen.runs.browse.calls import FOLDER, IDS, LINES, PACKED, call_line, checksums_of, name_of
 
 FILE_BYTES = 8 << 20
 _MEGABYTES = 1024
 _MEGABYTE = 1 << 20
+_NOT_KEPT = ("logprobs", "embeddings", OWN_TURN)
 _PACKING, _NEW = ".packing", ".new"
 
 
@@ -59,90 +60,118 @@ class CallLog:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._threads: ThreadPoolExecutor | None = None
-        self._lines: list[bytes] = []
-        self._next: asyncio.Task[None] | None = None  # writes the lines that are there when it begins
-        self._turn = asyncio.Lock()
+        self._lines: list[bytes] = []  # that no thread has yet
+        self._written: asyncio.Future[None] | None = None  # when those are written that a thread has
+        self._ctx: INodeContext | None = None
         self._files: _CallFiles | None = None
         self._is_broken = False
 
     async def note(
-        self, request: ChatRequest, asked: Sequence[tuple[ChatRequest, ChatAnswer]], error: BaseException | None
+        self,
+        request: ChatRequest,
+        asked: Sequence[Call],
+        error: BaseException | None,
+        *,
+        repaired: Sequence[Call] = (),
+        tool_calls: int = 0,
     ) -> None:
         """Write down what was asked and what came back. Does nothing where no run is kept.
 
         Args:
-            request: the first request.
-            asked: all requests that were answered, with the answers; those before the last had to be repaired.
+            request: the first request; with the messages that followed, if tools were used.
+            asked: all requests that were answered, with the answers.
             error: why there is no answer that can be used.
+            repaired: those of `asked` whose answer had to be repaired.
+            tool_calls: calls of tools that were executed.
         """
         ctx = request.ctx
         if not self._most or self._is_broken or ctx is None or ctx.folder is None:
             return
-        self._lines.append(call_line(current_rows.get(), datetime.now(UTC).isoformat(), _call(request, asked, error)))
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_task(self._write(ctx, ctx.folder / FOLDER))
-        await asyncio.shield(self._next)
+        call = _call(request, asked, repaired, error)
+        if tool_calls:
+            call["tool_calls"] = tool_calls
+        self._lines.append(call_line(current_rows.get(), datetime.now(UTC).isoformat(), call))
+        add = before_delivery.get()
+        if add is None:
+            await self.write(ctx)
+        else:  # before the row goes on, with the lines of others that go on at the same time
+            self._ctx = ctx
+            add(self.write)
 
-    async def _write(self, ctx: INodeContext, folder: Path) -> None:
-        async with self._turn:
-            self._next = None
-            lines, self._lines = self._lines, []
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(2, thread_name_prefix="llm-calls")
-                self._files = _CallFiles(folder, ctx.node_id, self._most, self._threads)
-            assert self._files is not None
-            try:
-                await asyncio.wrap_future(self._threads.submit(self._files.append, b"".join(lines)))
-            except OSError as refused:
-                if not self._is_broken:
-                    self._is_broken = True
-                    ctx.log(
-                        f"the model calls of {ctx.node_id} are no longer kept: {refused.strerror or refused}; its rows "
-                        "go on. Make room, or set keep_calls=False",
-                        level="warning",
-                    )
+    async def write(self, ctx: INodeContext | None = None) -> None:
+        """Have a thread write the lines that there are; returns when they are written, and those before them."""
+        ctx = self._ctx if ctx is None else ctx
+        if ctx is None or ctx.folder is None:
+            return
+        try:
+            if self._lines:
+                lines, self._lines = self._lines, []
+                self._written = asyncio.wrap_future(self._opened(ctx, ctx.folder).submit(b"".join(lines)))
+            if self._written is not None:
+                await asyncio.shield(self._written)
+        except (OSError, RuntimeError) as refused:  # the disk, or no thread can be started
+            if not self._is_broken:
+                self._is_broken = True
+                why = getattr(refused, "strerror", None) or refused
+                ctx.log(
+                    f"the model calls of {ctx.node_id} are no longer kept: {why}; its rows go on. Make room, or set "
+                    "keep_calls=False",
+                    level="warning",
+                )
 
     async def close(self) -> None:
-        """Pack what was written, and end the threads. A later call begins again."""
-        if self._next is not None:
-            await self._next
-        threads, files = self._threads, self._files
-        self._threads = self._files = None
+        """Write what waits, pack all, and end the threads. A later call begins again."""
+        await self.write()
+        files, self._files = self._files, None
+        self._ctx = self._written = None
         self._is_broken = False
-        if threads is not None and files is not None:
-            await asyncio.wrap_future(threads.submit(files.close))
-            threads.shutdown()
+        if files is not None:
+            await files.close()
+
+    def _opened(self, ctx: INodeContext, folder: Path) -> _CallFiles:
+        if self._files is None:
+            self._files = _CallFiles(folder / FOLDER, ctx.node_id, self._most)
+        return self._files
 
 
 class _CallFiles:
-    """The files of the calls of a node. One thread at a time writes.
+    """The files of the calls of a node. One thread writes, another one packs full files.
 
     Args:
         folder: where they lie.
         node_id: the node.
         most: bytes that they may take.
-        threads: where full ones are packed.
     """
 
-    def __init__(self, folder: Path, node_id: str, most: int, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, folder: Path, node_id: str, most: int) -> None:
         self._folder = folder
         self._begin = name_of(node_id)
         self._most = most
-        self._threads = threads
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="llm-calls")
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="llm-calls-packing")
         self._packing: list[Future[None]] = []
         self._file: FileIO | None = None
         self._path = Path()
         self._written = 0
 
-    def append(self, data: bytes) -> None:
+    def submit(self, data: bytes) -> Future[None]:
+        """Have some lines written, behind those before. The future has the OSError when the disk refuses."""
+        return self._writer.submit(self._append, data)
+
+    async def close(self) -> None:
+        """Pack the last one, and wait until all are packed. A disk that refuses leaves them as they are."""
+        await asyncio.wrap_future(self._writer.submit(self._pack_all))
+        self._writer.shutdown()
+        self._threads.shutdown()
+
+    def _append(self, data: bytes) -> None:
         """Write some lines.
 
         Raises:
             OSError: when the disk refuses; what was written before stays.
         """
         try:
-            file = self._file or self._opened()
+            file = self._file or self._new_file()
             left = memoryview(data)
             while left:  # a disk that is nearly full takes a part
                 left = left[file.write(left) :]
@@ -153,12 +182,11 @@ class _CallFiles:
         if self._written >= FILE_BYTES:
             self._pack_file()
 
-    def close(self) -> None:
-        """Pack the last one, and wait until all are packed. A disk that refuses leaves them as they are."""
+    def _pack_all(self) -> None:
         self._pack_file()
         wait(self._packing)
 
-    def _opened(self) -> FileIO:
+    def _new_file(self) -> FileIO:
         is_first = not self._packing
         self._folder.mkdir(parents=True, exist_ok=True)
         self._path = self._folder / f"{self._begin}{time.time_ns()}-{os.getpid()}{LINES}"
@@ -178,39 +206,41 @@ class _CallFiles:
 
 
 def _call(
-    request: ChatRequest, asked: Sequence[tuple[ChatRequest, ChatAnswer]], error: BaseException | None
+    request: ChatRequest, asked: Sequence[Call], repaired: Sequence[Call], error: BaseException | None
 ) -> dict[str, Any]:
     answers = [answer for _, answer in asked]
     last = answers[-1] if answers else None
     costs = [answer.cost for answer in answers]
+    tokens_in = tokens_out = attempts = 0
+    seconds: float = 0
+    for answer in answers:
+        tokens_in += answer.usage.get("prompt_tokens", 0)
+        tokens_out += answer.usage.get("completion_tokens", 0)
+        attempts += answer.attempts
+        seconds += answer.seconds
     call: dict[str, Any] = {
         "model": last.response_model or last.model if last else request.model,
-        "provider": _host(last.endpoint) if last and last.endpoint else None,
+        "provider": host_of(last.endpoint) if last and last.endpoint else None,
         "endpoint": last.endpoint if last else None,
         "messages": [without_data(message) for message in request.messages],
-        "answer": last.text if last else None,
-        "tokens_in": sum(answer.usage.get("prompt_tokens", 0) for answer in answers),
-        "tokens_out": sum(answer.usage.get("completion_tokens", 0) for answer in answers),
+        "answer": last.in_words if last else None,
+        "tokens_in": tokens_in,
+        "tokens_out": tokens_out,
         "cost": None if None in costs else sum(cost for cost in costs if cost is not None),
-        "attempts": sum(answer.attempts for answer in answers),
-        "repairs": max(0, len(answers) - 1),
+        "attempts": attempts,
+        "repairs": len(repaired),
         "cached": bool(answers) and all(answer.is_cached for answer in answers),
-        "seconds": round(sum(answer.seconds for answer in answers), 6),
+        "seconds": round(seconds, 6),
     }
-    if len(answers) > 1:
-        call["repaired_answers"] = [answer.text for answer in answers[:-1]]
+    if repaired:
+        call["repaired_answers"] = [answer.text for _, answer in repaired]
     if last is not None and last.extras:
-        call["extras"] = {name: value for name, value in last.extras.items() if name != "logprobs"}
+        call["extras"] = {name: value for name, value in last.extras.items() if name not in _NOT_KEPT}
     if request.sample:
         call["sample"] = request.sample
     if error is not None:
         call["error"] = f"{type(error).__name__}: {error}"
     return call
-
-
-@functools.lru_cache(maxsize=64)
-def _host(endpoint: str) -> str | None:
-    return URL(endpoint).host
 
 
 def without_data(message: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.llm.answers.call_log import without_data
 from llm_datagen.llm.errors import ColumnExistsError
 from llm_datagen.llm.prompts.template import row_label
 from llm_datagen.llm.types import ChatAnswer
 
-EXTRAS = ("reasoning", "tool_calls", "logprobs")
-"""What an answer may have besides its text, see `ChatAnswer.extras`."""
+EXTRAS = ("reasoning", "tool_calls", "logprobs", "messages")
+"""What an answer may have besides its text, see `ChatAnswer.extras`, and the conversation that brought it."""
+
+_MESSAGES = "messages"
 
 
 def with_columns(row: Mapping[str, Any], columns: Mapping[str, Any], *, overwrites: bool) -> dict[str, Any]:
@@ -25,18 +28,19 @@ def with_columns(row: Mapping[str, Any], columns: Mapping[str, Any], *, overwrit
     return {**row, **columns}
 
 
-def check_free(columns: Iterable[str], row: Mapping[str, Any]) -> None:
+def check_free(columns: Collection[str], row: Mapping[str, Any]) -> None:
     """Check that the row has none of the columns.
 
     Raises:
         ColumnExistsError: naming those that it has.
     """
-    taken = [name for name in columns if name in row]
-    if taken:
-        raise ColumnExistsError(
-            f"{row_label(row)} has a column {', '.join(map(repr, taken))} already, and the answer would overwrite it: "
-            "give output (or extra_columns) another name, or set overwrite_columns=True"
-        )
+    if row.keys().isdisjoint(columns):
+        return
+    taken = ", ".join(repr(name) for name in columns if name in row)
+    raise ColumnExistsError(
+        f"{row_label(row)} has a column {taken} already, and the answer would overwrite it: "
+        "give the new one another name, or set overwrite_columns=True"
+    )
 
 
 class ExtraColumns:
@@ -70,9 +74,19 @@ class ExtraColumns:
         self.takes_reasoning = "reasoning" in self._columns
         self.takes_tool_calls = "tool_calls" in self._columns
 
-    def of(self, answer: ChatAnswer) -> dict[str, Any]:
-        """Return the columns, as JSON data; None for what the answer does not have."""
-        return {column: answer.extras.get(name) for name, column in self._columns.items()}
+    def of(self, answer: ChatAnswer, messages: Callable[[], Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+        """Return the columns, as JSON data; None for what the answer does not have.
+
+        Args:
+            answer: the last answer.
+            messages: makes the conversation.
+        """
+        if not self._columns:
+            return {}
+        return {
+            column: [without_data(each) for each in messages()] if name == _MESSAGES else answer.extras.get(name)
+            for name, column in self._columns.items()
+        }
 
 
 def checked_columns(names: Any) -> tuple[str, ...]:

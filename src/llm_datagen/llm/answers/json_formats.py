@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from llm_datagen.errors import ConfigError
@@ -86,8 +86,6 @@ class ModelFormat(_JsonFormat):
     def __init__(self, model: Any, *, lenient: bool = True) -> None:
         self._name = getattr(model, "__name__", None) or str(model)
         try:
-            if isinstance(model, BaseModel):  # which pydantic takes, before version 2.11
-                raise TypeError("it is an instance, not a class")
             self._adapter: TypeAdapter[Any] = TypeAdapter(model)
             # What comes out may have other names than what goes in: aliases, computed fields.
             sent = JsonSchema(self._adapter.json_schema(mode="validation"))

@@ -18,20 +18,23 @@ META_FIELD = "_meta"
 _HASH_DIGITS = 16
 
 
-def provenance(request: ChatRequest, answers: Sequence[ChatAnswer], parsed: Parsed) -> dict[str, Any]:
+def provenance(
+    request: ChatRequest, answers: Sequence[ChatAnswer], parsed: Parsed, *, tool_calls: int | None = None
+) -> dict[str, Any]:
     """Return what is known of the calls that brought an answer.
 
     Args:
         request: the first request.
         answers: what came back: the last one is the answer, the others had to be repaired.
         parsed: what the last one became.
+        tool_calls: calls of tools that were executed; None where none can be.
 
     Returns:
         ``model`` (that was asked), ``response_model`` (the endpoint's word for what answered, where it is another; else
         None) and ``endpoint`` of the last; ``prompt_tokens``, ``completion_tokens``, ``seconds``, ``attempts`` and
         ``cost`` (US dollars; None when one is unknown) of all together; ``calls``; ``is_cached``: whether all came from
         the cache; ``repaired``: ``"local"`` when the last was read out of what stood around it, else None;
-        ``rows``: how many rows the answer became; ``prompt_hash``.
+        ``rows``: how many rows the answer became; ``prompt_hash``; with tools, ``tool_calls``.
     """
     last, costs = answers[-1], [answer.cost for answer in answers]
     return {
@@ -48,6 +51,34 @@ def provenance(request: ChatRequest, answers: Sequence[ChatAnswer], parsed: Pars
         "repaired": "local" if parsed.is_repaired else None,
         "rows": len(parsed.rows),
         "prompt_hash": prompt_hash(request),
+        **({} if tool_calls is None else {"tool_calls": tool_calls}),
+    }
+
+
+def all_together(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what several calls of one row are together: sums, and the names of all models and endpoints.
+
+    Args:
+        calls: what `provenance` says of each.
+    """
+    first, costs = calls[0], [call["cost"] for call in calls]
+
+    def names(field: str) -> str | None:
+        found = dict.fromkeys(call[field] for call in calls if call[field])
+        return " | ".join(found) or None
+
+    return {
+        **first,
+        **{field: names(field) for field in ("model", "response_model", "endpoint")},
+        **{
+            field: sum(call[field] for call in calls)
+            for field in ("prompt_tokens", "completion_tokens", "calls", "attempts")
+        },
+        "cost": None if None in costs else sum(costs),
+        "seconds": round(sum(call["seconds"] for call in calls), 6),
+        "is_cached": all(call["is_cached"] for call in calls),
+        "repaired": next((call["repaired"] for call in calls if call["repaired"]), None),
+        "rows": 1,
     }
 
 

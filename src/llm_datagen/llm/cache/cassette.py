@@ -104,6 +104,11 @@ def with_cassette(inner: Transport, *, pool: str, own: Collection[str] = ()) -> 
     return CassetteLayer(inner, Path(check_local_path(CASSETTE_VARIABLE, path)).absolute(), mode, pool=pool, own=own)
 
 
+def has_cassette() -> bool:
+    """Return whether the environment names a cassette."""
+    return bool(os.environ.get(CASSETTE_VARIABLE))
+
+
 def plays_only() -> bool:
     """Return whether no call can reach an endpoint, so that its limits do not matter."""
     path, mode = os.environ.get(CASSETTE_VARIABLE), os.environ.get(MODE_VARIABLE) or "none"

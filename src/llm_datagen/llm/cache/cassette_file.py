@@ -28,8 +28,8 @@ RecordMode = Literal["none", "once", "new_episodes", "all"]
 
 RECORD_MODES: tuple[str, ...] = get_args(RecordMode)
 
-_NOT_RECORDED = ("attempts", "cost", "is_cached", "saved")
-"""What the layers around the cassette say of an answer."""
+_NOT_RECORDED = ("attempts", "cost", "is_cached", "saved", "others")
+"""What the layers around the cassette say of an answer; and `others`, as with a cassette one is asked for at a time."""
 _RECORDED = tuple(field.name for field in fields(ChatAnswer) if field.name not in _NOT_RECORDED)
 _ERROR_FIELDS = tuple(inspect.getfullargspec(LLMRequestError.__init__).kwonlyargs)
 
@@ -144,12 +144,12 @@ class Cassette:
         if not known:
             return CassetteError(f"{what}: the cassette {self.path} is empty; {_ADVICE}")
         nearest = max(known, key=lambda recorded: _likeness(recorded, asked))
-        names = [name for name in asked if nearest[name] != asked[name]]
+        names = [name for name in asked if nearest.get(name) != asked[name]]
         error = CassetteError(
             f"{what}: not on the cassette {self.path}, whose nearest request differs in {', '.join(names)}; {_ADVICE}"
         )
         for name in names:
-            recorded, now = (dumps(each[name]).decode() for each in (nearest, asked))
+            recorded, now = (dumps(each.get(name)).decode() for each in (nearest, asked))
             error.add_note(f"{name} recorded: {_around(recorded, now)}\n{name} asked:    {_around(now, recorded)}")
         return error
 
@@ -162,12 +162,13 @@ _SHOWN_CHARS = 200
 
 
 def _request(request: ChatRequest) -> dict[str, Any]:
-    return {
+    asked = {
         "model": request.model,
         "params": dict(request.params),
         "messages": list(request.messages),
         "sample": request.sample,
     }
+    return asked if request.operation == "chat" else {**asked, "operation": request.operation}
 
 
 def _result(result: ChatAnswer | LLMRequestError) -> dict[str, Any]:
@@ -181,7 +182,7 @@ def _likeness(recorded: dict[str, Any], asked: dict[str, Any]) -> tuple[int, int
     """Return what two requests have in common: equal fields, then characters at both ends of the messages."""
     one, other = (dumps(each["messages"]).decode() for each in (recorded, asked))
     same = _common(one, other) + _common(one[::-1], other[::-1])
-    return sum(recorded[name] == asked[name] for name in asked), same
+    return sum(recorded.get(name) == asked[name] for name in asked), same
 
 
 def _common(text: str, other: str) -> int:

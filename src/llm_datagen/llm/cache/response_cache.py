@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from functools import partial
@@ -23,12 +23,15 @@ from llm_datagen.llm.cache.scope import SharedAnswerNotice
 from llm_datagen.llm.cache.sqlite import CacheFile
 from llm_datagen.llm.errors import CacheError
 from llm_datagen.llm.finish_reasons import Ending
+from llm_datagen.llm.tool_calls import calls_tools
 from llm_datagen.llm.transport import Layer, Transport
-from llm_datagen.llm.types import ChatAnswer, ChatRequest
+from llm_datagen.llm.types import RESULTS, ChatAnswer, ChatRequest
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 
 T = TypeVar("T")
 _CHECK_BYTES = 8
+Outcome = ChatAnswer | BaseException
+"""What came of a request: its answer, or what was raised."""
 Call = tuple[ChatRequest, ChatAnswer]
 """What was asked, and what came back."""
 
@@ -81,18 +84,51 @@ class CacheLayer(Layer):
             # The answer of a row that was cancelled meanwhile may be on its way to the file.
             if self._is_failing or key in self._unwritten:
                 await self._save()
-            stored = self._file.get(key)
-            if stored is not None:
-                answer = _read(key, stored)
-                if answer is not None and _is_cacheable(request, answer):
-                    self._notice.note(key, request)
-                    return replace(answer, cost=0.0, saved=answer.cost, is_cached=True)
-                # It was changed in the file; or an earlier version stored what was cut off, by an end unknown to it.
-                await self._in_thread(partial(self._file.delete, [(key, stored)]))
+            answer, bad = self._stored(key, request)
+            if answer is not None:
+                return answer
+            if bad:
+                await self._in_thread(partial(self._file.delete, bad))
             first = self._in_flight.get(key)
             if first is None:
                 return await self._ask(key, request)
             await asyncio.wait([first])
+
+    async def complete_all(
+        self, requests: Sequence[ChatRequest], ask: Callable[[Sequence[ChatRequest]], Awaitable[list[Outcome]]]
+    ) -> list[Outcome]:
+        """Return the cached answers to a row's requests; have the others made together, and store what they bring.
+
+        Raises:
+            CacheError: when the cache cannot be read or written.
+        """
+        keys = [key_of(request) for request in requests]
+        found: dict[int, Outcome] = {}
+        while len(found) < len(requests):
+            if self._is_failing or not self._unwritten.keys().isdisjoint(keys):
+                await self._save()
+            mine: list[int] = []
+            bad: list[tuple[bytes, bytes]] = []
+            waits: set[asyncio.Future[None]] = set()
+            for number, key in enumerate(keys):  # nothing else runs meanwhile: what is free is taken at once
+                if number in found:
+                    continue
+                answer, unusable = self._stored(key, requests[number])
+                first = self._in_flight.get(key)
+                if answer is not None:
+                    found[number] = answer
+                elif first is not None:
+                    waits.add(first)
+                else:
+                    self._in_flight[key] = asyncio.get_running_loop().create_future()
+                    mine.append(number)
+                    bad += unusable
+            if mine:
+                made = await self._ask_all([(keys[number], requests[number]) for number in mine], bad, ask)
+                found.update(zip(mine, made, strict=True))
+            elif waits:
+                await asyncio.wait(waits)
+        return [found[number] for number in range(len(requests))]
 
     async def discard(self, calls: Sequence[Call]) -> None:
         """Forget answers that cannot be used: the next time, the calls are made again.
@@ -126,6 +162,40 @@ class CacheLayer(Layer):
                     await asyncio.wrap_future(thread.submit(self._write))
                 await asyncio.wrap_future(thread.submit(self._file.close))
                 thread.shutdown(wait=False)
+
+    def _stored(self, key: bytes, request: ChatRequest) -> tuple[ChatAnswer | None, list[tuple[bytes, bytes]]]:
+        """Return the answer that the file has, and what it has in place of one: that is to be deleted."""
+        stored = self._file.get(key)
+        if stored is None:
+            return None, []
+        answer = _read(key, stored)
+        if answer is None or not _is_cacheable(request, answer):
+            # It was changed in the file; or an earlier version stored what was cut off, by an end unknown to it.
+            return None, [(key, stored)]
+        self._notice.note(key, request)
+        return replace(answer, cost=0.0, saved=answer.cost, is_cached=True), []
+
+    async def _ask_all(
+        self,
+        wanted: Sequence[tuple[bytes, ChatRequest]],
+        bad: Sequence[tuple[bytes, bytes]],
+        ask: Callable[[Sequence[ChatRequest]], Awaitable[list[Outcome]]],
+    ) -> list[Outcome]:
+        """Have requests made whose keys are taken, and store what comes."""
+        try:
+            if bad:
+                await self._in_thread(partial(self._file.delete, bad))
+            made = await ask([request for _, request in wanted])
+            for (key, request), answer in zip(wanted, made, strict=True):
+                if isinstance(answer, ChatAnswer) and _is_cacheable(request, answer):
+                    self._notice.note(key, request)
+                    self._unwritten[key] = _encoded(key, answer)
+            if self._unwritten:
+                await self._save()
+            return made
+        finally:
+            for key, _ in wanted:
+                self._in_flight.pop(key).set_result(None)
 
     async def _ask(self, key: bytes, request: ChatRequest) -> ChatAnswer:
         done = self._in_flight[key] = asyncio.get_running_loop().create_future()
@@ -175,6 +245,8 @@ def _as_stored(calls: Sequence[Call]) -> dict[bytes, bytes]:
 def _encoded(key: bytes, answer: ChatAnswer) -> bytes:
     """Return what is in the file for an answer: the CRC-32 of key and answer, in 8 hex digits, then the answer."""
     values = {field.name: getattr(answer, field.name) for field in fields(answer)}
+    del values["others"]
+    values["left"] = None  # of that moment
     if answer.response_model is None:  # as earlier versions wrote it: what is discarded is found by its bytes
         del values["response_model"]
     text = dumps(values)
@@ -194,13 +266,18 @@ def _read(key: bytes, stored: bytes) -> ChatAnswer | None:
 
 def _is_cacheable(request: ChatRequest, answer: ChatAnswer) -> bool:
     """Return whether an answer may be cached: it has come, and it is whole."""
+    if request.operation != "chat":  # vectors and scores were checked when they came
+        return RESULTS[request.operation] in answer.extras
     has_text = answer.text is not None and answer.ends is Ending.FINISHED
-    return (has_text or (answer.ends is Ending.TOOL and request.has_tools)) and "refusal" not in answer.extras
+    is_call = request.has_tools and (answer.ends is Ending.TOOL or calls_tools(answer))
+    return (has_text or is_call) and "refusal" not in answer.extras
 
 
 def key_of(request: ChatRequest) -> bytes:
-    """Return the key of an answer: the SHA-256 of model, params, messages, sample number and `cache_scope`."""
+    """Return the key of an answer: the SHA-256 of all that it is found by, from the model to the operation."""
     asked = [request.model, request.params, request.messages, request.sample]
     if request.cache_scope:
         asked.append(request.cache_scope)
+    if request.operation != "chat":
+        asked.append({"operation": request.operation})
     return hashlib.sha256(dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()

@@ -8,15 +8,18 @@ from typing import Any, NamedTuple
 
 from llm_datagen.config import LARGEST, check_count, object_of, refuses_unknown, shown
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.cost.prices import PICO, TokenPrices, exact, known_prices
+from llm_datagen.llm.cost.known_prices import known_prices
+from llm_datagen.llm.cost.prices import TokenPrices, exact, is_told
 from llm_datagen.llm.grants.environment import Share
 from llm_datagen.llm.limits.token_estimate import answer_limit, used_tokens
-from llm_datagen.llm.types import ChatRequest
-from llm_datagen.runs.usage import dollars
+from llm_datagen.llm.types import ChatRequest, Operation
+from llm_datagen.runs.usage import PICO, dollars
 from llm_datagen.streams.formats.json_text import dumps
 
 IMAGE_TOKENS = 50_000
 """What an image in a prompt is taken to need at most: as much as the model that counts most for one."""
+_TOKENS_OF_A_PART, _DOCUMENTS_OF_A_SEARCH = 500, 100
+"""How Cohere counts a rerank: a document that is longer counts as several."""
 _HIDDEN_TOKENS = 100
 """For what endpoints put around the messages."""
 _LARGEST = 1 << 62
@@ -113,10 +116,11 @@ class Budget:
             request: the call; its params limit the answer.
             prices: None when they are not known; then the budget has no dollars.
         """
-        prompt, answer = most_prompt_tokens(request, self.image_tokens), answer_limit(request.params) or 0
-        return Amount(
-            0 if prices is None else min(prices.most(prompt, answer), _LARGEST), min(prompt + answer, _LARGEST)
-        )
+        prompt = most_prompt_tokens(request, self.image_tokens)
+        answer = request.choices * (answer_limit(request.params) or 0)
+        searches = most_searches(request, prompt) if request.operation == "rerank" else 1
+        money = 0 if prices is None else prices.most(prompt, answer, searches)
+        return Amount(min(money, _LARGEST), min(prompt + answer, _LARGEST))
 
     def reason(self, spent: Amount, lost: Amount, need: Amount, elsewhere: str = "") -> str:
         """Return why no further call is made.
@@ -157,6 +161,11 @@ def most_prompt_tokens(request: ChatRequest, image_tokens: int = IMAGE_TOKENS) -
     return size + others * image_tokens + _HIDDEN_TOKENS
 
 
+def most_searches(request: ChatRequest, prompt_tokens: int) -> int:
+    """Return the most searches that a rerank counts as: one for each 100 documents, or parts of long ones."""
+    return 1 + (len(request.messages) + prompt_tokens // _TOKENS_OF_A_PART) // _DOCUMENTS_OF_A_SEARCH
+
+
 def spent_on(usage: Mapping[str, int], prices: TokenPrices | None) -> Amount | None:
     """Return what a call cost; None when the endpoint did not say.
 
@@ -164,12 +173,19 @@ def spent_on(usage: Mapping[str, int], prices: TokenPrices | None) -> Amount | N
         usage: `ChatAnswer.usage`.
         prices: None when they are not known; then dollars are not counted.
     """
-    if "prompt_tokens" not in usage:
+    if not is_told(usage):
         return None
     return Amount((prices.picodollars(usage) or 0) if prices is not None else 0, used_tokens(usage) or 0)
 
 
-def check_budget(budget: Budget, params: Mapping[str, Any], model: str, url: str, prices: TokenPrices | None) -> None:
+def check_budget(
+    budget: Budget,
+    params: Mapping[str, Any],
+    model: str,
+    url: str,
+    prices: TokenPrices | None,
+    operation: Operation = "chat",
+) -> None:
     """Check that a budget can be kept at an endpoint.
 
     Args:
@@ -178,11 +194,12 @@ def check_budget(budget: Budget, params: Mapping[str, Any], model: str, url: str
         model: the model that is asked.
         url: where the calls go.
         prices: what they cost; None for what is known of the model.
+        operation: what is asked for; the answers of a chat alone have tokens.
 
     Raises:
         ConfigError: when the requests do not limit their answers, or it is in dollars and no price is known.
     """
-    if not answer_limit(params):
+    if operation == "chat" and not answer_limit(params):
         raise ConfigError(
             "budget needs a limit of the answers, to know before a call what it can cost: give params "
             "'max_tokens' (or 'max_completion_tokens')"

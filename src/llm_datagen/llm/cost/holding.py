@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from llm_datagen.llm.cost.budget import Amount, Budget
 from llm_datagen.llm.cost.spend_file import GrantNotes
-from llm_datagen.llm.grants.messages import ANY, NOTHING, BudgetAnswer, BudgetAsk, Caps, Units
+from llm_datagen.llm.grants.messages import BudgetAnswer, BudgetAsk
+from llm_datagen.llm.grants.units import ANY, NOTHING, Caps, Units
 
 _HEARTBEAT_SECONDS = 1.0
 _PREFETCH_SECONDS = 0.25

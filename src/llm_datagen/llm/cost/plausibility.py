@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llm_datagen.llm.cost.budget import most_prompt_tokens
+from llm_datagen.llm.cost.budget import most_prompt_tokens, most_searches
 from llm_datagen.llm.limits.token_estimate import answer_limit, prompt_and_output
 from llm_datagen.llm.types import ChatRequest
 
@@ -23,7 +23,10 @@ def believable(usage: Mapping[str, int], request: ChatRequest) -> tuple[Mapping[
     each byte of the prompt, and ``max_tokens``. Prompt and answer are believed together or not at all: then they count
     as not said. Nor are both believed to be 0.
     """
-    prompt, answer, total = (usage.get(name, 0) for name in _COUNTS)
+    prompt, answer = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
+    total = usage.get("total_tokens", 0)
+    if len(usage) == len(_COUNTS) and 0 < prompt <= _FEW and 0 < answer <= _FEW and 0 < total <= _FEW:
+        return usage, ""  # most usages: these counts and no others, and none of them large
     wrong = [name for name in _COUNTS if not 0 <= usage.get(name, 0) <= _most(name, usage.get(name, 0), request)]
     if not wrong and "prompt_tokens" in usage and not (prompt or answer or total):
         wrong = list(_COUNTS[:2])
@@ -31,6 +34,8 @@ def believable(usage: Mapping[str, int], request: ChatRequest) -> tuple[Mapping[
         return {}, " and ".join(f"{name} {_short(usage.get(name, 0))}" for name in wrong)
     of_answer = prompt_and_output(usage)[1]
     parts = {name: of_answer if name == "reasoning_tokens" else prompt for name in usage if name not in _COUNTS}
+    if "search_units" in parts:
+        parts["search_units"] = most_searches(request, most_prompt_tokens(request))
     odd = [name for name, whole in parts.items() if not 0 <= usage[name] <= whole]
     if odd:
         believed = {name: count for name, count in usage.items() if name not in odd}
@@ -42,7 +47,7 @@ def _most(name: str, count: int, request: ChatRequest) -> int:
     if count <= _FEW:  # most calls: the size of the prompt need not be known
         return _FEW
     limit = answer_limit(request.params)
-    answer = _MANY if limit is None else max(_FEW, _TIMES * limit)
+    answer = request.choices * (_MANY if limit is None else max(_FEW, _TIMES * limit))
     if name == "completion_tokens":
         return answer
     prompt = max(_FEW, _TIMES * most_prompt_tokens(request))

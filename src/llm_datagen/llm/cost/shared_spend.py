@@ -6,12 +6,12 @@ from pathlib import Path
 
 from llm_datagen.llm.cost.budget import Amount, Budget
 from llm_datagen.llm.cost.holding import Holding, Use, caps_of
-from llm_datagen.llm.cost.prices import PICO
 from llm_datagen.llm.cost.spend import Spend
 from llm_datagen.llm.errors import BudgetError
 from llm_datagen.llm.grants.client import Answer, GrantsClient
-from llm_datagen.llm.grants.messages import ANY, BudgetAnswer, BudgetAsk, Units
-from llm_datagen.runs.usage import dollars
+from llm_datagen.llm.grants.messages import BudgetAnswer, BudgetAsk
+from llm_datagen.llm.grants.units import ANY, Units
+from llm_datagen.runs.usage import PICO, dollars
 
 _LEAVE_SECONDS = 5.0
 
@@ -34,9 +34,9 @@ class SharedSpend(Spend):
     def __init__(self, folder: Path | None, client: GrantsClient, run: str) -> None:
         super().__init__(folder)
         self._client = client
-        self._holding = Holding(self._notes, run, self._spent)
+        self._holding = Holding(self._notes, run, self._spent.plus(self._reserved))
         if self._file is not None:
-            self._file.rewrite(self._spent, self._lost, {}, self._holding.notes)
+            self._rewrite(self._holding.notes)
         self._notes = self._holding.notes
 
     # What the client calls, on its thread.
@@ -94,7 +94,7 @@ class SharedSpend(Spend):
             if self._file is None or notes == written:
                 pass
             elif written is None or notes.client != written.client:
-                self._file.rewrite(self._spent, self._lost, self._calls, notes)
+                self._rewrite(notes)
             elif notes.token:
                 self._file.write("ask", notes.number, notes.token, *notes.granted)
             else:
@@ -113,7 +113,7 @@ class SharedSpend(Spend):
         return super()._has_room(need, budget) and Units(*booked).fits(allowed)
 
     def _is_never(self) -> bool:
-        return self._holding.is_never and not self._calls
+        return self._holding.is_never and not self._calls and not any(map(any, self._held.values()))
 
     def _wanted(self, need: Amount, budget: Budget) -> None:
         if self._holding.caps not in (ANY, caps_of(budget)):
@@ -123,11 +123,12 @@ class SharedSpend(Spend):
     def _waits(self) -> None:
         self._client.wake()
 
-    def _end(self, call: int, spent: Amount) -> None:
-        super()._end(call, spent)
+    def _end(self, call: int, spent: Amount) -> bool:
+        is_of_job = super()._end(call, spent)
         self._holding.settled()
         if self._waiting:
             self._client.wake()
+        return is_of_job
 
     def _joined_again(self) -> None:
         with self._lock:

@@ -3,6 +3,9 @@
 A call is reserved **before** it is sent, with the most that it can cost, and settled when it is known what it did cost.
 A reservation that was never settled, because its process died, counts as spent in full. So what is spent is never more
 than what the budget holds, whatever happens.
+
+Rows in jobs of batch APIs are counted by the job logs of their nodes, which lie beside the file: what is in one of them
+is not in the other. A job log has what a row cost in the transaction that has its answer, so it counts once.
 """
 
 from __future__ import annotations
@@ -11,13 +14,13 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from llm_datagen.llm.cost.budget import Amount, Budget
-from llm_datagen.llm.cost.spend_file import GrantNotes, SpendFile
+from llm_datagen.llm.cost.spend_file import GrantNotes, SpendFile, money_of_jobs
 from llm_datagen.llm.errors import BudgetError
 
 Wait = Callable[[asyncio.Future[None]], Awaitable[object]]
@@ -36,6 +39,7 @@ class _Waiter:
     budget: Budget
     loop: asyncio.AbstractEventLoop
     decided: asyncio.Future[None]
+    is_of_job: bool
     call: int | None = None
     error: BudgetError | None = None
 
@@ -59,6 +63,9 @@ class Spend:
         self._file = None if folder is None else SpendFile(folder)
         self._spent = self._lost = self._reserved = Amount()
         self._calls: dict[int, Amount] = {}
+        self._calls_of_jobs: set[int] = set()
+        self._spent_on_jobs = self._lost_on_jobs = Amount()
+        self._held: dict[Path, Amount] = {}  # by job logs that are not open yet
         self._next = 0
         self._waiting: deque[_Waiter] = deque()
         self._lock = threading.Lock()
@@ -69,7 +76,8 @@ class Spend:
             spent, lost, in_flight = self._file.read()  # what was in flight when its process died is lost
             self._spent, self._lost = spent.plus(in_flight), lost.plus(in_flight)
             self._notes = self._file.grants
-            self._file.rewrite(self._spent, self._lost, {}, self._notes)
+            self._rewrite(self._notes)
+            self._count_jobs(self._file.path.parent)
 
     @classmethod
     def join(cls, key: Any, folder: Path | None, make: Callable[[], Spend] | None = None) -> Spend:
@@ -106,6 +114,23 @@ class Spend:
                     with self._lock:
                         self._file.close()
 
+    def _count_jobs(self, folder: Path) -> None:
+        for path, (spent, lost, held) in money_of_jobs(folder).items():
+            self._spent, self._lost = self._spent.plus(spent), self._lost.plus(lost)
+            self._spent_on_jobs, self._lost_on_jobs = self._spent_on_jobs.plus(spent), self._lost_on_jobs.plus(lost)
+            self._held[path], self._reserved = held, self._reserved.plus(held)
+
+    def adopt(self, job_log: Path, needs: Sequence[Amount]) -> list[int]:
+        """Return the numbers of calls for rows that are in jobs already, from the time before; for `settle` or `lose`.
+
+        Args:
+            job_log: the path of their job log, which is open now.
+            needs: the most that each of them can cost.
+        """
+        with self._lock:
+            self._reserved = self._reserved.minus(self._held.pop(job_log, Amount()))
+            return [self._grant(need, is_of_job=True) for need in needs]
+
     @property
     def spent(self) -> Amount:
         """What was spent in all, without what calls in flight may spend."""
@@ -116,7 +141,7 @@ class Spend:
         """The part of it that went to calls whose answer never came."""
         return self._lost
 
-    async def reserve(self, need: Amount, budget: Budget, wait: Wait = _wait) -> int | None:
+    async def reserve(self, need: Amount, budget: Budget, wait: Wait = _wait, *, is_of_job: bool = False) -> int | None:
         """Return the number of a call that may be made now; None when there is no room for it, and never will be.
 
         Waits while calls in flight may make room. A number must be given to `settle` or `lose`.
@@ -125,6 +150,7 @@ class Spend:
             need: the most that the call can cost.
             budget: what may be spent in all.
             wait: waits for what it is given.
+            is_of_job: whether a job log counts it once it is sent, and nothing is spent before.
 
         Raises:
             BudgetError: when it cannot be written down, or other operators or processes have another budget. Nothing is
@@ -133,11 +159,11 @@ class Spend:
         with self._lock:
             self._wanted(need, budget)
             if not self._waiting and self._has_room(need, budget):
-                return self._grant(need)
+                return self._grant(need, is_of_job=is_of_job)
             if not budget.holds(self._spent.plus(need)):
                 return None
             loop = asyncio.get_running_loop()
-            waiter = _Waiter(need, budget, loop, loop.create_future())
+            waiter = _Waiter(need, budget, loop, loop.create_future(), is_of_job)
             self._waiting.append(waiter)
             self._waits()
         try:
@@ -152,38 +178,54 @@ class Spend:
     def settle(self, call: int, spent: Amount) -> None:
         """A call is over, and cost `spent`."""
         with self._lock:
-            self._end(call, spent)
-            self._note("settle", call, *spent)
+            is_of_job = self._end(call, spent)
+            self._note(*(() if is_of_job else ("settle", call, *spent)))
 
     def lose(self, call: int) -> None:
         """A call is over, and what it cost is unknown: its reservation counts as spent."""
         with self._lock:
             need = self._calls[call]
-            self._end(call, need)
+            is_of_job = self._end(call, need)
             self._lost = self._lost.plus(need)
-            self._note("lose", call)
+            if is_of_job:
+                self._lost_on_jobs = self._lost_on_jobs.plus(need)
+            self._note(*(() if is_of_job else ("lose", call)))
 
-    def _grant(self, need: Amount) -> int:
+    def _rewrite(self, notes: GrantNotes | None) -> None:
+        assert self._file is not None
+        calls = {call: need for call, need in self._calls.items() if call not in self._calls_of_jobs}
+        spent, lost = self._spent.minus(self._spent_on_jobs), self._lost.minus(self._lost_on_jobs)
+        self._file.rewrite(spent, lost, calls, notes)
+
+    def _grant(self, need: Amount, *, is_of_job: bool) -> int:
         call = self._next
-        if self._file is not None:
+        if is_of_job:
+            self._calls_of_jobs.add(call)
+        elif self._file is not None:
             if self._file.has_grown:
-                self._file.rewrite(self._spent, self._lost, self._calls, self._notes)
+                self._rewrite(self._notes)
             self._file.write("reserve", call, *need)
         self._next += 1
         self._calls[call] = need
         self._reserved = self._reserved.plus(need)
         return call
 
-    def _end(self, call: int, spent: Amount) -> None:
+    def _end(self, call: int, spent: Amount) -> bool:
+        """Count what a call cost; return whether it was a row of a job."""
         self._reserved = self._reserved.minus(self._calls.pop(call))
         self._spent = self._spent.plus(spent)
+        if call not in self._calls_of_jobs:
+            return False
+        self._calls_of_jobs.remove(call)
+        self._spent_on_jobs = self._spent_on_jobs.plus(spent)
+        return True
 
     def _note(self, *entry: Any) -> None:
         """Write down what has made room, with the next call that is reserved, or now when none is in flight."""
-        if self._file is not None:
+        if self._file is not None and entry:
             self._file.note(*entry)
         self._wake_waiters()
-        if self._file is not None and not self._calls:
+        if self._file is not None and len(self._calls) == len(self._calls_of_jobs):
             with contextlib.suppress(BudgetError):  # a resume counts the call in full
                 self._file.write()
 
@@ -193,7 +235,7 @@ class Spend:
             waiter = self._waiting[0]
             if self._has_room(waiter.need, waiter.budget):
                 try:
-                    waiter.call = self._grant(waiter.need)
+                    waiter.call = self._grant(waiter.need, is_of_job=waiter.is_of_job)
                 except BudgetError as error:
                     waiter.error = error
             elif waiter.budget.holds(self._spent.plus(waiter.need)) and not self._is_never():
@@ -236,8 +278,8 @@ class Spend:
     def _give_up(self, waiter: _Waiter) -> None:
         with self._lock:
             if waiter.call is not None:
-                self._end(waiter.call, Amount())
-                self._note("settle", waiter.call, *Amount())
+                is_of_job = self._end(waiter.call, Amount())
+                self._note(*(() if is_of_job else ("settle", waiter.call, *Amount())))
             elif waiter in self._waiting:
                 self._waiting.remove(waiter)
                 self._wake_waiters()

@@ -33,6 +33,7 @@ import orjson
 from llm_datagen.errors import DatagenError
 from llm_datagen.llm.cost.budget import Amount
 from llm_datagen.llm.errors import BudgetError
+from llm_datagen.runs import batch_jobs
 from llm_datagen.streams.chained_file import ChainedFile
 from llm_datagen.streams.checksum_chain import ChecksumChain
 
@@ -43,12 +44,13 @@ _LARGEST_BYTES = 1 << 20
 
 
 class Spending(NamedTuple):
-    """What the file says.
+    """What the file says, or a job log.
 
     Attributes:
         spent: in all, without what is in flight.
         lost: the part of it that went to calls whose answer never came.
-        in_flight: the most that calls can cost which are in flight, or were when the process died.
+        in_flight: the most that calls can cost which are in flight, or were when the process died; of a job log, rows
+            that wait for their answers.
     """
 
     spent: Amount
@@ -152,6 +154,17 @@ class SpendFile:
                 self.write()
             self._file.close()
 
+    def read_all(self) -> Spending:
+        """Return what it says together with the job logs that lie beside it; rows in jobs are in flight.
+
+        Raises:
+            BudgetError: when one of the files cannot be read.
+        """
+        spent, lost, in_flight = self.read()
+        for money in money_of_jobs(self.path.parent).values():
+            spent, lost, in_flight = spent.plus(money.spent), lost.plus(money.lost), in_flight.plus(money.in_flight)
+        return Spending(spent, lost, in_flight)
+
     def _summed(self, head: bytes, entries: list[bytes]) -> Spending:
         if not head:
             return Spending(Amount(), Amount(), Amount())
@@ -192,3 +205,18 @@ class SpendFile:
                 f"{self.path}, where spending is written down, cannot be used: {error}; check the disk and the "
                 "rights, then resume"
             ) from error
+
+
+def money_of_jobs(folder: Path) -> dict[Path, Spending]:
+    """Return what the jobs of each job log in a folder cost.
+
+    Raises:
+        BudgetError: when one cannot be read.
+    """
+    if not (folder / batch_jobs.FOLDER).is_dir():
+        return {}
+    try:
+        found = {path: batch_jobs.money_of(path) for _, path in batch_jobs.job_logs(folder)}
+    except DatagenError as error:
+        raise BudgetError(f"what jobs have cost is not known: {error}") from error
+    return {path: Spending(*(Amount(*each) for each in money)) for path, money in found.items()}

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_datagen.llm.grants.line import Line
-from llm_datagen.llm.grants.messages import ANY, NOTHING, BudgetAnswer, BudgetAsk, Caps, Units
+from llm_datagen.llm.grants.messages import BudgetAnswer, BudgetAsk
+from llm_datagen.llm.grants.units import ANY, NOTHING, Caps, Units
+from llm_datagen.runs.usage import PICO
 
 LIVE_SECONDS = 15.0
 """What a run holds that was not heard of for so long is not waited for."""
@@ -201,5 +203,5 @@ class BudgetAccount:
 
 
 def _words(caps: Caps) -> str:
-    money = [] if caps.main is None else [f"${caps.main / 10**12:,.6g}"]
+    money = [] if caps.main is None else [f"${caps.main / PICO:,.6g}"]
     return " and ".join(money + ([] if caps.tokens is None else [f"{caps.tokens:,} tokens"])) or "no cap"

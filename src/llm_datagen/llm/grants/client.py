@@ -12,18 +12,16 @@ import time
 from collections.abc import Callable
 from typing import ClassVar, Protocol
 
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 from yarl import URL
 
 from llm_datagen.llm.errors import GrantsError
 from llm_datagen.llm.grants.environment import ServiceAddress
 from llm_datagen.llm.grants.messages import BudgetAnswer, BudgetAsk, LimitAnswer, LimitAsk, Message, Reply
+from llm_datagen.llm.secret import Secret
+from llm_datagen.llm.waits import LOOK_SECONDS
 
 PATH = "/v1/exchange"
-LOOK_SECONDS = 1.0
-"""How often calls that wait for grants look whether the service is there."""
-LOG_WAIT_SECONDS = 60.0
-"""How often it is logged that they wait, at most."""
 _TIMEOUT_SECONDS = 10.0
 _PAUSE_SECONDS = 0.02
 """Between two exchanges: what comes meanwhile goes together."""
@@ -245,7 +243,7 @@ class _Wire:
         url = URL(address.url)
         self._host, self._port, self._is_secure = url.host or "", url.port, url.scheme == "https"
         self._path = url.path.rstrip("/") + PATH
-        self._token: SecretStr = address.token
+        self._token: Secret = address.token
         self._redacted = redacted
         self._connection: http.client.HTTPConnection | None = None
 

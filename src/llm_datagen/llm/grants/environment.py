@@ -11,10 +11,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import SecretStr
 from yarl import URL
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.llm.secret import Secret
 
 GRANTS_VARIABLE = "LLM_DATAGEN_GRANTS"
 TOKEN_VARIABLE = "LLM_DATAGEN_GRANTS_TOKEN"
@@ -31,7 +31,7 @@ class ServiceAddress:
     """
 
     url: str
-    token: SecretStr
+    token: Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def service_address(environment: Mapping[str, str] | None = None) -> ServiceAddr
         raise ConfigError(f"{TOKEN_VARIABLE} must be the token of the grants service at {plain}")
     if environment.get(SHARE_VARIABLE, "").strip():
         raise ConfigError(f"set {GRANTS_VARIABLE} or {SHARE_VARIABLE}, not both: a share is for where no service is")
-    return ServiceAddress(str(plain).rstrip("/"), SecretStr(token))
+    return ServiceAddress(str(plain).rstrip("/"), Secret(token))
 
 
 def fixed_share(environment: Mapping[str, str] | None = None) -> Share | None:

@@ -17,10 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_datagen.llm.grants.line import Line
-from llm_datagen.llm.grants.messages import ANY, NOTHING, Caps, LimitAnswer, LimitAsk, Units
-
-SLICE_SECONDS = 2.0
-"""How long a process may use what it was granted, from the moment it asked."""
+from llm_datagen.llm.grants.messages import LimitAnswer, LimitAsk
+from llm_datagen.llm.grants.units import ANY, NOTHING, SLICE_SECONDS, Caps, Units
 
 _MIN_AGAIN = 0.05
 _MAX_AGAIN = 0.5

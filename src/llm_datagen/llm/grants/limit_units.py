@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from llm_datagen.llm.grants.limit_account import SLICE_SECONDS
-from llm_datagen.llm.grants.messages import NOTHING, LimitAnswer, Units
+from llm_datagen.llm.grants.units import NOTHING, SLICE_SECONDS, Units
+
+if TYPE_CHECKING:
+    from llm_datagen.llm.grants.messages import LimitAnswer
 
 _RECENT_SECONDS = 1.0
 _REPORT_SECONDS = 0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_datagen.llm.grants.messages import NOTHING, Units
+from llm_datagen.llm.grants.units import NOTHING, Units
 
 _GRACE_SECONDS = 2.0
 

@@ -15,14 +15,15 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from aiohttp import web
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 from yarl import URL
 
 from llm_datagen.llm.errors import GrantsError
 from llm_datagen.llm.grants.account_file import AccountFile, Accounts
 from llm_datagen.llm.grants.environment import GRANTS_VARIABLE, TOKEN_VARIABLE
-from llm_datagen.llm.grants.limit_account import SLICE_SECONDS
-from llm_datagen.llm.grants.messages import BudgetAnswer, LimitAnswer, Message, Reply, Units
+from llm_datagen.llm.grants.messages import BudgetAnswer, LimitAnswer, Message, Reply
+from llm_datagen.llm.grants.units import SLICE_SECONDS, Units
+from llm_datagen.llm.secret import Secret
 
 WINDOW_SECONDS = 60.1
 """As `SlidingWindow` has it: a minute, and a little for clocks that do not run at the same speed."""
@@ -70,7 +71,7 @@ class GrantService:
         known: Mapping[str, tuple[Units, Units]] = MappingProxyType({}),
     ) -> None:
         self.url = ""
-        self.token = SecretStr("")
+        self.token = Secret("")
         self._folder = Path(folder)
         self._host, self._port, self._address = host, port, address or host
         self._clock = clock
@@ -90,7 +91,7 @@ class GrantService:
             return self.url
         path = self._folder / ADDRESS_FILE
         before = _read_address(path)
-        self.token = SecretStr(before.get("token") or secrets.token_urlsafe(24))
+        self.token = Secret(before.get("token") or secrets.token_urlsafe(24))
         if not self._file.take():
             raise GrantsError(f"another grants service serves {self._folder}: wait until it has ended")
         try:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import SecretStr
+import functools
+from typing import Self
+
 from yarl import URL
 
 from llm_datagen.errors import ConfigError
-from llm_datagen.llm.http.adapters import ChatAdapter, OpenAIAdapter
+from llm_datagen.llm.http.adapters import ChatAdapter
+from llm_datagen.llm.http.providers.openai import OpenAIAdapter
+from llm_datagen.llm.secret import Secret, Wrapped
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 """Hosts that are this machine."""
@@ -26,7 +30,9 @@ class Address:
     Attributes:
         adapter: the same.
         host: the host's name, which stands for the provider in reports.
+        path: of the calls, behind `base_url`, with a query.
         label: the URL of the calls as errors show it.
+        base: the URL that stands before the paths of the API, with the query of `base_url`.
 
     Raises:
         ConfigError: when `base_url` cannot be used.
@@ -35,7 +41,8 @@ class Address:
     def __init__(self, base_url: str | None, adapter: ChatAdapter | None = None, model: str = "") -> None:
         self.adapter = adapter or OpenAIAdapter()
         url = _checked(base_url or self._default_url())
-        call, _, query = self.adapter.path(model).partition("?")
+        self.path = self.adapter.path(model)
+        call = self.path.partition("?")[0]
         path = url.raw_path.rstrip("/")
         end = next((end for end in (call, *self.adapter.url_ends) if end and path.endswith(end)), "")
         path = path.removesuffix(end).rstrip("/")
@@ -45,11 +52,36 @@ class Address:
                 f"base_url ends in {wrong!r}, and calls go to {call!r} behind it: leave {wrong!r} out, "
                 f"such as {str(url.origin())!r} and what stands before it"
             )
-        self.url = url.with_path(path + call, encoded=True, keep_query=True)
-        added = {name: value for name, value in URL.build(query_string=query).query.items() if name not in url.query}
-        self.url = self.url.extend_query(added)
+        self.base = url.with_path(path, encoded=True, keep_query=True)
+        self.url = self.url_of(self.path)
         self.host = url.host or ""
         self.label = str(self.url.with_query(None))
+
+    @classmethod
+    def of_library(cls, scheme: str, provider: str, model: str, adapter: ChatAdapter) -> Self:
+        """Return what stands for a model that a library calls, or runs: ``engine://llama/model.gguf``.
+
+        Args:
+            scheme: the first part: what kind of library it is.
+            provider: what stands for the provider in reports.
+            model: the model's name, or its path, of which the last part is shown.
+            adapter: reads its answers.
+        """
+        address = cls.__new__(cls)
+        address.adapter = adapter
+        address.path = ""
+        address.host = provider.lower()
+        address.url = URL.build(scheme=scheme, host=address.host, path=f"/{model.rstrip('/').rpartition('/')[2]}")
+        address.base = address.url
+        address.label = str(address.url)
+        return address
+
+    def url_of(self, path: str) -> URL:
+        """Return the URL of another path than that of plain calls, at the same endpoint; it may have a query."""
+        call, _, query = path.partition("?")
+        base = self.base
+        added = {name: value for name, value in URL.build(query_string=query).query.items() if name not in base.query}
+        return base.with_path(base.raw_path.rstrip("/") + call, encoded=True, keep_query=True).extend_query(added)
 
     def _default_url(self) -> str:
         found = self.adapter.default_url()
@@ -66,16 +98,29 @@ class Address:
         return self.host in LOOPBACK
 
 
-def checked_key(api_key: str | None) -> SecretStr | None:
+@functools.lru_cache(maxsize=256)
+def host_of(endpoint: str) -> str | None:
+    """Return the host of the URL of calls, which stands for the provider in reports."""
+    return URL(endpoint).host
+
+
+def checked_key(api_key: Wrapped | str | None) -> Secret | None:
     """Return the key, wrapped so that it does not show, or None when it is blank.
 
     Raises:
-        ConfigError: when it cannot be sent; the message does not show it.
+        ConfigError: when it is no text, or cannot be sent; the message does not show it.
     """
-    key = (api_key or "").strip()
+    key: object = api_key
+    if isinstance(api_key, Wrapped) and not isinstance(api_key, type):  # not the class itself
+        key = api_key.get_secret_value()
+    if key is None:
+        return None
+    if not isinstance(key, str):
+        raise ConfigError(f"api_key must be a text, not a value of type {type(api_key).__name__}")
+    key = key.strip()
     if not key.isascii() or not key.isprintable():
         raise ConfigError("api_key holds characters that cannot be sent in an HTTP header")
-    return SecretStr(key) if key else None
+    return Secret(key) if key else None
 
 
 def _checked(base_url: str) -> URL:

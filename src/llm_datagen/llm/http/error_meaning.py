@@ -55,13 +55,13 @@ def error_in(data: Any) -> Any:
     """Return the error that the JSON of a response holds, also in the place of an answer; None when it holds none."""
     if isinstance(data, list) and len(data) == 1:
         data = data[0]
-    if not isinstance(data, Mapping):
+    if not isinstance(data, dict | Mapping):
         return None
     if data.get("error"):
         return data["error"]
     choices = data.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    return (first.get("error") or None) if isinstance(first, Mapping) else None
+    return (first.get("error") or None) if isinstance(first, dict | Mapping) else None
 
 
 def amounts_to(status: int, data: Any) -> int:

@@ -3,48 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
-
-import aiohttp
 
 from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.http.adapters import Reply
 from llm_datagen.llm.http.address import Address
 from llm_datagen.llm.http.body import DamagedBodyError, is_text
 from llm_datagen.llm.http.error_meaning import HINTS, OK, is_filtered, may_pass
-from llm_datagen.llm.http.network import is_local_shortage
+from llm_datagen.llm.http.network import CA_VARIABLES, is_local_shortage
+from llm_datagen.llm.http.network_errors import ConnectError
 from llm_datagen.llm.http.reading import counts_of
 from llm_datagen.llm.http.redaction import Redaction
+from llm_datagen.llm.http.response import ERROR_BYTES, Response
+from llm_datagen.llm.http.streaming.errors import BrokenStreamError, LateTokenError
 from llm_datagen.llm.limits.headers import rate_limits, retry_after
 from llm_datagen.llm.types import ChatRequest
+from llm_datagen.streams.formats.json_text import without_lone_surrogates
 
-ERROR_BYTES = 1 << 16
-"""The longest body of an error that is read: what follows says no more."""
+MODEL_CHARS = 300
 _BODY_CHARS = 300
+WORD_CHARS = 60
+_MOST_WORDS = 100
 _MAYBE_DONE = {408, 499, 502, 504, 520, 522, 524}
 """Statuses of proxies that did not wait for the answer: the call may have been made, and paid for."""
 _BAD_GATEWAY = 502
 """What a body that is no answer amounts to: something else answers there."""
+_WANTED = {"chat": "a chat completion", "embeddings": "embeddings", "rerank": "scores"}
+_HELD_IN = {"chat": ("choices",), "embeddings": ("data", "embeddings"), "rerank": ("results", "data")}
+"""The fields by which a body is seen to be of the API, although the answer in it cannot be read."""
 _NOT_DONE = (400, 401, 402, 403, 404, 413, 422, 429)
 """What a failure amounts to that came before any work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What came back, read.
-
-    Attributes:
-        status: the HTTP status.
-        headers: of the response.
-        content: the body, unpacked, as far as it may go.
-        is_cut: whether the body is longer than that.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
-    is_cut: bool
 
 
 class Failures:
@@ -55,27 +43,54 @@ class Failures:
         redaction: knows the secrets.
         timeout: seconds that a call may take in all.
         max_response_bytes: the longest body of an answer.
+        label: the URL as errors show it; None: that of the calls.
     """
 
-    def __init__(self, address: Address, redaction: Redaction, *, timeout: float, max_response_bytes: int) -> None:
+    def __init__(
+        self,
+        address: Address,
+        redaction: Redaction,
+        *,
+        timeout: float,
+        max_response_bytes: int,
+        label: str | None = None,
+    ) -> None:
         self._address = address
+        self._label = address.label if label is None else label
         self._redaction = redaction
         self._timeout = timeout
         self._max_response_bytes = max_response_bytes
+        self._words: dict[tuple[str, int], str] = {}
 
-    def timed_out(self, error: TimeoutError, request: ChatRequest, status: int | None) -> LLMRequestError:
+    def timed_out(self, request: ChatRequest, status: int | None) -> LLMRequestError:
         """Return the error of a call whose answer did not come in time.
 
         Args:
-            error: what was raised.
             request: the call.
             status: of the response; None when there was none yet. Also for the next ones.
         """
         return LLMRequestError(
             f"no answer within {self._timeout:g} s from {self._where(request)}: raise timeout, or lower parallel_size",
             may_pass=True,
-            is_free=isinstance(error, aiohttp.ConnectionTimeoutError),
             is_served=status == OK,
+        )
+
+    def late_token(self, late: LateTokenError, request: ChatRequest, status: int | None) -> LLMRequestError:
+        """Return the error of an answer that is streamed, and one of whose tokens did not come in time."""
+        return LLMRequestError(
+            f"no {late.which} token within {late.seconds:g} s from {self._where(request)}: raise {late.option} of "
+            "stream, or lower parallel_size",
+            may_pass=True,
+            is_served=status == OK,
+        )
+
+    def broken_stream(self, error: BrokenStreamError, request: ChatRequest) -> LLMRequestError:
+        """Return the error of an answer that is streamed, and did not come to its end, or cannot be read."""
+        return LLMRequestError(
+            f"the answer of {self._where(request)} broke off: {self.safe(str(error))} (resume to try again)",
+            status=OK,
+            may_pass=True,
+            is_served=True,
         )
 
     def damaged(self, error: DamagedBodyError, request: ChatRequest, status: int | None) -> LLMRequestError:
@@ -88,9 +103,10 @@ class Failures:
             is_served=status == OK,
         )
 
-    def unconnected(self, error: Exception, request: ChatRequest, status: int | None) -> LLMRequestError:
-        """Return the error of a connection that failed."""
+    def unconnected(self, error: OSError, request: ChatRequest, status: int | None) -> LLMRequestError:
+        """Return the error of a connection that was not made, or failed."""
         detail, where = self.safe(str(error)) or type(error).__name__, self._where(request)
+        failure = error if isinstance(error, ConnectError) else None
         if is_local_shortage(error):
             return LLMRequestError(
                 f"this machine has no files or ports left for a call: {detail} ({where}): lower parallel_size, or "
@@ -99,17 +115,20 @@ class Failures:
                 is_free=True,
                 is_local=True,
             )
-        if isinstance(error, aiohttp.ClientHttpProxyError):
+        if failure is not None and failure.proxy_status is not None:
             return LLMRequestError(
                 f"the proxy of the environment refused: {detail} ({where}): check it, or name the host in no_proxy",
-                may_pass=may_pass(error.status),
+                may_pass=may_pass(failure.proxy_status),
                 is_free=True,
-                amounts_to=error.status,
+                amounts_to=failure.proxy_status,
             )
+        advice = "check base_url and that the server is up"
+        if failure is not None and failure.is_untrusted:
+            advice = f"check base_url, or name a file of certificates to trust in {CA_VARIABLES[0]}"
         return LLMRequestError(
-            f"the connection failed: {detail} ({where}): check base_url and that the server is up",
-            may_pass=not isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL),
-            is_free=isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL),
+            f"the connection failed: {detail} ({where}): {advice}",
+            may_pass=failure is None or failure.may_pass,
+            is_free=failure is not None,
             is_served=status == OK,
         )
 
@@ -124,7 +143,8 @@ class Failures:
                 left=rate_limits(response.headers),
             )
         means, body, usage = adapter.amounts_to(status, data), self._body(response), self._usage(data)
-        if status == OK and usage and means >= 500:
+        has_worked = bool(usage) or response.has_begun
+        if status == OK and has_worked and means >= 500:
             means = OK  # it did work on it, so it is there
         hint = HINTS.get(means, "the server failed: resume to try again")
         if 300 <= status < 400:
@@ -135,7 +155,7 @@ class Failures:
         if means == 400 and is_filtered(data):
             hint = "a content filter refused the prompt: change or drop the row"
         wait = retry_after(response.headers)
-        is_free = means in _NOT_DONE and not usage if status == OK else status >= 300 and status not in _MAYBE_DONE
+        is_free = means in _NOT_DONE and not has_worked if status == OK else status >= 300 and status not in _MAYBE_DONE
         return LLMRequestError(
             f"HTTP {status} from {where}: {_told(body, response)} ({hint})",
             status=status,
@@ -152,11 +172,14 @@ class Failures:
     def unreadable(self, response: Response, data: Any, request: ChatRequest) -> LLMRequestError:
         """Return the error of a body in which there is no answer: of this call, or of something else that answers."""
         usage = self._usage(data)
-        is_there = bool(usage) or (isinstance(data, Mapping) and "choices" in data)
+        is_there = bool(usage) or (
+            isinstance(data, Mapping)
+            and any(isinstance(data.get(name, ""), list | None) for name in _HELD_IN[request.operation])
+        )
         body = self._body(response)
         no_answer = "no answer is in it" if is_text(response.content) else "it is not UTF-8: characters are lost"
         return LLMRequestError(
-            f"{self._where(request)} did not send a chat completion but: {_told(body, response)} "
+            f"{self._where(request)} did not send {_WANTED[request.operation]} but: {_told(body, response)} "
             + (f"({no_answer}: resume to try again)" if is_there else "(check base_url)"),
             status=response.status,
             body=body,
@@ -182,9 +205,18 @@ class Failures:
         )
 
     def safe(self, text: str, most: int = _BODY_CHARS) -> str:
-        """Return a text of the endpoint as an error may show it: without secrets, in one line, not too long."""
-        text = " ".join(self._redaction.redacted(text).split())
+        """Return a text of the endpoint as an error may show it: one line of Unicode, without secrets, not too long."""
+        text = without_lone_surrogates(" ".join(self._redaction.redacted(text).split()))
         return text if len(text) <= most else text[:most] + "…"
+
+    def word(self, text: str, most: int = WORD_CHARS) -> str:
+        """Return a word of the endpoint, see `safe`. Most answers have the same few: why they end, the model's name."""
+        found = self._words.get((text, most))
+        if found is None:
+            found = self.safe(text, most)
+            if len(self._words) < _MOST_WORDS:
+                self._words[text, most] = found
+        return found
 
     def _usage(self, data: Any) -> Mapping[str, int]:
         try:
@@ -193,7 +225,7 @@ class Failures:
             return {}
 
     def _where(self, request: ChatRequest) -> str:
-        return f"{self._address.label}, {request.row}"
+        return f"{self._label}, {request.row}"
 
     def _body(self, response: Response) -> str:
         return self.safe(response.content[:ERROR_BYTES].decode(errors="replace"))

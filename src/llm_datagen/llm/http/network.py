@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import aiohttp
 from yarl import URL
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.http.address import Address
+from llm_datagen.llm.http.network_errors import ConnectError
 
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Environment variables that name a file of trusted certificates; the first that is set counts."""
@@ -95,13 +95,10 @@ def trusted_certificates() -> ssl.SSLContext:
 def is_local_shortage(error: BaseException) -> bool:
     """Return whether a connection failed because this machine has no file, buffer or port left."""
     seen: BaseException | None = error
-    if isinstance(error, aiohttp.ClientConnectorDNSError) and _has_no_file():
+    if isinstance(error, ConnectError) and error.is_lookup and _has_no_file():
         return True  # looking up a name takes files, and does not say what it failed of
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in _LOCAL:
-            return True
-        inner = getattr(seen, "os_error", None)
-        if isinstance(inner, OSError) and inner.errno in _LOCAL:
             return True
         seen = seen.__cause__ or seen.__context__
     return False

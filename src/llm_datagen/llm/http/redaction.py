@@ -13,8 +13,9 @@ import re
 import traceback
 from collections.abc import Iterator
 
-from pydantic import SecretStr
 from yarl import URL
+
+from llm_datagen.llm.secret import Secret
 
 _SHORTEST = 8
 """Characters of a piece of a secret that is taken out, and of a value in a URL's query that may be a key: shorter ones
@@ -36,7 +37,7 @@ class Redaction:
         others: more secrets.
     """
 
-    def __init__(self, api_key: SecretStr | None, url: URL, *others: str) -> None:
+    def __init__(self, api_key: Secret | None, url: URL, *others: str) -> None:
         values = [value for value in url.query.values() if len(value) >= _SHORTEST]
         raw = [part.partition("=")[2] for part in url.raw_query_string.split("&")]
         values += [value for value in raw if len(value) >= _SHORTEST]

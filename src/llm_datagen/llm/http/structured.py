@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, cast
 
 from llm_datagen.errors import ConfigError
@@ -55,7 +56,8 @@ class StructuredLayer(Layer):
                 continue
             if refused is not None:
                 self._settle(at, refused, request)
-            return read(answer, mode)
+            others = tuple(read(other, mode) for other in answer.others)
+            return replace(read(answer, mode), others=others) if others else read(answer, mode)
 
     def _after(self, at: int, request: ChatRequest) -> int | None:
         for number in range(at + 1, len(self._modes)):
@@ -95,7 +97,7 @@ def checked_mode(structured: Any, adapters: Iterable[ChatAdapter], *, has_schema
     if not has_schema:
         raise ConfigError("structured is of answers in JSON: give output a schema or a model, or leave structured out")
     if structured == "tool" and has_tools:
-        raise ConfigError("structured='tool' takes the place of the tools in params: leave one of the two out")
+        raise ConfigError("structured='tool' takes the place of tools: leave one of the two out")
     for adapter in adapters:
         if structured not in adapter.structured_modes:
             known = ", ".join(map(repr, adapter.structured_modes))

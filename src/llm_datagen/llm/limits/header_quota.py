@@ -51,6 +51,6 @@ class HeaderQuota:
         """Return when so much may be sent: now, or at the reset."""
         if now >= self._reset_at:  # all of it is there again
             self._remaining, self._reset_at = self._limit, math.inf
-        if min(amount, self._limit) <= self._remaining:
+        if amount <= self._remaining or self._limit <= self._remaining:
             return now
         return self._reset_at

@@ -20,13 +20,19 @@ _MAX_WAIT_SECONDS = 32 * 86400.0
 _MOMENTS = ((1.0, 1e9, 1e10), (0.001, 1e12, 1e13))
 """Numbers that are seconds, or milliseconds, since the epoch: the unit, and what they lie between."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_NUMBER = re.compile("[0-9]+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _DURATION = re.compile(f"(?:{_PART.pattern})+")
-_NAMES = (  # of what is left, of the limit, of the reset; OpenAI and those that are like it, then Anthropic
-    ("x-ratelimit-remaining-{}", "x-ratelimit-limit-{}", "x-ratelimit-reset-{}"),
-    ("anthropic-ratelimit-{}-remaining", "anthropic-ratelimit-{}-limit", "anthropic-ratelimit-{}-reset"),
-)
+_NAMES = {  # of what is left, of the limit, of the reset; OpenAI and those that are like it, then Anthropic
+    what: (
+        (f"x-ratelimit-remaining-{what}", f"x-ratelimit-limit-{what}", f"x-ratelimit-reset-{what}"),
+        (
+            f"anthropic-ratelimit-{what}-remaining",
+            f"anthropic-ratelimit-{what}-limit",
+            f"anthropic-ratelimit-{what}-reset",
+        ),
+    )
+    for what in ("requests", "tokens")
+}
 
 
 def rate_limits(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> RateLimits | None:
@@ -75,8 +81,10 @@ def _pause(value: str, unit: float, now: Callable[[], float]) -> float | None:
 
 
 def _quota(headers: Mapping[str, str], what: str, now: Callable[[], float]) -> Quota | None:
-    for names in _NAMES:
-        remaining, limit, reset = (headers.get(name.format(what), "").strip() for name in names)
+    for names in _NAMES[what]:
+        if names[0] not in headers:
+            continue
+        remaining, limit, reset = [headers.get(name, "").strip() for name in names]
         left = _count(remaining)
         seconds = None if left is None or len(reset) > _LONGEST else _seconds(reset, now)
         if left is not None and seconds is not None:
@@ -86,7 +94,7 @@ def _quota(headers: Mapping[str, str], what: str, now: Callable[[], float]) -> Q
 
 def _count(text: str) -> int | None:
     """Return a whole number, 0 or more; None for what is none."""
-    return min(int(text), _MOST) if _NUMBER.fullmatch(text) and len(text) <= _LONGEST else None
+    return min(int(text), _MOST) if text.isascii() and text.isdigit() and len(text) <= _LONGEST else None
 
 
 def _seconds(reset: str, now: Callable[[], float]) -> float | None:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from dataclasses import replace
-
-from pydantic import SecretStr
+from typing import TYPE_CHECKING
 
 from llm_datagen.llm.errors import LLMError, LLMRequestError
-from llm_datagen.llm.grants.client import LOG_WAIT_SECONDS, LOOK_SECONDS, GrantsClient
 from llm_datagen.llm.limits.limiter import Limiter, Limits
-from llm_datagen.llm.limits.permit import CallOutcome, Permit, Waiter
+from llm_datagen.llm.limits.permit import UNKNOWN_OUTCOME, CallOutcome, Permit, Waiter
 from llm_datagen.llm.limits.shared import SharedLimiter, limiter_of
 from llm_datagen.llm.limits.token_estimate import TokenEstimate, least_tokens, used_tokens
+from llm_datagen.llm.secret import Secret
 from llm_datagen.llm.transport import Layer, Transport
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
-from llm_datagen.llm.waits import Waits, is_paused
+from llm_datagen.llm.waits import LOG_WAIT_SECONDS, LOOK_SECONDS, Waits, is_paused
+
+if TYPE_CHECKING:
+    from llm_datagen.llm.grants.client import GrantsClient
 
 _LOG_SECONDS = 10.0
 _LONG_WAIT_SECONDS = 10.0
@@ -48,7 +49,7 @@ class LimitLayer(Layer):
         inner: Transport,
         *,
         endpoint: str,
-        api_key: SecretStr | None,
+        api_key: Secret | None,
         model: str,
         limits: Limits | None = None,
         limiter: Limiter | None = None,
@@ -116,7 +117,7 @@ class LimitLayer(Layer):
         permit = None if is_paused(request) else limiter.enter(tokens)
         if permit is None:
             permit = await self._wait(limiter, tokens, request)
-        outcome = CallOutcome()
+        outcome = UNKNOWN_OUTCOME
         try:
             answer = await self._inner.complete(request)
             outcome = CallOutcome(used=used_tokens(answer.usage), is_answered=True, left=answer.left)
@@ -128,10 +129,12 @@ class LimitLayer(Layer):
             )
             raise
         finally:
-            self._log_concurrency(request, limiter.leave(permit, outcome))
+            at_once = limiter.leave(permit, outcome)
+            if at_once is not None:
+                self._log_concurrency(request, at_once)
         if tokens:
             self._estimate.learn(request, answer)
-        return answer if answer.left is None else replace(answer, left=None)
+        return answer
 
     async def close(self) -> None:
         """Leave the limiter, then close the inner transport."""
@@ -143,9 +146,9 @@ class LimitLayer(Layer):
             limiter.detach(self._limits)
         await super().close()
 
-    def _log_concurrency(self, request: ChatRequest, at_once: int | None) -> None:
+    def _log_concurrency(self, request: ChatRequest, at_once: int) -> None:
         """Log how many calls may be in flight when that changes; that it fell, every ten seconds at most."""
-        if at_once is None or request.ctx is None:
+        if request.ctx is None:
             return
         name, now = f"{self._model} at {self._endpoint}", time.monotonic()
         if at_once == 0:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from llm_datagen.config import check_count
 from llm_datagen.llm.grants.environment import Share
 from llm_datagen.llm.grants.limit_units import LimitUnits
-from llm_datagen.llm.grants.messages import NOTHING, Units
+from llm_datagen.llm.grants.units import NOTHING, Units
 from llm_datagen.llm.limits.adaptive_concurrency import AdaptiveConcurrency
 from llm_datagen.llm.limits.header_quota import HeaderQuota
 from llm_datagen.llm.limits.permit import CallOutcome, Permit, Waiter
@@ -87,7 +87,8 @@ class Limiter:
         self.on_need: Callable[[], None] = lambda: None
         self._window = SlidingWindow(window)
         self._concurrency = AdaptiveConcurrency()
-        self._request_quota, self._token_quota = HeaderQuota(), HeaderQuota()
+        self._request_quota: HeaderQuota | None = None  # until the endpoint says something
+        self._token_quota: HeaderQuota | None = None
         self._sent = self._sent_tokens = 0
         self._queue: deque[Waiter] = deque()
         self._given: list[Limits] = []
@@ -96,7 +97,8 @@ class Limiter:
     @property
     def counts_tokens(self) -> bool:
         """Whether there is a limit of tokens, so that calls have to say how many they may use."""
-        return self.limits.tokens_per_minute is not None or self._token_quota.is_known
+        quota = self._token_quota
+        return self.limits.tokens_per_minute is not None or (quota is not None and quota.is_known)
 
     def attach(self, limits: Limits) -> None:
         """Keep to `limits`, too: of several layers' limits, the lowest ones hold for all."""
@@ -209,9 +211,11 @@ class Limiter:
     def _learn(self, permit: Permit, outcome: CallOutcome, now: float) -> int | None:
         left = outcome.left
         if left is not None and left.requests is not None:
+            self._request_quota = self._request_quota or HeaderQuota()
             since = self._sent - permit.number - 1
             self._request_quota.update(left.requests, call=permit.number, sent_since=since, now=now)
         if left is not None and left.tokens is not None:
+            self._token_quota = self._token_quota or HeaderQuota()
             since = self._sent_tokens - permit.tokens_before
             self._token_quota.update(left.tokens, call=permit.number, sent_since=since, now=now)
         if outcome.is_answered:
@@ -231,8 +235,10 @@ class Limiter:
     def _admit(self, tokens: int, now: float) -> Permit:
         self._window.start(tokens)
         self._concurrency.peak = max(self._concurrency.peak, self._window.in_flight)
-        self._request_quota.spend(1)
-        self._token_quota.spend(tokens)
+        if self._request_quota is not None:
+            self._request_quota.spend(1)
+        if self._token_quota is not None:
+            self._token_quota.spend(tokens)
         self._sent_tokens += tokens
         self._sent += 1
         is_shared = self._is_shared
@@ -246,7 +252,8 @@ class Limiter:
 
     def _room_at(self, tokens: int, now: float) -> float:
         room_at = self._own_room_at(tokens, now)
-        if room_at <= now and self._is_shared and self._units is not None and not self._units.has(tokens, now):
+        units = self._units
+        if units is not None and self._is_shared and room_at <= now and not units.has(tokens, now):
             self.on_need()
             return math.inf
         return room_at
@@ -257,11 +264,16 @@ class Limiter:
         room_at = self._window.room_at(
             tokens, now, max_requests=limits.requests_per_minute, max_tokens=limits.tokens_per_minute
         )
-        if not self._window.in_flight:  # no answer will come that says more: what is known now decides
-            said_at = max(_known(self._request_quota.room_at(1, now)), _known(self._token_quota.room_at(tokens, now)))
-        else:
-            said_at = max(self._request_quota.room_at(1, now), self._token_quota.room_at(tokens, now))
-        return max(room_at, said_at, self._concurrency.room_at(self._window.in_flight, now))
+        room_at = max(room_at, self._concurrency.room_at(self._window.in_flight, now))
+        if self._request_quota is not None:
+            room_at = max(room_at, self._known(self._request_quota.room_at(1, now)))
+        if self._token_quota is not None:
+            room_at = max(room_at, self._known(self._token_quota.room_at(tokens, now)))
+        return room_at
+
+    def _known(self, moment: float) -> float:
+        """Return when there is room by what the endpoint said, also when no answer will come that says more."""
+        return moment if self._window.in_flight or math.isfinite(moment) else -math.inf
 
     def _wake_first(self) -> None:
         while self._queue:
@@ -271,10 +283,6 @@ class Limiter:
                 self._queue.popleft()
             else:
                 return
-
-
-def _known(moment: float) -> float:
-    return moment if math.isfinite(moment) else -math.inf
 
 
 def _lowest(limits: Iterable[int | None]) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from llm_datagen.llm.types import RateLimits
 
@@ -28,8 +29,7 @@ class Permit:
     is_shared: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallOutcome:
+class CallOutcome(NamedTuple):
     """How a call ended.
 
     Attributes:
@@ -45,6 +45,10 @@ class CallOutcome:
     is_throttled: bool = False
     retry_after: float | None = None
     left: RateLimits | None = None
+
+
+UNKNOWN_OUTCOME = CallOutcome()
+"""That of a call of which nothing came back."""
 
 
 class Waiter:

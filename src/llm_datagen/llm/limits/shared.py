@@ -10,14 +10,17 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
-from llm_datagen.llm.grants.client import Answer, GrantsClient
 from llm_datagen.llm.grants.limit_units import LimitUnits
-from llm_datagen.llm.grants.messages import Caps, LimitAnswer, LimitAsk
+from llm_datagen.llm.grants.units import Caps
 from llm_datagen.llm.limits.limiter import Limiter, Limits
 from llm_datagen.llm.limits.sliding_window import WINDOW_SECONDS
+from llm_datagen.llm.secret import Secret
+
+if TYPE_CHECKING:
+    from llm_datagen.llm.grants.client import Answer, GrantsClient
+    from llm_datagen.llm.grants.messages import LimitAsk
 
 _LEAVE_SECONDS = 2.0
 
@@ -76,6 +79,8 @@ class SharedLimiter:
 
     def ask(self, now: float) -> LimitAsk:
         """Return what there is to say."""
+        from llm_datagen.llm.grants.messages import LimitAsk  # here, as below: most processes share no limit
+
         with self.limiter.lock:
             limits = self.limiter.limits
             caps = Caps(limits.requests_per_minute, limits.tokens_per_minute)
@@ -86,6 +91,8 @@ class SharedLimiter:
 
     def answered(self, answer: Answer, sent_at: float) -> None:
         """Take what was granted."""
+        from llm_datagen.llm.grants.messages import LimitAnswer
+
         assert isinstance(answer, LimitAnswer)
         with self.limiter.lock:
             self._units.answered(answer, sent_at, self.limiter.clock())
@@ -104,7 +111,7 @@ _limiters_lock = threading.Lock()
 
 def limiter_of(
     endpoint: str,
-    api_key: SecretStr | None,
+    api_key: Secret | None,
     model: str,
     limits: Limits,
     *,

@@ -57,6 +57,8 @@ class SlidingWindow:
         counts.
         """
         self.forget(now)
+        if max_requests is None and max_tokens is None:
+            return now
         requests = 0 if max_requests is None else self.requests + 1 - max_requests
         excess = 0 if max_tokens is None else self.tokens + min(tokens - max_tokens, 0)
         if requests <= 0 and excess <= 0:

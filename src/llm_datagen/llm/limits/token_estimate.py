@@ -14,6 +14,8 @@ _FIRST_COMPLETION = 1000
 _MESSAGE_BYTES = 32
 _IMAGE_BYTES = 2000
 _MOST_BYTES_PER_TOKEN = 8
+_IN_PROMPT = ("response_format", "tools")
+"""Params that endpoints make a part of the prompt."""
 
 
 class TokenEstimate:
@@ -33,9 +35,11 @@ class TokenEstimate:
         """Return how many tokens the call may use."""
         share = 1.0 if self._answers < _FIRST_ANSWERS else self._tokens_per_byte * _MARGIN
         completion = answer_limit(request.params)
-        if completion is None:
+        if completion is None and request.operation != "chat":
+            completion = 0  # vectors and scores are no tokens
+        elif completion is None:
             completion = _FIRST_COMPLETION if not self._answers else math.ceil(self._completion * _MARGIN)
-        return math.ceil(size_of(request) * share) + completion
+        return math.ceil(size_of(request) * share) + completion * request.choices
 
     def learn(self, request: ChatRequest, answer: ChatAnswer) -> None:
         """Learn from what a call has used."""
@@ -44,13 +48,14 @@ class TokenEstimate:
             return
         self._answers += 1
         self._tokens_per_byte = max(self._tokens_per_byte, prompt / size_of(request))
-        self._completion = max(self._completion, answer.usage.get("completion_tokens", 0))
+        of_one = math.ceil(answer.usage.get("completion_tokens", 0) / (1 + len(answer.others)))
+        self._completion = max(self._completion, of_one)
 
 
 def least_tokens(request: ChatRequest) -> int:
     """Return how many tokens the call asks for in any case: its text, in long tokens, and its `max_tokens`."""
     texts, _ = _texts_and_images(request)
-    return sum(map(len, texts)) // _MOST_BYTES_PER_TOKEN + (answer_limit(request.params) or 0)
+    return sum(map(len, texts)) // _MOST_BYTES_PER_TOKEN + request.choices * (answer_limit(request.params) or 0)
 
 
 def answer_limit(params: Mapping[str, Any]) -> int | None:
@@ -58,6 +63,8 @@ def answer_limit(params: Mapping[str, Any]) -> int | None:
 
     Of two limits the higher one counts: an endpoint may know only that one.
     """
+    if not params:
+        return None
     limits = [params[key] for key in ("max_completion_tokens", "max_tokens") if type(params.get(key)) is int]
     return max(limits, default=None)
 
@@ -70,23 +77,28 @@ def prompt_and_output(usage: Mapping[str, int]) -> tuple[int, int]:
 
 def used_tokens(usage: Mapping[str, int]) -> int | None:
     """Return what a call has used; None when the endpoint did not say."""
-    return sum(prompt_and_output(usage)) if {"total_tokens", "prompt_tokens"} & set(usage) else None
+    is_told = "total_tokens" in usage or "prompt_tokens" in usage
+    return sum(prompt_and_output(usage)) if is_told else None
 
 
 def size_of(request: ChatRequest) -> int:
     """Return the size of a prompt in bytes of text; an image counts like a text of a certain size."""
-    schema = request.params.get("response_format")
     texts, images = _texts_and_images(request)
+    beside = [request.params[name] for name in _IN_PROMPT if name in request.params]
+    beside += [message["tool_calls"] for message in request.messages if "tool_calls" in message]
     size = sum(len(text) if text.isascii() else len(text.encode(errors="replace")) for text in texts)
-    size += len(request.messages) * _MESSAGE_BYTES + images * _IMAGE_BYTES + (0 if schema is None else len(str(schema)))
+    size += len(request.messages) * _MESSAGE_BYTES + images * _IMAGE_BYTES + sum(len(str(each)) for each in beside)
     return max(size, 1)
 
 
 def _texts_and_images(request: ChatRequest) -> tuple[list[str], int]:
     """Return the texts of the messages, and how many of their parts are none."""
     texts, images = [], 0
-    for content in (message.get("content") for message in request.messages):
-        for part in content if isinstance(content, list) else ({"text": content},) if isinstance(content, str) else ():
+    for message in request.messages:
+        content = message.get("content")
+        if isinstance(content, str):
+            texts.append(content)
+        for part in content if isinstance(content, list) else ():
             if isinstance(part, Mapping) and isinstance(part.get("text"), str):
                 texts.append(part["text"])
             else:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 from llm_datagen.llm.endpoints import Endpoint
 from llm_datagen.llm.errors import LLMRequestError
@@ -16,6 +17,15 @@ from llm_datagen.llm.types import ChatAnswer, ChatRequest
 
 PING = ({"role": "user", "content": "ping"},)
 """The ping: it shows whether a failure is the endpoint's, or due to what a row asked for."""
+_PAIR = ({"role": "query", "content": "ping"}, {"role": "document", "content": "pong"})
+"""The same for a rerank: a query and a document."""
+
+
+class JobHolder(Protocol):
+    """Knows which calls are in jobs."""
+
+    def holds(self, request: ChatRequest) -> bool:
+        """Return whether a job has the call."""
 
 
 class Member(Layer):
@@ -27,6 +37,7 @@ class Member(Layer):
         breaker: of the endpoint, shared with its layer.
         limited: the layer of `inner` that knows its limits; None when there is none.
         pings: whether it can be pinged; else a failure is always the call's own.
+        jobs: knows which calls are in jobs there; None: none are.
         clock: returns monotonic seconds.
 
     Attributes:
@@ -42,6 +53,7 @@ class Member(Layer):
         breaker: CircuitBreaker | None = None,
         limited: LimitLayer | None = None,
         pings: bool = True,
+        jobs: JobHolder | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(inner)
@@ -50,10 +62,15 @@ class Member(Layer):
         self.breaker = breaker or CircuitBreaker(clock)
         self._limited = limited
         self._pings = pings
+        self._jobs = jobs
         self._clock = clock
         self._avoided_until = 0.0
         self._ping: asyncio.Task[LLMRequestError | None] | None = None
         self._probes = 0
+
+    def holds(self, request: ChatRequest) -> bool:
+        """Return whether the call is in a job there, so that it must not go anywhere else."""
+        return self._jobs is not None and self._jobs.holds(request)
 
     def takes(self, request: ChatRequest) -> bool:
         """Return whether its limits allow the call at all."""
@@ -149,7 +166,14 @@ class Member(Layer):
     async def _send_ping(self, request: ChatRequest) -> LLMRequestError | None:
         """Send a ping; return its error, or None when the endpoint answers."""
         ping = replace(
-            request, messages=PING, params={"max_tokens": 1}, model=self.endpoint.model, row="a probe", is_probe=True
+            request,
+            messages=_PAIR if request.operation == "rerank" else PING,
+            params={"max_tokens": 1} if request.operation == "chat" else self._own(request).params,
+            model=self.endpoint.model,
+            row="a probe",
+            choices=1,
+            prefix=None,
+            is_probe=True,
         )
         try:
             await self._inner.complete(ping)

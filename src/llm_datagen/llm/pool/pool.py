@@ -106,15 +106,23 @@ class Pool:
 
     def _candidates(self, tried: Sequence[Member]) -> Sequence[Member]:
         """Return the members that the call may go to: one that is due for a probe, or else those that are up."""
+        up = []
         for member in self._members:
-            if member.breaker.is_probe_due and member not in tried:
+            if member in tried:
+                continue
+            if not member.is_down:
+                up.append(member)
+            elif member.breaker.is_probe_due:
                 return [member]
-        return [member for member in self._members if not member.is_down and member not in tried]
+        return up
 
     def _choose(self, members: Sequence[Member], request: ChatRequest) -> Member | None:
         """Return the member whose turn it is; None when the limits of none of several have room now."""
         if len(members) == 1:
             return members[0]
+        for member in members:
+            if member.holds(request):
+                return member
         members = [member for member in members if member.takes(request)] or members
         members = [member for member in members if not member.is_avoided] or members
         members = [member for member in members if member.has_room(request)]

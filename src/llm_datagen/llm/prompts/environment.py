@@ -13,6 +13,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 
 from llm_datagen.llm.prompts import bounds
+from llm_datagen.llm.prompts.bounds import TemplateRefused
 from llm_datagen.llm.prompts.values import Null, json_of, text_of
 
 _OF_OBJECTS = ("items", "keys", "values", "get")
@@ -23,6 +24,11 @@ _OF_TEXTS = (
     "title", "trim", "truncate", "upper", "urlize", "wordcount", "wordwrap",
 )  # fmt: skip
 """The filters that take a text: another value is written as a text first, as it would be without the filter."""
+
+_TO_NUMBERS = ("float", "int")
+"""The filters that make a number."""
+
+_MISSING: Any = object()
 
 
 class _Generator(CodeGenerator):
@@ -71,6 +77,8 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
             self.filters[name] = _checked(self.filters[name], check)
         for name in _OF_TEXTS:
             self.filters[name] = self._of_text(self.filters[name])
+        for name in _TO_NUMBERS:
+            self.filters[name] = _to_number(name, self.filters[name])
         self.filters.update(tojson=json_of, join=self._join, format=self._format)
         lipsum: Any = self.globals["lipsum"]
         self.globals["lipsum"] = _checked(lipsum, bounds.check_lipsum)
@@ -171,6 +179,23 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
 def _place_of_value(function: Callable[..., Any]) -> int:
     """Return which argument of a filter is the value: it comes behind what Jinja2 hands to some filters first."""
     return 1 if hasattr(function, "jinja_pass_arg") else 0
+
+
+def _to_number(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a filter that makes no 0 of what is no number, as Jinja2's does: a null or a blank text stays a null."""
+
+    @functools.wraps(function)
+    def to_number(value: Any, default: Any = _MISSING, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(value, Undefined):
+            str(value)  # raises what the name is
+        made = function(value, default, *args, **kwargs)
+        if made is not _MISSING:
+            return made
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return None
+        raise TemplateRefused(f"the filter {name} got what is no number: say what stands for it, {name}(default=1)")
+
+    return to_number
 
 
 def _checked(function: Callable[..., Any], check: Callable[..., None]) -> Callable[..., Any]:

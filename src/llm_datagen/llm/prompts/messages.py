@@ -11,6 +11,7 @@ from typing import Any
 from llm_datagen.errors import ConfigError
 from llm_datagen.llm.errors import LLMError, PromptError
 from llm_datagen.llm.prompts.images import Message, digests_of_files, images_of, with_images
+from llm_datagen.llm.prompts.prefix import prefix_of
 from llm_datagen.llm.prompts.template import row_label
 from llm_datagen.llm.prompts.turns import FIRST_ROLES, Turn, turns_of
 from llm_datagen.llm.prompts.values import Null
@@ -31,6 +32,9 @@ class Conversation:
         image_root: the folder that images of rows may come from; None: no file may be sent.
         answers: what the answers of `examples` must look like.
 
+    Attributes:
+        prefix: what the messages of all rows begin with; None when they have no beginning in common.
+
     Raises:
         ConfigError: when a message, a template or an example cannot be used.
     """
@@ -49,6 +53,7 @@ class Conversation:
         self._turns = turns_of(prompt, system=system, images=images, null=null)
         self._image_root = image_root
         self._examples = [message for example in examples for message in self._example(example, answers)]
+        self.prefix = prefix_of(self._turns, self._examples)
         self._fixed_images = [place for turn in self._turns for place in turn.fixed_images]
         self._fixed_images += images_of(self._examples)
         self._is_read = False  # whether the images of the examples are
@@ -65,7 +70,10 @@ class Conversation:
         if not self._is_read:
             self._examples = await with_images(self._examples, "an example", self._image_root)
             self._is_read = True
-        messages = await with_images(messages, row_label(item), self._image_root)
+        if any(message.get("content").__class__ is not str for message in messages):
+            messages = await with_images(messages, row_label(item), self._image_root)
+        if not self._examples:
+            return messages
         begin = _number_of_first(messages)
         return [*messages[:begin], *self._examples, *messages[begin:]]
 
@@ -98,7 +106,10 @@ def repair(text: str, problem: ValueError) -> list[Message]:
 
 
 def _rendered(turns: list[Turn], item: Any) -> list[Message]:
-    return [message for turn in turns for message in turn.messages(item)]
+    messages: list[Message] = []
+    for turn in turns:
+        messages += turn.messages(item)
+    return messages
 
 
 def _number_of_first(messages: list[Message]) -> int:

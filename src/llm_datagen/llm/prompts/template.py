@@ -15,6 +15,7 @@ from llm_datagen.errors.escape import shortened
 from llm_datagen.llm.errors import PromptError
 from llm_datagen.llm.prompts.bounds import TemplateRefused, bounded
 from llm_datagen.llm.prompts.environment import environment
+from llm_datagen.llm.prompts.plain import plain_parts, plain_text
 from llm_datagen.llm.prompts.values import Null
 
 ROW = "row"
@@ -34,6 +35,10 @@ class Prompt:
         may_be_blank: whether nothing may come out.
         null: what is written for a null: nothing ("empty"), or the row fails ("error").
 
+    Attributes:
+        beginning: the text that it begins with, whatever the row.
+        is_fixed: whether that is all of it.
+
     Raises:
         ConfigError: when `text` is not a text or not a Jinja2 template.
     """
@@ -50,8 +55,10 @@ class Prompt:
         except TemplateSyntaxError as error:
             hint = _hint_at_spaces(text)
             raise ConfigError(f"{label} is not a Jinja2 template: line {error.lineno}: {error}{hint}") from error
+        self.beginning, self.is_fixed = _beginning(tree)
         # A row with a field `row`: only a template that reaches for it shows that it means the whole row by that name.
         self._may_mean_a_field = _uses(tree, ROW) and not _reaches(tree, ROW)
+        self._plain = None if self._may_mean_a_field else plain_parts(tree)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _compiled, (*self._source, self.label, self._may_be_blank)  # a template itself cannot be pickled
@@ -66,6 +73,8 @@ class Prompt:
             PromptError: naming the row and, for an undefined name, the name; never the row's values.
         """
         fields = fields_of(item)
+        if self._plain is not None and (text := plain_text(self._plain, fields)) is not None:
+            return text
         if self._may_mean_a_field and ROW in fields:
             raise PromptError(
                 f"the {self.label} of {row_label(item)} says row, which is the whole row, and the row has a field of "
@@ -74,11 +83,7 @@ class Prompt:
         try:
             text = "".join(bounded(self._template.generate({**fields, ROW: item}), "the template"))
         except UndefinedError as error:
-            known = ", ".join(map(str, fields)) or "no fields"
-            raise PromptError(
-                f"the {self.label} of {row_label(item)} uses an undefined name: {error}; the row has: "
-                f"{known}{_did_you_mean(error, fields)}"
-            ) from error
+            raise undefined_in(self.label, item, error) from error
         except TemplateRefused as error:
             raise PromptError(f"the {self.label} of {row_label(item)} cannot be made: {error}") from error
         except Exception as error:  # a filter or a method may raise anything; jinja2 lets it through
@@ -89,6 +94,27 @@ class Prompt:
         if not text.strip() and not self._may_be_blank:
             raise PromptError(f"the {self.label} of {row_label(item)} is empty: a field that it uses is blank")
         return text
+
+
+def _beginning(tree: nodes.Template) -> tuple[str, bool]:
+    """Return the text that a template begins with, before the first that a row says, and whether nothing follows."""
+    texts: list[str] = []
+    for statement in tree.body:
+        for node in statement.nodes if isinstance(statement, nodes.Output) else (statement,):
+            if not isinstance(node, nodes.TemplateData):
+                return "".join(texts), False
+            texts.append(node.data)
+    return "".join(texts), True
+
+
+def undefined_in(label: str, item: Any, error: UndefinedError) -> PromptError:
+    """Return the error of a template that names what the row lacks."""
+    fields = fields_of(item)
+    known = ", ".join(map(str, fields)) or "no fields"
+    return PromptError(
+        f"the {label} of {row_label(item)} uses an undefined name: {error}; the row has: "
+        f"{known}{_did_you_mean(error, fields)}"
+    )
 
 
 def _compiled(text: str, null: Null, label: str, may_be_blank: bool) -> Prompt:
@@ -127,10 +153,12 @@ def _reaches(tree: nodes.Template, name: str) -> bool:
 
 def fields_of(item: Any) -> Mapping[str, Any]:
     """Return the fields of `item`; an item that is not an object has one, ``data``."""
-    return item if isinstance(item, Mapping) else {"data": item}
+    return item if isinstance(item, dict | Mapping) else {"data": item}
 
 
 def row_label(item: Any) -> str:
     """Return how errors name `item`: by its id."""
-    row_id = item.get("_i") if isinstance(item, Mapping) else None
+    row_id = item.get("_i") if isinstance(item, dict | Mapping) else None
+    if row_id.__class__ is int:
+        return f"row {row_id}"
     return "a row without an id" if row_id is None else f"row {shortened(str(row_id), _ID_CHARS)}"

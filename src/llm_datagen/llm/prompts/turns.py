@@ -92,6 +92,8 @@ class TemplateMessage:
 
     Attributes:
         fixed_images: the images that are the same for every row.
+        beginning: the text that it begins with, whatever the row.
+        is_fixed: whether that is all of the message.
 
     Raises:
         ConfigError: when a template cannot be used.
@@ -106,6 +108,7 @@ class TemplateMessage:
         self._text = Prompt(content, label=label, null=null)
         lines = [line.strip() for each in images if not _TEMPLATE.search(each) for line in each.splitlines()]
         self.fixed_images: Sequence[str] = [line for line in lines if line]
+        self.beginning, self.is_fixed = self._text.beginning, self._text.is_fixed and not images
         self._images = [Prompt(each, label=f"image of {label}", may_be_blank=True, null=null) for each in images]
 
     def messages(self, item: Any) -> list[Message]:

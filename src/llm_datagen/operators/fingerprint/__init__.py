@@ -9,14 +9,14 @@ globals that they use; functions and classes that these use, unless they belong 
 Plain data counts by its value, any other object only by its type. A part that cannot be compared is None.
 
 Layout:
-    code.py     digests of code
-    data.py     digests of plain data
+    code.py      digests of code
+    data.py      digests of plain data
     user_code.py which modules' code counts
-    imports.py  what code names: globals, attributes, imports
-    kinds.py    what kind of thing something is
-    walk.py     the parts of a function or an object
-    changes.py  fingerprints of operators, and what differs between two
-    own.py      what operators have changed themselves
+    imports.py   what code names: globals, attributes, imports
+    kinds.py     what kind of thing something is
+    walk.py      the parts of a function or an object
+    changes.py   fingerprints of operators, and what differs between two
+    own.py       what operators have changed themselves
 """
 
 from llm_datagen.operators.fingerprint.changes import (

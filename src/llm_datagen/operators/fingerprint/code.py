@@ -33,8 +33,12 @@ def digest(data: bytes) -> str:
 
 
 def is_code_part(name: str) -> bool:
-    """Return whether a part of a fingerprint that has this name is the digest of a function's code."""
-    return name == "code" or name.startswith("code of ")
+    """Return whether a part of a fingerprint that has this name is the digest of a function's code.
+
+    Parts of something that an operator is made of have its name before them: ``tool look_up: code``.
+    """
+    own = name.rpartition(": ")[2]
+    return own == "code" or own.startswith("code of ")
 
 
 @lru_cache(maxsize=4096)

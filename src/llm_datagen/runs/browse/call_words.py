@@ -9,6 +9,13 @@ from llm_datagen.runs.usage import dollars
 from llm_datagen.runs.words import number
 
 
+def calls_in(message: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the calls of tools that a message makes, as ``add({"a": 2})``."""
+    for call in message.get("tool_calls") or ():
+        function = call.get("function", {})
+        yield f"{function.get('name')}({function.get('arguments')})"
+
+
 def call_facts(call: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a call took and cost, as far as that is known.
 
@@ -25,5 +32,7 @@ def call_facts(call: Mapping[str, Any]) -> Iterator[str]:
         yield f"{number(call['attempts'])} attempts"
     if call.get("repairs"):
         yield "1 repair" if call["repairs"] == 1 else f"{number(call['repairs'])} repairs"
+    if call.get("tool_calls"):
+        yield "1 call of a tool" if call["tool_calls"] == 1 else f"{number(call['tool_calls'])} calls of tools"
     if call.get("cached"):
         yield "from the cache"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import StreamError, StreamMissingError
+from llm_datagen.runs.browse.examples import example_of
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.ids import Id
@@ -34,7 +35,8 @@ class DeadLetterGroup:
         count: how many rows.
         text: the message of the first one; for an error without a message, where it was raised.
         row_id: its id.
-        input: what the operator was given; the record as text, when it could not be parsed.
+        input: what the operator was given; the record as text, when it could not be parsed. Long ones are shortened.
+        is_cut: whether it was: all of it is in `file`, and where the row came from.
         file: where the dead letters are.
         trace: the traceback of the first one, of a bug in an operator; else "".
     """
@@ -46,6 +48,7 @@ class DeadLetterGroup:
     text: str
     row_id: Id
     input: Any = field(repr=False)
+    is_cut: bool = False
     file: str
     trace: str = field(default="", repr=False)
 
@@ -78,13 +81,15 @@ def failure_groups(entries: Iterable[Mapping[str, Any]]) -> list[DeadLetterGroup
                 text = f"{_OTHERS} {text}"
                 cause = (kind, _OTHERS)
             if cause not in groups:
+                example, is_cut = example_of(dead_letter.get("raw", dead_letter.get("input")))
                 groups[cause] = DeadLetterGroup(
                     node_id=entry["node_id"],
                     operator=entry["operator"],
                     kind=kind,
                     text=text,
                     row_id=dead_letter["_i"],
-                    input=dead_letter.get("raw", dead_letter.get("input")),
+                    input=example,
+                    is_cut=is_cut,
                     file=str(Path(stream.errors_path).absolute()),
                     trace=str(dead_letter["error"].get("trace", "")),
                 )

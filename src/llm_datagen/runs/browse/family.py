@@ -22,7 +22,7 @@ class Member:
         calls: the model calls that its node made for it: about the row of the source that it comes from. Each has
             ``model``, ``provider``, ``endpoint``, ``messages``, ``answer``, ``tokens_in``, ``tokens_out``, ``cost``
             (US dollars; None when unknown), ``attempts``, ``repairs``, ``cached``, ``seconds``; and, where there is
-            any, ``error``, ``repaired_answers``, ``extras``, ``sample``.
+            any, ``error``, ``repaired_answers``, ``tool_calls`` (how many were executed), ``extras``, ``sample``.
     """
 
     trace: Trace

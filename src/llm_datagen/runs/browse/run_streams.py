@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from llm_datagen.errors import StreamError
+from llm_datagen.runs.diagram import stream_key
+from llm_datagen.runs.topology import WiredStream, wired_streams
 from llm_datagen.runs.unsettled import unsettled
-from llm_datagen.streams import Stream, StreamFactory
+from llm_datagen.streams import Stream, StreamFactory, inputs_of
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.ids import RootNames, root_names
 from llm_datagen.streams.position import Position
@@ -157,18 +159,20 @@ def streams_of_run(run_state: Mapping[str, Any], shards: Sequence[Mapping[str, A
         shards: the run states of its shards that have begun, in the order of the input; None of a run without.
     """
     left_out = unsettled({**run_state})
-    entries = [entry for entry in run_state["nodes"] if entry["node_id"] not in left_out]
-    found = list(_inputs(entries))
-    reads = {place for entry in entries for place in StreamFactory.input_of(entry).places}
-    for entry in entries:
+    found: list[RunStream] = []
+    for wired in wired_streams(run_state["nodes"]):
+        if wired.writer is None:
+            readers = [entry for entry in wired.readers if entry["node_id"] not in left_out]
+            found += [_input(wired, readers)] if readers else []
+            continue
+        entry, node_id = wired.writer, wired.key
+        if node_id in left_out:
+            continue
         stream = StreamFactory.output_of(entry)
-        is_read = stream.place in reads
-        kind: Kind = "between" if is_read else "output"
         of_node = [StreamFactory.output_of(each) for each in _entries(entry, shards)]
-        if shards is not None and not is_read and stream.is_sealed():
+        if shards is not None and wired.kind == "output" and stream.is_sealed():
             of_node = [stream]  # what a gather has made of those of the shards
-        node_id = entry["node_id"]
-        found.append(_run_stream(node_id, stream.shown, kind, node_id, of_node))
+        found.append(_run_stream(node_id, stream.shown, wired.kind, node_id, of_node))
         dead = f"{node_id}:dead_letters"
         found.append(_run_stream(dead, stream.errors_path, "dead_letters", node_id, of_node))
         if entry.get("keep_rejected"):
@@ -196,20 +200,24 @@ def _entries(entry: Mapping[str, Any], shards: Sequence[Mapping[str, Any]] | Non
     return [each for shard in shards for each in shard["nodes"] if each["node_id"] == entry["node_id"]]
 
 
-def _inputs(entries: Sequence[Mapping[str, Any]]) -> Iterator[RunStream]:
-    written = {StreamFactory.output_of(entry).place for entry in entries}
-    until: dict[Place, int] = {}
-    inputs: dict[Place, tuple[Stream, RootNames | None]] = {}
-    for entry in entries:
-        for stream in streams_of(StreamFactory.input_of(entry)):
-            if stream.place in written:
-                continue
-            inputs.setdefault(stream.place, (stream.with_source(None), root_names(entry)))
-            if stream.is_there() and stream.is_endless:
-                until[stream.place] = max(until.get(stream.place, 0), done_of(StreamFactory.output_of(entry)))
-    for number, (place, (stream, root)) in enumerate(inputs.items()):
-        piece = Piece(stream, stream, "input", root, until.get(place))
-        yield RunStream(f"input:{number}", stream.shown, "input", None, (piece,))
+def _input(wired: WiredStream, readers: Sequence[Mapping[str, Any]]) -> RunStream:
+    """Return an input, as the first of the nodes that read it does; of one without end, as far as any has read it."""
+    mine = [
+        (entry, stream)
+        for entry in readers
+        for place, stream in zip(
+            map(stream_key, inputs_of(entry["input_uri"]).values()),
+            streams_of(StreamFactory.input_of(entry)),
+            strict=True,
+        )
+        if place == wired.place
+    ]
+    first, stream = mine[0][0], mine[0][1].with_source(None)
+    is_endless = mine[0][1].is_there() and mine[0][1].is_endless
+    until = max(done_of(StreamFactory.output_of(entry)) for entry, _ in mine) if is_endless else None
+    return RunStream(
+        wired.key, stream.shown, "input", None, (Piece(stream, stream, "input", root_names(first), until),)
+    )
 
 
 def _run_stream(key: str, name: str, kind: Kind, node_id: str, streams: Sequence[Stream]) -> RunStream:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from llm_datagen.runs.display.lines import shards_in_words
 from llm_datagen.runs.display.node_view import NodeView, tokens_in
-from llm_datagen.runs.display.tables import one_line, shards_in_words
+from llm_datagen.runs.display.tables import one_line
 from llm_datagen.runs.hooks import DefaultPipelineHooks
 from llm_datagen.runs.rate import RateWindow, mean_rate
 from llm_datagen.runs.sharded import SHARDS

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from llm_datagen.runs.display.lines import label, node_line
 from llm_datagen.runs.display.model import DisplayModel
 from llm_datagen.runs.display.node_view import NodeView
-from llm_datagen.runs.display.tables import label, node_line
 
 SECONDS_BETWEEN_LINES = 5.0
 

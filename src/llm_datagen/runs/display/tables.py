@@ -1,8 +1,8 @@
-"""Nodes and numbers as text, and as tables of rich."""
+"""Nodes as tables of rich, and texts that fit into a line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Group, RenderableType
@@ -11,11 +11,12 @@ from rich.text import Text
 
 from llm_datagen.errors.escape import escape_line
 from llm_datagen.runs.display.console import SafeConsole
+from llm_datagen.runs.display.lines import beyond_target, eta, failed_rows, progress
 from llm_datagen.runs.display.name_table import Column, Name, NameTable
 from llm_datagen.runs.display.node_view import NodeView
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.usage import dollars
-from llm_datagen.runs.words import duration, number, rate, rows_in_words
+from llm_datagen.runs.words import number, rate
 
 STYLES = {
     "completed": "green",
@@ -66,12 +67,6 @@ def _columns(nodes: Sequence[NodeView]) -> Iterator[Column]:
         yield Column("cost", [Text(text) for text in costs], stays=4)
 
 
-def shards_in_words(counts: Mapping[str, int]) -> str:
-    """Return how many shards of a run are done, and how many run."""
-    running = f", {counts['running']} running" if counts["running"] else ""
-    return f"shards: {counts['done']} of {counts['count']} done{running}"
-
-
 def _notes(node: NodeView) -> Iterable[str]:
     if node.skipped or node.dead:
         yield failed_rows(node.skipped, node.dead)
@@ -101,79 +96,6 @@ def _bar(node: NodeView) -> ProgressBar:
         finished_style=style,
         pulse_style=style,
     )
-
-
-def node_line(node: NodeView) -> str:
-    """Return a node as a line of text."""
-    parts = [f"{node.status}, {progress(node)} rows"]
-    if node.status != Status.PENDING:
-        parts.append(f"{rate(node.rate)} rows/s")
-    if node.seconds_left is not None and not node.stalled:
-        parts.append(f"ETA {duration(node.seconds_left)}")
-    of_which = f" ({failed_rows(node.skipped, node.dead)})" if node.skipped or node.dead else ""
-    rejected = f" ({number(node.rejected)} rejected)" if node.rejected else ""
-    parts += [f"{number(node.filtered)} filtered{rejected}", f"{errors_in_words(node.failed)}{of_which}"]
-    if node.pending is not None and node.status not in {Status.PENDING, Status.COMPLETED}:
-        parts.append(f"{number(node.pending)} pending")
-    elif node.status not in {Status.PENDING, Status.COMPLETED, Status.RUNNING}:  # it ended before its source did
-        parts.append("? pending")
-    if node.beyond or node.cut:
-        parts.append(beyond_target(node.beyond, node.cut).removeprefix(", "))
-    if node.tokens:
-        parts.append(f"{number(node.tokens)} tokens")
-    if node.cost is not None:
-        parts.append(dollars(node.cost))
-    if node.lead_limited_s >= 1:
-        parts.append(f"held back {duration(node.lead_limited_s)} (max_lead)")
-    stalled = escape_line(f"; stalled: {node.stalled}") if node.stalled else ""
-    return f"{label(node)}: {', '.join(parts)}{stalled}"
-
-
-def errors_in_words(count: int) -> str:
-    """Return a number of errors, such as ``2 errors``."""
-    return f"{number(count)} error{'' if count == 1 else 's'}"
-
-
-def failed_rows(skipped: int, dead: int) -> str:
-    """Return what became of rows that failed."""
-    counts = ((dead, "dead-lettered"), (skipped, "skipped"))
-    return ", ".join(f"{number(count)} {what}" for count, what in counts if count)
-
-
-def beyond_target(rows: int, cut: int) -> str:
-    """Return what was processed beyond a target, with a comma before each part: ``, 3 rows in calls beyond it``."""
-    beyond = f", {rows_in_words(rows)} in calls beyond it" if rows else ""
-    return beyond + (f", {rows_in_words(cut)} cut off" if cut else "")
-
-
-def label(node: NodeView) -> str:
-    """Return what a node is called: its id, and its operator's identity."""
-    return escape_line(f"{node.node_id} {node.operator}".rstrip())
-
-
-def progress(node: NodeView) -> str:
-    """Return how far a node is, such as ``12/50``; ``~`` marks a total that is estimated.
-
-    With a target, it is about the rows that come out: ``7/10 out of 12``.
-    """
-    if node.target is not None:
-        return f"{number(node.out)}/{number(node.target)} out of {number(node.done)}"
-    if node.status == Status.COMPLETED:
-        return f"{number(node.done)}/{number(node.done)}"
-    if node.total is None:
-        return f"{number(node.done)}/?"
-    return f"{number(node.done)}/{'' if node.is_exact else '~'}{number(node.total)}"
-
-
-def eta(node: NodeView) -> str:
-    """Return how long a node will take, or how it ended."""
-    if node.status == Status.PENDING:
-        return "waiting"
-    if node.status != Status.RUNNING:
-        return "done" if node.status == Status.COMPLETED else node.status
-    if node.stalled or node.paused:
-        return "stalled" if node.stalled else "paused"
-    return "-" if node.seconds_left is None else duration(node.seconds_left)
 
 
 def line_width() -> int:

@@ -9,8 +9,23 @@ Both read only, and may be used while others write.
 
 from __future__ import annotations
 
-from llm_datagen.runs.logs.bottleneck import LogSummary, NodeSummary, RunSummary
-from llm_datagen.runs.logs.reader import LogEvent, read
-from llm_datagen.runs.logs.summary import summary
+from typing import TYPE_CHECKING
+
+from llm_datagen.errors.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from llm_datagen.runs.logs.bottleneck import LogSummary, NodeSummary, RunSummary
+    from llm_datagen.runs.logs.log_summary import summary
+    from llm_datagen.runs.logs.reader import LogEvent, read
 
 __all__ = ["LogEvent", "LogSummary", "NodeSummary", "RunSummary", "read", "summary"]
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "bottleneck": "LogSummary NodeSummary RunSummary",
+            "reader": "LogEvent read",
+            "log_summary": "summary",
+        },
+    )

@@ -33,6 +33,14 @@ def account_section(report: Report) -> str:
     return table(heads, rows, numbers=range(1, len(heads) - 1)) + wrong + paragraph(_HOW, "soft")
 
 
+def rejected_section(report: Report) -> str:
+    """Return how many rows were rejected for which reason; nothing when none were."""
+    if not report.rejected:
+        return ""
+    rows = [[each.reason, each.node_id, number(each.count)] for each in report.rejected]
+    return table(["reason", "node", "rows"], rows, numbers=range(2, 3))
+
+
 def adds_up(node: NodeFacts) -> str:
     """Return in words whether the counts of a node fit together."""
     account = node.account

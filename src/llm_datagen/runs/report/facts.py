@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_datagen.operators.references import parallel_size_of
-from llm_datagen.runs.diagram import stream_key
 from llm_datagen.runs.display.node_view import tokens_in
 from llm_datagen.runs.limit import shards_begun, time_spent
 from llm_datagen.runs.masking import masked, masked_uri
@@ -15,9 +14,9 @@ from llm_datagen.runs.report.model import SHARES, ModelCost, NodeFacts, RowAccou
 from llm_datagen.runs.run_progress import seconds_of
 from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.status import INTERRUPTED, LIVE
+from llm_datagen.runs.topology import WiredStream, inputs_by_place, wired_streams
 from llm_datagen.runs.usage import COST, cost_of, tokens_of
 from llm_datagen.runs.versions import VERSION_OF, version_of
-from llm_datagen.streams import inputs_of
 
 _NOT_SETTINGS = frozenset({
     "node_id", "operator", "input_uri", "output_uri", "status", "usage", "fingerprint", "input_fingerprint", "changes",
@@ -65,18 +64,18 @@ def run_facts(
 
 def streams_of_state(run_state: Mapping[str, Any], accounts: Mapping[str, RowAccount]) -> list[StreamFacts]:
     """Return the streams of a run: the inputs, then what each node writes."""
-    entries = run_state["nodes"]
-    reads = {key for entry in entries for key in _inputs_of(entry)}
+    streams = wired_streams(run_state["nodes"])
+    names = _names_of_inputs(streams)
     found = []
-    for key, (name, uri) in _names_of_inputs(entries).items():
-        alone = [entry for entry in entries if list(_inputs_of(entry)) == [key] and entry.get("total_is_exact")]
-        rows = alone[0].get("total") if alone else None
-        found.append(StreamFacts(key=name, uri=masked_uri(uri), kind="input", rows=rows))
-    for entry in entries:
-        account = accounts.get(entry["node_id"])
-        rows = entry.get("rows_out", 0) if account is None else account.rows_out
-        kind = "between" if stream_key(entry["output_uri"]) in reads else "output"
-        found.append(StreamFacts(key=entry["node_id"], uri=masked_uri(entry["output_uri"]), kind=kind, rows=rows))
+    for stream in streams:
+        if stream.writer is None:
+            alone = [each for each in stream.readers if len(inputs_by_place(each)) == 1 and each.get("total_is_exact")]
+            rows = alone[0].get("total") if alone else None
+        else:
+            account = accounts.get(stream.key)
+            rows = stream.writer.get("rows_out", 0) if account is None else account.rows_out
+        key = names.get(stream.place, stream.key)
+        found.append(StreamFacts(key=key, uri=masked_uri(stream.uri), kind=stream.kind, rows=rows))
     return found
 
 
@@ -88,11 +87,11 @@ def node_facts(run_state: Mapping[str, Any], accounts: Mapping[str, RowAccount],
         accounts: what became of the rows of each node, as far as that is known.
         status: the status of the run.
     """
-    outputs = {stream_key(entry["output_uri"]): entry["node_id"] for entry in run_state["nodes"]}
-    names = {key: name for key, (name, _) in _names_of_inputs(run_state["nodes"]).items()}
+    streams = wired_streams(run_state["nodes"])
+    names = {stream.place: stream.key for stream in streams} | _names_of_inputs(streams)
     found = []
     for entry in run_state["nodes"]:
-        inputs = [outputs.get(key) or names[key] for key in _inputs_of(entry)]
+        inputs = [names[place] for place in inputs_by_place(entry)]
         account = accounts.get(entry["node_id"]) or counts_of_state(entry)
         is_cut_short = status == INTERRUPTED and entry.get("status") in LIVE
         found.append(
@@ -173,14 +172,7 @@ def _own_settings(entry: Mapping[str, Any], config: Mapping[str, Any]) -> dict[s
     return found
 
 
-def _inputs_of(entry: Mapping[str, Any]) -> dict[Any, str]:
-    """Return the URIs of the streams that a node reads, by their identities."""
-    return {stream_key(uri): uri for uri in inputs_of(entry["input_uri"]).values()}
-
-
-def _names_of_inputs(entries: Sequence[Mapping[str, Any]]) -> dict[Any, tuple[str, str]]:
-    """Return the streams that no node writes, by their identities: their names in a report, and their URIs."""
-    written = {stream_key(entry["output_uri"]) for entry in entries}
-    found = {key: uri for entry in entries for key, uri in _inputs_of(entry).items() if key not in written}
-    many = len(found) > 1
-    return {key: (f"input {number}" if many else "input", uri) for number, (key, uri) in enumerate(found.items(), 1)}
+def _names_of_inputs(streams: Sequence[WiredStream]) -> dict[Any, str]:
+    """Return the names of the inputs in a report, by their identities."""
+    inputs = [stream.place for stream in streams if stream.writer is None]
+    return {place: f"input {number}" if len(inputs) > 1 else "input" for number, place in enumerate(inputs, 1)}

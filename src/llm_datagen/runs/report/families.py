@@ -8,7 +8,8 @@ from typing import Any
 from llm_datagen.runs.browse.call_words import call_facts
 from llm_datagen.runs.browse.family import Member
 from llm_datagen.runs.report.model import Call, Relative
-from llm_datagen.runs.report.text import as_json, cut
+from llm_datagen.runs.report.text import as_json
+from llm_datagen.runs.words import cut
 from llm_datagen.streams.ids import Id
 
 FamilyOf = Callable[[Id], Iterable[Member]]

@@ -17,6 +17,7 @@ from llm_datagen.runs.report.samples import Looked
 from llm_datagen.runs.software import version_of
 from llm_datagen.runs.status import report_of_entry, shortcomings
 from llm_datagen.runs.timeline import Point
+from llm_datagen.runs.usage import is_short
 from llm_datagen.streams.storage.owner import now_text
 
 _MOST_POINTS = 600
@@ -42,6 +43,7 @@ class Subject:
         started_with: what the command line started it with.
         earlier_versions: the ids of its earlier versions.
         spent: what it has spent of its budget, in words.
+        jobs: how its jobs at batch APIs stand, in words.
         given: what the last resume was given to spend, in place of what the budgets say; see `Origin.caps`.
         timeline: its points.
         notes: what else somebody should look at.
@@ -56,6 +58,7 @@ class Subject:
     started_with: str = ""
     earlier_versions: Sequence[str] = ()
     spent: str = ""
+    jobs: str = ""
     given: Mapping[str, float | int] = field(default_factory=dict)
     timeline: Sequence[Point] = ()
     notes: Sequence[str] = field(default=())
@@ -94,7 +97,9 @@ def report_of(subject: Subject, looked: Looked) -> Report:
         timeline=thinned(points_of(subject.timeline), _MOST_POINTS),
         models=model_costs(run_state),
         budget=Budget(caps=caps, spent=subject.spent) if caps or subject.spent else None,
+        jobs=subject.jobs,
         failures=looked.failures,
+        rejected=looked.rejected,
         rows=looked.rows,
         exports=[masked(entry) for entry in run_state.get("exports") or ()],
         limit=limit_of(run_state, is_live=subject.is_live),
@@ -111,5 +116,5 @@ def _warnings(subject: Subject, nodes: Sequence[NodeFacts]) -> Iterator[str]:
             yield f"{node.node_id} is stalled: {node.stalled}"
         if node.account.findings:
             yield f"{node.node_id}: its counts do not add up; see below"
-    if subject.run_state.get("usage_is_partial"):
+    if is_short(subject.run_state):
         yield "usage and cost are at least these: the last usage before a kill is missing"

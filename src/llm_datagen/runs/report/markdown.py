@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from llm_datagen.errors.escape import escape_line
 from llm_datagen.runs.report.model import MARK, Report
 from llm_datagen.runs.report.page import figures
-from llm_datagen.runs.report.text import cut, moment
+from llm_datagen.runs.report.text import moment
 from llm_datagen.runs.usage import dollars
-from llm_datagen.runs.words import number
+from llm_datagen.runs.words import cut, number
 
 _FAILURES = 5
 _CHARS = 200
@@ -55,6 +55,14 @@ def _lines(report: Report) -> Iterator[str]:
             yield f"| {number(failure.count)} | {_cell(failure.node_id)} | {what} |"
         if len(report.failures) > _FAILURES:
             yield f"| … | | {len(report.failures) - _FAILURES} more causes |"
+    if report.rejected:
+        yield ""
+        yield "| rejected rows | node | why |"
+        yield "|--:|---|---|"
+        for each in report.rejected[:_FAILURES]:
+            yield f"| {number(each.count)} | {_cell(each.node_id)} | {_cell(each.reason)} |"
+        if len(report.rejected) > _FAILURES:
+            yield f"| … | | {len(report.rejected) - _FAILURES} more reasons |"
     yield ""
     yield f"<sub>{report.made_by}, {moment(report.made_at)}</sub>"
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from llm_datagen.runs.browse.reasons import ReasonCount
+
 FORMAT = 1
 """The version of the JSON of a report. It grows when a key changes its meaning or goes, not when one is added."""
 
@@ -286,7 +288,9 @@ class Report:
         timeline: points ``[seconds since it was started first, US dollars, {node_id: [rows_in, rows_out, failed]}]``.
         models: what calls used, for each node and model.
         budget: its budget; None without one.
+        jobs: how its jobs at batch APIs stand, in words; empty when there are none.
         failures: rows that failed, the most frequent cause first.
+        rejected: rejected rows by their reason, the most frequent first.
         rows: sample rows.
         exports: files that it makes of its results.
         limit: what limits it, or limited it, in a sentence; empty while nothing can be said.
@@ -305,7 +309,9 @@ class Report:
     timeline: Sequence[tuple[float, float | None, Mapping[str, Sequence[int]]]]
     models: Sequence[ModelCost]
     budget: Budget | None
+    jobs: str
     failures: Sequence[Failure]
+    rejected: Sequence[ReasonCount]
     rows: Sequence[Sample]
     exports: Sequence[Mapping[str, Any]]
     limit: str

@@ -23,9 +23,9 @@ def timeline_section(report: Report) -> str:
 
 
 def cost_section(report: Report) -> str:
-    """Return what the calls of models used and cost, and the budget; nothing of a run without such calls."""
+    """Return what the calls of models used and cost, and the budget; nothing of a run with neither."""
     if not report.models:
-        return ""
+        return _budget(report)
     rows = [
         [
             (each.model or "?", each.provider),
@@ -44,11 +44,13 @@ def cost_section(report: Report) -> str:
 
 
 def _budget(report: Report) -> str:
-    if report.budget is None:
-        return ""
-    caps = "; ".join(map(_cap, report.budget.caps))
-    spent = report.budget.spent
-    return definitions({"budget": caps or spent, "of it": spent if caps else ""})
+    """Return the budget, and how jobs at batch APIs stand."""
+    found = {"jobs": report.jobs} if report.jobs else {}
+    if report.budget is not None:
+        caps = "; ".join(map(_cap, report.budget.caps))
+        spent = report.budget.spent
+        found |= {"budget": caps or spent, "of it": spent if caps else ""}
+    return definitions(found) if found else ""
 
 
 def _cap(cap: Mapping[str, Any]) -> str:

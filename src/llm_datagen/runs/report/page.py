@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from llm_datagen.runs.report.counts import account_section, time_section
+from llm_datagen.runs.report.counts import account_section, rejected_section, time_section
 from llm_datagen.runs.report.drawing import draw_graph
 from llm_datagen.runs.report.fragments import badge, box, paragraph, section
 from llm_datagen.runs.report.model import MARK, Report
@@ -77,6 +77,7 @@ def _sections(report: Report) -> Iterator[str]:
     yield section("What it cost", cost_section(report))
     yield section("Where the time went", time_section(report))
     yield section("Rows that failed", failures_section(report))
+    yield section("Rows that were rejected", rejected_section(report))
     yield section("Some rows, and where they come from", samples_section(report))
     yield section("What ran", what_ran_section(report), streams_section(report), settings_section(report))
     yield section("Not in this report", *map(paragraph, report.left_out))

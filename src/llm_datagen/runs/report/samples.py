@@ -12,11 +12,13 @@ from typing import Any
 from llm_datagen.errors import DatagenError, StreamError
 from llm_datagen.runs.browse.failures import DeadLetterGroup, failure_groups
 from llm_datagen.runs.browse.pages import Browser
+from llm_datagen.runs.browse.reasons import ReasonCount, reasons_of
 from llm_datagen.runs.browse.run_streams import find_stream, streams_of_run
 from llm_datagen.runs.exports import rows_entry
 from llm_datagen.runs.report.families import FamilyOf, family_of, length_of
 from llm_datagen.runs.report.model import Failure, Sample
-from llm_datagen.runs.report.text import as_json, cut
+from llm_datagen.runs.report.text import as_json
+from llm_datagen.runs.words import cut
 
 ITEM_CHARS = 2000
 """Characters of a row, a prompt or an answer, at most."""
@@ -24,6 +26,7 @@ ITEM_CHARS = 2000
 _MESSAGE_CHARS = 500
 _TRACE_CHARS = 2000
 _MOST_FAILURES = 20
+_MOST_REASONS = 50
 _MOST_CHARS = 100_000
 """Characters of all sample rows together, with all that they come from, at most about."""
 
@@ -45,11 +48,13 @@ class Looked:
 
     Attributes:
         failures: rows that failed, the most frequent cause first.
+        rejected: rejected rows by their reason, the most frequent first.
         rows: sample rows.
         left_out: what could not be read, and why.
     """
 
     failures: Sequence[Failure] = ()
+    rejected: Sequence[ReasonCount] = ()
     rows: Sequence[Sample] = ()
     left_out: Sequence[str] = ()
 
@@ -79,6 +84,14 @@ def looked_through(
             left_out.append(f"{len(found) - _MOST_FAILURES} rarer causes of failures: llm-datagen errors lists them.")
     except (DatagenError, OSError) as error:
         left_out.append(f"Rows that failed: {error}")
+    rejected: list[ReasonCount] = []
+    try:
+        every = reasons_of(entry for state in shards or [run_state] for entry in state["nodes"])
+        rejected = every[:_MOST_REASONS]
+        if len(every) > len(rejected):
+            left_out.append(f"{len(every) - len(rejected)} rarer reasons: llm-datagen errors --rejected lists them.")
+    except (DatagenError, OSError) as error:
+        left_out.append(f"Rejected rows: {error}")
     try:
         samples = list(_samples(run_state, shards, rows))
         samples = list(_with_families(samples, relatives, _read_by_traces(run_state, shards)))
@@ -86,7 +99,7 @@ def looked_through(
             left_out.append(_NOT_TRACED)
     except (DatagenError, OSError) as error:
         left_out.append(f"Sample rows: {error}")
-    return Looked(failures=failures, rows=samples, left_out=left_out)
+    return Looked(failures=failures, rejected=rejected, rows=samples, left_out=left_out)
 
 
 def _failure(group: DeadLetterGroup) -> Failure:

@@ -6,6 +6,7 @@ import html
 from typing import Any
 
 from llm_datagen.errors.escape import escape, escape_line
+from llm_datagen.runs.words import cut
 from llm_datagen.streams.formats.json_values import shown
 
 
@@ -29,11 +30,6 @@ def middle(text: str, chars: int) -> str:
         return text
     begin = chars // 2
     return f"{text[:begin]}…{text[len(text) - (chars - 1 - begin) :]}"
-
-
-def cut(text: str, chars: int) -> str:
-    """Return text of at most about so many characters, which says how many are left out."""
-    return text if len(text) <= chars else f"{text[:chars]}… ({len(text) - chars:,} more characters)"
 
 
 def as_json(value: Any, chars: int) -> str:

@@ -6,8 +6,8 @@ import json
 
 from llm_datagen.runs.report.fragments import block, definitions, details, table
 from llm_datagen.runs.report.model import Report
-from llm_datagen.runs.report.text import cut, moment
-from llm_datagen.runs.words import number
+from llm_datagen.runs.report.text import moment
+from llm_datagen.runs.words import cut, number
 
 _SETTINGS_CHARS = 20_000
 _NO_LIBRARIES = {"llm-datagen", "python", "system"}

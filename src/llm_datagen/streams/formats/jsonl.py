@@ -23,6 +23,10 @@ _ALL = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 _PLAIN = orjson.OPT_PASSTHROUGH_DATACLASS
 _has_null = re.compile(rb"null").search  # `in` takes half as long again
 _HARMLESS = frozenset((bool, type(None)))
+_FEW = 8
+"""The values of shorter lists are looked at: that takes less than to look for a word in the record."""
+_SHORT = 100
+"""In a record of fewer bytes per value, to look for a word takes less than to look at the values."""
 
 
 def split_lines(data: bytes, *, final: bool) -> Split:
@@ -112,6 +116,8 @@ def _checked(encode_other: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 
     def encode(row: dict[str, Any]) -> bytes:
         record = dumps_plain(row, fields, plain)
+        if len(record) < _SHORT * len(row) and not has_null(record):
+            return record
         for value in row.values():
             kind = value.__class__
             if kind is str or kind is int:
@@ -119,6 +125,11 @@ def _checked(encode_other: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
             if kind is float:
                 if value - value:  # NaN, and infinities
                     return encode_other(row)
+            elif kind is list and len(value) <= _FEW:
+                for each in value:
+                    kind = each.__class__
+                    if kind is not str and kind is not int:
+                        return encode_other(row) if has_null(record) else record
             elif kind not in harmless:
                 return encode_other(row) if has_null(record) else record
         return record

@@ -16,7 +16,7 @@ from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.inputs.arrow_plain import is_list, is_text
 
 _DEEPEST = 50
-_MADE_ROWS = 128
+_MADE_ROWS = 256
 """How many rows are made at once: few stay in the processor's cache."""
 
 

@@ -16,19 +16,31 @@ class Lines:
     """Consecutive rows of a stream of JSON lines that this package wrote: each is a line, and none is blank.
 
     Args:
-        data: the lines, each with its newline.
-        start: the number of the first one.
-        offset: the byte at which it begins.
+        piece: bytes that begin with the lines, each with its newline. They are not copied.
+        start: the number of the first line.
+        offset: the byte of the stream at which it begins.
+        size: how many of the bytes are theirs; None: all.
 
     Attributes:
         count: how many they are.
     """
 
-    def __init__(self, data: bytes, start: int, offset: int) -> None:
-        self.data = data
+    def __init__(self, piece: bytes, start: int, offset: int, size: int | None = None) -> None:
+        self._piece = piece
         self.start = start
         self.offset = offset
-        self.count = data.count(b"\n")
+        self._size = len(piece) if size is None else size
+        self.count = piece.count(b"\n", 0, self._size)
+
+    @property
+    def view(self) -> memoryview:
+        """The lines, where they are."""
+        return memoryview(self._piece)[: self._size]
+
+    @property
+    def first_line(self) -> bytes:
+        """The first line."""
+        return self._piece[: self._piece.find(b"\n", 0, self._size) + 1]
 
     @property
     def end(self) -> int:
@@ -38,7 +50,7 @@ class Lines:
     @property
     def offset_end(self) -> int:
         """The byte after the last row."""
-        return self.offset + len(self.data)
+        return self.offset + self._size
 
     def first(self, rows: int) -> Lines:
         """Return the first `rows` rows, or all."""
@@ -46,15 +58,16 @@ class Lines:
             return self
         at = 0
         for _ in range(rows):
-            at = self.data.index(b"\n", at) + 1
-        return Lines(self.data[:at], self.start, self.offset)
+            at = self._piece.index(b"\n", at, self._size) + 1
+        return Lines(self._piece, self.start, self.offset, at)
 
     def until(self, offset: int) -> Lines:
         """Return the rows that begin before byte `offset` of the stream."""
         if offset >= self.offset_end:
             return self
-        at = self.data.index(b"\n", max(offset - 1 - self.offset, 0)) + 1 if offset > self.offset else 0
-        return Lines(self.data[:at], self.start, self.offset)
+        begin = max(offset - 1 - self.offset, 0)
+        at = self._piece.index(b"\n", begin, self._size) + 1 if offset > self.offset else 0
+        return Lines(self._piece, self.start, self.offset, at)
 
     def block(self, stream: Stream) -> Block:
         """Return the rows one by one.
@@ -65,7 +78,7 @@ class Lines:
         codec = stream.codec_to_read()
         found = codec.read_preamble(b"", final=True)
         assert found is not None
-        records, ends, _, decode = codec.split(self.data, final=True)
+        records, ends, _, decode = codec.split(bytes(self.view), final=True)
         if ends is not None:
             raise StreamChangedError(
                 f"{stream.path} has a blank line behind byte {self.offset}: it was changed after it was written; "
@@ -89,7 +102,7 @@ def read_lines(stream: Stream, start: int, offset: int) -> Generator[Lines, None
             if not end and len(data) == length:  # a line is longer
                 length *= 2
                 continue
-            lines = Lines(data[:end] if end else data + b"\n", start, offset)
+            lines = Lines(data, start, offset, end) if end else Lines(data + b"\n", start, offset)
             yield lines
             start, offset, length = lines.end, lines.offset_end, _PIECE_BYTES
     finally:

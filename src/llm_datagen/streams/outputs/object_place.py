@@ -16,7 +16,8 @@ from typing import IO, ClassVar
 
 from llm_datagen.errors import DatagenError, StreamBusyError, StreamChangedError, StreamExistsError
 from llm_datagen.streams.storage.base import ReadFile
-from llm_datagen.streams.storage.lease import LEASE, Lease
+from llm_datagen.streams.storage.lease import Lease
+from llm_datagen.streams.storage.lease_record import LEASE
 from llm_datagen.streams.storage.object_folder import ObjectFolder
 from llm_datagen.streams.storage.object_uri import ObjectUri
 from llm_datagen.streams.storage.objects import ObjectStorage
@@ -90,9 +91,12 @@ class ObjectPlace:
         bucket.delete([key])
 
     def names_in(self, folder: str) -> list[str]:
-        """Return the names of the objects in a folder, but for its lease."""
+        """Return the names of the objects in a folder, but for its lease.
+
+        Those of what a killed check of the store has left further below have slashes in them.
+        """
         bucket, key = self._storage.bucket_and_key(folder)
-        return sorted(name for path, _ in bucket.list(key) if (name := path.rpartition("/")[2]) != LEASE)
+        return sorted(name for path, _ in bucket.list(key) if (name := path.removeprefix(f"{key}/")) != LEASE)
 
     def matching(self, root: str, pattern: str) -> Iterator[str]:
         """Yield the objects whose addresses match. Only those are listed that begin as the pattern does."""

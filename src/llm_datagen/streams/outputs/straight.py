@@ -45,10 +45,10 @@ class StraightBatches:
 
     def of(self, lines: Lines) -> Any:
         """Return rows as a batch; None when they must be looked at one by one."""
-        data = lines.data
+        data = lines.view
         if len(data) > _MOST_BYTES:
             return None
-        has_text_ids = data.find(_TEXT_ID, 0, data.find(b"\n")) >= 0  # a guess: if it is wrong, reading fails
+        has_text_ids = _TEXT_ID in lines.first_line  # a guess: if it is wrong, reading fails
         id_field = self._pa.field(ID_FIELD, self._pa.string() if has_text_ids else self._pa.int64())
         try:
             table = self._json.read_json(
@@ -83,6 +83,6 @@ def _is_long(column: Any) -> bool:
     """Return whether a column holds a float, at any depth, that may be a whole number that was not exact."""
     types, kind = arrow().types, column.type
     if types.is_floating(kind):
-        compute = arrow("pyarrow.compute")
-        return bool((compute.max(compute.abs(column)).as_py() or 0.0) >= _EXACT)
+        least, most = arrow("pyarrow.compute").min_max(column).values()
+        return bool(least.is_valid) and not -_EXACT < least.as_py() <= most.as_py() < _EXACT
     return kind.num_fields > 0 and any(map(_is_long, column.flatten() if types.is_struct(kind) else [column.flatten()]))

@@ -33,6 +33,7 @@ class ParquetPart:
         guess: dict[str, Any] | None = None,
     ) -> None:
         self._pa, pq = arrow(), arrow("pyarrow.parquet")
+        self._pa.default_memory_pool().release_unused()  # of the run before
         self._batches = Batches(columns, guess)
         self._waiting: list[Any] = []
         self._rows = self._bytes = 0
@@ -72,7 +73,6 @@ class ParquetPart:
         if self._rows:
             self._writer.write_table(self._pa.Table.from_batches(self._waiting), row_group_size=self._rows)
         self._waiting, self._rows, self._bytes = [], 0, 0
-        self._pa.default_memory_pool().release_unused()
 
 
 class ArrowPart:

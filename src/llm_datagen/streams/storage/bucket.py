@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -195,10 +196,14 @@ class Bucket:
     def put_pieces(self, key: str, pieces: Iterable[bytes]) -> None:
         """Put an object that comes piece by piece; there is nothing of it before it is whole.
 
+        When the store knows nothing of the upload any more, the answer to its last request may have been lost: what is
+        there is compared with what was sent.
+
         Raises:
             Exception: what `pieces` raises; then nothing is put.
         """
         coming, failed = iter(pieces), list[BaseException]()
+        size = checksum = 0
 
         def next_piece() -> bytes | None:
             waiting.check()
@@ -207,9 +212,11 @@ class Bucket:
         following = waiting.inherited(next_piece)
 
         def passed_on() -> Iterator[bytes]:
+            nonlocal size, checksum
             try:
                 # Requests that it makes cannot be made by the client's thread, which asks for the pieces.
                 while (piece := pool.submit(following).result()) is not None:
+                    size, checksum = size + len(piece), zlib.crc32(piece, checksum)
                     yield piece
             except BaseException as error:
                 failed.append(error)
@@ -221,9 +228,23 @@ class Bucket:
             except Exception as error:
                 if failed:
                     raise failed[0] from None
-                if not is_of_client(error):
+                is_unknown = isinstance(error, FileNotFoundError)
+                if is_unknown and self._holds(key, size, checksum):
+                    return
+                if not (is_unknown or is_of_client(error)):
                     raise
                 raise self.requests.error(key, error) from None
+
+    def _holds(self, key: str, size: int, checksum: int) -> bool:
+        """Return whether an object has so many bytes, with this CRC-32."""
+        found = self.find(key)
+        if found is None or found.size != size:
+            return False
+        ranges = (Range(key, at, min(at + _CHUNK_BYTES, size)) for at in range(0, size, _CHUNK_BYTES))
+        there = 0
+        for data in self.read_all(ranges):
+            there = zlib.crc32(data, there)
+        return there == checksum
 
     def delete(self, keys: list[str]) -> None:
         """Remove objects, as far as they are there, in no order."""

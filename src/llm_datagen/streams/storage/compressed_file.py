@@ -9,6 +9,7 @@ from collections.abc import Callable
 from llm_datagen.errors import StreamError
 from llm_datagen.streams.storage.base import ReadFile
 from llm_datagen.streams.storage.compression import Compression, Decompressor
+from llm_datagen.streams.storage.pieces import Pieces
 
 _RAW_BYTES = 1 << 18
 _PIECE_BYTES = 1 << 20
@@ -60,8 +61,7 @@ class CompressedReadFile:
 
     def _begin(self, offset: int, raw_offset: int) -> None:
         self._member: Decompressor | None = None
-        self._buffer = bytearray()
-        self._base = offset  # of the buffer
+        self._pieces = Pieces(offset)
         self._raw_at = raw_offset
         self._given = b""  # read, and not yet given to a member
 
@@ -70,15 +70,22 @@ class CompressedReadFile:
         """The bytes of the file that were read."""
         return self._raw_at - len(self._given)
 
+    @property
+    def holds_more(self) -> bool:
+        """Whether some of the bytes that may be read (see `limit_raw`) were not unpacked yet."""
+        if self._raw_limit is None or self._given or self._member is not None:
+            return True
+        return self._raw_at < self._raw_limit
+
     def limit_raw(self, limit: int) -> None:
         """Read the first `limit` bytes of the file only: the rest is not committed."""
         self._raw_limit = limit
 
     def available(self, end: int) -> int:
         """Unpack up to byte `end`, or what there is; return how far."""
-        while self._base + len(self._buffer) < end and self._unpack():
+        while self._pieces.end < end and self._unpack():
             pass
-        return self._base + len(self._buffer)
+        return self._pieces.end
 
     def is_at_end(self) -> bool:
         """Return whether all that may be read of the file was unpacked.
@@ -86,7 +93,7 @@ class CompressedReadFile:
         Raises:
             StreamError: when it ends within a member.
         """
-        while not self._buffer and self._unpack():  # members may be empty
+        while self._pieces.is_empty and self._unpack():  # members may be empty
             pass
         if self._given or self._raw_at < self._raw_size():
             return False
@@ -100,28 +107,19 @@ class CompressedReadFile:
     def read_at(self, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset`; fewer only at the end of the file."""
         begin, raw_begin = self._members.before(offset)
-        if offset < self._base or begin > self._base + len(self._buffer):
+        if offset < self._pieces.base or begin > self._pieces.end:
             self._begin(begin, raw_begin)
-        while self._base + len(self._buffer) < offset and self._unpack():
-            self._forget(offset)
-        self._forget(offset)
+        while self._pieces.end < offset and self._unpack():
+            self._pieces.forget(offset - _BACK_BYTES)
+        self._pieces.forget(offset - _BACK_BYTES)
         self.available(offset + length)
-        at = offset - self._base
-        return bytes(self._buffer[at : at + length])
-
-    def _forget(self, offset: int) -> None:
-        """Drop what lies far before `offset`."""
-        passed = min(offset - _BACK_BYTES - self._base, len(self._buffer))
-        if passed > 0:
-            del self._buffer[:passed]
-            self._base += passed
+        return self._pieces.read_at(offset, length)
 
     def size(self) -> int:
         """Return how many bytes the file holds: all of it is unpacked for that."""
         while self._unpack():
-            self._base += len(self._buffer)
-            self._buffer.clear()
-        return self._base + len(self._buffer)
+            self._pieces.forget(self._pieces.end)
+        return self._pieces.end
 
     def close(self) -> None:
         """Close the file. May be called more than once; a later read opens it again, and goes on where it was."""
@@ -138,7 +136,7 @@ class CompressedReadFile:
         return self._file().size() if self._raw_limit is None else self._raw_limit
 
     def _unpack(self) -> bool:
-        """Add a piece to the buffer, which may be empty; return whether there was any."""
+        """Add a piece, which may be empty; return whether there was any."""
         if not self._given and (self._member is None or self._member.needs_input):
             self._given = self._file().read_at(self._raw_at, min(_RAW_BYTES, max(0, self._raw_size() - self._raw_at)))
             self._raw_at += len(self._given)
@@ -149,9 +147,9 @@ class CompressedReadFile:
         assert self._member is not None
         given, self._given = self._given, b""
         try:
-            self._buffer += self._member.decompress(given, _PIECE_BYTES)
+            self._pieces.add(self._member.decompress(given, _PIECE_BYTES))
         except self._compression.errors as error:
-            begin = self._members.before(self._base + len(self._buffer))[1]
+            begin = self._members.before(self._pieces.end)[1]
             raise StreamError(
                 f"{self._path}, before byte {self._raw_at}: the {self._compression.name} data is damaged ({error}), "
                 f"perhaps from byte {begin} on, where the part begins that its checksum is of: rows from there may be "
@@ -165,7 +163,7 @@ class CompressedReadFile:
     def _unpack_rest(self) -> bool:
         """Add what a member holds back, of a file that has no more bytes; return whether there was anything."""
         rest = b"" if self._member is None else self._member.decompress(b"", _PIECE_BYTES)
-        self._buffer += rest
+        self._pieces.add(rest)
         if self._member is not None and self._member.eof:
             self._member = None
         return bool(rest)
@@ -187,6 +185,6 @@ class CompressedReadFile:
                 f"{self._path} {what} {self._compression.name} data, though its name says so; rename it, or replace it "
                 "with a whole one"
             )
-        self._members.add(self._base + len(self._buffer), at)
+        self._members.add(self._pieces.end, at)
         self._member = self._compression.decompressor()
         return True

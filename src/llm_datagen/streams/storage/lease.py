@@ -23,13 +23,10 @@ from llm_datagen.errors import DatagenError, DiskError, LeaseLostError, ResumeWa
 from llm_datagen.errors.warned import warn
 from llm_datagen.streams.storage import waiting
 from llm_datagen.streams.storage.bucket import Version
-from llm_datagen.streams.storage.lease_record import FoundLease, LeaseRecord
+from llm_datagen.streams.storage.lease_record import LEASE, FoundLease, LeaseRecord
 from llm_datagen.streams.storage.object_folder import ObjectFolder
 from llm_datagen.streams.storage.owner import Owner, now_text
 from llm_datagen.streams.storage.waiting import Interrupt, Interrupted
-
-LEASE = "lease.json"
-"""The object of a lease, in the folder that it is about."""
 
 LEASE_SECONDS = 30.0
 """How long a lease is good without being renewed."""

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import orjson
 
-from llm_datagen.streams.storage.bucket import Version
 from llm_datagen.streams.storage.owner import Owner
+
+if TYPE_CHECKING:
+    from llm_datagen.streams.storage.bucket import Version
+
+LEASE = "lease.json"
+"""The object of a lease, in the folder that it is about."""
 
 _FORMAT = 1
 _OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE

@@ -25,7 +25,14 @@ _CREDENTIALS = {
 }
 _EXPIRED = {"AuthenticationFailed", "ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"}
 _NO_BUCKET = {"NoSuchBucket", "ContainerNotFound"}
-_PASSING_CODES = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown", "OperationAborted"}
+_PASSING_CODES = {
+    "InternalError",
+    "NoSuchUpload",
+    "OperationAborted",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+}
 _PASSING_STATUS = {"408", "409", "425", "429"}
 _ODD_KEY = re.compile(r"Path \"(.*?)\"(?:: Encountered illegal| contained empty path segment)", re.DOTALL)
 _NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "metadata server", "credential")

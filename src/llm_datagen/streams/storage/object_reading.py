@@ -71,13 +71,13 @@ class ObjectReadFile:
         return 0 if self._chain is None else self._chain.end
 
     def _look(self) -> None:
-        """Look for more pieces, and whether it is still they that count."""
-        assert self._chain is not None
-        head = Head.read(self._bucket, self._key)
-        if head is None or head.version != self._chain.head.version:
-            self._open()
-        else:
+        """Look for more pieces, and then whether it was still they that count: when they are listed, they may go."""
+        while self._chain is not None:
             self._chain.grow()
+            head = Head.read(self._bucket, self._key)
+            if head is not None and head.version == self._chain.head.version:
+                return
+            self._open()
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset`; fewer only at the end of the file."""

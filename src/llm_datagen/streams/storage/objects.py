@@ -63,25 +63,29 @@ class ObjectStorage:
     def size(self, path: str) -> int | None:
         """Return the file's size in bytes, or None when there is no such file."""
         bucket, key = self.bucket_and_key(path)
-        head = Head.read(bucket, key)
-        if head is None or head.is_whole:
-            found = bucket.find(key)
-            return None if found is None else found.size
-        return self._end_of_pieces(bucket, key, head)
-
-    def _end_of_pieces(self, bucket: Bucket, key: str, head: Head) -> int:
-        """Return where the pieces of a file end. Those that were found before are not listed again."""
-        path = f"{bucket.name}/{key}"
         with self._lock:
-            chain = self._chains.pop(path, None)  # nobody else has it meanwhile
-        if chain is None or chain.head.version != head.version:
-            chain = Chain(bucket, key, head)
-        chain.grow()
+            chain = self._chains.pop(path, None)  # those that were found before are not listed again
+        if chain is not None:
+            chain.grow()
+        head = Head.read(bucket, key)
+        while head is not None and not head.is_whole:
+            if not head.turns:  # nobody has begun to write
+                return 0
+            if chain is not None and chain.head.version == head.version:
+                self._keep(path, chain)
+                return chain.end
+            chain = Chain(bucket, key, head)  # its pieces may go while they are listed: the head says so then
+            chain.grow()
+            look_again(bucket.name, head_of(key))
+            head = Head.read(bucket, key)
+        found = bucket.find(key)
+        return None if found is None else found.size
+
+    def _keep(self, path: str, chain: Chain) -> None:
         with self._lock:
             self._chains[path] = chain
             while len(self._chains) > _CHAINS:
                 del self._chains[next(iter(self._chains))]
-        return chain.end
 
     def find(self, path: str) -> Found | None:
         """Return size and version of the object at a path; None when there is none."""

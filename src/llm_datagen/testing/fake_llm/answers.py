@@ -9,7 +9,36 @@ from typing import Any
 from llm_datagen.streams.formats.json_text import dumps
 
 Answer = str | Callable[[Sequence[Mapping[str, Any]]], Any] | None
-"""A text; a function from the messages to a text, or to JSON data; or None: by the schema of the request."""
+"""A text; a function from the messages to a text, to JSON data, or to `ToolCalls`; or None: by the schema of the
+request."""
+
+
+class ToolCalls:
+    """An answer that calls tools.
+
+    Args:
+        *calls: the name of a tool and its arguments, each.
+    """
+
+    def __init__(self, *calls: tuple[str, Mapping[str, Any]]) -> None:
+        self._calls = calls
+
+    def message(self, before: int) -> dict[str, Any]:
+        """Return the message, with ids for the calls.
+
+        Args:
+            before: messages that came before.
+        """
+        made = [
+            {
+                "id": f"call_{before}_{number}",
+                "type": "function",
+                "function": {"name": name, "arguments": dumps(dict(arguments)).decode()},
+            }
+            for number, (name, arguments) in enumerate(self._calls)
+        ]
+        return {"role": "assistant", "content": None, "tool_calls": made}
+
 
 _WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "inlet", "jetty", "knoll", "larch")
 _FORMATS = {
@@ -25,8 +54,8 @@ _SHALLOW = 5
 _DEEPEST = 30
 
 
-def answer_text(answer: Answer, request: Mapping[str, Any], seed: int | bytes) -> str:
-    """Return the text of an answer.
+def answer_of(answer: Answer, request: Mapping[str, Any], seed: int | bytes) -> str | ToolCalls:
+    """Return the text of an answer, or the calls of tools that it makes.
 
     Args:
         answer: what the server was given as ``answer``.
@@ -40,7 +69,7 @@ def answer_text(answer: Answer, request: Mapping[str, Any], seed: int | bytes) -
         return answer
     if answer is not None:
         made = answer(request["messages"])
-        return made if isinstance(made, str) else dumps(made).decode()
+        return made if isinstance(made, str | ToolCalls) else dumps(made).decode()
     wanted = request.get("response_format") or {}
     schema = (wanted.get("json_schema") or {}).get("schema")
     tool = forced_tool(request)

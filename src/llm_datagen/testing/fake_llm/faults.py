@@ -21,6 +21,14 @@ class LLMFaults:
         truncated: half of the answer's bytes, then the connection closes.
         malformed: a whole response with status 200 whose body is not JSON.
         cut_off: a whole answer with half of its text and ``finish_reason`` ``length``.
+        late_error: an error with status 200, in place of the answer; of one that is streamed, after half of it.
+        stalled: nothing comes until the client goes away; of an answer that is streamed, half of it comes before.
+        too_few: of embeddings and reranking, as the next ones: an answer that leaves out one of the texts.
+        too_many: an answer with one vector, or score, more than there are texts.
+        twice: an answer that gives an ``index`` twice.
+        reordered: a right answer in another order, which its ``index`` tells.
+        not_a_number: an answer with ``NaN``.
+        wrong_length: vectors with one number too many.
         retry_after: seconds, the ``Retry-After`` of a 429; None sends no such header. Not a share.
 
     Raises:
@@ -33,6 +41,14 @@ class LLMFaults:
     truncated: float = 0.0
     malformed: float = 0.0
     cut_off: float = 0.0
+    late_error: float = 0.0
+    stalled: float = 0.0
+    too_few: float = 0.0
+    too_many: float = 0.0
+    twice: float = 0.0
+    reordered: float = 0.0
+    not_a_number: float = 0.0
+    wrong_length: float = 0.0
     retry_after: float | None = 1.0
 
     def __post_init__(self) -> None:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import orjson
 
+Ending = Literal["whole", "closed", "silent"]
+"""What follows the events of a stream: its end, a connection that closes too early, or nothing at all."""
 _LONGEST_HEAD = 64 * 1024
 _REASONS = {
     200: "OK",
     400: "Bad Request",
     401: "Unauthorized",
     404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
     411: "Length Required",
+    422: "Unprocessable Content",
     429: "Too Many Requests",
     500: "Internal Server Error",
     503: "Service Unavailable",
@@ -38,7 +43,7 @@ class Service(Protocol):
     """Who answers the requests. Called on the event loop of the server."""
 
     def handle(self, request: HTTPRequest, connection: Connection) -> None:
-        """Answer, now or `later`: with one call of `respond`, `reset` or `break_off`."""
+        """Answer, now or `later`: with one call of `respond`, `stream`, `keep_silent`, `reset` or `break_off`."""
 
     def client_left(self) -> None:
         """Record that the client of a waiting request has disconnected."""
@@ -54,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._is_busy = False
         self._timer: asyncio.TimerHandle | None = None
         self._closes = False
+        self._is_silent = False
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
@@ -65,6 +71,7 @@ class Connection(asyncio.Protocol):
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
+        if timer is not None or self._is_silent:
             self._service.client_left()
 
     def data_received(self, data: bytes) -> None:  # noqa: D102
@@ -87,6 +94,28 @@ class Connection(asyncio.Protocol):
         self._transport.write(self._head(200, len(body), "") + body[: len(body) // 2])
         self._transport.close()
         self._done()
+
+    def stream(self, events: Sequence[bytes], ending: Ending, headers: str = "") -> None:
+        """Send events one by one; `headers` are whole lines that end in CRLF.
+
+        Then the response ends, or the connection closes although more was promised, or nothing comes any more.
+        """
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n{headers}\r\n"
+        self._transport.write(head.encode("latin-1"))
+        for event in events:
+            self._transport.write(b"%x\r\n%s\r\n" % (len(event), event))
+        if ending == "silent":
+            self.keep_silent()
+            return
+        if ending == "whole":
+            self._transport.write(b"0\r\n\r\n")
+        if ending == "closed" or self._closes:
+            self._transport.close()
+        self._done()
+
+    def keep_silent(self) -> None:
+        """Send nothing more, until the client goes away."""
+        self._is_silent = True
 
     def reset(self) -> None:
         """Reset the connection (RST), without a word."""

@@ -129,7 +129,7 @@ export function commandsFor(run) {
     if (run.status !== "completed") found.push("resume");
     if (failed) found.push("replay");
   }
-  if (run.budget && run.status !== "completed") found.push("budget");
+  if (run.budget && run.status !== "completed" && (isNumber(run.budget.cap) || isNumber(run.budget.cap_tokens))) found.push("budget");
   return found;
 }
 

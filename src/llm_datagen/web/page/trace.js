@@ -54,6 +54,7 @@ function callView(call, number, calls, isOpen) {
     isNumber(call.seconds) ? duration(call.seconds) : null,
     call.attempts > 1 ? `${count(call.attempts)} attempts` : null,
     call.repairs ? `${count(call.repairs)} ${call.repairs === 1 ? "repair" : "repairs"}` : null,
+    call.tool_calls ? `${count(call.tool_calls)} ${call.tool_calls === 1 ? "call of a tool" : "calls of tools"}` : null,
     call.cached ? "from the cache" : null,
     call.provider ? oneLine(call.provider, 60) : null,
   ];
@@ -61,7 +62,10 @@ function callView(call, number, calls, isOpen) {
     "details",
     { class: "call", open: isOpen },
     el("summary", {}, el("b", { dir: "auto" }, oneLine(call.model || "a model", 60)), calls > 1 ? ` call ${number + 1}` : "", el("span", { class: "soft" }, ` ${facts.filter(Boolean).join(" · ")}`)),
-    (call.messages ?? []).map((message) => spoken(message.role, message.content)),
+    (call.messages ?? []).map((message) => [
+      message.content || !message.tool_calls ? spoken(message.role, message.content) : null,
+      (message.tool_calls ?? []).map((made) => spoken("calls", `${made.function?.name}(${made.function?.arguments})`)),
+    ]),
     (call.repaired_answers ?? []).map((answer) => spoken("answer that was repaired", answer)),
     call.answer === null || call.answer === undefined ? null : spoken("answer", call.answer),
     Object.entries(call.extras ?? {}).map(([name, value]) => spoken(name, value)),

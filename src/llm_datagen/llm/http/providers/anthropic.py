@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm_datagen.llm.http.adapters import ChatAdapter, Reply
+from llm_datagen.llm.http.own_turns import as_extra
+from llm_datagen.llm.http.prompt_cache import marked
 from llm_datagen.llm.http.providers.translation import (
+    OwnPart,
     ToolCall,
     ToolResult,
     forced_function,
@@ -15,14 +18,21 @@ from llm_datagen.llm.http.providers.translation import (
     system_parts,
     turns,
 )
-from llm_datagen.llm.http.reading import content_of, counts_of, named_counts
+from llm_datagen.llm.http.reading import content_of, counts_of, inner, named_counts, whole
+from llm_datagen.llm.http.streaming.assembly import Streaming
+from llm_datagen.llm.http.streaming.messages import MessagesStreaming
 from llm_datagen.llm.types import ChatRequest
+
+if TYPE_CHECKING:
+    from llm_datagen.llm.http.batch.anthropic import AnthropicBatchAdapter
 
 MAX_TOKENS = 4096
 """What an answer may have when `params` say nothing: the API requires it."""
 
+_API = "Anthropic"
 _BESIDE = ("cache_control",)
 """What the API knows of any part."""
+_MARK = {"cache_control": {"type": "ephemeral"}}
 _READ = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
@@ -36,6 +46,7 @@ class AnthropicAdapter(ChatAdapter):
     base_url_env = "ANTHROPIC_BASE_URL"
     api_key_env = "ANTHROPIC_API_KEY"
     structured_modes = ("json_schema", "tool", "prompt")
+    prompt_cache = "marks"
     url_ends = ("/v1/messages", "/v1")
 
     def path(self, model: str) -> str:
@@ -53,12 +64,14 @@ class AnthropicAdapter(ChatAdapter):
             PromptError: when a call of a tool in the row, or its result, cannot be understood, or more is said of an
                 image than the API can be told.
         """
+        request = marked(request, _MARK, is_part=False)
         params = dict(request.params)
         result: dict[str, Any] = {
             "model": request.model,
             "max_tokens": params.pop("max_completion_tokens", MAX_TOKENS),
             "messages": [
-                {"role": role, "content": [_part(part, request) for part in parts]} for role, parts in turns(request)
+                {"role": role, "content": [_part(part, request) for part in parts]}
+                for role, parts in turns(request, _API)
             ],
         }
         if "stop" in params:
@@ -82,7 +95,9 @@ class AnthropicAdapter(ChatAdapter):
         """Return the texts of the answer as one."""
         content = content_of(data["content"])
         calls = [part for part in data["content"] if part.get("type") == "tool_use"]
-        extras = {"reasoning": content.reasoning, "tool_calls": calls}
+        extras: dict[str, Any] = {"reasoning": content.reasoning, "tool_calls": calls}
+        if calls and any(part.get("type") not in ("text", "tool_use") for part in data["content"]):
+            extras |= as_extra(_API, data["content"])  # thoughts are signed
         return Reply(
             text=content.text,
             finish_reason=data.get("stop_reason"),
@@ -90,6 +105,10 @@ class AnthropicAdapter(ChatAdapter):
             extras={name: value for name, value in extras.items() if value},
             model=data.get("model"),
         )
+
+    def streaming(self) -> Streaming:
+        """Return that of the Messages API."""
+        return MessagesStreaming()
 
     def usage(self, data: Any) -> Mapping[str, int]:
         """Return the token counts under the names of chat completions."""
@@ -101,7 +120,14 @@ class AnthropicAdapter(ChatAdapter):
             completion=reported["output_tokens"],
             cached=reported.get("cache_read_input_tokens"),
             written=reported.get("cache_creation_input_tokens"),
+            written_5m=whole(inner(data, "usage", "cache_creation", "ephemeral_5m_input_tokens")),
         )
+
+    def batch(self) -> AnthropicBatchAdapter:
+        """Return Message Batches."""
+        from llm_datagen.llm.http.batch.anthropic import AnthropicBatchAdapter
+
+        return AnthropicBatchAdapter()
 
 
 def _tool(tool: Any) -> Any:
@@ -111,11 +137,13 @@ def _tool(tool: Any) -> Any:
 
 
 def _part(part: Any, request: ChatRequest) -> Any:
+    if isinstance(part, OwnPart):
+        return part.part
     if isinstance(part, ToolCall):
         return {"type": "tool_use", "id": part.id, "name": part.name, "input": part.arguments}
     if isinstance(part, ToolResult):
         return {"type": "tool_result", "tool_use_id": part.id, "content": part.text}
-    image = image_in(part, request, "Anthropic", kept=_BESIDE)
+    image = image_in(part, request, _API, kept=_BESIDE)
     if image is None:
         return part
     beside = {name: part[name] for name in _BESIDE if name in part}

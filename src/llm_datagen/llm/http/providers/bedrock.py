@@ -9,7 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 from llm_datagen.llm.http.adapters import ChatAdapter, Reply
+from llm_datagen.llm.http.own_turns import as_extra
+from llm_datagen.llm.http.prompt_cache import marked
 from llm_datagen.llm.http.providers.translation import (
+    OwnPart,
     ToolCall,
     ToolResult,
     forced_function,
@@ -21,7 +24,9 @@ from llm_datagen.llm.http.providers.translation import (
     text_in,
     turns,
 )
-from llm_datagen.llm.http.reading import counts_of, inner, named_counts
+from llm_datagen.llm.http.reading import counts_of, inner, named_counts, whole
+from llm_datagen.llm.http.streaming.assembly import Streaming
+from llm_datagen.llm.http.streaming.converse import ConverseStreaming
 from llm_datagen.llm.types import ChatRequest
 
 _API = "Bedrock"
@@ -30,6 +35,7 @@ _FIELDS = (
     *("promptVariables", "requestMetadata", "serviceTier", "toolConfig", "outputConfig", "inferenceConfig"),
 )
 """Fields of a request; of the other params, `_INFERENCE` are those of its ``inferenceConfig``."""
+_MARK = {"cachePoint": {"type": "default"}}
 _INFERENCE = {"temperature": "temperature", "top_p": "topP", "topP": "topP", "maxTokens": "maxTokens"}
 
 
@@ -46,6 +52,7 @@ class BedrockAdapter(ChatAdapter):
     api_key_env = "AWS_BEARER_TOKEN_BEDROCK"
     structured_modes = ("json_schema", "tool", "prompt")
     finished_words = ("end_turn", "stop_sequence")
+    prompt_cache = "marks"
     url_ends = ("/model",)
 
     def default_url(self) -> str:
@@ -68,10 +75,12 @@ class BedrockAdapter(ChatAdapter):
             PromptError: when a call of a tool in the row, or its result, cannot be understood, an image is a URL, or
                 more is said of it than the API can be told.
         """
+        request = marked(request, _MARK, is_part=True)
         params = dict(request.params)
         result: dict[str, Any] = {
             "messages": [
-                {"role": role, "content": [_part(part, request) for part in parts]} for role, parts in turns(request)
+                {"role": role, "content": [_part(part, request) for part in parts]}
+                for role, parts in turns(request, _API)
             ]
         }
         system = system_parts(request)
@@ -95,10 +104,12 @@ class BedrockAdapter(ChatAdapter):
         """Return the texts of the answer as one."""
         parts = data["output"]["message"]["content"]
         texts = [part["text"] for part in parts if "text" in part]
-        extras = {
+        extras: dict[str, Any] = {
             "reasoning": "".join(_thoughts(parts)),
             "tool_calls": [part["toolUse"] for part in parts if "toolUse" in part],
         }
+        if extras["tool_calls"] and any("reasoningContent" in part for part in parts):  # thoughts are signed
+            extras |= as_extra(_API, parts)
         return Reply(
             text="".join(texts) if texts else None,
             finish_reason=data.get("stopReason"),
@@ -111,6 +122,10 @@ class BedrockAdapter(ChatAdapter):
         message = str(data.get("Message") or data.get("message") or "") if isinstance(data, Mapping) else ""
         return 401 if status == 403 and "api key" in message.lower() else super().amounts_to(status, data)
 
+    def streaming(self) -> Streaming:
+        """Return that of ConverseStream."""
+        return ConverseStreaming()
+
     def usage(self, data: Any) -> Mapping[str, int]:
         """Return the token counts under the names of chat completions: others, and what the cache holds."""
         found = counts_of(inner(data, "usage"))
@@ -122,7 +137,15 @@ class BedrockAdapter(ChatAdapter):
             completion=found["outputTokens"],
             cached=cached,
             written=written,
+            written_5m=sum(_written_5m(inner(data, "usage", "cacheDetails"))),
         )
+
+
+def _written_5m(details: Any) -> Iterator[int]:
+    """Yield the tokens that went into the cache for five minutes."""
+    for each in details if isinstance(details, list) else ():
+        if inner(each, "ttl") == "5m":
+            yield whole(inner(each, "inputTokens")) or 0
 
 
 def _inference_config(params: dict[str, Any]) -> dict[str, Any]:
@@ -153,6 +176,8 @@ def _tool(tool: Any) -> Any:
 
 
 def _part(part: Any, request: ChatRequest) -> Any:
+    if isinstance(part, OwnPart):
+        return part.part
     if isinstance(part, ToolCall):
         return {"toolUse": {"toolUseId": part.id, "name": part.name, "input": part.arguments}}
     if isinstance(part, ToolResult):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from llm_datagen.llm.finish_reasons import Ending
 from llm_datagen.llm.http.adapters import ChatAdapter, Reply
+from llm_datagen.llm.http.own_turns import as_extra
 from llm_datagen.llm.http.providers.translation import (
+    OwnPart,
     ToolCall,
     ToolResult,
+    Turn,
     forced_function,
     function_of,
     image_in,
@@ -21,7 +24,12 @@ from llm_datagen.llm.http.providers.translation import (
     turns,
 )
 from llm_datagen.llm.http.reading import counts_of, inner, named_counts
+from llm_datagen.llm.http.streaming.assembly import Streaming
+from llm_datagen.llm.http.streaming.candidates import CandidatesStreaming
 from llm_datagen.llm.types import ChatRequest
+
+if TYPE_CHECKING:
+    from llm_datagen.llm.http.batch.gemini import GeminiBatchAdapter
 
 _FIELDS = ("safetySettings", "tools", "toolConfig", "cachedContent", "labels", "serviceTier", "store")
 """Fields of a request; all other params are those of its ``generationConfig``."""
@@ -33,6 +41,7 @@ _OWN_NAMES = {
     "frequency_penalty": "frequencyPenalty",
 }
 """What chat completions call them, and Gemini."""
+_API = "Gemini"
 _BLOCKED = "prompt blocked: "
 _BAD_KEY = "API_KEY_INVALID"
 
@@ -49,6 +58,9 @@ class GeminiAdapter(ChatAdapter):
     base_url_env = "GEMINI_BASE_URL"
     api_key_env = "GEMINI_API_KEY"
     structured_modes = ("json_schema", "json_object", "tool", "prompt")
+    most_choices = 8
+    prompt_cache = "itself"
+    takes_seed = True
     url_ends = ("/models",)
 
     def path(self, model: str) -> str:
@@ -67,10 +79,15 @@ class GeminiAdapter(ChatAdapter):
                 image than the API can be told.
         """
         params = dict(request.params)
+        found = turns(request, _API)
+        ids = _own_ids(found)
         result: dict[str, Any] = {
             "contents": [
-                {"role": "model" if role == "assistant" else "user", "parts": [_part(part, request) for part in parts]}
-                for role, parts in turns(request)
+                {
+                    "role": "model" if role == "assistant" else "user",
+                    "parts": [_part(part, request, ids) for part in parts],
+                }
+                for role, parts in found
             ]
         }
         system = system_parts(request)
@@ -84,6 +101,8 @@ class GeminiAdapter(ChatAdapter):
             params["tools"] = list(_tools(params["tools"]))
         result |= {name: params.pop(name) for name in _FIELDS if name in params}
         config = _generation_config(params)
+        if request.choices > 1:
+            config["candidateCount"] = request.choices
         if config:
             result["generationConfig"] = config
         return result
@@ -97,11 +116,13 @@ class GeminiAdapter(ChatAdapter):
         parts = inner(candidate, "content", "parts") or []
         texts = [part["text"] for part in parts if "text" in part and not part.get("thought")]
         calls = [part["functionCall"] for part in parts if "functionCall" in part]
-        extras = {
+        extras: dict[str, Any] = {
             "reasoning": "".join(part["text"] for part in parts if "text" in part and part.get("thought")),
             "tool_calls": calls,
             "logprobs": candidate.get("logprobsResult"),
         }
+        if calls and any("thoughtSignature" in part for part in parts):
+            extras |= as_extra(_API, [part for part in parts if part != {"text": ""}])  # as streams end
         reason = candidate.get("finishReason")
         return Reply(
             text="".join(texts) if texts else None,
@@ -133,6 +154,15 @@ class GeminiAdapter(ChatAdapter):
                     return None
         return None
 
+    def choices_in(self, data: Any) -> list[Any]:
+        """Return the body with one candidate at a time, by their index; as it is when it has none."""
+        candidates = sorted(data.get("candidates") or (), key=lambda candidate: candidate.get("index") or 0)
+        return [{**data, "candidates": [candidate]} for candidate in candidates] or [data]
+
+    def streaming(self) -> Streaming:
+        """Return that of streamGenerateContent."""
+        return CandidatesStreaming()
+
     def usage(self, data: Any) -> Mapping[str, int]:
         """Return the token counts under the names of chat completions. Thoughts are a part of the answer there."""
         found = counts_of(inner(data, "usageMetadata"))
@@ -146,6 +176,12 @@ class GeminiAdapter(ChatAdapter):
             cached=found.get("cachedContentTokenCount"),
             reasoning=thoughts,
         )
+
+    def batch(self) -> GeminiBatchAdapter:
+        """Return the batch mode."""
+        from llm_datagen.llm.http.batch.gemini import GeminiBatchAdapter
+
+        return GeminiBatchAdapter()
 
 
 def _generation_config(params: dict[str, Any]) -> dict[str, Any]:
@@ -163,12 +199,21 @@ def _generation_config(params: dict[str, Any]) -> dict[str, Any]:
     return config | {_OWN_NAMES.get(name, name): value for name, value in params.items()}
 
 
-def _part(part: Any, request: ChatRequest) -> Any:
+def _own_ids(found: Sequence[Turn]) -> set[str]:
+    """Return the ids that calls have in turns which are sent back as they came: their results name them."""
+    parts = [part.part for turn in found for part in turn.parts if isinstance(part, OwnPart)]
+    return {found for part in parts if (found := inner(part, "functionCall", "id"))}
+
+
+def _part(part: Any, request: ChatRequest, ids: Collection[str] = ()) -> Any:
+    if isinstance(part, OwnPart):
+        return part.part
     if isinstance(part, ToolCall):
         return {"functionCall": {"name": part.name, "args": part.arguments}}
     if isinstance(part, ToolResult):
-        return {"functionResponse": {"name": part.name, "response": {"result": part.text}}}
-    text, image = text_in(part), image_in(part, request, "Gemini")
+        of = {"id": part.id} if part.id in ids else {}
+        return {"functionResponse": {**of, "name": part.name, "response": {"result": part.text}}}
+    text, image = text_in(part), image_in(part, request, _API)
     if text is not None:
         return {"text": text}
     if isinstance(image, str):

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from llm_datagen.llm.http.adapters import OpenAIAdapter
+from llm_datagen.llm.http.providers.openai import OpenAIAdapter
 from llm_datagen.llm.http.providers.translation import take_limit
+from llm_datagen.llm.http.streaming.assembly import Streaming
+from llm_datagen.llm.http.streaming.chat import ChatStreaming
 from llm_datagen.llm.types import ChatRequest
+
+if TYPE_CHECKING:
+    from llm_datagen.llm.http.batch.mistral import MistralBatchAdapter
 
 
 class MistralAdapter(OpenAIAdapter):
@@ -30,6 +35,16 @@ class MistralAdapter(OpenAIAdapter):
         if "seed" in body:
             body["random_seed"] = body.pop("seed")
         body["messages"] = [
-            {**message, "role": "system"} if message["role"] == "developer" else message for message in request.messages
+            {**message, "role": "system"} if message["role"] == "developer" else message for message in body["messages"]
         ]
         return body
+
+    def batch(self) -> MistralBatchAdapter:
+        """Return Mistral's batch API."""
+        from llm_datagen.llm.http.batch.mistral import MistralBatchAdapter
+
+        return MistralBatchAdapter()
+
+    def streaming(self) -> Streaming:
+        """Return that of chat completions; the counts of tokens are in the last chunk, and cannot be asked for."""
+        return ChatStreaming(knows_usage_option=False)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from yarl import URL
 
 from llm_datagen.llm.errors import PromptError
 from llm_datagen.llm.http.adapters import ChatAdapter, Reply
+from llm_datagen.llm.http.own_turns import as_extra
 from llm_datagen.llm.http.providers.translation import (
+    OwnPart,
     ToolCall,
     ToolResult,
     Turn,
@@ -21,6 +23,8 @@ from llm_datagen.llm.http.providers.translation import (
     turns,
 )
 from llm_datagen.llm.http.reading import counts_of, named_counts
+from llm_datagen.llm.http.streaming.assembly import Streaming
+from llm_datagen.llm.http.streaming.ollama import OllamaStreaming
 from llm_datagen.llm.types import ChatRequest
 
 PORT = 11434
@@ -41,7 +45,9 @@ class OllamaAdapter(ChatAdapter):
     base_url_env = "OLLAMA_HOST"
     api_key_env = "OLLAMA_API_KEY"
     structured_modes = ("json_schema", "json_object", "prompt")
-    url_ends = ("/v1", "/api")
+    prompt_cache = "itself"
+    takes_seed = True
+    url_ends: Sequence[str] = ("/v1", "/api")
 
     def default_url(self) -> str:
         """Return the endpoint: ``OLLAMA_HOST`` may be a host without a scheme or a port."""
@@ -70,7 +76,7 @@ class OllamaAdapter(ChatAdapter):
         system = [Turn("system", [part]) for part in system_parts(request)]
         result: dict[str, Any] = {
             "model": request.model,
-            "messages": [each for turn in [*system, *turns(request)] for each in _messages(turn, request)],
+            "messages": [each for turn in [*system, *turns(request, _API)] for each in _messages(turn, request)],
             "stream": False,
             "truncate": False,
             "shift": False,
@@ -93,6 +99,8 @@ class OllamaAdapter(ChatAdapter):
             "tool_calls": message.get("tool_calls"),
             "logprobs": data.get("logprobs"),
         }
+        if extras["tool_calls"] and extras["reasoning"]:
+            extras |= as_extra(_API, [message])
         reason = data.get("done_reason")
         return Reply(
             text=message.get("content"),
@@ -101,6 +109,10 @@ class OllamaAdapter(ChatAdapter):
             extras={name: value for name, value in extras.items() if value},
             model=data.get("model"),
         )
+
+    def streaming(self) -> Streaming:
+        """Return that of ``/api/chat``."""
+        return OllamaStreaming()
 
     def usage(self, data: Any) -> Mapping[str, int]:
         """Return the token counts under the names of chat completions."""
@@ -114,7 +126,8 @@ def _messages(turn: Turn, request: ChatRequest) -> Iterator[dict[str, Any]]:
     """Yield a turn as messages: results of tools are messages of their own."""
     results = [part for part in turn.parts if isinstance(part, ToolResult)]
     calls = [part for part in turn.parts if isinstance(part, ToolCall)]
-    others = [part for part in turn.parts if not isinstance(part, ToolResult | ToolCall)]
+    others = [part for part in turn.parts if not isinstance(part, ToolResult | ToolCall | OwnPart)]
+    yield from (part.part for part in turn.parts if isinstance(part, OwnPart))
     yield from ({"role": "tool", "tool_name": each.name, "content": each.text} for each in results)
     found = [image for part in others if (image := image_in(part, request, _API)) is not None]
     texts = [text for part in others if (text := text_in(part)) is not None]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from llm_datagen.llm.http.adapters import ChatAdapter, OpenAIAdapter, Reply
+from llm_datagen.llm.http.adapters import ChatAdapter, Reply
+from llm_datagen.llm.http.own_turns import as_extra
+from llm_datagen.llm.http.prompt_cache import KEY
+from llm_datagen.llm.http.providers.openai import OpenAIAdapter
 from llm_datagen.llm.http.providers.translation import (
+    OwnPart,
     ToolCall,
     ToolResult,
     Turn,
@@ -19,7 +23,14 @@ from llm_datagen.llm.http.providers.translation import (
     turns,
 )
 from llm_datagen.llm.http.reading import content_of, counts_of, inner, named_counts
+from llm_datagen.llm.http.streaming.assembly import Streaming
+from llm_datagen.llm.http.streaming.responses import ResponsesStreaming
 from llm_datagen.llm.types import ChatRequest
+
+if TYPE_CHECKING:
+    from llm_datagen.llm.http.batch.openai import OpenAIBatchAdapter
+
+_API = "Responses"
 
 
 class OpenAIResponsesAdapter(ChatAdapter):
@@ -34,6 +45,7 @@ class OpenAIResponsesAdapter(ChatAdapter):
     api_key_env = OpenAIAdapter.api_key_env
     structured_modes = ("json_schema", "json_object", "tool", "prompt")
     finished_words = ("completed",)
+    prompt_cache = "key"
     url_ends = ("/chat/completions",)
 
     def path(self, model: str) -> str:
@@ -53,9 +65,10 @@ class OpenAIResponsesAdapter(ChatAdapter):
         params = dict(request.params)
         system = [Turn("system", parts)] if (parts := system_parts(request)) else []
         result: dict[str, Any] = {
+            **({} if request.prefix is None else {KEY: request.prefix.key}),
             "model": request.model,
             "store": False,
-            "input": [item for turn in [*system, *turns(request)] for item in _items(turn)],
+            "input": [item for turn in [*system, *turns(request, _API)] for item in _items(turn)],
         }
         limit = take_limit(params)
         if limit is not None:
@@ -82,12 +95,14 @@ class OpenAIResponsesAdapter(ChatAdapter):
         content = content_of(parts)
         thoughts = [part for item in output if item["type"] == "reasoning" for part in item.get("summary") or ()]
         calls = [item for item in output if item["type"] == "function_call"]
-        extras = {
+        extras: dict[str, Any] = {
             "reasoning": "\n\n".join(part["text"] for part in thoughts),
             "refusal": content.refusal,
             "tool_calls": calls,
             "logprobs": [each for part in parts for each in part.get("logprobs") or ()],
         }
+        if calls and any(_is_kept(item, data) for item in output):
+            extras |= as_extra(_API, [item for item in output if item["type"] != "reasoning" or _is_kept(item, data)])
         reason = inner(data, "incomplete_details", "reason") or data.get("status")
         return Reply(
             text=content.text,
@@ -96,6 +111,10 @@ class OpenAIResponsesAdapter(ChatAdapter):
             extras={name: value for name, value in extras.items() if value},
             model=data.get("model"),
         )
+
+    def streaming(self) -> Streaming:
+        """Return that of the Responses API."""
+        return ResponsesStreaming()
 
     def usage(self, data: Any) -> Mapping[str, int]:
         """Return the token counts under the names of chat completions."""
@@ -106,6 +125,7 @@ class OpenAIResponsesAdapter(ChatAdapter):
         parts = counts_of(
             {
                 "cached": inner(usage, "input_tokens_details", "cached_tokens"),
+                "written": inner(usage, "input_tokens_details", "cache_write_tokens"),
                 "reasoning": inner(usage, "output_tokens_details", "reasoning_tokens"),
             }
         )
@@ -113,12 +133,24 @@ class OpenAIResponsesAdapter(ChatAdapter):
             prompt=found["input_tokens"], completion=found["output_tokens"], total=found.get("total_tokens"), **parts
         )
 
+    def batch(self) -> OpenAIBatchAdapter:
+        """Return OpenAI's Batch API, for this one."""
+        from llm_datagen.llm.http.batch.openai import OpenAIBatchAdapter
+
+        return OpenAIBatchAdapter("/v1/responses")
+
+
+def _is_kept(item: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+    """Return whether an item is thoughts that can be sent back: they are in it, or kept by the API."""
+    return item["type"] == "reasoning" and bool(item.get("encrypted_content") or data.get("store"))
+
 
 def _items(turn: Turn) -> Iterator[dict[str, Any]]:
     """Yield a turn as items: calls of tools and their results are items of their own."""
     results = [part for part in turn.parts if isinstance(part, ToolResult)]
     calls = [part for part in turn.parts if isinstance(part, ToolCall)]
-    others = [part for part in turn.parts if not isinstance(part, ToolResult | ToolCall)]
+    others = [part for part in turn.parts if not isinstance(part, ToolResult | ToolCall | OwnPart)]
+    yield from (part.part for part in turn.parts if isinstance(part, OwnPart))
     yield from ({"type": "function_call_output", "call_id": each.id, "output": each.text} for each in results)
     if others:
         kind = "output_text" if turn.role == "assistant" else "input_text"

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from llm_datagen.llm.errors import PromptError
+from llm_datagen.llm.http.own_turns import own_turn
 from llm_datagen.llm.types import ChatRequest
 
 
@@ -50,6 +51,16 @@ class ToolResult(NamedTuple):
     text: str
 
 
+class OwnPart(NamedTuple):
+    """A part of a turn that the API wants back as it wrote it.
+
+    Attributes:
+        part: the part.
+    """
+
+    part: Any
+
+
 class Turn(NamedTuple):
     """A turn of a conversation.
 
@@ -70,10 +81,14 @@ def system_parts(request: ChatRequest) -> list[Any]:
     return [part for message in request.messages if message["role"] in _SYSTEM for part in parts_of(message["content"])]
 
 
-def turns(request: ChatRequest) -> list[Turn]:
+def turns(request: ChatRequest, api: str = "") -> list[Turn]:
     """Return the messages that are not the system's as turns of the user and the assistant.
 
     Results of tools are the user's, with the message of the user that follows: APIs want them in one turn.
+
+    Args:
+        request: the request.
+        api: whose own turns are put back as a list of `OwnPart`.
 
     Raises:
         PromptError: when a call of a tool, or its result, cannot be understood.
@@ -89,7 +104,8 @@ def turns(request: ChatRequest) -> list[Turn]:
         else:
             calls = [_call(call, request.row) for call in message.get("tool_calls") or ()]
             names |= {call.id: call.name for call in calls}
-            parts = [*(parts_of(content) if content else ()), *calls]
+            own = own_turn(message, request, api) if calls else None
+            parts = [*(parts_of(content) if content else ()), *calls] if own is None else list(map(OwnPart, own))
         before = found[-1].parts if found else []
         if role != "assistant" and before and isinstance(before[-1], ToolResult):
             before.extend(parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_datagen.llm.http.adapters import OpenAIAdapter
+from llm_datagen.llm.http.providers.openai import OpenAIAdapter
 
 
 class VLLMAdapter(OpenAIAdapter):
@@ -13,6 +13,12 @@ class VLLMAdapter(OpenAIAdapter):
     ``chat_template_kwargs``, ``priority``.
     """
 
+    prompt_cache = "itself"
     base_url = "http://localhost:8000/v1"
     base_url_env = "VLLM_BASE_URL"
     api_key_env = "VLLM_API_KEY"
+    wanted_back = ("reasoning", "reasoning_content")
+
+    def batch(self) -> None:
+        """Return None: the server takes no jobs."""
+        return

@@ -1,13 +1,15 @@
-// The rows that failed, grouped by node and kind of error, each with an example; and their replay.
+// The rows that failed, grouped by node and kind of error, each with an example; their replay; and rejected rows by reason.
 
 import { get, ofRun } from "../api.js";
 import { el, show } from "../dom.js";
 import { count } from "../format.js";
 import { itemView, longText } from "../item.js";
-import { namesOf, problem, throttled } from "../parts.js";
+import { namesOf, problem, section, table, throttled } from "../parts.js";
 import { runLink } from "../router.js";
 import { buttons } from "../control.js";
 import { oneLine } from "../text.js";
+
+const sum = (run) => (run.nodes ?? []).reduce((all, node) => all + (node.rejected ?? 0), 0);
 
 export function failuresTab(root, { app, key }) {
   let run = null;
@@ -38,12 +40,18 @@ export function failuresTab(root, { app, key }) {
             {},
             el("summary", {}, "An example: row ", el("bdi", {}, oneLine(example.id, 80))),
             el("p", {}, el("a", { href: runLink(key, "rows", { stream: streamOf(one.node_id), id: example.id }) }, "Follow this row through the run")),
+            example.is_cut ? el("p", { class: "soft" }, "Long values are shortened: the link shows all of them.") : null,
             itemView(example.item, "item"),
             example.traceback ? el("div", { class: "traceback" }, longText(example.traceback, "text code")) : null,
           )
         : null,
     );
   }
+
+  const rejected = () =>
+    section("Rejected rows, by reason", table("Rejected rows by reason", [["reason"], ["node"], ["rows", true]], found.rejected.map((one) => ({
+      key: `${one.node_id} ${one.reason}`, cells: [oneLine(one.reason, 300), oneLine(namesOf(one)[0], 80), count(one.count)],
+    })), ""));
 
   const streamOf = (node) => run.streams.find((one) => one.kind === "dead_letters" && one.node_id === node)?.stream;
 
@@ -63,6 +71,7 @@ export function failuresTab(root, { app, key }) {
       found === null && !failure ? el("p", { class: "empty" }, "Looking…") : null,
       found?.groups.length === 0 ? el("p", { class: "empty" }, "No row has failed.") : null,
       found?.groups.map(group),
+      found?.rejected.length ? rejected() : null,
     );
   }
 
@@ -70,7 +79,7 @@ export function failuresTab(root, { app, key }) {
   return {
     change() {},
     update(fresh) {
-      if (run && (fresh.failed !== run.failed || fresh.status !== run.status)) renew();
+      if (run && (fresh.failed !== run.failed || sum(fresh) !== sum(run) || fresh.status !== run.status)) renew();
       run = fresh;
       render();
     },

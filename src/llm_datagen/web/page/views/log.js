@@ -7,6 +7,8 @@ import { problem } from "../parts.js";
 import { go, runLink } from "../router.js";
 import { middle, oneLine } from "../text.js";
 
+const QUIET = "EOF Retry"; // readers that wait log it again and again: it is shown when it is chosen
+const ALL = "*";
 const MOST = 1000; // lines that are kept on the page
 const EVERY_MS = 1000;
 
@@ -29,7 +31,8 @@ export function logTab(root, { key }) {
     const mine = (asking = new AbortController());
     try {
       const { node, event, level } = params;
-      const part = await get(ofRun(key, "log"), { after, node, event, level, limit: 200 }, mine.signal);
+      const of = event === ALL ? {} : event ? { event } : { without: QUIET };
+      const part = await get(ofRun(key, "log"), { after, node, ...of, level, limit: 200 }, mine.signal);
       after = part.after;
       events = [...new Set([...events, ...part.events])].sort();
       lines = [...lines, ...part.lines.map((line) => ({ line, number: number++ }))].slice(-MOST);
@@ -42,12 +45,12 @@ export function logTab(root, { key }) {
     timer = setTimeout(load, run?.live === false ? 4 * EVERY_MS : EVERY_MS);
   }
 
-  const choice = (name, label, values) =>
+  const choice = (name, label, values, all = "all") =>
     el("span", { class: "choice", key: name },
       el("label", { for: `log-${name}` }, label),
       el("select", { id: `log-${name}`, value: params[name] ?? "", on: { change: (event) => go(runLink(key, "log", { ...params, [name]: event.target.value })) } },
-        el("option", { value: "" }, "all"),
-        values.map((value) => el("option", { key: value, value }, name === "event" ? bracketed(value) : middle(value, 40)))));
+        el("option", { value: "" }, all),
+        values.map((value) => el("option", { key: value, value }, name === "event" ? (value === ALL ? "all" : bracketed(value)) : middle(value, 40)))));
 
   function lineView({ line, number: at }) {
     const rest = Object.entries(line.fields).filter(([name]) => !["node_id", "pipeline_id", "run"].includes(name));
@@ -69,7 +72,7 @@ export function logTab(root, { key }) {
         "div",
         { class: "tools", key: "tools" },
         choice("node", "Node", run?.nodes.map((node) => node.node_id) ?? []),
-        choice("event", "Event", kept),
+        choice("event", "Event", [ALL, ...kept.filter((name) => name !== ALL)], `all but ${bracketed(QUIET)}`),
         choice("level", "Level", ["info", "warning", "error"]),
         el("label", { class: "tick" }, el("input", { type: "checkbox", checked: isFollowed, on: { change: (event) => { isFollowed = event.target.checked; render(); } } }), " Follow"),
       ),

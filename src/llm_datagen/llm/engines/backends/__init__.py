@@ -1,0 +1,1 @@
+"""What speaks to a library that runs models: one class for each. They run in worker processes."""

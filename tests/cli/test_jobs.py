@@ -1,0 +1,143 @@
+"""`llm-datagen jobs`, `--detach`, and what other commands say of jobs at batch APIs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from llm_datagen.llm.batch import node_jobs
+from llm_datagen.runs import RunFolder
+from llm_datagen.testing import FakeLLMServer, LLMBatches
+
+from ..kit.support import write_jsonl
+from .conftest import Command
+from .shell import Shell
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_jobs, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(node_jobs, "QUIET_SECONDS", 0.03)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("LLM_DATAGEN_DETACH", "")  # what a command sets is put back
+
+
+def _given(shell: Shell, **more: Any) -> str:
+    write_jsonl(shell.folder / "in.jsonl", ({"q": f"q{number}"} for number in range(3)))
+    ask = {
+        "prompt": "say {{ q }}",
+        "model": "m",
+        "prices": {"input": 1.0, "output": 2.0},
+        "params": {"max_tokens": 40},
+        "batch_api": {"max_rows": 2, "poll_wait": 0.05},
+        **more,
+    }
+    return shell.yaml([{"use": "llm_datagen.llm:LLMOperator", "with": ask}])
+
+
+def test_a_run_is_left_at_the_provider_shown_and_collected(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeLLMServer(batches=LLMBatches(seconds=3600.0)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        pipeline = _given(shell)
+        said = command("run", pipeline, "--id", "a", "--detach", code=3).output
+        assert "reason  detached: 2 jobs with 3 rows at the provider; resume collects them" in said
+        assert "jobs    2 at the provider (3 rows); these go on, and a resume collects them" in said
+        assert "jobs: 2 at the provider (3 rows)" in command("status", "a").output
+        shown = command("jobs", "a").output
+        assert "run a: 2 at the provider (3 rows)" in shown
+        assert "node_0  batch_000001  running  2 rows, 0 answered" in shown
+        assert "collect  llm-datagen resume a" in shown
+        (one, two) = json.loads(command("jobs", "a", "--json").output)
+        assert (one["rows"], two["rows"], one["state"]) == (2, 1, "running")
+
+        refused = command("run", pipeline, "--id", "a", "--if-exists", "overwrite", code=2).output
+        assert "cannot be overwritten: 2 jobs with 3 rows at" in " ".join(refused.split())
+        _given(shell, batch_api=False)
+        refused = command("resume", "a", code=2).output
+        assert "2 jobs with 3 rows of node_0 at" in " ".join(refused.split())
+        assert "run a: stopped (detached: 2 jobs with 3 rows" in command("status", "a").output  # nothing has changed
+        _given(shell)
+
+        said = " ".join(command("cancel", "a", code=1).output.split())
+        assert "there is nothing to cancel but its jobs at the provider: llm-datagen jobs a --cancel" in said
+        refused = command("jobs", "a", "--cancel", "--json", code=2).output
+        assert "--json shows jobs: leave it away with --cancel" in " ".join(refused.split())
+        assert "run a: cancelled 2 jobs; what was answered" in command("jobs", "a", "--cancel").output
+        server.advance(7200.0)
+        monkeypatch.setenv("LLM_DATAGEN_DETACH", "")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(server, "_advanced", server._advanced)
+            command("resume", "a", "--detach", code=3)
+        server.advance(7200.0)
+        monkeypatch.setenv("LLM_DATAGEN_DETACH", "")
+        said = command("resume", "a").output
+        assert "jobs    4 collected" in said
+        command("report", "a", "-o", "report.html")
+        assert "4 collected" in (shell.folder / "report.html").read_text()
+    account = server.account()
+    assert set(account["rows"].values()) == {1}
+    assert account["calls"] == {}
+
+
+def test_detach_needs_an_operator_with_jobs(shell: Shell, command: Command) -> None:
+    pipeline = _given(shell, batch_api=False)
+    said = command("run", pipeline, "--detach", code=2).output
+    assert "--detach is for operators with batch_api, and this run has none" in " ".join(said.split())
+
+
+def test_a_plan_counts_the_price_of_jobs(shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeLLMServer(answer="yes") as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        costs = []
+        for batch_api in (False, True):
+            plan = json.loads(command("plan", _given(shell, batch_api=batch_api), "--json", "-k", "3").output)
+            costs.append(plan["total"]["cost"]["value"])
+        assert server.calls == 6  # plain calls: somebody waits
+    assert costs[1] == pytest.approx(costs[0] / 2)
+    assert any("jobs to a batch API" in note for note in plan["notes"])
+
+
+@pytest.mark.slow
+def test_shards_have_jobs_of_their_own(shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeLLMServer(batches=LLMBatches()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        pipeline = _given(shell, budget={"usd": 1.0})
+        refused = command("run", pipeline, "--id", "a", "--shards", "2", "--detach", code=2).output
+        assert "--detach is not for runs in shards" in " ".join(refused.split())
+        command("run", pipeline, "--id", "a", "--shards", "2", "--workers", "2")
+        jobs = json.loads(command("jobs", "a", "--json").output)
+        assert sorted(job["rows"] for job in jobs) == [1, 2]
+        account = server.account()
+        state = json.loads(command("status", "a", "--json").output)
+    assert set(account["rows"].values()) == {1}
+    assert state["spending"]["spent_tokens"] == sum(account["tokens"].values())
+
+
+def test_what_jobs_have_used_is_not_short_after_a_kill(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resume counts what their job log has. What plain calls had used since the last save is lost."""
+    with FakeLLMServer(batches=LLMBatches(seconds=3600.0)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        command("run", _given(shell), "--id", "a", "--detach", code=3)
+        folder = RunFolder(shell.folder / "tmp/results", "a")
+        state = folder.load()
+        folder.save({**state, "status": "running"})  # as a kill leaves it
+        server.advance(7200.0)
+        monkeypatch.setenv("LLM_DATAGEN_DETACH", "")
+        said = command("resume", "a").output
+        tokens = server.account()["tokens"]
+    state = folder.load()
+    assert state["usage_is_partial"] is True
+    assert "  usage   127.0.0.1 (batch)/m: requests 3, " in said
+    assert f"total_tokens {sum(tokens.values())}, " in said
+    assert "at least" not in f"{said}{command('status', 'a').output}"
+    state["nodes"][0]["usage"].append({"provider": "127.0.0.1", "model": "m", "requests": 1})
+    folder.save(state)
+    assert "usage and cost are at least these" in command("status", "a").output

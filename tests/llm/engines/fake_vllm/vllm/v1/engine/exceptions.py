@@ -1,0 +1,7 @@
+"""Errors of the engine."""
+
+from ...exceptions import VLLMServerError
+
+
+class EngineDeadError(VLLMServerError):
+    """Raised when the engine's process has died."""

@@ -257,6 +257,36 @@ def test_a_node_that_stalls_is_shown_to_until_it_moves() -> None:
     assert not lines.view("n").stalled
 
 
+def test_an_outage_is_shown_in_the_place_of_the_stall_that_comes_of_it() -> None:
+    written: list[str] = []
+    clock = Watch()
+    lines = PlainLines(written.append, clock=clock)
+    lines.on_node_start("a", "n", {"operator": "Ask"})
+    since = "2026-11-30T17:20:05.123+00:00"
+    down = {"since": since, "status": 503, "error": "HTTP 503 from http://a, a probe", "tries": 12}
+    gone = {**down, "status": None, "error": "the connection failed", "tries": 1}
+    endpoints = [{**down, "endpoint": "m at http://a"}, {**gone, "endpoint": "m at http://b"}]
+    clock.now = 6.0
+    lines.on_log("a", "n", "warning", "outage: calls wait")
+    lines.on_node_progress("a", "n", 0, None, meta(outage={"endpoints": endpoints, "calls": 8}))
+    lines.on_stall("a", "n", STALL)
+    waits = (
+        "waits for m at http://a since 2026-11-30 17:20:05 UTC: HTTP 503 (12 tries), "
+        "m at http://b since 2026-11-30 17:20:05 UTC: the connection failed (1 try); 8 calls wait"
+    )
+    assert f"n Ask: running, 0/? rows, 0.0 rows/s, 0 filtered, 0 errors; {waits}" == written[-1]
+    assert lines.view("n").outage == waits
+    table = drawn([lines.view("n")], 200)
+    assert f"n: {waits}" in table
+    assert "outage:" not in table, "the warning says the same"
+    assert "stalled" not in table
+    lines.on_node_progress("a", "n", 0, None, meta(outage={"endpoints": [*endpoints, *endpoints], "calls": 1}))
+    assert lines.view("n").outage.endswith("(1 try), 2 more; 1 call waits")
+    lines.on_node_progress("a", "n", 1, 10, meta(outage=None))
+    assert not lines.view("n").outage
+    assert not lines.view("n").stopped_by
+
+
 def test_what_an_operator_warns_of_is_shown_until_rows_are_done_again() -> None:
     written: list[str] = []
     lines = PlainLines(written.append, clock=Watch())

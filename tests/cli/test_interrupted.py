@@ -68,9 +68,14 @@ def test_a_run_that_was_killed_is_shown_as_interrupted_and_resumed_from_anywhere
     assert "run a: interrupted (the process is gone; resume it: llm-datagen resume a)" in told
     assert "node_0 Gate: interrupted, " in told
     assert "usage and cost are at least these: the last usage before a kill is missing" in told
-    assert "a: interrupted, " in command("status").stdout
+    listed = command("status").stdout
+    assert "a: interrupted, " in listed
     data = json.loads(command("status", "a", "--json").stdout)
     assert (data["status"], data["saved_status"]) == ("interrupted", "running")
+    assert data["counts_as_of"] == data["updated_at"]
+    when = data["updated_at"][:19].replace("T", " ")
+    assert f"errors, as of {when} UTC" in listed
+    assert f"counts are those of the last save, {when} UTC: there may be more; llm-datagen verify a counts" in told
     assert "is not running (it is interrupted)" in command("cancel", "a", code=1).stderr
     assert (
         "run 'a' is there already in tmp/results (interrupted)" in command("run", "p.yaml", "--id", "a", code=2).stderr
@@ -81,7 +86,10 @@ def test_a_run_that_was_killed_is_shown_as_interrupted_and_resumed_from_anywhere
     resumed = shell.run("resume", "a", cwd=elsewhere, LLM_DATAGEN_RESULTS=str(shell.folder / "tmp/results"))
     assert (resumed.returncode, resumed.stderr) == (0, "")
     assert "  usage   p/m: at least prompt_tokens " in resumed.stdout
-    assert "usage and cost are at least these" in command("status", "a").stdout
+    told = command("status", "a").stdout
+    assert "usage and cost are at least these" in told
+    assert "counts are those" not in told
+    assert json.loads(command("status", "a", "--json").stdout)["counts_as_of"] is None
     assert shell.rows() == EXPECTED
     assert list(elsewhere.iterdir()) == []
 

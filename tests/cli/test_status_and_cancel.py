@@ -18,6 +18,9 @@ from llm_datagen.errors import ControlError
 from llm_datagen.runs import RunFolder
 from llm_datagen.shards.run_commands import send_cancel
 from llm_datagen.shards.run_view import read_run
+from llm_datagen.testing import FakeLLMServer
+from llm_datagen.web.folders import ResultsFolders
+from llm_datagen.web.run_view import run_json
 
 from ..kit.support import PATIENCE_SECONDS, eventually, write_jsonl
 from .conftest import Command
@@ -85,6 +88,46 @@ def test_status_tells_of_a_node_in_which_nothing_moves(shell: Shell, command: Co
         gate.set()
         pipeline.wait(PATIENCE_SECONDS)
     assert "stalled" not in command("status").stdout + command("status", "a").stdout
+
+
+@pytest.mark.process
+def test_status_names_the_endpoint_that_is_waited_for(shell: Shell, command: Command) -> None:
+    with FakeLLMServer() as server:
+        server.outage = True
+        options = {"prompt": "{{ n }}", "model": "m", "base_url": server.base_url, "max_retries": 0}
+        file = shell.yaml([{"use": "llm_datagen.llm:LLMOperator", "with": options}], parallel_size=4)
+        with shell.started("run", file, "--id", "a") as run:
+            eventually(lambda: "a: running (node_0: outage), " in command("status").stdout)
+            eventually(lambda: "); 4 calls wait\n" in command("status", "a").stdout)  # none of them is a probe
+            told = command("status", "a").stdout
+            data = json.loads(command("status", "a", "--json").stdout)
+            page = run_json(read_run(RunFolder("tmp/results", "a")), ResultsFolders(["tmp/results"]), ".", {})
+            server.outage = False
+            said, errors = run.communicate(timeout=PATIENCE_SECONDS)
+    endpoint = f"m at {server.base_url}/chat/completions"
+    assert f"0 errors; waits for {endpoint} since 20" in told
+    assert " UTC: HTTP 503 (" in told
+    assert f"node_0 limits: no endpoint answers its calls ({endpoint})\n" in told
+    (down,) = data["nodes"][0]["outage"]["endpoints"]
+    assert (down["endpoint"], down["status"]) == (endpoint, 503)
+    assert down["error"].startswith(f"HTTP 503 from {server.base_url}/chat/completions, ")
+    assert page["nodes"][0]["outage"]["endpoints"][0]["endpoint"] == endpoint
+    assert page["warnings"][0].startswith(f"node_0: waits for {endpoint} since ")
+    assert (run.returncode, errors) == (0, ""), "the display says it"
+    assert f"LLMOperator: warning: outage: calls wait for {endpoint}" in said
+    assert "waits for" not in command("status", "a").stdout
+    assert json.loads(command("status", "a", "--json").stdout)["nodes"][0]["outage"] is None
+
+
+def test_a_run_state_of_a_version_that_noted_no_outage_is_read(shell: Shell, command: Command) -> None:
+    command("run", shell.yaml(["ops:odd"]), "--id", "a")
+    folder = RunFolder("tmp/results", "a")
+    state = folder.load()
+    assert [entry.pop("outage") for entry in state["nodes"]] == [None]
+    folder.lock.acquire()
+    folder.save(state)
+    folder.lock.release()
+    assert "node_0 odd: completed, 50/50 rows" in command("status", "a").stdout
 
 
 def test_runs_are_looked_for_where_the_option_or_the_environment_says(

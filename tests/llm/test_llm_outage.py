@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from llm_datagen.llm.limits import shared
 
 from ..kit import programs
 from ..kit.programs import Program
-from ..kit.support import eventually, lines, write_jsonl
+from ..kit.support import PATIENCE_SECONDS, eventually, lines, write_jsonl
 from .chat_server import ChatServer, Context, Reply, Seen, completion, run_rows
 
 PROGRAM = ["-m", "llm_datagen.cli"]
@@ -208,6 +209,73 @@ def test_tries_that_failed_in_an_outage_do_not_count(server: ChatServer) -> None
         return await run_rows(server.operator(max_retries=2, retry_wait=0.001, outage_after=60), [{"_i": 0, "q": "x"}])
 
     assert asyncio.run(ask()) == [{"_i": 0, "q": "x", "answer": "yes"}]
+
+
+def test_a_late_answer_to_a_call_that_was_sent_before_an_outage_does_not_end_it(
+    server: ChatServer, tmp_path: Path
+) -> None:
+    """Else a row would be given up: its tries count again, and its endpoint is still down."""
+    write_jsonl(tmp_path / "in.jsonl", [{"q": "early"}, {"q": "late"}])
+    is_probed, is_answered = threading.Event(), threading.Event()
+    errors_left = iter([503] * 2)
+
+    def reply(seen: Seen) -> Reply:
+        asked = seen.body["messages"][-1]["content"]
+        if asked == "early":
+            assert is_probed.wait(PATIENCE_SECONDS)
+            is_answered.set()
+            return Reply(completion("yes"))
+        if is_answered.is_set():
+            return Reply(completion("yes"), next(errors_left, 200))
+        asked_late.append(asked)
+        if len(asked_late) == 3:  # the call, a ping; then it is down, and this is a probe
+            is_probed.set()
+        return Reply("down", 503)
+
+    asked_late: list[str] = []
+    server.reply = reply
+    log = tmp_path / "platform.log"
+    streams = (f"jsonl://{tmp_path}/in.jsonl", f"jsonl://{tmp_path}/out.jsonl")
+    operator = server.operator(outage_after=60)
+    pipeline = UnifiedPipeline([operator], *streams, results_dir=str(tmp_path), log_file=str(log), parallel_size=2)
+    pipeline.run()
+    assert len(lines(tmp_path / "out.jsonl")) == 2
+    assert [log.read_text().count(text) for text in ("is down", "answers again")] == [1, 1]
+
+
+def down_for(server: ChatServer, calls: int) -> None:
+    """Have a server answer so many calls with 503, and then all others."""
+    errors_left = iter([503] * calls)
+    server.reply = lambda seen: Reply(completion("yes"), next(errors_left, 200))
+
+
+@pytest.mark.parametrize("is_shown", [False, True])
+def test_a_program_whose_run_nothing_shows_is_warned_once_that_it_waits_and_once_that_it_goes_on(
+    server: ChatServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, *, is_shown: bool
+) -> None:
+    write_jsonl(tmp_path / "in.jsonl", [{"q": "a"}])
+    down_for(server, 4)  # a call, a ping, a probe, a ping
+    pipeline_in(tmp_path, server.operator(outage_after=60)).run(progress=is_shown)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    if is_shown:
+        assert said == []
+        return
+    waits, goes_on = said
+    assert waits.startswith(f"node node_0 waits for tiny at {server.base_url}/chat/completions since ")
+    assert waits.endswith("UTC: HTTP 503 (2 tries); 1 call waits")
+    assert goes_on == f"node node_0 goes on: tiny at {server.base_url}/chat/completions answers again"
+
+
+def test_an_outage_that_ends_the_run_is_not_said_to_be_over(
+    server: ChatServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_jsonl(tmp_path / "in.jsonl", [{"q": "a"}])
+    server.always("down", 503)
+    pipeline = pipeline_in(tmp_path, server.operator(outage_after=0.3))
+    with pytest.raises(NodeFailedError):
+        pipeline.run()
+    assert ["waits for" in record.getMessage() for record in caplog.records] == [True]
+    assert all(node.outage is None for node in pipeline.progress)
 
 
 @pytest.mark.slow

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.actors.usage_reports import UsageReports
 from llm_datagen.errors import FatalError
-from llm_datagen.messages import OperatorLogged, UsageTotal
+from llm_datagen.messages import OperatorLogged, OutageNoted, UsageTotal
 from llm_datagen.operators.protocols import IFeedback, IState
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.streams.rows import Rejected
+
+if TYPE_CHECKING:
+    from llm_datagen.runs.outage import OutageReport
 
 _LEVELS = ("info", "warning")
 _TAKEN = frozenset({"event", "level", "timestamp", "message", "node_id", "pipeline_id", "run", "self"})
@@ -149,6 +152,11 @@ class NodeContext:
     def wait_for_jobs(self, jobs: int) -> None:
         """Say for how many jobs calls in flight wait."""
         self.jobs = jobs
+
+    def note_outage(self, pool: str, outage: Mapping[str, Any] | None) -> None:
+        """Say for which endpoints calls wait, and why; None: one of them answers again."""
+        noted = None if outage is None else cast("OutageReport", dict(outage))
+        tell(self._supervisor, OutageNoted(self._node_id, pool, noted))
 
     def keeps_jobs(self) -> bool:
         """Return whether the jobs of the operator go on when the run is cancelled."""

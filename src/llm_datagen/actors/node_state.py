@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from llm_datagen.actors.clock import Clock
-from llm_datagen.messages import NodeProgressed, RowsCommitted, SourceSized, TimeSpent, UsageReported, UsageTotal
+from llm_datagen.messages import (
+    NodeProgressed,
+    OutageNoted,
+    RowsCommitted,
+    SourceSized,
+    TimeSpent,
+    UsageReported,
+    UsageTotal,
+)
+from llm_datagen.runs.outage import OutageReport
 from llm_datagen.runs.rate import RateWindow, mean_rate
 from llm_datagen.runs.status import ENDED, SETTLED, NodeReport, Status
 from llm_datagen.runs.usage import UsageSums
@@ -31,6 +40,7 @@ class NodeState:
         self.error: str | None = None
         self.failed = 0
         self.stalled: str | None = None
+        self._outages: dict[str, OutageReport] = {}
         self.source_total: int | None = None
         self.source_is_exact = False
         self.last: RowsCommitted | None = None
@@ -79,6 +89,7 @@ class NodeState:
         """The node has ended."""
         self.status = status
         self.stalled = None
+        self._outages.clear()
         self._time_spent.update(in_flight=0, queued=0)
         self._ended = self._clock.monotonic()
 
@@ -100,6 +111,18 @@ class NodeState:
     def used(self, message: UsageReported) -> None:
         """An operator reported usage."""
         self._usage.add(message.provider, message.model, message.metrics)
+
+    def outage_noted(self, message: OutageNoted) -> None:
+        """Calls wait for endpoints, or go on."""
+        if message.outage is None:
+            self._outages.pop(message.pool, None)
+        elif self.status is Status.RUNNING:
+            self._outages[message.pool] = message.outage
+
+    @property
+    def outage(self) -> OutageReport | None:
+        """The outage that has lasted longest; None while there is none."""
+        return next(iter(self._outages.values()), None)
 
     def new_of(self, message: UsageTotal) -> dict[str, float]:
         """Return what is new of what was used in all."""
@@ -161,6 +184,7 @@ class NodeState:
             **self._time_spent,
             usage=self._usage.as_list(),
             stalled=self.stalled,
+            outage=self.outage,
             error=self.error,
         )
 
@@ -179,6 +203,7 @@ class NodeState:
             "beyond_target": report.beyond_target,
             "cut_rows": report.cut_rows,
             "total_is_exact": report.total_is_exact,
+            "outage": report.outage,
             "status": report.status,
         }
         return NodeProgressed(pipeline_id, report.node_id, report.rows_in, report.total, meta)

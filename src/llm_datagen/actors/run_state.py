@@ -16,12 +16,14 @@ from llm_datagen.actors.stage import Recipient, tell
 from llm_datagen.errors import DatagenError, FailureRecord
 from llm_datagen.messages import (
     CheckpointSaved,
+    Moved,
     NodeFailed,
     NodeFinished,
     NodeStarted,
     OperatorFailed,
     OperatorFailure,
     OperatorLogged,
+    OutageNoted,
     RowsCommitted,
     RowsFailed,
     Settled,
@@ -238,8 +240,15 @@ class RunState:
         node_id, failure, error = self.first_failure or ("", None, None)
         return Settled(self.now(), node_id, failure, error)
 
-    def stalled(self, stalled: Stalled) -> None:
-        """Record and report that nothing moves in a node."""
+    def stall_changed(self, message: Stalled | Moved) -> None:
+        """Record and report that nothing moves in a node, or that something does again."""
+        if isinstance(message, Moved):
+            self.node_states[message.node_id].stalled = None
+        else:
+            self._stalled(message)
+        self.changed()
+
+    def _stalled(self, stalled: Stalled) -> None:
         ids = [str(row_id) for row_id in stalled.ids]
         self.node_states[stalled.node_id].stalled = (
             f"nothing has moved for {stalled.seconds:.0f} s; waits on {stalled.waits_on}; {stalled.in_flight} rows in "
@@ -254,12 +263,15 @@ class RunState:
             ids=ids,
         )
         tell(self._pipeline, stalled)
-        self.changed()
 
-    def moved(self, node_id: str) -> None:
-        """Record and report that something moves again in a node that had stalled."""
-        self.node_states[node_id].stalled = None
-        self.changed()
+    def outage_noted(self, message: OutageNoted) -> None:
+        """Record and report that calls wait as no endpoint answers, or go on; that it begins and ends, at once."""
+        state = self.node_states[message.node_id]
+        was_on = state.outage is not None
+        state.outage_noted(message)
+        self.tell_progress(state)
+        if was_on != (state.outage is not None):
+            self.changed()
 
     def tell_progress(self, state: NodeState) -> None:
         """Tell subscribers how far a node is."""

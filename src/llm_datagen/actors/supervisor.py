@@ -34,6 +34,7 @@ from llm_datagen.messages import (
     Moved,
     OperatorFailed,
     OperatorLogged,
+    OutageNoted,
     Pause,
     Reconfigure,
     RowsCommitted,
@@ -145,10 +146,10 @@ class SupervisorActor(Stage):
                 tell(self._pipeline, message)
             case SourceQuiet(node_id=node_id, text=text):
                 tell(self._pipeline, OperatorLogged(self._pipeline_id, node_id, "warning", text))
-            case Stalled():
-                self._run_state.stalled(message)
-            case Moved(node_id=node_id):
-                self._run_state.moved(node_id)
+            case Stalled() | Moved():
+                self._run_state.stall_changed(message)
+            case OutageNoted():
+                self._run_state.outage_noted(message)
             case RowsFailed():
                 self._run_state.rows_failed(message)
             case OperatorFailed():

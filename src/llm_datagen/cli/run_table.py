@@ -8,10 +8,10 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from llm_datagen.cli.export_view import exports_made
-from llm_datagen.cli.run_view import details, headline, rows_in, time_in_words
+from llm_datagen.cli.run_view import details, headline, rows_in
 from llm_datagen.runs.display.name_table import Column, Name, NameTable
 from llm_datagen.runs.display.tables import STYLES, node_table
-from llm_datagen.runs.words import number
+from llm_datagen.runs.words import number, time_in_words
 from llm_datagen.shards.run_view import RunView
 
 
@@ -36,8 +36,9 @@ def run_table(run: RunView) -> RenderableType:
 
 
 def _status(run: RunView, brief: dict[str, Any]) -> Text:
-    if brief["stalled"]:
-        return Text("stalled", style=STYLES["stalled"])
+    for stopped, name in (("outages", "outage"), ("stalled", "stalled")):
+        if brief[stopped]:
+            return Text(name, style=STYLES["stalled"])
     return Text(run.status, style=STYLES.get(run.status, ""))
 
 

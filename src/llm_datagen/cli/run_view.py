@@ -14,7 +14,7 @@ from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
 from llm_datagen.runs.usage import is_short
 from llm_datagen.runs.versions import VERSION_OF, find_run, version_id, version_of
-from llm_datagen.runs.words import number
+from llm_datagen.runs.words import number, time_in_words
 from llm_datagen.shards.run_view import RunView, read_run
 
 
@@ -54,12 +54,12 @@ def list_lines(runs: list[RunView]) -> list[str]:
         brief = run.brief()
         rows = f"{number(brief['rows_in'])} rows in, {number(brief['rows_out'])} out"
         errors = errors_in_words(brief["failed"])
-        stalled = f" ({', '.join(brief['stalled'])} stalled)" if brief["stalled"] else ""
+        waiting = [f"{node_id}: outage" for node_id in brief["outages"]]
+        waiting += [f"{node_id} stalled" for node_id in brief["stalled"] if node_id not in brief["outages"]]
+        stopped = f" ({', '.join(waiting)})" if waiting else ""
         exports = f", {made} exports" if (made := exports_made(brief["exports"])) else ""
-        updated = time_in_words(brief["updated_at"])
-        lines.append(
-            f"{escape_line(run.pipeline_id)}: {run.status}{stalled}, {rows}, {errors}{exports}, updated {updated}"
-        )
+        updated = f"{'as of' if brief['counts_as_of'] else 'updated'} {time_in_words(brief['updated_at'])}"
+        lines.append(f"{escape_line(run.pipeline_id)}: {run.status}{stopped}, {rows}, {errors}{exports}, {updated}")
     return lines
 
 
@@ -87,13 +87,14 @@ def details(run: RunView) -> str:
     lacks_usage = is_short(run_state) or (run.status == INTERRUPTED and run_state.get("status") != Status.RESUMING)
     lacks_usage = lacks_usage and any(map(_may_have_used, run_state.get("nodes", ())))
     usage = "usage and cost are at least these: the last usage before a kill is missing\n" if lacks_usage else ""
+    counts = f"{escape_line(run.counts_note)}\n" if run.counts_note else ""
     older = "".join(f"{escape_line(text)}\n" for text in _versions(run_state))
     exports = "".join(f"{escape_line(text)}\n" for text in export_lines(run_state, is_live=run.is_live))
     created, started = time_in_words(run_state.get("created_at")), time_in_words(run_state.get("started_at"))
     shards = f"{run.whole.summary()}\n" if run.whole is not None else ""
     limit = f"{escape_line(limit)}\n" if (limit := run.progress.limit) else ""
     return (
-        f"{limit}{shards}{exports}{_version(run_state)}{older}{at}{jobs}{budget}{usage}"
+        f"{limit}{counts}{shards}{exports}{_version(run_state)}{older}{at}{jobs}{budget}{usage}"
         f"created {created}, last started {started}, updated {time_in_words(run_state.get('updated_at'))}{where}"
     )
 
@@ -124,8 +125,3 @@ def _versions(run_state: dict[str, Any]) -> Iterator[str]:
             f"{entry['node_id']}: rows are of {which} of the operator: {number(old.rows)} of {number(done)} were done "
             f"before an edit was accepted ({', '.join(old.parts)}); a resume with --rerun does them again"
         )
-
-
-def time_in_words(text: str | None) -> str:
-    """Return a moment of a run state, to the second."""
-    return text[:19].replace("T", " ") + " UTC" if text else "never"

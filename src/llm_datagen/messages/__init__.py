@@ -82,6 +82,7 @@ from llm_datagen.messages.reports import (
     EndsSooner,
     Moved,
     OperatorFailed,
+    OutageNoted,
     RowsCommitted,
     RowsFailed,
     Settled,
@@ -128,6 +129,7 @@ __all__ = [
     "OperatorFailed",
     "OperatorFailure",
     "OperatorLogged",
+    "OutageNoted",
     "Pause",
     "PauseCalls",
     "PipelineFinished",
@@ -197,6 +199,7 @@ SupervisorMessage = (
     | TimeSpent
     | TargetMet
     | OperatorFailed
+    | OutageNoted
     | RowsFailed
     | Stalled
     | Moved

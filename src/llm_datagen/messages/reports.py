@@ -12,6 +12,7 @@ from llm_datagen.messages.block_result import OperatorFailure
 from llm_datagen.messages.data import StageOutcome
 
 if TYPE_CHECKING:
+    from llm_datagen.runs.outage import OutageReport
     from llm_datagen.runs.status import PipelineStatus
 
 
@@ -110,6 +111,17 @@ class UsageTotal:
     provider: str
     model: str
     metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class OutageNoted:
+    """Node to supervisor: for which endpoints calls wait, and why; again, whenever that has changed."""
+
+    node_id: str
+    pool: str
+    """What stands for these endpoints."""
+    outage: OutageReport | None
+    """None: one of them answers again."""
 
 
 @dataclass(frozen=True, slots=True)

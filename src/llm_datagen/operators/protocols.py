@@ -147,6 +147,19 @@ class IJobContext(INodeContext, Protocol):
 
 
 @runtime_checkable
+class IOutageContext(INodeContext, Protocol):
+    """The context of an operator whose calls wait while no endpoint answers them."""
+
+    def note_outage(self, pool: str, outage: Mapping[str, Any] | None) -> None:
+        """Say for which endpoints calls wait, so that the run state does; again, whenever that has changed.
+
+        Args:
+            pool: what stands for these endpoints.
+            outage: an `OutageReport`; None: one of them answers again.
+        """
+
+
+@runtime_checkable
 class IOperator(Protocol):
     """Anything with a `name` and one of `process_item` and `process_batch`."""
 

@@ -26,11 +26,11 @@ from llm_datagen.messages import Cancel, OperatorLogged, Settled
 from llm_datagen.messages import Run as RunMessage
 from llm_datagen.operators.fingerprint import fingerprint_of, note_changes
 from llm_datagen.pipeline.spool import print_output, prints_output
-from llm_datagen.pipeline.warnings import OwnStateWarnings
+from llm_datagen.pipeline.warnings import OutageWarnings, OwnStateWarnings
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.export_entries import KEY as EXPORTS
 from llm_datagen.runs.exports import make_exports
-from llm_datagen.runs.hooks import IPipelineHooks
+from llm_datagen.runs.hooks import IPipelineHooks, shows_warnings
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
 from llm_datagen.runs.results_dir import working_directory
@@ -118,14 +118,15 @@ class Run:
             nodes=tuple(NodeReport(node_id=node.node_id) for node in opened),
         )
 
-    def start(self, host: Recipient | None = None) -> pykka.ActorRef[PipelineActor]:
+    def start(self, host: Recipient | None = None, *, warns: bool = True) -> pykka.ActorRef[PipelineActor]:
         """Start the actors; returns at once. When that fails, the run has ended: failed, with nothing left open.
 
         Args:
             host: who hears of every status and event, if anybody.
+            warns: whether the program is warned of outages, unless hooks show them.
         """
         try:
-            return self._start(host)
+            return self._start(host, warns=warns and not shows_warnings(self._watcher))
         except BaseException as error:
             if self._ref is None:
                 self.abandon(error)
@@ -145,7 +146,7 @@ class Run:
         status = replace(self._status, status=Status.FAILED, error=str(failure))
         self._settled.set_result(Settled(status, "", failure, error))
 
-    def _start(self, host: Recipient | None) -> pykka.ActorRef[PipelineActor]:
+    def _start(self, host: Recipient | None, *, warns: bool) -> pykka.ActorRef[PipelineActor]:
         self._run_state.update(
             started_at=now_text(), ended_at=None, error=None, failed_row=None, paused=False, **whoami()
         )
@@ -165,7 +166,13 @@ class Run:
                 self._log.warning(events.NO_CONTROL)
         config = self._run_state.get("config", {})
         self._ref = PipelineActor.start(
-            self._status, config, self._start_supervisor, self._subscribers, self._settled, self._clean_up, host
+            self._status,
+            config,
+            self._start_supervisor,
+            self._subscribers,
+            self._settled,
+            self._clean_up,
+            OutageWarnings(host) if warns else host,
         )
         tell(self._ref, RunMessage())
         for note in self._notes:

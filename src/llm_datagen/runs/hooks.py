@@ -134,6 +134,11 @@ def check_hooks(hooks: Any) -> Any:
     return hooks
 
 
+def shows_warnings(hooks: Any) -> bool:
+    """Return whether hooks show warnings to people: they say so by ``shows_warnings = True``."""
+    return bool(getattr(hooks, "shows_warnings", False))
+
+
 class CompositePipelineHooks(DefaultPipelineHooks):
     """Several hooks as one: each call goes to all of them, even if one fails.
 
@@ -143,6 +148,11 @@ class CompositePipelineHooks(DefaultPipelineHooks):
 
     def __init__(self, hooks: Iterable[IPipelineHooks]) -> None:
         self.hooks = list(hooks)
+
+    @property
+    def shows_warnings(self) -> bool:
+        """Whether one of them does."""
+        return any(map(shows_warnings, self.hooks))
 
     def prepare_run(self, cid: str, results_dir: str, run_state: Mapping[str, Any]) -> None:
         """Pass it on to those who take it; see `IPreparedHooks`."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from llm_datagen.runs.display.node_view import view_of
 from llm_datagen.runs.logs.bottleneck import NodeSummary, bottleneck_of
+from llm_datagen.runs.outage import endpoints_in_words
 from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.status import LIVE, Status
 
@@ -34,6 +35,8 @@ def limit_of(run_state: Mapping[str, Any], *, is_live: bool) -> str:
     running = [entry for entry in entries if entry.get("status") in LIVE]
     if is_live and run_state.get("paused"):
         return PAUSED
+    if is_live and (down := next((entry for entry in running if entry.get("outage")), None)) is not None:
+        return f"{down['node_id']} limits: no endpoint answers its calls ({endpoints_in_words(down['outage'])})"
     if is_live and (stalled := next((entry for entry in running if entry.get("stalled")), None)) is not None:
         return f"{stalled['node_id']} is stalled: {stalled['stalled']}"
     if running and not is_live:

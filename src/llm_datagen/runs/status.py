@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+from llm_datagen.runs.outage import OutageReport
 from llm_datagen.runs.usage import UsageSums, cost_of
 
 
@@ -77,6 +78,7 @@ class NodeReport:
         starved_times: how often that was so.
         usage: sums of what operators reported, a dict for each provider and model.
         stalled: how long nothing has moved, and what it waits for; empty unless it is stalled.
+        outage: for which endpoints calls wait, and why; None while some endpoint answers.
         error: the error that it failed with.
     """
 
@@ -108,6 +110,7 @@ class NodeReport:
     starved_times: int = 0
     usage: list[dict[str, Any]] = field(default_factory=list)
     stalled: str | None = None
+    outage: OutageReport | None = None
     error: str | None = None
 
     @property

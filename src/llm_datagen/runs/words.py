@@ -19,6 +19,16 @@ def jobs_in_words(count: int, rows: int | None = None) -> str:
     return jobs if rows is None else f"{jobs} with {rows_in_words(rows)}"
 
 
+def calls_in_words(count: int) -> str:
+    """Return how many calls wait: ``1 call waits``, ``2 calls wait``."""
+    return "1 call waits" if count == 1 else f"{number(count)} calls wait"
+
+
+def time_in_words(text: str | None) -> str:
+    """Return a moment of a run state, to the second."""
+    return text[:19].replace("T", " ") + " UTC" if text else "never"
+
+
 def rate(value: float) -> str:
     """Return a rate, rounded to meaningful digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 or value == 0 else f"{value:.2f}"

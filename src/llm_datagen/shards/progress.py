@@ -54,6 +54,7 @@ def added_up(
         seconds=max((entry.get("seconds", 0.0) for entry in entries), default=0.0),
         usage=usage.as_list(),
         stalled=next((entry["stalled"] for entry in running if entry.get("stalled")), None),
+        outage=next((entry["outage"] for entry in running if entry.get("outage")), None),
         error=next((entry["error"] for entry in entries if entry.get("error")), None),
         **sums,
     )

@@ -14,9 +14,11 @@ from llm_datagen.runs.export_entries import exports_of
 from llm_datagen.runs.run_progress import RunProgress
 from llm_datagen.runs.seen import see
 from llm_datagen.runs.sharded import is_sharded
+from llm_datagen.runs.status import INTERRUPTED
 from llm_datagen.runs.store import run_ids
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.unsettled import unsettled
+from llm_datagen.runs.words import time_in_words
 from llm_datagen.shards.spending import RunSpending, spending_of
 
 if TYPE_CHECKING:
@@ -88,6 +90,19 @@ class RunView:
             f"not looked at; resume finishes that first: {self.command('resume')}"
         )
 
+    @property
+    def counts_as_of(self) -> str | None:
+        """When the counts of a run that was killed were saved: rows may have been committed since. None of others."""
+        return self.state.get("updated_at") if self.status == INTERRUPTED else None
+
+    @property
+    def counts_note(self) -> str:
+        """A note on the counts of a run that was killed; empty of others."""
+        if self.counts_as_of is None:
+            return ""
+        counts = f"{self.command('verify')} counts what is committed"
+        return f"counts are those of the last save, {time_in_words(self.counts_as_of)}: there may be more; {counts}"
+
     def command(self, verb: str, *, arguments: Sequence[str] = (), options: Sequence[str] = ()) -> str:
         """Return the command to type for it; see `command_line`."""
         return command_line(verb, self.pipeline_id, self.results_dir, arguments=arguments, options=options)
@@ -110,6 +125,7 @@ class RunView:
             "status": self.status,
             "saved_status": self.state.get("status"),
             "note": self.note,
+            "counts_as_of": self.counts_as_of,
             "jobs": [job.as_dict() for job in self.jobs],
             "bottleneck": progress.limit,
             "eta_s": progress.seconds_left,
@@ -131,7 +147,9 @@ class RunView:
             "failed": progress.failed,
             "exports": exports_of(self.state),
             "stalled": [node.node_id for node in progress.nodes if node.stalled],
+            "outages": [node.node_id for node in progress.nodes if node.outage],
             "updated_at": self.state.get("updated_at"),
+            "counts_as_of": self.counts_as_of,
             "note": self.note,
         }
 

@@ -177,8 +177,8 @@ class ShardPipeline(BasePipeline):
             self.resume(folder.pipeline_id, on_change=spec.on_change, verify=spec.verify)
 
     def start_watched(self, watcher: Recipient | None) -> pykka.ActorRef[PipelineActor]:
-        """Run as `start()` does; `watcher` hears of every status and event."""
-        return self._prepare().start(watcher)
+        """Run as `start()` does; `watcher` hears of every status and event. Who runs the whole warns of outages."""
+        return self._prepare().start(watcher, warns=False)
 
     @each_looked_at_once()
     def _begin(self) -> None:

@@ -183,7 +183,7 @@ class WholeState:
 
     def _tell_progress(self, reports: Sequence[NodeReport]) -> None:
         for report in reports:
-            told = report.rows_in, report.total, report.usage
+            told = report.rows_in, report.total, report.usage, report.outage
             if self._told.get(report.node_id) != told:
                 self._told[report.node_id] = told
                 meta = {**report.as_dict(), SHARDS: self._counts()}

@@ -11,10 +11,10 @@ from llm_datagen.runs.limit import time_spent
 from llm_datagen.runs.status import Status, report_of_entry, shortcomings
 
 
-def warnings_of(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what should be looked at: nodes without rows, that are short of their targets, or stalled."""
-    stalled = [f"{entry['node_id']}: {entry['stalled']}" for entry in entries if entry.get("stalled")]
-    return [*shortcomings(map(report_of_entry, entries)), *stalled]
+def warnings_of(entries: Sequence[Mapping[str, Any]], views: Sequence[NodeView]) -> list[str]:
+    """Return what should be looked at: nodes without rows, short of their targets, in an outage, or stalled."""
+    stopped = [f"{view.node_id}: {view.stopped_by}" for view in views if view.stopped_by]
+    return [*shortcomings(map(report_of_entry, entries)), *stopped]
 
 
 def node_json(
@@ -66,5 +66,6 @@ def node_json(
             "lead_limited": times.lead_limited or 0.0,
         },
         "stalled": view.stalled,
+        "outage": entry["outage"] if view.outage else None,
         "error": entry.get("error"),
     }

@@ -79,7 +79,7 @@ def run_json(run: RunView, folders: ResultsFolders, home: str, given: Mapping[st
             for entry in entries
         ],
         "bottleneck": progress.limit,
-        "warnings": [*warnings_of(entries), *filter(None, [run.rerun_note])],
+        "warnings": [*warnings_of(entries, progress.nodes), *filter(None, [run.rerun_note, run.counts_note])],
         "budget": budget_json(run, given),
         "jobs": [{**job.as_dict(), "endpoint": masked_uri(job.endpoint)} for job in run.jobs],
         "jobs_in_words": run.jobs_in_words,

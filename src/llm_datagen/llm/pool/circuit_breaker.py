@@ -65,10 +65,13 @@ class CircuitBreaker:
 
     Attributes:
         is_open: whether no call but a probe may go through: the endpoint is down.
+        openings: how often it has opened: it tells calls that were sent before from those that were sent since.
         error: the call that opened it.
+        last_error: how the last call or ping went that failed; None when an answer has come since.
+        tries: how many calls and pings have failed since the last answer.
         refuses: whether the endpoint refuses every call, so that waiting does not help.
         since: when it opened, a monotonic time in seconds.
-        since_text: the same for people, in UTC.
+        since_time: the same by the clock of this machine.
 
     Args:
         clock: returns monotonic seconds.
@@ -76,29 +79,40 @@ class CircuitBreaker:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._failures = 0
         self._interval = FIRST_PROBE_SECONDS
         self._next_probe = 0.0
         self._is_probed = False
         self.is_open = False
+        self.openings = 0
         self.refuses = False
         self.error: LLMRequestError | None = None
+        self.last_error: LLMRequestError | None = None
+        self.tries = 0
         self.since = 0.0
-        self.since_text = ""
+        self.since_time = datetime.now(UTC)
 
-    def record_answer(self) -> bool:
-        """Close it: the endpoint has answered, whatever it said. Returns whether it was open."""
+    def record_answer(self, sent_at: int) -> bool:
+        """Close it: the endpoint has answered, whatever it said. Returns whether it was open.
+
+        An answer to a call that was sent before it opened shows nothing of the endpoint as it is now.
+
+        Args:
+            sent_at: how often it had opened when the call was sent.
+        """
+        if sent_at < self.openings and self.is_open:
+            return False
         was_open = self.is_open
-        self._failures = 0
+        self.tries = 0
         self._interval = FIRST_PROBE_SECONDS
         self.is_open = self.refuses = False
-        self.error = None
+        self.error = self.last_error = None
         return was_open
 
-    def record_failure(self) -> bool:
+    def record_failure(self, error: LLMRequestError) -> bool:
         """Count a failed call. Returns whether there were enough of them for a ping."""
-        self._failures += 1
-        return not self.is_open and self._failures >= FAILURES_BEFORE_PING
+        self.tries += 1
+        self.last_error = error
+        return not self.is_open and self.tries >= FAILURES_BEFORE_PING
 
     def trip(self, error: LLMRequestError, ping: LLMRequestError) -> bool:
         """Open it, or keep it open. Returns whether it was closed before.
@@ -109,13 +123,20 @@ class CircuitBreaker:
         """
         was_closed = not self.is_open
         self.refuses = failure_kind(ping) is FailureKind.REFUSES
-        self.error = error
+        self.tries += ping is not self.last_error  # many may wait for one ping
+        self.error, self.last_error = error, ping
         if was_closed:
             self.is_open = True
+            self.openings += 1
             self.since = self._clock()
-            self.since_text = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+            self.since_time = datetime.now(UTC)
             self._next_probe = self.since + self._interval
         return was_closed
+
+    @property
+    def since_text(self) -> str:
+        """When it opened, for people."""
+        return f"{self.since_time:%Y-%m-%d %H:%M:%S} UTC"
 
     @property
     def is_probe_due(self) -> bool:

@@ -14,11 +14,17 @@ from llm_datagen.llm.limits.layer import LimitLayer
 from llm_datagen.llm.pool.circuit_breaker import CircuitBreaker, FailureKind, failure_kind
 from llm_datagen.llm.transport import Layer, Transport
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
+from llm_datagen.runs.outage import DownEndpoint
+from llm_datagen.runs.words import cut
+from llm_datagen.streams.storage.owner import time_text
 
 PING = ({"role": "user", "content": "ping"},)
 """The ping: it shows whether a failure is the endpoint's, or due to what a row asked for."""
 _PAIR = ({"role": "query", "content": "ping"}, {"role": "document", "content": "pong"})
 """The same for a rerank: a query and a document."""
+
+_ERROR_CHARS = 300
+"""So much of an error is noted in the run state."""
 
 
 class JobHolder(Protocol):
@@ -86,19 +92,30 @@ class Member(Layer):
         Raises:
             LLMError: when there is no answer. What that says of the endpoint is not recorded yet, see `record_failure`.
         """
+        sent_at = self.breaker.openings
         answer = await self._inner.complete(self._own(request))
         self._avoided_until = 0.0
-        self._record_answer(request)
+        self._record_answer(request, sent_at)
         return answer
 
-    async def record_failure(self, request: ChatRequest, error: LLMRequestError) -> None:
-        """Record a failed call, and find out whether the endpoint is down when that may be so."""
+    async def record_failure(self, request: ChatRequest, error: LLMRequestError, sent_at: int) -> None:
+        """Record a failed call, and find out whether the endpoint is down when that may be so.
+
+        Args:
+            request: the call.
+            error: how it failed.
+            sent_at: how often the breaker had opened when it was sent.
+        """
+        if error.follows_outage:
+            return  # it was not sent
         kind = failure_kind(error)
         if kind is FailureKind.ANSWERS:
             self._avoided_until = self._clock() + (error.retry_after or 0.0)
-            self._record_answer(request)
-        elif (kind is FailureKind.REFUSES or self.breaker.record_failure()) and not self.is_down:
-            await self.ping_after(request, error)
+            self._record_answer(request, sent_at)
+        elif kind is not FailureKind.NOT_REACHED:
+            may_be_down = self.breaker.record_failure(error) or kind is FailureKind.REFUSES
+            if may_be_down and not self.is_down:
+                await self.ping_after(request, error)
 
     async def ping_after(self, request: ChatRequest, error: LLMRequestError) -> None:
         """Ask the endpoint something tiny after `error`, and record whether it answered.
@@ -111,7 +128,7 @@ class Member(Layer):
             self._ping = asyncio.create_task(self._send_ping(request))
         ping = await asyncio.shield(self._ping)
         if ping is None:
-            self._record_answer(request)
+            self._record_answer(request, self.breaker.openings)
         elif failure_kind(ping) is FailureKind.NOT_REACHED:
             return
         elif self.breaker.trip(error, ping) and request.ctx is not None:
@@ -138,6 +155,17 @@ class Member(Layer):
             return None
         finally:
             self.breaker.end_probe()
+
+    def as_down(self) -> DownEndpoint:
+        """Return what is known of it while it is down."""
+        breaker, error = self.breaker, self.breaker.last_error
+        return DownEndpoint(
+            endpoint=self.label,
+            since=time_text(breaker.since_time),
+            status=None if error is None else error.status,
+            error=cut(" ".join(str(error).split()), _ERROR_CHARS),
+            tries=breaker.tries,
+        )
 
     @property
     def is_down(self) -> bool:
@@ -181,6 +209,6 @@ class Member(Layer):
             return None if failure_kind(error) is FailureKind.ANSWERS else error
         return None
 
-    def _record_answer(self, request: ChatRequest) -> None:
-        if self.breaker.record_answer() and request.ctx is not None:
+    def _record_answer(self, request: ChatRequest, sent_at: int) -> None:
+        if self.breaker.record_answer(sent_at) and request.ctx is not None:
             request.ctx.log(f"{self.label} answers again", level="warning", endpoint=self.label)

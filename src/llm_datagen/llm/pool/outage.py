@@ -11,6 +11,8 @@ from llm_datagen.llm.errors import EndpointRefusedError, LLMCancelledError, Outa
 from llm_datagen.llm.pool.member import Member
 from llm_datagen.llm.types import ChatRequest
 from llm_datagen.llm.waits import is_paused
+from llm_datagen.operators.protocols import IOutageContext
+from llm_datagen.runs.outage import OutageReport
 
 _POLL_SECONDS = 0.1
 
@@ -21,7 +23,8 @@ class Outage:
     While the run is paused, no probe is made, and the time does not count.
 
     One task polls, ten times a second: whether a member answers again (then all go on), is due for a probe (then one
-    goes on, to make it), whether the run is being cancelled, and whether the time is over (then all fail).
+    goes on, to make it), whether the run is being cancelled, and whether the time is over (then all fail). It tells the
+    node how the outage stands, so that the run state says so.
 
     Args:
         members: of the pool.
@@ -37,6 +40,7 @@ class Outage:
         self._clock = clock
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._poller: asyncio.Task[None] | None = None
+        self._told: OutageReport | None = None
         self._paused = 0.0
 
     @property
@@ -57,6 +61,7 @@ class Outage:
         self._waiting.append(waits)
         if self._poller is None or self._poller.done():
             self._log(request)
+            self._tell(request)
             self._poller = asyncio.create_task(self._poll(request))
         try:
             await waits
@@ -64,6 +69,11 @@ class Outage:
             if waits in self._waiting:
                 self._waiting.remove(waits)
         self._check(request)
+
+    def answered(self, request: ChatRequest) -> None:
+        """Tell the node at once that the outage is over, if a member that has just been asked has ended it."""
+        if self._told is not None and not self.is_on:
+            self._tell(request)
 
     async def close(self) -> None:
         """End the polling."""
@@ -99,6 +109,14 @@ class Outage:
                 outage_after=self._outage_after,
             )
 
+    def _tell(self, request: ChatRequest) -> None:
+        """Tell the node of the outage, if anything of it has changed; or that it is over."""
+        outage = OutageReport(endpoints=[member.as_down() for member in self._members], calls=len(self._waiting))
+        told = outage if self.is_on else None
+        if told != self._told and isinstance(request.ctx, IOutageContext):
+            request.ctx.note_outage(", ".join(member.label for member in self._members), told)
+        self._told = told
+
     async def _poll(self, request: ChatRequest) -> None:
         self._paused = 0.0
         while True:
@@ -108,6 +126,7 @@ class Outage:
             if is_paused(request) and not is_cancelled:
                 self._paused += self._clock() - polled
                 continue
+            self._tell(request)
             if not self.is_on or is_cancelled or self._is_over() or all(m.breaker.refuses for m in self._members):
                 self._release(len(self._waiting))
                 return

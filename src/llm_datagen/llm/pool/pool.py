@@ -80,15 +80,17 @@ class Pool:
             if member is None:
                 await self._wait_for_room(request)
                 continue
+            sent_at = member.breaker.openings
             try:
                 answer = await (member.probe(request) if member.is_down else member.complete(request))
             except LLMRequestError as failure:
-                await member.record_failure(request, failure)
+                await member.record_failure(request, failure, sent_at)
                 if not _may_succeed_elsewhere(failure) and not member.is_down:
                     raise
                 error = _earlier_retry(error, failure)
                 tried.append(member)
                 continue
+            self._outage.answered(request)
             if answer is not None:
                 return answer
 

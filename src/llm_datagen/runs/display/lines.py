@@ -21,7 +21,7 @@ def node_line(node: NodeView) -> str:
     parts = [f"{node.status}, {progress(node)} rows"]
     if node.status != Status.PENDING:
         parts.append(f"{rate(node.rate)} rows/s")
-    if node.seconds_left is not None and not node.stalled:
+    if node.seconds_left is not None and not node.stopped_by:
         parts.append(f"ETA {duration(node.seconds_left)}")
     of_which = f" ({failed_rows(node.skipped, node.dead)})" if node.skipped or node.dead else ""
     rejected = f" ({number(node.rejected)} rejected)" if node.rejected else ""
@@ -38,8 +38,8 @@ def node_line(node: NodeView) -> str:
         parts.append(dollars(node.cost))
     if node.lead_limited_s >= 1:
         parts.append(f"held back {duration(node.lead_limited_s)} (max_lead)")
-    stalled = escape_line(f"; stalled: {node.stalled}") if node.stalled else ""
-    return f"{label(node)}: {', '.join(parts)}{stalled}"
+    stopped_by = escape_line(f"; {node.stopped_by}") if node.stopped_by else ""
+    return f"{label(node)}: {', '.join(parts)}{stopped_by}"
 
 
 def progress(node: NodeView) -> str:
@@ -62,8 +62,8 @@ def eta(node: NodeView) -> str:
         return "waiting"
     if node.status != Status.RUNNING:
         return "done" if node.status == Status.COMPLETED else node.status
-    if node.stalled or node.paused:
-        return "stalled" if node.stalled else "paused"
+    if node.stopped_by or node.paused:
+        return "outage" if node.outage else "stalled" if node.stalled else "paused"
     return "-" if node.seconds_left is None else duration(node.seconds_left)
 
 

@@ -12,6 +12,7 @@ from llm_datagen.runs.display.lines import shards_in_words
 from llm_datagen.runs.display.node_view import NodeView, tokens_in
 from llm_datagen.runs.display.tables import one_line
 from llm_datagen.runs.hooks import DefaultPipelineHooks
+from llm_datagen.runs.outage import outage_in_words
 from llm_datagen.runs.rate import RateWindow, mean_rate
 from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.runs.status import ENDED, Status
@@ -62,6 +63,8 @@ class DisplayModel(DefaultPipelineHooks):
         nodes: the nodes before the run, if known.
         clock: seconds that only grow.
     """
+
+    shows_warnings = True
 
     def __init__(self, nodes: Iterable[NodeView] = (), *, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
@@ -127,6 +130,7 @@ class DisplayModel(DefaultPipelineHooks):
                 failed=meta.get("failed", 0),
                 skipped=meta.get("skipped", 0),
                 dead=meta.get("dead_letters", 0),
+                outage=outage_in_words(outage) if (outage := meta.get("outage")) else "",
                 stalled=entry.view.stalled if curr == entry.view.done else "",
                 warning=entry.view.warning if curr == entry.view.done else "",
             )
@@ -143,7 +147,7 @@ class DisplayModel(DefaultPipelineHooks):
             ended = entry.told if entry.told in {*ENDED, Status.UNNEEDED} else Status.STOPPED
             status = Status.COMPLETED if success else ended if error is None else Status.FAILED
             entry.end(self.clock())
-            entry.view = replace(entry.view, status=status, stalled="", warning="")
+            entry.view = replace(entry.view, status=status, stalled="", outage="", warning="")
 
     def on_stall(self, cid: str, nid: str, info: Mapping[str, Any]) -> None:
         """Record a stall, until rows are done again."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llm_datagen.runs.outage import outage_in_words
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
 from llm_datagen.runs.usage import TOKEN_NAMES, cost_of, tokens_of
 
@@ -40,6 +41,7 @@ class NodeView:
         seconds: how long it ran, in this run.
         lead_limited_s: seconds in which `max_lead` held rows back, in this run.
         stalled: how long nothing has moved, and what it waits for; empty unless it is stalled.
+        outage: for which endpoints its calls wait, and why; empty while some endpoint answers.
         warning: the last warning of its operator, until rows are done again.
     """
 
@@ -65,12 +67,18 @@ class NodeView:
     seconds: float = 0.0
     lead_limited_s: float = 0.0
     stalled: str = ""
+    outage: str = ""
     warning: str = ""
 
     @property
     def pending(self) -> int | None:
         """Source rows that are not done; None until the source was counted to its end."""
         return max(0, self.total - self.done) if self.total is not None and self.is_exact else None
+
+    @property
+    def stopped_by(self) -> str:
+        """Why nothing moves, in words: an outage is what a stall comes of. Empty while rows move."""
+        return self.outage or (f"stalled: {self.stalled}" if self.stalled else "")
 
     @property
     def share(self) -> float | None:
@@ -137,6 +145,7 @@ def view_of(node: Mapping[str, Any], *, paused: bool = False) -> NodeView:
         seconds=node.get("seconds", 0.0),
         lead_limited_s=node.get("lead_limited_s", 0.0),
         stalled=(is_running and node.get("stalled")) or "",
+        outage=outage_in_words(node["outage"]) if is_running and node.get("outage") else "",
     )
 
 

@@ -56,7 +56,7 @@ def _columns(nodes: Sequence[NodeView]) -> Iterator[Column]:
     yield Column("rows", [Text(progress(node)) for node in nodes])
     rates = [rate(node.rate) if node.status != Status.PENDING else "-" for node in nodes]
     yield Column("rows/s", [Text(text) for text in rates], stays=3)
-    etas = [Text(eta(node), style=STYLES.get("stalled" if node.stalled else node.status, "")) for node in nodes]
+    etas = [Text(eta(node), style=STYLES.get("stalled" if node.stopped_by else node.status, "")) for node in nodes]
     yield Column("ETA", etas)
     yield Column("filtered", [Text(number(node.filtered)) for node in nodes], stays=2)
     errors = [Text(number(node.failed), style="bold red" if node.failed else "") for node in nodes]
@@ -72,9 +72,9 @@ def _notes(node: NodeView) -> Iterable[str]:
         yield failed_rows(node.skipped, node.dead)
     if node.beyond or node.cut:
         yield f"target met{beyond_target(node.beyond, node.cut)}"
-    if node.stalled:
-        yield f"stalled: {node.stalled}"
-    if node.warning:
+    if node.stopped_by:
+        yield node.stopped_by
+    if node.warning and not node.outage:  # then it says the same
         yield node.warning
 
 

@@ -101,4 +101,9 @@ def machine_id() -> str:
 
 def now_text() -> str:
     """Return the time, in UTC, as ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return time_text(datetime.now(UTC))
+
+
+def time_text(moment: datetime) -> str:
+    """Return a time as ISO 8601."""
+    return moment.isoformat(timespec="milliseconds")

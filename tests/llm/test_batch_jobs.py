@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -269,6 +270,32 @@ def test_an_endpoint_that_acknowledges_no_job_and_lists_none_is_an_outage(bench:
         bench.run(server)
         account = server.account()
     assert (len(account["jobs"]), set(account["rows"].values())) == (1, {1})
+    assert len(bench.out) == 3
+
+
+def test_a_provider_that_does_not_tell_of_its_jobs_is_named_until_it_does(bench: Bench) -> None:
+    bench.rows(3)
+    status, is_back = OpenAIBatchAdapter.status, threading.Event()
+
+    async def away(self: Any, http: Any, job_id: str) -> Any:
+        if not is_back.is_set():
+            raise LLMRequestError("HTTP 503 from the provider", status=503, may_pass=True)
+        return await status(self, http, job_id)
+
+    with fake() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OpenAIBatchAdapter, "status", away)
+        pipeline = bench.pipeline(server).create("a")
+        pipeline.start()
+        eventually(lambda: pipeline.progress[0].outage is not None)
+        outage = pipeline.progress[0].outage
+        is_back.set()
+        pipeline.wait()
+    assert outage is not None
+    (down,) = outage["endpoints"]
+    assert down["endpoint"].startswith("http://127.0.0.1:")
+    assert (outage["calls"], down["status"], down["error"]) == (3, 503, "HTTP 503 from the provider")
+    assert down["tries"] >= 3
+    assert pipeline.progress[0].outage is None
     assert len(bench.out) == 3
 
 

@@ -58,6 +58,11 @@ IDLE = {"busy_s": 2.0, "starved_s": 9.0}
             "b is stalled: nothing has moved for 300 s; waits on operator; 1 rows",
         ),
         (
+            state(entry("a", stalled="nothing has moved", outage={"endpoints": [{"endpoint": "m at b"}], "calls": 1})),
+            True,
+            "a limits: no endpoint answers its calls (m at b)",
+        ),
+        (
             state(entry("a", rate=5.0, rate_limited_s=9.0, busy_s=1.0)),
             True,
             "a limits by its rate (5 rows per second): it held rows back 90 % of the time",

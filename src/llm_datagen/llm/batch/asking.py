@@ -29,7 +29,7 @@ class Asking:
     """
 
     def __init__(self, jobs: EndpointState) -> None:
-        self._place, self._node = jobs.place, jobs.node
+        self._place, self._node, self._away = jobs.place, jobs.node, jobs.away
 
     async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
         """Return what `call` does, with as many tries as it needs.
@@ -42,8 +42,9 @@ class Asking:
         place, since, tries = self._place, None, 0
         while True:
             try:
-                return await call()
+                answer = await call()
             except LLMRequestError as error:
+                self._away.failed(error)
                 if error.status == HTTPStatus.NOT_FOUND:
                     raise GoneError from error
                 if not error.may_pass:
@@ -55,6 +56,9 @@ class Asking:
                         f"{place.label} does not tell of its jobs for {now - since:.0f} s: {error}"
                     ) from error
                 await asyncio.sleep(max(self.pause(tries), error.retry_after or 0.0))
+            else:
+                self._away.answered()
+                return answer
 
     def pause(self, tries: int) -> float:
         """Return the seconds to wait after so many tries."""

@@ -6,6 +6,7 @@ import asyncio
 import math
 from dataclasses import dataclass
 
+from llm_datagen.llm.batch.away import Away
 from llm_datagen.llm.batch.money import RowMoney
 from llm_datagen.llm.batch.node_jobs import NodeJobs
 from llm_datagen.llm.batch.rows import Job
@@ -49,6 +50,7 @@ class EndpointState:
         jobs: those that are under way, by their numbers.
         not_before: a monotonic time before which nothing is sent, as the endpoint turned a job away.
         failing_since: when it first turned one away, with none taken since; None: it does not.
+        away: tells the node while it answers nothing but errors.
         sending: limits how many jobs are sent, and collected, at once.
         room: has the one that waits for room among the tokens that may wait at the provider.
     """
@@ -61,6 +63,7 @@ class EndpointState:
         self.jobs: dict[int, Job] = {}
         self.not_before = -math.inf
         self.failing_since: float | None = None
+        self.away = Away(node, place.label)
         self.sending = asyncio.Semaphore(_SENDING_AT_ONCE)
         self.room = asyncio.Lock()
 

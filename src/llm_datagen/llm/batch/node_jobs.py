@@ -16,8 +16,9 @@ from llm_datagen.llm.batch.records import StoredJob, StoredRow
 from llm_datagen.llm.batch.rows import GivenRows
 from llm_datagen.llm.errors import BatchError, LLMCancelledError
 from llm_datagen.llm.types import ChatRequest
-from llm_datagen.operators.protocols import IJobContext, INodeContext
+from llm_datagen.operators.protocols import IJobContext, INodeContext, IOutageContext
 from llm_datagen.runs.batch_jobs import DETACH_VARIABLE, BatchState, job_log_path
+from llm_datagen.runs.outage import OutageReport
 from llm_datagen.runs.usage import COST, PICO
 from llm_datagen.runs.words import jobs_in_words
 
@@ -206,6 +207,11 @@ class NodeJobs:
         """Write a line to the log of the run."""
         if self._ctx is not None:
             self._ctx.log(message, **fields)
+
+    def note_outage(self, endpoint: str, outage: OutageReport | None) -> None:
+        """Say that an endpoint answers nothing but errors; None: it answers again."""
+        if isinstance(self._ctx, IOutageContext):
+            self._ctx.note_outage(endpoint, outage)
 
     def report(self, new: list[Mapping[str, Any]] | None = None) -> None:
         """Report what was used: in all, which may be told again; or only what is new, where nobody takes sums."""

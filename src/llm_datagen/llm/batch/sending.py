@@ -50,6 +50,7 @@ class Sending:
             try:
                 job_id = await self._submitted()
             except LLMRequestError as error:
+                self._jobs.away.failed(error)
                 self._job.ends_soon = False
                 if error.is_free:
                     await self._refused(error)
@@ -82,6 +83,7 @@ class Sending:
     async def _note_submitted(self, job_id: str, expires_at: float | None) -> None:
         await self._node.write(self._node.job_log.submitted, self._job.stored.number, job_id, expires_at)
         self._jobs.failing_since = None
+        self._jobs.away.answered()
         self._job.stored.job_id, self._job.stored.state = job_id, BatchState.RUNNING
         self._job.stored.submitted_at = time.time()
         self._node.log("batch job submitted", job=job_id, rows=self._job.stored.rows, endpoint=self._jobs.label)

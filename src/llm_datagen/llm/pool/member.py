@@ -23,7 +23,7 @@ PING = ({"role": "user", "content": "ping"},)
 _PAIR = ({"role": "query", "content": "ping"}, {"role": "document", "content": "pong"})
 """The same for a rerank: a query and a document."""
 
-_ERROR_CHARS = 300
+ERROR_CHARS = 300
 """So much of an error is noted in the run state."""
 
 
@@ -163,7 +163,7 @@ class Member(Layer):
             endpoint=self.label,
             since=time_text(breaker.since_time),
             status=None if error is None else error.status,
-            error=cut(" ".join(str(error).split()), _ERROR_CHARS),
+            error=cut(" ".join(str(error).split()), ERROR_CHARS),
             tries=breaker.tries,
         )
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llm_datagen import UnifiedPipeline
 from llm_datagen.cli.trace import trace_row
 from llm_datagen.llm import LLMOperator
 from llm_datagen.llm.answers import call_log
@@ -20,7 +22,8 @@ from llm_datagen.operators.current_rows import current_rows
 from llm_datagen.runs.browse.calls import FOLDER, calls_of
 from llm_datagen.runs.browse.family import Member, family
 from llm_datagen.runs.store import RunFolder
-from llm_datagen.testing import FakeLLMServer
+from llm_datagen.streams.storage.local import LocalStorage
+from llm_datagen.testing import FakeLLMServer, ToolCalls
 
 from ..kit.support import Bench, lines
 
@@ -168,6 +171,71 @@ def test_the_oldest_calls_go_where_there_are_too_many(tmp_path: Path, monkeypatc
     assert 10 < len(left) < 40
     assert sum(path.stat().st_size for path in folder.glob("*.gz")) <= sum(packed[-3:]) + 1000
     assert len(list(folder.glob("*.ids"))) == len(list(folder.glob("*.gz")))
+
+
+def edited(bench: Bench, server: FakeLLMServer, prompt: str) -> UnifiedPipeline:
+    """Return a pipeline whose operator counts as edited when the prompt is another one."""
+    operator = LLMOperator(prompt, model="m", base_url=server.base_url, api_key="k")
+    operator.version = prompt
+    return bench.pipeline([operator])
+
+
+@pytest.mark.parametrize("step", ["link", "unlink"])
+def test_a_rerun_that_was_cut_short_amid_the_calls_leaves_each_version_its_own(
+    bench: Bench, server: FakeLLMServer, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The disk refuses the second file of calls; the next resume finishes what the rerun has begun."""
+    plain, seen = getattr(LocalStorage, step), list[str]()
+
+    def refuse(self: LocalStorage, path: str, *target: str) -> None:
+        seen.extend([path] if f"/{FOLDER}/" in path else ())
+        if len(seen) == 2:
+            raise OSError(28, os.strerror(28), path)
+        plain(self, path, *target)
+
+    bench.give([{"q": "q0"}])
+    edited(bench, server, "old {{ q }}").create("one").run()
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, step, refuse)
+        with pytest.raises(OSError, match="No space"):
+            edited(bench, server, "new {{ q }}").resume("one", on_change="rerun")
+    edited(bench, server, "new {{ q }}").resume("one").run()
+    for version, answers in (("one@1", ["OLD Q0"]), ("one", ["NEW Q0"])):
+        assert [call["answer"] for call in found(bench, version, 0)[-1].calls] == answers
+
+
+def test_a_file_system_without_links_has_copies_of_calls(
+    bench: Bench, server: FakeLLMServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: LocalStorage, path: str, target: str) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(LocalStorage, "link", refuse)
+    bench.give([{"q": "q0"}])
+    edited(bench, server, "old {{ q }}").create("one").run()
+    edited(bench, server, "new {{ q }}").resume("one", on_change="rerun").run()
+    for version, answers in (("one@1", ["OLD Q0"]), ("one", ["NEW Q0"])):
+        assert [call["answer"] for call in found(bench, version, 0)[-1].calls] == answers
+
+
+def test_a_repair_between_rounds_of_tools_has_its_place(bench: Bench) -> None:
+    def use(messages: Sequence[Mapping[str, Any]]) -> Any:
+        if messages[-1]["role"] == "tool":
+            return "no JSON"
+        is_repair = "cannot be used" in str(messages[-1]["content"])
+        return '{"mood": "good"}' if is_repair else ToolCalls(("look", {"at": "q0"}))
+
+    def look(at: str) -> str:
+        """Look at something."""
+        return f"{at} smiles"
+
+    bench.give([{"q": "q0"}])
+    with FakeLLMServer(answer=use) as server:
+        mood = LLMOperator("{{ q }}", model="m", base_url=server.base_url, api_key="k", output=SCHEMA, tools=[look])
+        bench.pipeline([mood]).create("one").run()
+    (call,) = found(bench, "one", 0)[-1].calls
+    assert [message["role"] for message in call["messages"]] == ["user", "assistant", "tool", "assistant", "user"]
+    assert (call["repairs_at"], call["repairs"], call["answer"]) == ([4], 1, '{"mood": "good"}')
 
 
 def test_images_are_noted_and_not_kept() -> None:

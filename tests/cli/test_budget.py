@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from llm_datagen.testing import FakeLLMServer
+from llm_datagen.testing import FakeLLMServer, LLMFaults
 
-from ..kit.support import lines
+from ..kit.support import lines, write_jsonl
 from ..kit.web import serving
 from .conftest import Command
 from .shell import Shell
@@ -54,6 +54,37 @@ def test_a_run_that_reaches_its_budget_says_so_and_goes_on_when_it_is_raised(
         assert before < server.tokens < 100_000
         assert caps_shown(shell, command) == (1.5, 100_000)
     assert len(lines(shell.output)) == 50
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("malformed", "of it for answers that could not be used, or do not say what they cost"),
+        ("truncated", "of it for calls whose answer never came"),
+        ("reset", "of it for calls whose answer never came"),
+    ],
+)
+def test_what_was_set_aside_is_told_by_whether_an_answer_came(
+    shell: Shell, command: Command, fault: str, said: str
+) -> None:
+    write_jsonl(shell.folder / "in.jsonl", [{"n": 0}])
+    with FakeLLMServer(faults=LLMFaults(**{fault: 1.0})) as server:
+        ask: dict[str, Any] = {
+            "prompt": "{{ n }}",
+            "model": "m",
+            "base_url": server.base_url,
+            "params": {"max_tokens": 5},
+            "budget": {"tokens": 400},
+            "max_retries": 9,
+            "retry_wait": 0.01,
+        }
+        file = shell.yaml([{"use": "llm_datagen.llm:LLMOperator", "with": ask}], on_error="skip")
+        shown = command("run", file, "--id", "a", code=3).stdout
+    (line,) = [line for line in shown.splitlines() if line.startswith("  budget  ")]
+    spent, *lost = line.removeprefix("  budget  ").split(", ")
+    tokens = spent.removesuffix(" spent")
+    assert ", ".join(lost) == f"{tokens} {said}"
+    assert f"budget: {spent}, {tokens} {said}" in command("status", "a").stdout
 
 
 def caps_shown(shell: Shell, command: Command) -> tuple[float | None, int | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 import pytest
@@ -59,6 +60,52 @@ def test_another_file_may_be_compared_and_settings_that_are_not_used_are_told(ed
     assert "goes on with parallel_size=1, as its run state says; the code gives parallel_size=4" in told
 
 
+def _hint(shown: str) -> list[str]:
+    """Return the command that a diff ends with, as it is typed."""
+    typed = shown.splitlines()[-1].removeprefix("to do it: llm-datagen ").partition(";")[0]
+    return shlex.split(typed)
+
+
+@pytest.mark.process
+def test_the_command_that_a_diff_prints_does_what_it_says(edited: Shell) -> None:
+    """Also with another file than that of the run, and where the diff was typed."""
+    there = edited.folder / "some where"
+    there.mkdir()
+    other = (edited.folder / "p.yaml").read_text().replace("much: 2", "much: 3")
+    (edited.folder / "other file.yaml").write_text(other)
+    results = str(edited.folder / "tmp/results")
+    shown = edited.run("diff", "a", "../other file.yaml", "--results-dir", results, cwd=there).stdout
+    assert "* node_1: argument much 1 → 3" in shown
+    assert _hint(shown) == ["resume", "a", "../other file.yaml", "--results-dir", results, "--rerun"]
+    done = edited.run(*_hint(shown), cwd=there)
+    assert done.returncode == 0, done.stderr
+    assert [row["n"] for row in edited.rows()] == [n + 3 for n in range(50)]
+    shown = edited.run("diff", "a", "p.yaml").stdout
+    assert _hint(shown) == ["resume", "a", "p.yaml", "--rerun"]
+    assert edited.run(*_hint(shown)).returncode == 0
+    assert [row["n"] for row in edited.rows()] == [n + 2 for n in range(50)]
+
+
+@pytest.mark.slow
+def test_where_nothing_can_be_kept_a_diff_prints_the_command_that_replaces(edited: Shell, command: Command) -> None:
+    (edited.folder / "tmp/results/a@1").mkdir()
+    (edited.folder / "tmp/results/a@1/runtime.json").write_bytes(
+        (edited.folder / "tmp/results/a/runtime.json").read_bytes()
+    )
+    shown = command("diff", "a").output
+    assert "* a rerun is refused: run 'a@1' is there already" in shown
+    assert shown.splitlines()[-1] == "to do it: llm-datagen resume a --replace; what is there now is deleted"
+    command(*_hint(shown))
+    assert [row["n"] for row in edited.rows()] == [n + 2 for n in range(50)]
+
+
+def test_a_diff_names_the_plan_of_what_it_was_given(shell: Shell, command: Command) -> None:
+    command("run", shell.yaml(["ops:odd"]), "--id", "a")
+    shell.yaml(["ops:odd", "ops:check"])
+    assert "llm-datagen plan p.yaml tries some" in command("diff", "a", "p.yaml").output
+    assert f"llm-datagen plan {shell.folder / 'p.yaml'} tries some" in command("diff", "a").output
+
+
 def test_dead_letters_stay_unless_they_are_replayed(shell: Shell, command: Command) -> None:
     command("run", shell.yaml(["ops:picky"], on_error="dead_letter"), "--id", "a")
     told = command("diff", "a").output
@@ -86,7 +133,9 @@ def test_a_run_of_a_program_is_compared_with_the_code_that_is_named(shell: Shell
     program(100)
     refused = " ".join(command("diff", "a", code=2).output.split())
     assert "say it: llm-datagen diff a module:pipeline" in refused
-    assert "* node_0: argument much 0 → 100" in command("diff", "a", "prog:pipeline").output
+    shown = command("diff", "a", "prog:pipeline").output
+    assert "* node_0: argument much 0 → 100" in shown
+    assert shown.splitlines()[-1].startswith("to do it: llm-datagen resume a prog:pipeline --rerun; ")
 
 
 @pytest.mark.slow

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
+import yaml
 
 from llm_datagen.llm.batch import node_jobs
 from llm_datagen.runs import RunFolder
 from llm_datagen.testing import FakeLLMServer, LLMBatches
 
-from ..kit.support import write_jsonl
+from ..kit.support import lines, write_jsonl
 from .conftest import Command
 from .shell import Shell
 
@@ -60,7 +64,9 @@ def test_a_run_is_left_at_the_provider_shown_and_collected(
         assert "cannot be overwritten: 2 jobs with 3 rows at" in " ".join(refused.split())
         _given(shell, batch_api=False)
         refused = command("resume", "a", code=2).output
-        assert "2 jobs with 3 rows of node_0 at" in " ".join(refused.split())
+        refused = " ".join(refused.split())
+        assert "2 jobs with 3 rows of node_0 at" in refused
+        assert "cancel them with the operator as it was: llm-datagen jobs a --cancel" in refused
         assert "run a: stopped (detached: 2 jobs with 3 rows" in command("status", "a").output  # nothing has changed
         _given(shell)
 
@@ -83,6 +89,140 @@ def test_a_run_is_left_at_the_provider_shown_and_collected(
     account = server.account()
     assert set(account["rows"].values()) == {1}
     assert account["calls"] == {}
+
+
+@pytest.mark.parametrize("results", ["tmp/results", "the runs"])
+def test_commands_in_errors_can_be_pasted(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch, results: str
+) -> None:
+    where = [] if results == "tmp/results" else ["--results-dir", results]
+    shown_where = ["--results-dir", str(shell.folder / results)] if where else []
+    typed = shlex.join(["jobs", "a", *shown_where, "--cancel"])
+    with FakeLLMServer(batches=LLMBatches(seconds=3600.0)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        command("run", _given(shell), "--id", "a", "--detach", *where, code=3)
+        monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+        said = command("resume", "a", *where, code=1)
+        assert f"cancel them with the operator as it was: llm-datagen {typed}" in " ".join(said.output.split())
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        lost = RunFolder(shell.folder / results, "a").files_path / "jobs" / "node_0.sqlite"
+        with closing(sqlite3.connect(lost)) as file, file:  # as if another account had them
+            file.execute("UPDATE jobs SET job_id = 'batch_9' || number")
+        said = command("resume", "a", *where, code=1)
+        shown = " ".join(said.output.split())
+        assert f"(its rows count as paid for, and are sent again by a resume): llm-datagen {typed}" in shown
+        assert "run a: cancelled 2 jobs" in command(*shlex.split(typed)).output
+
+
+def test_jobs_are_not_cancelled_by_other_steps(shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their endpoints and keys are those of the operator that sent them."""
+    with FakeLLMServer(batches=LLMBatches(seconds=3600.0)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        command("run", _given(shell), "--id", "a", "--detach", code=3)
+        shell.yaml(["ops:odd"])
+        said = " ".join(command("jobs", "a", "--cancel", code=2).output.split())
+        assert "with the operators ['LLMOperator'], and the code has ['odd']" in said
+        assert "with the operators as they were: llm-datagen jobs a FILE.yaml --cancel" in said
+        for refused in (["diff", "a"], ["resume", "a", "--rerun"]):
+            assert "2 jobs with 3 rows of node_0 at" in " ".join(command(*refused, code=2).output.split())
+        _given(shell)
+        assert "run a: cancelled 2 jobs" in command("jobs", "a", "--cancel").output
+
+
+def test_a_step_whose_rows_are_in_jobs_is_not_taken_away(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeLLMServer(batches=LLMBatches(seconds=3600.0)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        keep = {"use": "ops:Needy", "with": {"model": "m"}}
+        _given(shell)
+        asking = yaml.safe_load((shell.folder / "p.yaml").read_text())["operators"]
+        command("run", shell.yaml([keep, *asking]), "--id", "a", "--detach", code=3)
+        shell.yaml([keep])
+        for refused in (["diff", "a"], ["resume", "a", "--rerun"]):
+            said = " ".join(command(*refused, code=2).output.split())
+            assert "node_1 is not in the code any more, and 2 jobs with 3 rows of it at" in said
+            assert "cancel them first, with the operators as they were: llm-datagen jobs a --cancel" in said
+        shell.yaml([keep, *asking])
+        command("jobs", "a", "--cancel")
+        shell.yaml([keep])
+        command("resume", "a", "--rerun")
+    assert [row["q"] for row in lines(shell.output)] == ["q0", "q1", "q2"]
+
+
+def test_a_diff_says_which_jobs_would_be_cancelled_and_counts_their_rows(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeLLMServer(batches=LLMBatches(seconds=3600.0)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        command("run", _given(shell), "--id", "a", "--detach", code=3)
+        shown = command("diff", "a").output
+        at = f"{server.base_url}/chat/completions"
+        assert f"* node_0: 2 jobs with 3 rows at {at} go on: a resume collects them" in shown
+        _given(shell, prompt="tell {{ q }}")
+        shown = command("diff", "a").output
+        assert _cells(shown) == [
+            ["node_0", "LLMOperator", "redone", "0", "3", "3", "unknown"],
+            ["all", "3", "unknown"],
+        ]
+        assert (
+            f"* node_0: 2 jobs with 3 rows at {at} would be cancelled, and may be paid for; their rows would be asked "
+            "again" in shown
+        )
+        data = json.loads(command("diff", "a", "--json").output)
+        (node,) = data["nodes"]
+        assert (node["jobs"], node["rows_in_jobs"], data["unknown"]) == (2, 3, ["node_0"])
+        assert data["use"] == {"calls": 3, "prompt_tokens": None, "completion_tokens": None, "cost": None}
+        assert len(server.account()["jobs"]) == 2
+
+
+def test_jobs_behind_an_edited_step_are_cancelled_as_far_as_their_rows_have_changed(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(size: int) -> dict[str, Any]:
+        return {"use": "ops:Needy", "with": {"model": "m", "size": size}}
+
+    with FakeLLMServer(batches=LLMBatches(seconds=3600.0)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        _given(shell)
+        asking = yaml.safe_load((shell.folder / "p.yaml").read_text())["operators"]
+        command("run", shell.yaml([step(1), *asking]), "--id", "a", "--detach", code=3)
+        shell.yaml([step(2), *asking])
+        said = command("diff", "a").output
+        assert "* node_1: 2 jobs with 3 rows at" in said
+        assert "would be cancelled, and may be paid for, as far as their rows do not come again as they were" in said
+        command("resume", "a", "--rerun", "--detach", code=3)
+        server.advance(7200.0)
+        monkeypatch.setenv("LLM_DATAGEN_DETACH", "")
+        command("resume", "a")
+        assert len(server.account()["jobs"]) == 2  # the prompt has no size in it
+    assert [row["size"] for row in lines(shell.output)] == [2, 2, 2]
+
+
+def test_a_diff_knows_the_cost_of_rows_in_jobs_by_those_that_were_answered(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeLLMServer(batches=LLMBatches(seconds=3600.0)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        command("run", _given(shell), "--id", "a", "--detach", code=3)
+        server.advance(7200.0)
+        monkeypatch.setenv("LLM_DATAGEN_DETACH", "")
+        command("resume", "a")
+        rows = [{"q": f"q{number}"} for number in range(5)]
+        write_jsonl(shell.folder / "in.jsonl", rows)
+        command("resume", "a", "--detach", code=3)
+        cost = json.loads(command("status", "a", "--json").output)["nodes"][0]["usage"][0]["cost"]
+        _given(shell, prompt="tell {{ q }}")
+        write_jsonl(shell.folder / "in.jsonl", rows)
+        shown = command("diff", "a").output
+        (node,) = json.loads(command("diff", "a", "--json").output)["nodes"]
+    assert _cells(shown)[0][:6] == ["node_0", "LLMOperator", "redone", "0", "5", "5"]
+    assert "* node_0: 1 job with 2 rows at " in shown
+    assert node["use"]["cost"] == pytest.approx(cost * 5 / 3)
+
+
+def _cells(shown: str) -> list[list[str]]:
+    return [line.split() for line in shown.splitlines()[1:3]]
 
 
 def test_detach_needs_an_operator_with_jobs(shell: Shell, command: Command) -> None:

@@ -16,6 +16,7 @@ from llm_datagen.runs import RunFolder
 from llm_datagen.runs.typed_commands import command_line, default_results
 
 from ..kit.support import lines
+from .conftest import Command
 from .shell import Shell
 
 ODD = "my runs; & $HOME"
@@ -175,3 +176,16 @@ def test_commands_are_quoted_and_name_a_store(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("LLM_DATAGEN_RESULTS", "s3://b/runs")
     assert command_line("status", "a", "s3://b/runs/") == "llm-datagen status a"
     assert command_line("trace", "a", "s3://b/runs", arguments=["-1"]) == "llm-datagen trace -- a -1"
+
+
+def test_commands_in_errors_name_the_run(shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    command("run", shell.yaml(["ops:odd"]), "--id", "a")
+    monkeypatch.setattr("llm_datagen.runs.report.samples._LONGEST_TRACED", 0)
+    monkeypatch.setattr("llm_datagen.runs.report.samples._TRACED_BYTES", 0)
+    assert "llm-datagen trace a ROW_ID --calls finds it for one" in command("report", "a", "--format", "json").output
+    origin = shell.folder / "tmp/results/a/origin.json"
+    origin.write_text("{")
+    said = " ".join(command("resume", "a", code=2).output.split())
+    assert "remove it, and say what to resume: llm-datagen resume a FILE.yaml" in said
+    origin.unlink()
+    command("resume", "a", "p.yaml")

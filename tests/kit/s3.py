@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import selectors
 import socket
 import threading
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from llm_datagen.streams.storage.bucket import Bucket
@@ -53,9 +55,9 @@ class StoreServer:
     environment: dict[str, str]
 
     def __init__(self, application: Application) -> None:
-        from werkzeug.serving import WSGIRequestHandler, make_server
+        from werkzeug import serving
 
-        class Quiet(WSGIRequestHandler):
+        class Quiet(serving.WSGIRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def log(self, type: str, message: str, *args: Any) -> None:
@@ -65,7 +67,10 @@ class StoreServer:
         self._lock = threading.Lock()
         self._faults: list[tuple[Callable[[Request], bool], int, Fault]] = []
         self.requests: list[Request] = []
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=Quiet)
+        # Werkzeug does not close the selector of a connection that a client resets: this kind has no open file.
+        without_file = SimpleNamespace(DefaultSelector=selectors.PollSelector, EVENT_READ=selectors.EVENT_READ)
+        vars(serving)["selectors"] = without_file
+        self._server = serving.make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=Quiet)
         self._server.daemon_threads = True  # type: ignore[attr-defined]
         threading.Thread(target=self._server.serve_forever, name="object-store", daemon=True).start()
         self.endpoint = f"http://127.0.0.1:{self._server.port}"

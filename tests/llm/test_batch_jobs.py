@@ -554,13 +554,13 @@ def test_an_older_copy_of_a_job_log_is_refused_and_one_without_its_wal_is_whole(
 
 def test_an_answer_that_comes_again_is_counted_once(job_log: JobLog) -> None:
     job = job_log.intend("key-1234", "http://e", "m", [NewRow(b"s", b"b", Amount(10, 4))], 100)
-    assert money_of(job_log.path) == ((0, 0), (0, 0), (10, 4))
+    assert money_of(job_log.path) == ((0, 0), (0, 0), (10, 4), (0, 0))
     usage = {"provider": "p", "model": "m", "requests": 1, "cost": 7}
     arrived = Arrived(0, "answered", 200, b"{}", Amount(7, 3), usage=usage)
     assert job_log.answered(job.number, [arrived]) == [arrived]
     assert job_log.answered(job.number, [arrived]) == []
     assert job_log.collected(job.number, [arrived]) == []
-    assert money_of(job_log.path) == ((7, 3), (0, 0), (0, 0))
+    assert money_of(job_log.path) == ((7, 3), (0, 0), (0, 0), (0, 0))
     assert job_log.usage() == [{"provider": "p", "model": "m", "requests": 1, "cost": 7e-12}]
 
 
@@ -568,7 +568,7 @@ def test_rows_of_a_job_that_was_dropped_cost_nothing_and_of_one_that_was_lost_al
     for key, outcome, spent in (("key-0001", "dropped", (0, 0)), ("key-0002", "lost", (10, 4))):
         job = job_log.intend(key, "http://e", "m", [NewRow(key.encode(), b"b", Amount(10, 4))], 100)
         job_log.dropped(job.number, "gone", outcome)
-        assert money_of(job_log.path) == (spent, spent, (0, 0))
+        assert money_of(job_log.path) == (spent, spent, (0, 0), (0, 0))
         found = job_log.latest(key.encode(), b"b")
         assert found is not None
         assert (found.outcome, found.tries) == (outcome, int(outcome == "lost"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import sqlite3
 import threading
+from contextlib import closing
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,14 @@ from typing import Any
 import pytest
 
 from llm_datagen.llm import BudgetError
+from llm_datagen.llm.batch.job_log import JobLog
+from llm_datagen.llm.batch.records import Arrived, NewRow
 from llm_datagen.llm.cost.budget import Amount, Budget, spent_on
 from llm_datagen.llm.cost.spend import Spend
 from llm_datagen.llm.limits.token_estimate import answer_limit, least_tokens, used_tokens
 from llm_datagen.llm.types import ChatRequest
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.batch_jobs import job_log_path
 from llm_datagen.shards.spending import spending_of
 from llm_datagen.streams.storage.local import LocalStorage
 
@@ -124,6 +129,39 @@ def test_every_line_of_the_file_that_is_changed_removed_doubled_or_moved_is_refu
             path.write_bytes(b"".join(changed))
             with pytest.raises(BudgetError, match=r"budget\.jsonl is damaged"):
                 Spend(tmp_path)
+
+
+def test_what_was_answered_is_kept_apart_in_the_file_and_in_job_logs(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, "job")
+    said = (
+        "$3.00 and 3 tokens spent, $1.00 and 1 tokens of it for calls whose answer never came, "
+        "$2.00 and 2 tokens of it for answers that could not be used, or do not say what they cost"
+    )
+
+    async def main() -> None:
+        spend = Spend.join("key", run.files_path)
+        spend.lose(await reserved(spend, 1))
+        spend.lose(await reserved(spend, 2), is_answered=True)
+        spend.leave()
+
+    asyncio.run(main())
+    assert str(spending_of([run])) == said
+    for _ in range(2):  # each rewrites the file
+        again = Spend.join("key", run.files_path)
+        assert (again.spent, again.lost, again.untold) == (tokens(3), tokens(3), tokens(2))
+        again.leave()
+        assert str(spending_of([run])) == said
+    job_log = JobLog(job_log_path(run.files_path, "node"))
+    job_log.open()
+    with closing(sqlite3.connect(job_log.path)) as file:
+        assert sorted(what for (what,) in file.execute("SELECT what FROM money")) == ["lost", "spent"]
+    job = job_log.intend("key-0001", "http://e", "m", [NewRow(b"s", b"b", tokens(4))], 100)
+    job_log.answered(job.number, [Arrived(0, "answered", 200, b"{", tokens(4), tokens(4))])
+    job_log.close()
+    again = Spend.join("key", run.files_path)
+    assert (again.spent, again.lost, again.untold) == (tokens(7), tokens(7), tokens(6))
+    again.leave()
+    assert "$1.00 and 1 tokens of it for calls whose answer never came, $6.00 and 6 tokens" in str(spending_of([run]))
 
 
 def test_a_file_of_the_version_before_is_read(tmp_path: Path) -> None:

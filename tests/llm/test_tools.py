@@ -186,7 +186,7 @@ def test_a_tool_that_fails_is_logged_once_without_the_words_of_its_error(server:
     assert run(server.operator(tools=[bad, echo]), ctx)["answer"] == "ok"
     assert [line for line in ctx.lines if "tool" in line] == [
         "row 3: the tool bad failed with KeyError; the model is told, and the row goes on, as on_tool_error='tell' "
-        "says. llm-datagen trace ID ROW --calls shows the error; said once {'level': 'warning'}"
+        "says. llm-datagen trace ID 3 --calls shows the error; said once {'level': 'warning'}"
     ]
 
 

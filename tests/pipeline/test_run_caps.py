@@ -34,7 +34,8 @@ def test_only_nodes_with_a_budget_spend_of_it(tmp_path: Path) -> None:
     run = RunView(pipeline_id="a", results_dir=str(tmp_path), status="running", state=run_state)
     shown = {
         "cap": 5, "cap_tokens": None, "projected": 2.0, "problem": "",
-        "spent": 1.0, "lost": 0.0, "in_flight": 0.0, "spent_tokens": 10, "lost_tokens": 0, "in_flight_tokens": 0,
+        "spent": 1.0, "lost": 0.0, "in_flight": 0.0, "untold": 0.0,
+        "spent_tokens": 10, "lost_tokens": 0, "in_flight_tokens": 0, "untold_tokens": 0,
     }  # fmt: skip
     assert budget_json(run, {}) == shown
     assert budget_json(run, {"usd": 7.5, "tokens": 900}) == {**shown, "cap": 7.5, "cap_tokens": 900}

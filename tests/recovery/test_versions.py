@@ -69,6 +69,7 @@ def test_what_was_there_stays_under_its_number_and_the_paths_have_what_is_new(ed
     assert marks_of(edited, "a@1") == ["ABC"] * ROWS
     assert findings(edited, "a", "a@1") == []
     assert edited.run_state("a")["version"] == 2
+    assert [each["version"] for each in edited.run_state("a")["versions_ended"]] == [1]
     state = edited.run_state("a@1")
     assert [state[key] for key in ("pipeline_id", "version", "version_of", "status")] == ["a@1", 1, "a", "completed"]
     assert data_of(edited, "a@1") == [
@@ -365,6 +366,8 @@ def test_a_run_on_a_store_keeps_versions_of_streams_on_this_machine(
     assert find_run(results, "a@2").pipeline_id == "a"
     version = find_run(results, "a@1").load()
     assert (version["version_of"], version["status"]) == ("a", "completed")
+    with RunFolder(results, "a@1").files_to_look_at() as files:
+        assert files == RunFolder(results, "a@1").files_path, "calls are looked for on this machine"
     rows = stored(version["nodes"][-1]["output_uri"])
     assert [row["by"] for row in rows] == [["A", "B"]] * 3
     assert not [text for each in verify(version) for text in each.findings]

@@ -96,6 +96,7 @@ def test_where_no_cluster_is_the_run_fails_and_goes_on_later(
 ) -> None:
     """The run is there, and no shard is begun; nothing was started for it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)  # another test may have imported it
     bench.give(numbered(9))
     with nothing_left():
         whole = ShardedPipeline(bench.pipeline([same]), shards=3, executor=RayExecutor(address)).create("a")

@@ -51,7 +51,7 @@ class LLMJudge:
         """Yield what is wrong with the money: the cap holds, and the account knows all that was charged."""
         if budget is None:
             return
-        spent, lost, in_flight = SpendFile(self.folder / "results" / "a" / "files").read()
+        spent, lost, in_flight, _ = SpendFile(self.folder / "results" / "a" / "files").read()
         sold = [till.sold() for till in self.tills]
         charged = Amount(*(sum(one[name] for one in sold) for name in Amount._fields))
         if not Budget(usd=budget.get("usd", 1e6), tokens=int(budget.get("tokens", 1e12))).holds(charged):

@@ -109,6 +109,21 @@ def test_the_trace_of_a_row_goes_down_to_prompt_and_answer(bench: Bench, chat: C
         assert client.ask("/api/runs/0.nothing/trace?id=1").status == 404
 
 
+def test_each_version_of_a_run_has_its_own_calls(bench: Bench, chat: ChatServer) -> None:
+    bench.give([{"n": 3}])
+    first = chat.operator("Is {{ n }} odd?", output="odd")
+    bench.pipeline([first, chat.operator("Is {{ n }} big?")]).create("a").run(progress=False)
+    edited = chat.operator("Is {{ n }} small?")
+    edited.version = "edited"
+    bench.pipeline([first, edited]).resume("a", on_change="rerun").run(progress=False)
+    with serving(bench.results) as client:
+        for run, word, kept in (("0.a~401", "big", None), ("0.a", "small", 1)):
+            _, of_first, of_second = client.get(f"/api/runs/{run}/trace?id=0")["members"]
+            assert [call.get("version") for call in of_first["calls"]] == [kept]
+            (call,) = of_second["calls"]
+            assert (call["messages"][0]["content"], call.get("version")) == (f"Is 3 {word}?", None)
+
+
 def test_hostile_rows_are_json_and_nothing_else(bench: Bench) -> None:
     hostile = {
         "</script><script>alert(1)</script>": "<img src=x onerror=alert(1)>",

@@ -21,17 +21,17 @@ _BUDGET = Budget(usd=100.0)
 
 
 async def _spend(files: Path) -> None:
-    """Spend as a process does that dies in its last call: 4 dollars and 1 cent, 3 of them for a lost call; and 5."""
+    """Spend $8.01 as a process does that dies in its last call: 3 for a lost call, 4 for an odd answer; and 5."""
     spend = Spend.join("a run", files)
     calls = []
-    for dollars in (2, 3, 5):
+    for dollars in (2, 3, 4, 5):
         call = await spend.reserve(Amount(dollars * 10**12, 10 * dollars), _BUDGET)
         assert call is not None
         calls.append(call)
         if dollars == 2:
             spend.settle(call, Amount(101 * 10**10, 7))
-        if dollars == 3:
-            spend.lose(call)
+        if dollars in (3, 4):
+            spend.lose(call, is_answered=dollars == 4)
     spend.leave()
 
 
@@ -50,16 +50,23 @@ def test_the_account_is_the_same_on_the_page_in_metrics_in_the_report_and_in_sta
         asyncio.run(_spend(bench.results / "a" / "files"))
         shown: dict[str, Any] = {
             "cap": None, "cap_tokens": None, "projected": None, "problem": "",
-            "spent": 4.01, "lost": 3.0, "in_flight": 5.0, "spent_tokens": 37, "lost_tokens": 30, "in_flight_tokens": 50,
+            "spent": 8.01, "lost": 7.0, "in_flight": 5.0, "untold": 4.0,
+            "spent_tokens": 77, "lost_tokens": 70, "in_flight_tokens": 50, "untold_tokens": 40,
         }  # fmt: skip
         assert [client.get(f"/api/runs/0.a{path}")["budget"] for path in ("", "/cost")] == [shown, shown]
     metrics = metrics_text([bench.results]).decode()
-    for amount, usd, tokens in (("spent", 4.01, 37.0), ("lost", 3.0, 30.0), ("in_flight", 5.0, 50.0)):
+    for amount, usd, tokens in (
+        ("spent", 8.01, 77.0),
+        ("lost", 7.0, 70.0),
+        ("untold", 4.0, 40.0),
+        ("in_flight", 5.0, 50.0),
+    ):
         for unit, value in (("usd", usd), ("tokens", tokens)):
             of_run = f'{{amount="{amount}",folder="{bench.results}",run="a"}}'
             assert f"llm_datagen_budget_{unit}{_sorted(of_run)} {value}" in map(_line, metrics.splitlines())
     words = (
-        "$4.01 and 37 tokens spent, $3.00 and 30 tokens of it for calls whose answer never came, "
+        "$8.01 and 77 tokens spent, $3.00 and 30 tokens of it for calls whose answer never came, $4.00 and 40 tokens "
+        "of it for answers that could not be used, or do not say what they cost, "
         "up to $5.00 and 50 tokens for calls in flight"
     )
     where = ("--results-dir", str(bench.results))

@@ -94,6 +94,7 @@ class NodeActor(Stage):
             supervisor,
             log,
             folder=opened.folder,
+            results_dir=opened.results_dir,
             state=None if opened.sink is None else opened.sink.state,
             feedback=opened.feedback,
         )

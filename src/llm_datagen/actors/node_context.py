@@ -56,6 +56,7 @@ class NodeContext:
         supervisor: gets usage and what the operator logs.
         log: the platform log.
         folder: where the operator may keep files of its own.
+        results_dir: the folder of the runs, or its URI; empty for a node that runs without a folder.
         state: what the operator keeps from row to row; None unless it says that it does.
         feedback: the rows of the node that the operator draws from; None: none.
 
@@ -71,6 +72,7 @@ class NodeContext:
         log: PlatformLog,
         *,
         folder: Path | None = None,
+        results_dir: str = "",
         state: IState | None = None,
         feedback: IFeedback | None = None,
     ) -> None:
@@ -80,6 +82,7 @@ class NodeContext:
         self._supervisor = supervisor
         self._log = log
         self._folder = folder
+        self._results_dir = results_dir
         self._state = state or _NoState(node_id)
         self._is_cancelled = False
         self._is_paused = False
@@ -104,6 +107,11 @@ class NodeContext:
     def folder(self) -> Path | None:
         """Where the operator may keep files of its own."""
         return self._folder
+
+    @property
+    def results_dir(self) -> str:
+        """The folder of the runs, or its URI; empty for a node that runs without a folder."""
+        return self._results_dir
 
     @property
     def state(self) -> IState:

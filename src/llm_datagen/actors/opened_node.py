@@ -51,6 +51,7 @@ class OpenedNode:
         max_lead: rows that it may be ahead of those that read from it; None for any number.
         packed: the operator as it is sent to worker processes; None when it is called on threads or an event loop.
         folder: where the operator may keep files of its own; None for a node that runs without a folder.
+        results_dir: the folder of the runs, or its URI; empty for a node that runs without a folder.
         feedback: the rows of another node that the operator draws from; None: none.
         end_name: what ids of rows begin with that the operator gives at the end of its source.
         seal: whether the writer seals when the node has finished.
@@ -86,6 +87,7 @@ class OpenedNode:
     max_lead: int | None = None
     packed: bytes | None = field(default=None, repr=False)
     folder: Path | None = None
+    results_dir: str = ""
     feedback: CommittedRows | None = None
     end_name: str = END_NAME
     seal: bool = True

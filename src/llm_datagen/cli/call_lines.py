@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from llm_datagen.runs.browse.call_words import call_facts, calls_in
+from llm_datagen.runs.browse.call_words import answer_name, call_facts, turns_of
 from llm_datagen.runs.display.tables import one_line
 from llm_datagen.streams.formats.json_text import dumps
 
 
 def call_lines(call: dict[str, Any], width: int) -> Iterator[str]:
-    """Yield lines: what was asked of whom at what cost, each message, and the answer.
+    """Yield lines: what was asked of whom at what cost, and what was said, in order.
 
     Args:
         call: the call; see `Member`.
@@ -19,16 +19,12 @@ def call_lines(call: dict[str, Any], width: int) -> Iterator[str]:
     """
     where = f" at {call['provider']}" if call["provider"] else ""
     yield _line("call", f"{call['model']}{where}: {', '.join(call_facts(call))}", width)
-    for message in call["messages"]:
-        said, made = message.get("content"), list(calls_in(message))
-        if said or not made:
-            yield _line(str(message.get("role", "")), _text(said), width)
-        for call_text in made:
-            yield _line("calls", call_text, width)
+    for who, said in turns_of(call):
+        yield _line(who, _text(said), width)
+    if call["answer"] is not None or not call.get("error"):
+        yield _line(answer_name(call), _text(call["answer"]), width)
     if call.get("error"):
         yield _line("error", call["error"], width)
-    if call["answer"] is not None or not call.get("error"):
-        yield _line("answer", _text(call["answer"]), width)
 
 
 def _line(name: str, text: str, width: int) -> str:

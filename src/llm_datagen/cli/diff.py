@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from rich.text import Text
@@ -50,7 +51,8 @@ def show_diff(pipeline_id: str, name: str | None, results_dir: str | None, *, is
         return
     console = SafeConsole()
     console.print(_table(diff))
-    for line in _lines(diff, run.folder, is_replay=is_replay):
+    again = _command(diff, run.folder, name, is_replay=is_replay)
+    for line in _lines(diff, run.folder, again, shlex.join(["llm-datagen", "plan", name or target.name])):
         console.print(Text(line), soft_wrap=True)
 
 
@@ -77,7 +79,19 @@ def _use(use: Use | None) -> tuple[str, str]:
     return number(round(use.calls)), "unknown" if use.cost is None else dollars(use.cost) if use.calls else "-"
 
 
-def _lines(diff: RunDiff, folder: RunFolder, *, is_replay: bool) -> Iterator[str]:
+def _command(diff: RunDiff, folder: RunFolder, name: str | None, *, is_replay: bool) -> str:
+    """Return the command that does what the diff says, as it is typed where the diff was."""
+    change = "--rerun" if diff.can_rerun else "--replace"
+    return command_line(
+        "replay" if is_replay else "resume",
+        folder.pipeline_id,
+        folder.results_dir,
+        arguments=[] if name is None else [name],
+        options=[change] if diff.is_edited else [],
+    )
+
+
+def _lines(diff: RunDiff, folder: RunFolder, again: str, plan: str) -> Iterator[str]:
     for node in diff.nodes:
         for reason in node.reasons:
             yield f"* {node.node_id}: {reason}"
@@ -87,10 +101,10 @@ def _lines(diff: RunDiff, folder: RunFolder, *, is_replay: bool) -> Iterator[str
             yield f"* {node.node_id}: {dead_letters} failed, and stay dead letters; replay does them"
     if diff.unknown:
         yield (
-            f"* what {', '.join(diff.unknown)} will use is not known: the operator has done no row here; llm-datagen "
-            "plan tries some"
+            f"* what {', '.join(diff.unknown)} will use is not known: the operator has done no row here; {plan} tries "
+            "some"
         )
-    if diff.use.calls:
+    if any(node.use is not None and node.use.is_measured and node.use.calls for node in diff.nodes):
         yield ("calls and cost are those that the rows done so far took, per row; what a cache answers is not paid for")
     for note in diff.notes:
         yield f"* {note}"
@@ -98,7 +112,6 @@ def _lines(diff: RunDiff, folder: RunFolder, *, is_replay: bool) -> Iterator[str
     if not diff.is_edited and not has_rows and folder.load()["status"] == Status.COMPLETED:
         yield "there is nothing to do"
         return
-    verb = "replay" if is_replay else "resume"
-    typed = command_line(verb, folder.pipeline_id, folder.results_dir, options=["--rerun"] if diff.is_edited else [])
     kept = f"; what is there now is kept as {diff.kept_as}" if diff.kept_as else ""
-    yield f"to do it: {typed}{kept}"
+    deleted = "" if diff.can_rerun else "; what is there now is deleted"
+    yield f"to do it: {again}{kept}{deleted}"

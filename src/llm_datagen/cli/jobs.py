@@ -11,7 +11,7 @@ from llm_datagen.cli.resume import StoppedRun
 from llm_datagen.cli.sharded import NO_SHARDS
 from llm_datagen.errors import ConfigError
 from llm_datagen.errors.escape import escape_line
-from llm_datagen.operators import operators_within
+from llm_datagen.operators import operator_name, operators_within
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.batch_jobs import BatchJob, in_words, jobs_of
 from llm_datagen.runs.sharded import is_sharded
@@ -79,12 +79,26 @@ def cancel_run_jobs(pipeline_id: str, name: str | None, results_dir: str | None)
         cancel = command_line("cancel", pipeline_id, folder.results_dir)
         raise ConfigError(f"run {pipeline_id!r} is running: cancel it, which cancels its jobs, too: {cancel}")
     operators = run.target(NO_SHARDS).pipeline.operators_of(run.run_state)
+    _check_same(folder, run.run_state["nodes"], operators)
     folder.lock.acquire()
     try:
         cancelled = asyncio.run(_cancelled(folder, run.run_state["nodes"], operators))
     finally:
         folder.lock.release()
     write(f"run {pipeline_id}: cancelled {jobs_in_words(cancelled)}; what was answered is collected by a resume")
+
+
+def _check_same(folder: RunFolder, entries: Sequence[dict[str, object]], operators: Sequence[object]) -> None:
+    """Check that the code has the steps that the run was made with: each job is cancelled as its operator says."""
+    known, now = [entry["operator"] for entry in entries], [operator_name(operator) for operator in operators]
+    if known != now:
+        typed = command_line(
+            "jobs", folder.pipeline_id, folder.results_dir, arguments=["FILE.yaml"], options=["--cancel"]
+        )
+        raise ConfigError(
+            f"run {folder.pipeline_id!r} was made with the operators {known}, and the code has {now}: name a file, or "
+            f"module:name, with the operators as they were: {typed}"
+        )
 
 
 async def _cancelled(folder: RunFolder, entries: Sequence[dict[str, object]], operators: Sequence[object]) -> int:

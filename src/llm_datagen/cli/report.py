@@ -76,7 +76,8 @@ def read_report(results_dir: str, pipeline_id: str, *, rows: int) -> Report:
         for _, run_state, files, traces in found_in(run, row_id):
             yield from with_calls(run_state, files, traces)
 
-    looked = looked_through(run.state, shards, relatives, rows=rows)
+    trace = run.command("trace", arguments=["ROW_ID"], options=["--calls"])
+    looked = looked_through(run.state, shards, relatives, trace=trace, rows=rows)
     return report_of(_subject(run, find_run(run.results_dir, pipeline_id)), looked)
 
 

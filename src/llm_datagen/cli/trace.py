@@ -24,7 +24,7 @@ from llm_datagen.streams import inputs_of
 from llm_datagen.streams.ids import Id, parent_of, parse_id, root_names
 from llm_datagen.streams.inputs.part import input_of_part
 
-_WHY_NO_CALLS = ": no model was asked, or they were not kept (keep_calls; runs of earlier versions)"
+_WHY_NO_CALLS = ": no model was asked, or they were not kept (keep_calls; runs that an older llm-datagen made)"
 _DEAD = "dead letter"
 _NAME_WIDTH = 30
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from llm_datagen.errors import DatagenError, FatalError
@@ -37,6 +38,7 @@ class LLMRequestError(LLMError):
             a rate limit that is sent as 403; else `status`. 200: the endpoint works, and this call got no answer.
         usage: the token counts of a call that was served, and whose answer is none; empty when not said.
         is_served: whether the endpoint began to answer (HTTP 200), so that the call counts.
+        broke_off: whether the answer began, and did not come to its end.
         is_local: whether this machine is the reason, such as too many open files; that shows nothing of the endpoint.
     """
 
@@ -53,6 +55,7 @@ class LLMRequestError(LLMError):
         amounts_to: int | None = None,
         usage: Mapping[str, int] | None = None,
         is_served: bool = False,
+        broke_off: bool = False,
         is_local: bool = False,
     ) -> None:
         super().__init__(message)
@@ -65,8 +68,14 @@ class LLMRequestError(LLMError):
         self.amounts_to = status if amounts_to is None else amounts_to
         self.usage: Mapping[str, int] = usage or {}
         self.is_served = is_served
+        self.broke_off = broke_off
         self.is_local = is_local
         self.follows_outage = False
+
+    @property
+    def has_come(self) -> bool:
+        """Whether an answer came as a whole, and cannot be used."""
+        return self.is_served and self.status == HTTPStatus.OK and not self.broke_off
 
 
 class OutageError(LLMRequestError, FatalError):

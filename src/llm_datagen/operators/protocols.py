@@ -124,6 +124,10 @@ class IFeedbackContext(INodeContext, Protocol):
 class IJobContext(INodeContext, Protocol):
     """The context of an operator whose calls may take very long, as they wait for jobs that others do."""
 
+    @property
+    def results_dir(self) -> str:
+        """The folder of the runs, or its URI; empty for a node that runs without a folder."""
+
     def expects_rows(self) -> bool:
         """Return whether a further row may be given to the operator before one of those in flight has ended.
 

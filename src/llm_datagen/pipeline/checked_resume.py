@@ -10,7 +10,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
 from llm_datagen.pipeline.change_refusal import edits_unread
 from llm_datagen.pipeline.node import UnifiedNode
-from llm_datagen.pipeline.open_jobs import check_asked_by_jobs, rows_in_jobs
+from llm_datagen.pipeline.open_jobs import check_asked_by_jobs, check_nodes_are_there, rows_in_jobs
 from llm_datagen.pipeline.operator_changes import Edit, compare
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.rerun import check_reset
@@ -75,9 +75,11 @@ def check_resume(
             if found is not None and STATE in found[1].marks:
                 check_state_of(node.output, found[1])
     check_nodes(remaining, run_state)
-    for node in remaining:
-        if not node.is_finished():
-            check_asked_by_jobs(node.node_id, node.operator, folder.files_path)
+    finished = {node.node_id for node in remaining if node.is_finished()}
+    for node in nodes:
+        if node.node_id not in finished:
+            check_asked_by_jobs(node.node_id, node.operator, folder)
+    check_nodes_are_there({node.node_id for node in nodes}, folder)
     if reset is not None:
         check_reset(reset, nodes, folder)
     return CheckedResume(edit=edit, reset=reset, nodes=nodes, remaining=remaining)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from copy import deepcopy
 from typing import Any
 
@@ -14,21 +14,26 @@ from llm_datagen.pipeline.diff_report import NodeDiff, RunDiff, Use, What
 from llm_datagen.pipeline.early_ends import unneeded_ids
 from llm_datagen.pipeline.kept_version import keep_version
 from llm_datagen.pipeline.node import UnifiedNode
+from llm_datagen.pipeline.open_jobs import waiting_jobs
 from llm_datagen.pipeline.operator_changes import ROWS_AGAIN, Edit
 from llm_datagen.pipeline.resume_checks import added_since, edited_since
 from llm_datagen.pipeline.stream_reset import Entry
 from llm_datagen.pipeline.target_needs import UNKNOWN, Standing, rows_needed
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.batch_jobs import BatchJob
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.sharded import is_sharded, no_diff
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.versions import find_run, refuse_earlier, version_of
+from llm_datagen.runs.words import jobs_in_words
 from llm_datagen.streams import Place, Stream, StreamFactory
 from llm_datagen.streams.coverage import Coverage, Segment
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import last_position
 from llm_datagen.streams.scan import blocks_of
+
+WaitingJobs = Mapping[str, Sequence[BatchJob]]
 
 
 def diff_run(
@@ -57,15 +62,22 @@ def diff_run(
     checked = check_resume(
         blueprint, folder, run_state, log_file, verify="tail", on_change="replace", is_replay=is_replay
     )
-    kept_as, notes = _kept_as(before, checked, folder)
+    kept_as, refused = _kept_as(before, checked, folder)
+    jobs = waiting_jobs(folder.files_path)
+    notes = [*refused, *_job_notes(jobs, checked)]
     told = [*checked.edit.unchecked_notes(), *blueprint.ignored(run_state)]
     told += edited_since(checked.remaining, run_state) + added_since(checked.remaining)
     notes += [f"{note.node_id}: {note.text}" for note in told]
-    compared = _Nodes(before, run_state, checked, is_replay=is_replay)
+    compared = _Nodes(before, run_state, checked, jobs, is_replay=is_replay)
     nodes = compared.all()
     notes += compared.target_notes(nodes)
     return RunDiff(
-        pipeline_id=folder.pipeline_id, version=version_of(before), kept_as=kept_as, nodes=nodes, notes=tuple(notes)
+        pipeline_id=folder.pipeline_id,
+        version=version_of(before),
+        kept_as=kept_as,
+        can_rerun=not refused,
+        nodes=nodes,
+        notes=tuple(notes),
     )
 
 
@@ -80,6 +92,20 @@ def _kept_as(before: Entry, checked: CheckedResume, folder: RunFolder) -> tuple[
     return ("" if kept is None else kept.run_state["pipeline_id"]), []
 
 
+def _job_notes(jobs: WaitingJobs, checked: CheckedResume) -> Iterator[str]:
+    """Yield what becomes of jobs that have not ended."""
+    again = frozenset() if checked.reset is None else checked.reset.again
+    for node_id, waiting in jobs.items():
+        told = jobs_in_words(len(waiting), sum(job.rows for job in waiting))
+        if node_id not in again:
+            becomes = "go on: a resume collects them"
+        elif node_id in checked.edit.changes:
+            becomes = "would be cancelled, and may be paid for; their rows would be asked again"
+        else:
+            becomes = "would be cancelled, and may be paid for, as far as their rows do not come again as they were"
+        yield f"{node_id}: {told} at {waiting[0].endpoint} {becomes}"
+
+
 class _Nodes:
     """The nodes of a run, compared with those of the code.
 
@@ -87,12 +113,16 @@ class _Nodes:
         before: the run state, as it is.
         run_state: the run state, as a rerun would make it.
         checked: what it would do.
+        jobs: the jobs of each node that have not ended.
         is_replay: whether dead letters are done again.
     """
 
-    def __init__(self, before: Entry, run_state: Entry, checked: CheckedResume, *, is_replay: bool) -> None:
+    def __init__(
+        self, before: Entry, run_state: Entry, checked: CheckedResume, jobs: WaitingJobs, *, is_replay: bool
+    ) -> None:
         self._before: dict[str, Entry] = {entry["node_id"]: entry for entry in before["nodes"]}
         self._run_state = run_state
+        self._jobs = jobs
         self._edit: Edit = checked.edit
         self._again: frozenset[str] = frozenset() if checked.reset is None else checked.reset.again
         self._nodes = {node.node_id: node for node in checked.nodes}
@@ -152,6 +182,8 @@ class _Nodes:
         if needed is not UNKNOWN and needed < (math.inf if rows_to_do is None else rows_to_do):
             rows_to_do, is_guess = needed, True
         self._note_made(standing, rows_to_do, is_guess=is_guess)
+        jobs = self._jobs.get(node_id, ())
+        rows_in_jobs = sum(job.rows for job in jobs)
         what: What = "kept" if is_kept else "new" if before is None else "redone"
         return NodeDiff(
             node_id=node_id,
@@ -163,7 +195,9 @@ class _Nodes:
             is_estimate=is_guess,
             is_at_most=needed is UNKNOWN and bool(rows_to_do),
             dead_letters=kept.dead - replayed,
-            use=_use(before if _is_same(before, entry) else None, entry, rows_to_do),
+            jobs=len(jobs),
+            rows_in_jobs=rows_in_jobs,
+            use=_use(before if _is_same(before, entry) else None, entry, rows_to_do, rows_in_jobs),
         )
 
     def _removed(self, entry: Entry) -> NodeDiff:
@@ -239,11 +273,16 @@ def _count(stream: Stream, segments: Sequence[Segment]) -> int | None:
         cursor.close()
 
 
-def _use(before: Entry | None, entry: Mapping[str, Any], rows: float | None) -> Use | None:
-    """Return what a node will use for some rows, by what it has used per row; None when it has done none."""
+def _use(before: Entry | None, entry: Mapping[str, Any], rows: float | None, rows_in_jobs: int) -> Use | None:
+    """Return what a node will use for some rows, by what it has used per row.
+
+    When it has done none, it is known of rows in jobs that each is a call. None when there are none of these, either.
+    """
     if rows == 0 or is_id_stripper(entry):
         return Use()
     done = 0 if before is None else before.get("rows_in", 0) + before.get(ROWS_AGAIN, 0)
-    if before is None or rows is None or not done:
+    if before is None or rows is None:
         return None
+    if not done:
+        return Use(max(rows, rows_in_jobs), None, None, None) if rows_in_jobs else None
     return sum((Use.of(usage) for usage in before.get("usage") or ()), Use()) * (rows / done)

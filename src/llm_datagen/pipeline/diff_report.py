@@ -17,14 +17,14 @@ class Use:
 
     Attributes:
         calls: calls, also those that a cache has answered.
-        prompt_tokens: tokens of prompts.
-        completion_tokens: tokens of answers.
-        cost: US dollars; None when no price is known.
+        prompt_tokens: tokens of prompts; None when nobody knows: no call was answered yet.
+        completion_tokens: tokens of answers; None likewise.
+        cost: US dollars; None when no price is known, or no call was answered yet.
     """
 
     calls: float = 0.0
-    prompt_tokens: float = 0.0
-    completion_tokens: float = 0.0
+    prompt_tokens: float | None = 0.0
+    completion_tokens: float | None = 0.0
     cost: float | None = 0.0
 
     @classmethod
@@ -41,18 +41,25 @@ class Use:
             None if cost is None else float(cost) * share,
         )
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether it is known of calls that were answered; else it is only known how many there will be."""
+        return self.prompt_tokens is not None
+
     def __add__(self, other: Use) -> Use:
-        cost = None if self.cost is None or other.cost is None else self.cost + other.cost
         return Use(
             self.calls + other.calls,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            cost,
+            _sum(self.prompt_tokens, other.prompt_tokens),
+            _sum(self.completion_tokens, other.completion_tokens),
+            _sum(self.cost, other.cost),
         )
 
     def __mul__(self, times: float) -> Use:
-        cost = None if self.cost is None else self.cost * times
-        return Use(self.calls * times, self.prompt_tokens * times, self.completion_tokens * times, cost)
+        prompt, completion, cost = (
+            None if value is None else value * times
+            for value in (self.prompt_tokens, self.completion_tokens, self.cost)
+        )
+        return Use(self.calls * times, prompt, completion, cost)
 
     def as_dict(self) -> dict[str, float | None]:
         """Return it as plain data."""
@@ -62,6 +69,10 @@ class Use:
             "completion_tokens": self.completion_tokens,
             "cost": self.cost,
         }
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +91,10 @@ class NodeDiff:
         is_at_most: whether a target ends the node earlier, and nobody can say how much: `rows_to_do` and `use` are the
             most that it may come to.
         dead_letters: of the rows that are kept, those that failed, and are not done again.
-        use: what the calls for `rows_to_do` will use, by what the rows that are done have used; None when the operator
-            has done none.
+        jobs: jobs of it at batch APIs that have not ended; a node that is done again cancels them.
+        rows_in_jobs: rows in these jobs; they are among `rows_to_do`.
+        use: what the calls for `rows_to_do` will use, by what the rows that are done have used. When the operator has
+            done none, only the calls are known, by the rows in jobs; None when there are none, either.
     """
 
     node_id: str
@@ -93,6 +106,8 @@ class NodeDiff:
     is_estimate: bool
     is_at_most: bool
     dead_letters: int
+    jobs: int = 0
+    rows_in_jobs: int = 0
     use: Use | None
 
     @property
@@ -112,6 +127,8 @@ class NodeDiff:
             "is_estimate": self.is_estimate,
             "is_at_most": self.is_at_most,
             "dead_letters": self.dead_letters,
+            "jobs": self.jobs,
+            "rows_in_jobs": self.rows_in_jobs,
             "use": None if self.use is None else self.use.as_dict(),
         }
 
@@ -128,7 +145,8 @@ class RunDiff:
     Attributes:
         pipeline_id: the run.
         version: the number of its version.
-        kept_as: the id under which `rerun` would keep what is replaced; empty when nothing is.
+        kept_as: the id under which `rerun` would keep what is replaced; empty when nothing is, or `can_rerun` is false.
+        can_rerun: whether what is replaced can be kept; else only `replace` does it, which deletes that.
         nodes: the nodes: those of the code, then those that are only in the run.
         notes: what else is to be known: settings of the code that are not used, inputs that were edited.
     """
@@ -136,6 +154,7 @@ class RunDiff:
     pipeline_id: str
     version: int
     kept_as: str
+    can_rerun: bool
     nodes: tuple[NodeDiff, ...]
     notes: tuple[str, ...]
 
@@ -152,7 +171,7 @@ class RunDiff:
     @property
     def unknown(self) -> tuple[str, ...]:
         """The nodes of which it is not known what they will use: the operator has done no row."""
-        return tuple(node.node_id for node in self.nodes if node.use is None)
+        return tuple(node.node_id for node in self.nodes if node.use is None or not node.use.is_measured)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -160,6 +179,7 @@ class RunDiff:
             "pipeline_id": self.pipeline_id,
             "version": self.version,
             "kept_as": self.kept_as,
+            "can_rerun": self.can_rerun,
             "edited": self.is_edited,
             "nodes": [node.as_dict() for node in self.nodes],
             "use": self.use.as_dict(),

@@ -17,6 +17,7 @@ from llm_datagen.errors.advice import advice
 from llm_datagen.pipeline.stream_checks import counts_of
 from llm_datagen.pipeline.stream_reset import Entry, Reset
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.copied_files import KEPT_BY
 from llm_datagen.runs.export_entries import KEY as EXPORTS
 from llm_datagen.runs.state_file import KEEP
 from llm_datagen.runs.status import LIVE, Status
@@ -163,7 +164,7 @@ def _check_can_be_kept(stream: Stream, target: Stream) -> None:
 def _run_state_of(before: Entry, uris: Mapping[Place, str]) -> Entry:
     """Return the run state of the version, given where its streams will lie."""
     run_state = deepcopy(before)
-    for key in (EXPORTS, "reset", "usage_is_partial", "paused"):
+    for key in (EXPORTS, "reset", "usage_is_partial", "paused", KEPT_BY):
         run_state.pop(key, None)
     pipeline_id, version = before["pipeline_id"], version_of(before)
     run_state.update({"pipeline_id": version_id(pipeline_id, version), VERSION: version, VERSION_OF: pipeline_id})

@@ -49,8 +49,9 @@ def open_nodes(stored: StoredRun, log_file: LogTarget, undo: ExitStack) -> list[
         if is_needed and node.input.read_as_is(follow=node.follow_input) and not node.is_finished():
             entry["input_fingerprint"] = node.input.fingerprint(follow=node.follow_input)
         if is_needed and not node.is_finished():
-            check_asked_by_jobs(node.node_id, node.operator, stored.folder.files_path)
+            check_asked_by_jobs(node.node_id, node.operator, stored.folder)
         opened.append(node.plan(folder=stored.folder.files_path, is_needed=is_needed))
+        opened[-1].results_dir = stored.folder.results_dir
         undo.callback(opened[-1].close)
     drawn = feedback_of(nodes, streaming=run_state["config"]["streaming"])
     for each in opened:

@@ -19,6 +19,7 @@ from llm_datagen.pipeline.overwrite import check_deletable, why_refused
 from llm_datagen.pipeline.stream_reset import Reset
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.file_names import ORIGIN
+from llm_datagen.runs.kept_calls import forget_calls, share_calls
 from llm_datagen.runs.state_file import KEEP, OPTIONS
 from llm_datagen.streams import FileStream, Stream, StreamFactory
 
@@ -69,6 +70,7 @@ def finish(folder: RunFolder, run_state: dict[str, Any]) -> dict[str, Any]:
         _keep(mark[KEEP], folder)
     for uri in mark["delete"]:
         StreamFactory.create(uri).delete()
+    forget_calls(folder, mark.get("forget", ()))
     if KEEP in mark or mark["delete"]:
         mark["delete"] = []
         mark.pop(KEEP, None)
@@ -81,7 +83,7 @@ def finish(folder: RunFolder, run_state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _keep(mark: Mapping[str, Any], folder: RunFolder) -> None:
-    """Make an earlier version of the run: its streams, and then its run state. Each step may be done twice."""
+    """Make an earlier version of the run: streams, calls, and then the run state. Each step may be done twice."""
     for old, new in _pairs(mark["share"]):
         old.share_with(new)
     for old, new in _pairs(mark["move"]):
@@ -90,6 +92,7 @@ def _keep(mark: Mapping[str, Any], folder: RunFolder) -> None:
     version = RunFolder(folder.results_dir, run_state["pipeline_id"])
     version.lock.acquire()
     try:
+        share_calls(folder, version)
         origin = folder.read(ORIGIN)
         if origin is not None:
             version.write(ORIGIN, _in_folder(origin, version))

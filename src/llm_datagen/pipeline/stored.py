@@ -48,7 +48,7 @@ from llm_datagen.runs.exports import are_made, check_exports, forget_made, remov
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.sharded import is_sharded, refuse_sharded
 from llm_datagen.runs.status import LIVE, Status
-from llm_datagen.runs.versions import VERSION, find_run, of_new_run, refuse_earlier, split_id, version_of
+from llm_datagen.runs.versions import begin_version, find_run, of_new_run, refuse_earlier, split_id
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.dead_letters import check_dead_letters, has_dead_letters, release_dead_letters
 from llm_datagen.streams.storage.looked_at import each_looked_at_once, look_again
@@ -254,7 +254,7 @@ class RunLifecycle:
         if reset is not None:
             run_state["status"], run_state["reset"] = str(Status.RESUMING), mark_of(reset, kept)
             if kept is not None:
-                run_state[VERSION] = version_of(run_state) + 1
+                begin_version(run_state)
             folder.save(run_state)
             finish(folder, run_state)
         failed = [node for node in nodes if is_replay and has_dead_letters(node.output)]

@@ -21,17 +21,19 @@ class Reset:
         moves: streams that get another place: the node's id, from, to.
         new: outputs that no node of the run state has written, by the node's id.
         again: the nodes that are done again.
+        forget: the nodes of the run state that are done again, or gone: their model calls are not the run's any more.
     """
 
     delete: list[Stream]
     moves: list[tuple[str, Stream, Stream]]
     new: list[tuple[str, Stream]]
     again: frozenset[str]
+    forget: list[str]
 
     def mark(self) -> dict[str, Any]:
         """Return it as plain data, for the run state: `rerun.finish` does what it says, also after a crash."""
         moves = [[old.uri, new.uri] for _, old, new in self.moves]
-        return {"delete": [stream.uri for stream in self.delete], "move": moves}
+        return {"delete": [stream.uri for stream in self.delete], "move": moves, "forget": self.forget}
 
 
 def reset_of(run_state: Entry, entries: Sequence[Entry], again: set[str]) -> Reset:
@@ -53,4 +55,5 @@ def reset_of(run_state: Entry, entries: Sequence[Entry], again: set[str]) -> Res
     deleted = {stream.place: stream for stream in [*before.values(), *now.values()] if stream.place not in stays}
     known_places = {stream.place for stream in before.values()}
     new = [(node_id, stream) for node_id, stream in now.items() if stream.place not in known_places]
-    return Reset(delete=list(deleted.values()), moves=moves, new=new, again=frozenset(again))
+    forget = [node_id for node_id in before if node_id not in kept]
+    return Reset(delete=list(deleted.values()), moves=moves, new=new, again=frozenset(again), forget=forget)

@@ -105,13 +105,15 @@ class JobMoney(NamedTuple):
 
     Attributes:
         spent: for answers that came.
-        lost: the part of it that went to answers that never came.
+        lost: the part of it of which nobody knows whether it was that much: the answers never came, or do not say.
         held: what rows may yet cost of which no answer came.
+        untold: the part of `lost` that went to answers that came.
     """
 
     spent: tuple[int, int]
     lost: tuple[int, int]
     held: tuple[int, int]
+    untold: tuple[int, int]
 
 
 def job_log_path(files: Path, node_id: str) -> Path:
@@ -183,15 +185,14 @@ def money_of(path: Path) -> JobMoney:
         DatagenError: when it cannot be read.
     """
     with _reading(path) as job_log:
-        spent = tuple(job_log.execute("SELECT picodollars, tokens FROM money WHERE what = 'spent'").fetchone())
-        lost = tuple(job_log.execute("SELECT picodollars, tokens FROM money WHERE what = 'lost'").fetchone())
+        money = {what: (p, t) for what, p, t in job_log.execute("SELECT what, picodollars, tokens FROM money")}
         held = tuple(
             job_log.execute(
                 "SELECT coalesce(sum(most_picodollars), 0), coalesce(sum(most_tokens), 0) FROM rows "
                 "WHERE outcome IS NULL"
             ).fetchone()
         )
-    return JobMoney(spent, lost, held)
+    return JobMoney(money["spent"], money["lost"], held, money.get("untold", (0, 0)))
 
 
 def usage_of(files: Path, node_id: str) -> list[dict[str, Any]]:

@@ -29,7 +29,9 @@ from llm_datagen.streams.storage.owner import machine_id
 COPIED = ("budget.jsonl",)
 """What is copied to the store: small, and of use on another machine."""
 
-_KEPT_BY = "kept_by"
+KEPT_BY = "kept_by"
+"""The key of a run state for the folder of the machine that has the newest files."""
+
 _OWN_FILES = "own_files_on"
 _JOBS, _JOBS_IN = "jobs_on", "jobs_in"
 _NOT_OF_OPERATORS = {*COPIED, "hub", "calls", batch_jobs.FOLDER, sent_jobs.FOLDER}
@@ -61,12 +63,12 @@ class CopiedFiles:
             ConfigError: when rows are in jobs that are written down on another machine.
             DiskError: when they cannot be fetched.
         """
-        is_here = run_state.get(_KEPT_BY) == self._here()
+        is_here = run_state.get(KEPT_BY) == self._here()
         for name in COPIED:
             found = self._objects.read(f"{file_names.KEPT}/{name}")
             self._versions[name] = None if found is None else found[1]
             path = self._path / file_names.KEPT / name
-            if _KEPT_BY in run_state and not (is_here and _is_newest(path, found)):
+            if KEPT_BY in run_state and not (is_here and _is_newest(path, found)):
                 _put(path, found)
         if is_here:
             return
@@ -83,11 +85,11 @@ class CopiedFiles:
                 f"state and what was spent are kept on the store. They would lie in {self._path / file_names.KEPT}",
                 ResumeWarning,
             )
-        run_state[_KEPT_BY] = self._here()
+        run_state[KEPT_BY] = self._here()
 
     def are_here(self, run_state: dict[str, Any]) -> bool:
         """Return whether the newest ones are in the folder of this machine."""
-        return bool(run_state.get(_KEPT_BY, self._here()) == self._here())
+        return bool(run_state.get(KEPT_BY, self._here()) == self._here())
 
     def fetch_to(self, folder: Path) -> None:
         """Have the copies in another folder, to look at them. The run may be running, here or elsewhere.

@@ -13,7 +13,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.file_names import ORIGIN
 from llm_datagen.runs.results_dir import absolute
-from llm_datagen.runs.typed_commands import id_option
+from llm_datagen.runs.typed_commands import command_line, id_option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,8 @@ def origin_of(folder: RunFolder) -> Origin | None:
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         path = folder.place_of(ORIGIN)
-        raise ConfigError(f"{path} cannot be read; remove it, and say what to resume: resume ID FILE.yaml") from None
+        typed = command_line("resume", folder.pipeline_id, folder.results_dir, arguments=["FILE.yaml"])
+        raise ConfigError(f"{path} cannot be read; remove it, and say what to resume: {typed}") from None
     return origin if folder.is_on_store else origin.moved_to(folder.path)
 
 

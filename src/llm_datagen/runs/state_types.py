@@ -79,6 +79,11 @@ class _Node(TypedDict, total=False):
     calls_at_once: int
 
 
+class _Ended(TypedDict):
+    version: int
+    at: _Time
+
+
 class _Run(TypedDict, total=False):
     pipeline_id: str
     status: Status
@@ -101,6 +106,7 @@ class _Run(TypedDict, total=False):
     log_file: str | None
     version: int
     version_of: str
+    versions_ended: list[_Ended]
     reset: dict[str, Any]
     exports: list[_Export]
     shards: dict[str, Any]

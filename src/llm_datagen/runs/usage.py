@@ -65,6 +65,20 @@ def dollars(value: float) -> str:
     return f"${value:,.{2 if value >= 1 or value == 0 else 4 if value >= 0.01 else 6}f}"
 
 
+def lost_in_words(lost: object, untold: object) -> list[str]:
+    """Return what was set aside for calls of which nobody knows what they did cost, as `dollars` or such says it.
+
+    Args:
+        lost: for calls whose answer never came; false for nothing.
+        untold: for calls that were answered; false for nothing.
+    """
+    parts = (
+        (lost, "calls whose answer never came"),
+        (untold, "answers that could not be used, or do not say what they cost"),
+    )
+    return [f"{amount} of it for {what}" for amount, what in parts if amount]
+
+
 class UsageSums:
     """Sums of usage per provider and model."""
 

@@ -14,12 +14,16 @@ from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs.store import RunFolder, run_ids
+from llm_datagen.streams.storage.owner import now_text
 
 VERSION = "version"
 """The key of a run state for the number of its version; one that was never done again has none, and is 1."""
 
 VERSION_OF = "version_of"
 """The key of the run state of an earlier version for the id of its run."""
+
+ENDED = "versions_ended"
+"""The key of a run state for its earlier versions, the oldest first: ``version``, and when it ended, ``at``."""
 
 MADE_FROM = "made_from"
 """The key of a node of an earlier version for the URI of what it was made from: its source has another place now."""
@@ -41,6 +45,19 @@ def split_id(pipeline_id: Any) -> tuple[str, int] | None:
 def version_of(run_state: Mapping[str, Any]) -> int:
     """Return the number of the version that a run state is."""
     return int(run_state.get(VERSION, 1))
+
+
+def begin_version(run_state: dict[str, Any]) -> None:
+    """Make the run state that of the next version."""
+    version = version_of(run_state)
+    run_state[ENDED] = [*run_state.get(ENDED, ()), {"version": version, "at": now_text()}]
+    run_state[VERSION] = version + 1
+
+
+def version_at(run_state: Mapping[str, Any], time: str) -> int:
+    """Return the version that a run was at a time in UTC (ISO 8601)."""
+    ended = (each["version"] for each in run_state.get(ENDED, ()) if time < each["at"])
+    return int(next(ended, version_of(run_state)))
 
 
 def find_run(results_dir: str | os.PathLike[str], pipeline_id: str) -> RunFolder:

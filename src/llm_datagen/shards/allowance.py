@@ -96,8 +96,8 @@ def _spent_before(folder: RunFolder) -> Mapping[str, tuple[Units, Units]]:
     found: dict[str, tuple[Units, Units]] = {}
     for path in sorted(shards.path.glob(f"[0-9]*/{KEPT}/**/{FILE_NAME}")):
         file, run = SpendFile(path.parent), path.relative_to(shards.path).parts[0]
-        spent, _, in_flight = file.read_all()
-        booked = spent.plus(in_flight)
+        spending = file.read_all()
+        booked = spending.spent.plus(spending.in_flight)
         if file.grants is not None:
             found[file.grants.client] = Units(*file.grants.granted), Units(*booked.minus(file.grants.inherited))
         elif (

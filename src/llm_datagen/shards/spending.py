@@ -15,7 +15,7 @@ from typing import Any
 from llm_datagen.errors import DatagenError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.batch_jobs import stamp_of
-from llm_datagen.runs.usage import PICO, dollars
+from llm_datagen.runs.usage import PICO, dollars, lost_in_words
 from llm_datagen.runs.words import number
 
 _FILE = "budget.jsonl"
@@ -38,6 +38,10 @@ class Spent:
         """Return both together."""
         return Spent(round(self.usd + other.usd, 12), self.tokens + other.tokens)
 
+    def minus(self, other: Spent) -> Spent:
+        """Return what is left of it."""
+        return Spent(round(self.usd - other.usd, 12), self.tokens - other.tokens)
+
     def __bool__(self) -> bool:
         return bool(self.usd or self.tokens)
 
@@ -53,14 +57,16 @@ class RunSpending:
 
     Attributes:
         spent: in all, without what is in flight.
-        lost: the part of it that went to calls whose answer never came.
+        lost: the part of it of which nobody knows whether it was that much: the answers never came, or do not say.
         in_flight: the most that calls can cost which are in flight, or were when the process died.
+        untold: the part of `lost` that went to calls whose answer came.
         problem: why the account cannot be read; empty when it can.
     """
 
     spent: Spent = Spent()
     lost: Spent = Spent()
     in_flight: Spent = Spent()
+    untold: Spent = Spent()
     problem: str = ""
 
     def plus(self, other: RunSpending) -> RunSpending:
@@ -69,6 +75,7 @@ class RunSpending:
             self.spent.plus(other.spent),
             self.lost.plus(other.lost),
             self.in_flight.plus(other.in_flight),
+            self.untold.plus(other.untold),
             self.problem or other.problem,
         )
 
@@ -77,8 +84,7 @@ class RunSpending:
         if self.problem:
             return self.problem
         parts = [f"{self.spent} spent"]
-        if self.lost:
-            parts.append(f"{self.lost} of it for calls whose answer never came")
+        parts += lost_in_words(self.lost.minus(self.untold), self.untold)
         if self.in_flight:
             parts.append(f"up to {self.in_flight} for calls in flight")
         return ", ".join(parts)
@@ -86,7 +92,7 @@ class RunSpending:
     @property
     def amounts(self) -> dict[str, Spent]:
         """The amounts by their names."""
-        return {"spent": self.spent, "lost": self.lost, "in_flight": self.in_flight}
+        return {"spent": self.spent, "lost": self.lost, "in_flight": self.in_flight, "untold": self.untold}
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, with the US dollars under the names of the attributes."""
@@ -124,5 +130,7 @@ def _read(files: Path, *_stamp: int) -> RunSpending | None:
         from llm_datagen.llm.cost.spend_file import SpendFile
     except ModuleNotFoundError:  # where the extra is not installed
         return None
-    spent, lost, in_flight = (Spent(each.picodollars / PICO, each.tokens) for each in SpendFile(files).read_all())
-    return RunSpending(spent, lost, in_flight)
+    spent, lost, in_flight, untold = (
+        Spent(each.picodollars / PICO, each.tokens) for each in SpendFile(files).read_all()
+    )
+    return RunSpending(spent, lost, in_flight, untold)

@@ -90,8 +90,9 @@ MEASURES: dict[str, Measure] = {
     "llm_datagen_budget_usd": Measure(
         "gauge",
         (*RUN, "amount"),
-        "US dollars of the account of a run with a budget: spent, lost (the part of it for calls whose answer never "
-        "came) or in_flight (the most that calls in flight can add)",
+        "US dollars of the account of a run with a budget: spent, lost (the part of it for calls of which it is "
+        "not known what they cost), untold (the part of lost for calls that were answered) or in_flight (the most that "
+        "calls in flight can add)",
     ),
     "llm_datagen_budget_tokens": Measure("gauge", (*RUN, "amount"), "The same in tokens"),
     "llm_datagen_unreadable_runs": Measure("gauge", ("folder",), "Runs whose state cannot be read, which are left out"),

@@ -70,18 +70,18 @@ class _Progress:
     """How far a row has come.
 
     Attributes:
-        first: the request that it began with.
         request: the one that comes next, or came last.
         came: what came of it, if it was asked already.
         calls: what was asked, and answered.
         unusable: those of them whose answer had to be repaired, or cannot be used.
+        repairs_at: which messages of `request` ask for a repair.
     """
 
-    first: ChatRequest
     request: ChatRequest
     came: Outcome | None = None
     calls: list[Call] = field(default_factory=list)
     unusable: list[Call] = field(default_factory=list)
+    repairs_at: list[int] = field(default_factory=list)
 
 
 class Asker:
@@ -151,7 +151,7 @@ class Asker:
             ToolError: when a tool failed, or the row may use no more of them.
             CacheError: when the answer cannot be stored, or a stored one cannot be read.
         """
-        progress = _Progress(request, request, first)
+        progress = _Progress(request, first)
         rounds = None if self._begin_rounds is None else self._begin_rounds()
         error: BaseException | None = None
         try:
@@ -165,6 +165,10 @@ class Asker:
             raise
         except (LLMRequestError, ToolError) as refused:
             error = refused
+            raise
+        except BaseException as stopped:
+            if progress.calls:  # of a row that was asked nothing yet, there is nothing to write down
+                error = stopped
             raise
         finally:
             if self._call_log is not None and (progress.calls or error is not None):
@@ -181,13 +185,15 @@ class Asker:
 
     @staticmethod
     async def _log(progress: _Progress, rounds: Rounds | None, error: BaseException | None, log: CallLog) -> None:
-        """Write down the row's calls; where tools were used, with the whole conversation."""
-        first, last = progress.first, progress.calls[-1] if progress.calls else None
-        tool_calls = 0 if rounds is None else rounds.calls
-        if tool_calls:
-            first = replace(first, messages=plain_messages(progress.request.messages))
-        repaired = [call for call in progress.unusable if call is not last]
-        await log.note(first, progress.calls, error, repaired=repaired, tool_calls=tool_calls)
+        """Write down the row's calls, with the whole conversation."""
+        await log.note(
+            progress.request,
+            progress.calls,
+            error,
+            repaired=progress.unusable[: len(progress.repairs_at)],
+            repairs_at=progress.repairs_at,
+            tool_calls=0 if rounds is None else rounds.calls,
+        )
 
     async def _usable(self, progress: _Progress, rounds: Rounds | None) -> tuple[Parsed, str | None, str | None]:
         """Return what the answer becomes, its text, and the think block that was removed from it."""
@@ -226,6 +232,7 @@ class Asker:
                         answer=text,
                     ) from error
                 progress.request = replace(request, messages=[*request.messages, *repair(text, error)])
+                progress.repairs_at.append(len(progress.request.messages) - 1)
                 continue
             progress.unusable.pop()
             return parsed, text, thoughts

@@ -25,6 +25,7 @@ from typing import Any
 from llm_datagen.config import check_count
 from llm_datagen.llm.cache.response_cache import Call
 from llm_datagen.llm.http.address import host_of
+from llm_datagen.llm.tool_calls import plain_messages
 from llm_datagen.llm.types import OWN_TURN, ChatRequest
 from llm_datagen.operators import INodeContext
 from llm_datagen.operators.before_delivery import before_delivery
@@ -73,21 +74,25 @@ class CallLog:
         error: BaseException | None,
         *,
         repaired: Sequence[Call] = (),
+        repairs_at: Sequence[int] = (),
         tool_calls: int = 0,
     ) -> None:
         """Write down what was asked and what came back. Does nothing where no run is kept.
 
         Args:
-            request: the first request; with the messages that followed, if tools were used.
+            request: the last request, with all messages that were exchanged before.
             asked: all requests that were answered, with the answers.
             error: why there is no answer that can be used.
             repaired: those of `asked` whose answer had to be repaired.
+            repairs_at: which messages of `request` ask for these repairs.
             tool_calls: calls of tools that were executed.
         """
         ctx = request.ctx
         if not self._most or self._is_broken or ctx is None or ctx.folder is None:
             return
         call = _call(request, asked, repaired, error)
+        if repairs_at:
+            call["repairs_at"] = list(repairs_at)
         if tool_calls:
             call["tool_calls"] = tool_calls
         self._lines.append(call_line(current_rows.get(), datetime.now(UTC).isoformat(), call))
@@ -210,6 +215,7 @@ def _call(
 ) -> dict[str, Any]:
     answers = [answer for _, answer in asked]
     last = answers[-1] if answers else None
+    is_answered = bool(asked) and asked[-1][0] is request
     costs = [answer.cost for answer in answers]
     tokens_in = tokens_out = attempts = 0
     seconds: float = 0
@@ -222,8 +228,8 @@ def _call(
         "model": last.response_model or last.model if last else request.model,
         "provider": host_of(last.endpoint) if last and last.endpoint else None,
         "endpoint": last.endpoint if last else None,
-        "messages": [without_data(message) for message in request.messages],
-        "answer": last.in_words if last else None,
+        "messages": [without_data(message) for message in plain_messages(request.messages)],
+        "answer": last.in_words if last and is_answered else None,
         "tokens_in": tokens_in,
         "tokens_out": tokens_out,
         "cost": None if None in costs else sum(cost for cost in costs if cost is not None),
@@ -239,7 +245,7 @@ def _call(
     if request.sample:
         call["sample"] = request.sample
     if error is not None:
-        call["error"] = f"{type(error).__name__}: {error}"
+        call["error"] = f"{type(error).__name__}: {error}".removesuffix(": ")
     return call
 
 

@@ -89,7 +89,7 @@ class Collecting:
             if row is None:
                 continue
             self.answered += each.outcome == "answered"
-            money.settle(row.call, node.request, each.cost, is_lost=any(each.lost))
+            money.settle(row.call, node.request, each.cost, is_lost=any(each.lost), is_answered=True)
             row.end()
         if not self._job.rows:  # nothing keeps the run from ending, and the job is not deleted yet
             self._job.ends_soon = True

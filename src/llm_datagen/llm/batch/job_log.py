@@ -236,11 +236,12 @@ class JobLog(JobLogFile):
         ).rowcount
         if not changed:
             return False
-        for what, amount in (("spent", arrived.cost), ("lost", arrived.lost)):
+        for what, amount in (("spent", arrived.cost), ("lost", arrived.lost), ("untold", arrived.lost)):
             if any(amount):
                 job_log.execute(
-                    "UPDATE money SET picodollars = picodollars + ?, tokens = tokens + ? WHERE what = ?",
-                    (*amount, what),
+                    "INSERT INTO money VALUES (?, ?, ?) ON CONFLICT (what) DO UPDATE SET "
+                    "picodollars = picodollars + excluded.picodollars, tokens = tokens + excluded.tokens",
+                    (what, *amount),
                 )
         if arrived.usage is not None:
             provider, model = arrived.usage["provider"], arrived.usage["model"]

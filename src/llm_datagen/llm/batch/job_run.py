@@ -233,7 +233,7 @@ class JobRun:
                 f"{self._jobs.label} does not know job {self._job.stored.job_id} of this run, with "
                 f"{self._job.stored.rows:,} rows: resume with a key of the account, or project, that it was sent by; "
                 "or, if it is lost there, give it up (its rows count as paid for, and are sent again by a resume): "
-                "llm-datagen jobs ID --cancel",
+                f"{self._node.cancel_command}",
                 status=HTTPStatus.NOT_FOUND,
             )
         )

@@ -115,7 +115,9 @@ class RowMoney:
 
     # After.
 
-    def settle(self, call: int, request: ChatRequest, cost: Amount, *, is_lost: bool = False) -> None:
+    def settle(
+        self, call: int, request: ChatRequest, cost: Amount, *, is_lost: bool = False, is_answered: bool = False
+    ) -> None:
         """A row has its answer, or gets none: what it cost is in the job log.
 
         Args:
@@ -123,12 +125,13 @@ class RowMoney:
             request: of the same run.
             cost: what was spent.
             is_lost: whether that is its reservation, as what it cost is unknown.
+            is_answered: whether an answer came all the same.
         """
         if self._gate is None or call < 0:
             return
         spend = self._gate.spend_of(request)
         if is_lost:
-            spend.lose(call)
+            spend.lose(call, is_answered=is_answered)
         else:
             spend.settle(call, cost)
 

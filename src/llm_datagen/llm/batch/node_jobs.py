@@ -15,6 +15,7 @@ from llm_datagen.llm.batch.options import Batch
 from llm_datagen.llm.batch.records import StoredJob, StoredRow
 from llm_datagen.llm.batch.rows import GivenRows
 from llm_datagen.llm.errors import BatchError, LLMCancelledError
+from llm_datagen.llm.run_commands import run_command
 from llm_datagen.llm.types import ChatRequest
 from llm_datagen.operators.protocols import IJobContext, INodeContext, IOutageContext
 from llm_datagen.runs.batch_jobs import DETACH_VARIABLE, BatchState, job_log_path
@@ -133,9 +134,14 @@ class NodeJobs:
             rows, asked = sum(job.rows for job in away), ", ".join(sorted(known))
             raise BatchError(
                 f"the run has {jobs_in_words(len(away), rows)} at {away[0].endpoint}; the operator asks {asked}. "
-                "Resume with that endpoint until they are collected, or cancel them: llm-datagen jobs ID --cancel, "
-                "with the operator as it was"
+                "Resume with that endpoint until they are collected, or cancel them with the operator as it was: "
+                f"{self.cancel_command}"
             )
+
+    @property
+    def cancel_command(self) -> str:
+        """The command to type to cancel the jobs of the run, or give up those that their provider does not know."""
+        return run_command("jobs", self._ctx, options=["--cancel"])
 
     async def close(self) -> None:
         """Let go of the job log. May be called more than once."""

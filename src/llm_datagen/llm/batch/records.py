@@ -99,7 +99,7 @@ class Arrived(NamedTuple):
         status: of the result.
         answer: the body of the result.
         cost: what was spent.
-        lost: the part of it for an answer that never came.
+        lost: the part of it for an answer that does not say what it cost.
         usage: what is reported of it: provider, model and numbers.
     """
 

@@ -13,7 +13,7 @@ from llm_datagen.llm.cost.prices import TokenPrices, exact, is_told
 from llm_datagen.llm.grants.environment import Share
 from llm_datagen.llm.limits.token_estimate import answer_limit, used_tokens
 from llm_datagen.llm.types import ChatRequest, Operation
-from llm_datagen.runs.usage import PICO, dollars
+from llm_datagen.runs.usage import PICO, dollars, lost_in_words
 from llm_datagen.streams.formats.json_text import dumps
 
 IMAGE_TOKENS = 50_000
@@ -44,6 +44,9 @@ class Amount(NamedTuple):
     def minus(self, other: Amount) -> Amount:
         """Return what is left of it."""
         return Amount(self.picodollars - other.picodollars, self.tokens - other.tokens)
+
+
+_NOTHING = Amount()
 
 
 @refuses_unknown
@@ -122,20 +125,23 @@ class Budget:
         money = 0 if prices is None else prices.most(prompt, answer, searches)
         return Amount(min(money, _LARGEST), min(prompt + answer, _LARGEST))
 
-    def reason(self, spent: Amount, lost: Amount, need: Amount, elsewhere: str = "") -> str:
+    def reason(self, spent: Amount, lost: Amount, need: Amount, elsewhere: str = "", untold: Amount = _NOTHING) -> str:
         """Return why no further call is made.
 
         Args:
             spent: what was spent in all.
-            lost: the part of it that went to calls whose answer never came.
+            lost: the part of it of which nobody knows whether it was that much.
             need: the most that the next call can cost.
             elsewhere: what others have spent of it; empty when nobody shares it.
+            untold: the part of `lost` that went to calls whose answer came.
         """
+        never = lost.minus(untold)
+        set_aside = lost_in_words(any(never) and self._words(never), any(untold) and self._words(untold))
         return (
             f"the budget of {self._words(Amount(self.picodollars or 0, self.tokens or 0))} is reached: "
             f"{self._words(spent)} spent"
             + (f" ({elsewhere})" if elsewhere else "")
-            + (f" ({self._words(lost)} of it set aside for calls whose answer never came)" if any(lost) else "")
+            + (f" (set aside: {', '.join(set_aside)})" if set_aside else "")
             + f", and the next call can take up to {self._words(need)}; raise the budget and resume ({self._options()})"
         )
 

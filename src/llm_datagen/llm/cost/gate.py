@@ -87,7 +87,7 @@ class BudgetGate:
     def reason(self, need: Amount, request: ChatRequest) -> str:
         """Return why there is no room for a call."""
         spend = self.spend_of(request)
-        return self.budget.reason(spend.spent, spend.lost, need, spend.elsewhere)
+        return self.budget.reason(spend.spent, spend.lost, need, spend.elsewhere, spend.untold)
 
     async def close(self) -> None:
         """Leave the spend of the run. May be called more than once."""

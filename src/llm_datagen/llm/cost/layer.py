@@ -108,10 +108,13 @@ class CostLayer(Layer):
         if call is None:
             raise StopRun(gate.reason(need, request))
         spent: Amount | None = None  # the endpoint may have done the work, whatever becomes of the answer
+        is_answered = False
         try:
             answer = await self._call(request)
+            is_answered = True
             spent = spent_on(answer.usage, prices)
         except LLMRequestError as error:
+            is_answered = error.has_come
             spent = Amount() if error.is_free else spent_on(error.usage, prices)
             raise
         except PromptError:  # nothing was sent
@@ -119,7 +122,7 @@ class CostLayer(Layer):
             raise
         finally:
             if spent is None:
-                spend.lose(call)
+                spend.lose(call, is_answered=is_answered)
             else:
                 spend.settle(call, spent)
         if spent is not None and (spent.tokens > need.tokens or spent.picodollars > need.picodollars):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from llm_datagen.llm.cost.budget import Amount, Budget
-from llm_datagen.llm.cost.spend_file import GrantNotes, SpendFile, money_of_jobs
+from llm_datagen.llm.cost.spend_file import GrantNotes, SpendFile, Spending, money_of_jobs
 from llm_datagen.llm.errors import BudgetError
 
 Wait = Callable[[asyncio.Future[None]], Awaitable[object]]
@@ -61,10 +61,10 @@ class Spend:
 
     def __init__(self, folder: Path | None) -> None:
         self._file = None if folder is None else SpendFile(folder)
-        self._spent = self._lost = self._reserved = Amount()
+        self._spent = self._lost = self._untold = self._reserved = Amount()
         self._calls: dict[int, Amount] = {}
         self._calls_of_jobs: set[int] = set()
-        self._spent_on_jobs = self._lost_on_jobs = Amount()
+        self._spent_on_jobs = self._lost_on_jobs = self._untold_on_jobs = Amount()
         self._held: dict[Path, Amount] = {}  # by job logs that are not open yet
         self._next = 0
         self._waiting: deque[_Waiter] = deque()
@@ -73,7 +73,8 @@ class Spend:
         self._key: Any = None
         self._notes: GrantNotes | None = None  # in the file
         if self._file is not None:
-            spent, lost, in_flight = self._file.read()  # what was in flight when its process died is lost
+            # What was in flight when its process died is lost.
+            spent, lost, in_flight, self._untold = self._file.read()
             self._spent, self._lost = spent.plus(in_flight), lost.plus(in_flight)
             self._notes = self._file.grants
             self._rewrite(self._notes)
@@ -115,9 +116,10 @@ class Spend:
                         self._file.close()
 
     def _count_jobs(self, folder: Path) -> None:
-        for path, (spent, lost, held) in money_of_jobs(folder).items():
+        for path, (spent, lost, held, untold) in money_of_jobs(folder).items():
             self._spent, self._lost = self._spent.plus(spent), self._lost.plus(lost)
             self._spent_on_jobs, self._lost_on_jobs = self._spent_on_jobs.plus(spent), self._lost_on_jobs.plus(lost)
+            self._untold, self._untold_on_jobs = self._untold.plus(untold), self._untold_on_jobs.plus(untold)
             self._held[path], self._reserved = held, self._reserved.plus(held)
 
     def adopt(self, job_log: Path, needs: Sequence[Amount]) -> list[int]:
@@ -138,8 +140,13 @@ class Spend:
 
     @property
     def lost(self) -> Amount:
-        """The part of it that went to calls whose answer never came."""
+        """The part of it of which nobody knows whether it was that much: the answers never came, or do not say."""
         return self._lost
+
+    @property
+    def untold(self) -> Amount:
+        """The part of `lost` that went to calls whose answer came."""
+        return self._untold
 
     async def reserve(self, need: Amount, budget: Budget, wait: Wait = _wait, *, is_of_job: bool = False) -> int | None:
         """Return the number of a call that may be made now; None when there is no room for it, and never will be.
@@ -181,21 +188,33 @@ class Spend:
             is_of_job = self._end(call, spent)
             self._note(*(() if is_of_job else ("settle", call, *spent)))
 
-    def lose(self, call: int) -> None:
-        """A call is over, and what it cost is unknown: its reservation counts as spent."""
+    def lose(self, call: int, *, is_answered: bool = False) -> None:
+        """A call is over, and what it cost is unknown: its reservation counts as spent.
+
+        Args:
+            call: its number.
+            is_answered: whether an answer came, which does not say it.
+        """
         with self._lock:
             need = self._calls[call]
+            untold = need if is_answered else Amount()
             is_of_job = self._end(call, need)
-            self._lost = self._lost.plus(need)
+            self._lost, self._untold = self._lost.plus(need), self._untold.plus(untold)
             if is_of_job:
                 self._lost_on_jobs = self._lost_on_jobs.plus(need)
-            self._note(*(() if is_of_job else ("lose", call)))
+                self._untold_on_jobs = self._untold_on_jobs.plus(untold)
+            self._note(*(() if is_of_job else ("lose", call, 1) if is_answered else ("lose", call)))
 
     def _rewrite(self, notes: GrantNotes | None) -> None:
         assert self._file is not None
         calls = {call: need for call, need in self._calls.items() if call not in self._calls_of_jobs}
-        spent, lost = self._spent.minus(self._spent_on_jobs), self._lost.minus(self._lost_on_jobs)
-        self._file.rewrite(spent, lost, calls, notes)
+        sums = Spending(
+            spent=self._spent.minus(self._spent_on_jobs),
+            lost=self._lost.minus(self._lost_on_jobs),
+            in_flight=Amount(),
+            untold=self._untold.minus(self._untold_on_jobs),
+        )
+        self._file.rewrite(sums, calls, notes)
 
     def _grant(self, need: Amount, *, is_of_job: bool) -> int:
         call = self._next

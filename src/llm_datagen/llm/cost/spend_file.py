@@ -3,15 +3,18 @@
     {"format": 2, "spent": [picodollars, tokens], "lost": [picodollars, tokens]}
     ["reserve", call, picodollars, tokens]
     ["settle", call, picodollars, tokens]
-    ["lose", call]
+    ["lose", call] or ["lose", call, 1]
     ["ask", number, token, picodollars, tokens]
     ["grant", number, picodollars, tokens]
 
 The last two are of a run that shares its budget by a grants service: what it asks for, and keeps until it is answered;
 and what it was granted, in all, before it is spent. Then the first line has format 3, and an entry "grants".
 
-The first line sums up what was before; `lost` is the part of `spent` that went to calls whose answer never came. A
-`reserve` is written before anything else happens, and survives the death of the process. (Not that of the machine,
+The first line sums up what was before; `lost` is the part of `spent` that went to calls of which nobody knows what they
+did cost. Those of them that were answered, and whose answer does not say it, have a 1 behind `lose`, and their sum is
+`untold` in the first line, if there are some: what an older version wrote of them counts as never answered.
+
+A `reserve` is written before anything else happens, and survives the death of the process. (Not that of the machine,
 where the last lines may be missing.) What makes room is written with the next `reserve`: when it is missing, the call
 counts in full. A last line without its end was never answered for, and is left out. Any other line that was changed,
 removed, doubled or moved is refused. Format 1, whose lines have no checksums, is read, too.
@@ -48,14 +51,16 @@ class Spending(NamedTuple):
 
     Attributes:
         spent: in all, without what is in flight.
-        lost: the part of it that went to calls whose answer never came.
+        lost: the part of it of which nobody knows whether it was that much: the answers never came, or do not say.
         in_flight: the most that calls can cost which are in flight, or were when the process died; of a job log, rows
             that wait for their answers.
+        untold: the part of `lost` that went to calls whose answer came.
     """
 
     spent: Amount
     lost: Amount
     in_flight: Amount
+    untold: Amount = Amount()
 
 
 class GrantNotes(NamedTuple):
@@ -110,15 +115,15 @@ class SpendFile:
                 f"{self.path} is damaged: {error!r}; restore it, or delete it: then what was spent is forgotten"
             ) from error
 
-    def rewrite(
-        self, spent: Amount, lost: Amount, in_flight: Mapping[int, Amount], grants: GrantNotes | None = None
-    ) -> None:
+    def rewrite(self, sums: Spending, in_flight: Mapping[int, Amount], grants: GrantNotes | None = None) -> None:
         """Replace the file by a short one that says the same, and go on with it.
 
         Raises:
             BudgetError: when it cannot be written.
         """
-        head: dict[str, Any] = {"format": _FORMAT, "spent": list(spent), "lost": list(lost)}
+        head: dict[str, Any] = {"format": _FORMAT, "spent": list(sums.spent), "lost": list(sums.lost)}
+        if any(sums.untold):
+            head["untold"] = list(sums.untold)
         if grants is not None:
             head |= {"format": _SHARED_FORMAT, "grants": [list(e) if isinstance(e, Amount) else e for e in grants]}
         entries = (["reserve", call, *need] for call, need in in_flight.items())
@@ -160,10 +165,10 @@ class SpendFile:
         Raises:
             BudgetError: when one of the files cannot be read.
         """
-        spent, lost, in_flight = self.read()
+        found = self.read()
         for money in money_of_jobs(self.path.parent).values():
-            spent, lost, in_flight = spent.plus(money.spent), lost.plus(money.lost), in_flight.plus(money.in_flight)
-        return Spending(spent, lost, in_flight)
+            found = Spending(*(one.plus(other) for one, other in zip(found, money, strict=True)))
+        return found
 
     def _summed(self, head: bytes, entries: list[bytes]) -> Spending:
         if not head:
@@ -175,7 +180,7 @@ class SpendFile:
         if start["format"] == _SHARED_FORMAT:
             client, number, token, granted, inherited = start["grants"]
             grants = GrantNotes(client, number, token, Amount(*granted), Amount(*inherited))
-        spent, lost = Amount(*start["spent"]), Amount(*start["lost"])
+        spent, lost, untold = Amount(*start["spent"]), Amount(*start["lost"]), Amount(*start.get("untold", ()))
         open_calls: dict[int, Amount] = {}
         for kind, call, *amount in map(orjson.loads, entries):
             if kind == "reserve":
@@ -188,13 +193,14 @@ class SpendFile:
             need = open_calls.pop(call)
             if kind == "lose":
                 spent, lost = spent.plus(need), lost.plus(need)
+                untold = untold.plus(need) if amount else untold
             else:
                 spent = spent.plus(Amount(*amount))
         self.grants = grants
         in_flight = Amount()
         for need in open_calls.values():
             in_flight = in_flight.plus(need)
-        return Spending(spent, lost, in_flight)
+        return Spending(spent, lost, in_flight, untold)
 
     @contextlib.contextmanager
     def _as_budget_error(self) -> Iterator[None]:

@@ -91,6 +91,7 @@ class Failures:
             status=OK,
             may_pass=True,
             is_served=True,
+            broke_off=True,
         )
 
     def damaged(self, error: DamagedBodyError, request: ChatRequest, status: int | None) -> LLMRequestError:

@@ -9,7 +9,6 @@ import base64
 import errno
 import os
 import ssl
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -48,7 +47,11 @@ def proxy_of(address: Address) -> Proxy | None:
     Raises:
         ConfigError: when it is none that can be used; no password is shown.
     """
-    if address.is_loopback or urllib.request.proxy_bypass(f"{address.host}:{address.url.port}"):
+    if address.is_loopback:
+        return None
+    import urllib.request
+
+    if urllib.request.proxy_bypass(f"{address.host}:{address.url.port}"):
         return None
     known = urllib.request.getproxies()
     name = address.url.scheme if address.url.scheme in known else "all"

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from llm_datagen.errors import FatalError, StopRun
 from llm_datagen.llm.errors import LLMAnswerError, LLMCancelledError, ToolError, ToolLimitError
 from llm_datagen.llm.finish_reasons import Ending
+from llm_datagen.llm.run_commands import run_command
 from llm_datagen.llm.tool_calls import arguments_of, assistant_message, calls_tools
 from llm_datagen.llm.tools.function import ArgumentsError
 from llm_datagen.llm.tools.options import Tools
@@ -78,9 +79,11 @@ class FailureLog:
             return
         self._said.add((name, kind))
         what = "took too long" if isinstance(error, TookTooLongError) else f"failed with {kind.__name__}"
+        row_id = request.row.removeprefix("row ") if request.row.startswith("row ") else "ROW"
+        trace = run_command("trace", request.ctx, arguments=[row_id], options=["--calls"])
         request.ctx.log(
             f"{request.row}: the tool {name} {what}; the model is told, and the row goes on, as on_tool_error='tell' "
-            "says. llm-datagen trace ID ROW --calls shows the error; said once",
+            f"says. {trace} shows the error; said once",
             level="warning",
         )
 

@@ -48,7 +48,7 @@ def checksums_of(line: bytes) -> list[int]:
 
 
 def calls_of(folder: Path, node_id: str, row_ids: Iterable[Id]) -> dict[Id, list[dict[str, Any]]]:
-    """Return the calls that a node has made about some rows, in the order in which they ended.
+    """Return the calls that a node has made about some rows, in the order in which they ended, each with when (``at``).
 
     Full files that hold none of the rows are not unpacked.
 
@@ -59,7 +59,7 @@ def calls_of(folder: Path, node_id: str, row_ids: Iterable[Id]) -> dict[Id, list
     """
     keys = {dumps(row_id): row_id for row_id in row_ids}
     sums = {_checksum(key) for key in keys}
-    found: dict[Id, list[tuple[str, dict[str, Any]]]] = {}
+    found: dict[Id, list[dict[str, Any]]] = {}
     for path in _files_of(folder, node_id) if keys else ():
         if not _may_hold(path, sums):
             continue
@@ -70,16 +70,17 @@ def calls_of(folder: Path, node_id: str, row_ids: Iterable[Id]) -> dict[Id, list
             try:
                 value = loads_exactly(line)
                 ids = value["row"] if key.startswith(b"[") else [value["row"]]
+                call = {"at": value["at"], **value["call"]}
                 for row_id in ids:
                     if dumps(row_id) in keys:
-                        found.setdefault(row_id, []).append((value["at"], value["call"]))
+                        found.setdefault(row_id, []).append(call)
             except (ValueError, KeyError, TypeError):
                 continue
-    return {row_id: [call for _, call in sorted(calls, key=_when)] for row_id, calls in found.items()}
+    return {row_id: sorted(calls, key=_when) for row_id, calls in found.items()}
 
 
-def _when(found: tuple[str, dict[str, Any]]) -> str:
-    return found[0]
+def _when(call: dict[str, Any]) -> str:
+    return str(call["at"])
 
 
 def _files_of(folder: Path, node_id: str) -> list[Path]:

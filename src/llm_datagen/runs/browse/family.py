@@ -10,6 +10,7 @@ from typing import Any
 from llm_datagen.runs.browse.calls import calls_of
 from llm_datagen.runs.graph import StreamNode, stream_nodes_of
 from llm_datagen.runs.trace import Trace, trace
+from llm_datagen.runs.versions import version_at, version_of
 from llm_datagen.streams.ids import Id, batch_ends, parent_of
 
 
@@ -20,9 +21,11 @@ class Member:
     Attributes:
         trace: what it is there.
         calls: the model calls that its node made for it: about the row of the source that it comes from. Each has
-            ``model``, ``provider``, ``endpoint``, ``messages``, ``answer``, ``tokens_in``, ``tokens_out``, ``cost``
-            (US dollars; None when unknown), ``attempts``, ``repairs``, ``cached``, ``seconds``; and, where there is
-            any, ``error``, ``repaired_answers``, ``tool_calls`` (how many were executed), ``extras``, ``sample``.
+            ``at``, ``model``, ``provider``, ``endpoint``, ``messages`` (all that was said before the last answer),
+            ``answer``, ``tokens_in``, ``tokens_out``, ``cost`` (US dollars; None when unknown), ``attempts``,
+            ``repairs``, ``cached``, ``seconds``; and, where there is any, ``error``, ``repaired_answers``,
+            ``repairs_at`` (which of the messages ask for a repair), ``tool_calls`` (how many were executed),
+            ``extras``, ``sample``, ``version`` (the earlier version of the run that has made it).
     """
 
     trace: Trace
@@ -32,7 +35,7 @@ class Member:
 def family(run_state: dict[str, Any], files: Path, row_id: Id) -> list[Member]:
     """Return the relatives of a row in the order of the nodes, each with the calls behind it; none of an unknown row.
 
-    Runs of earlier versions, and operators with ``keep_calls=False``, have no calls.
+    Runs that an older llm-datagen made, and operators with ``keep_calls=False``, have no calls.
 
     Args:
         run_state: the run state; of a run in shards, that of a shard.
@@ -56,7 +59,14 @@ def with_calls(run_state: dict[str, Any], files: Path, found: Iterable[Trace]) -
     calls: Mapping[str, Mapping[Id, list[dict[str, Any]]]] = {
         node_id: calls_of(files, node_id, row_ids) for node_id, row_ids in asked.items()
     }
-    return [Member(each, list(_calls_for(each, nodes, calls))) for each in traces]
+    return [
+        Member(each, [_with_version(call, run_state) for call in _calls_for(each, nodes, calls)]) for each in traces
+    ]
+
+
+def _with_version(call: dict[str, Any], run_state: dict[str, Any]) -> dict[str, Any]:
+    version = version_at(run_state, call["at"])
+    return call if version == version_of(run_state) else {**call, "version": version}
 
 
 def _calls_for(

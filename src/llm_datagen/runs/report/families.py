@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from llm_datagen.runs.browse.call_words import call_facts
+from llm_datagen.runs.browse.call_words import call_facts, turns_of
 from llm_datagen.runs.browse.family import Member
 from llm_datagen.runs.report.model import Call, Relative
 from llm_datagen.runs.report.text import as_json
@@ -47,8 +47,7 @@ def length_of(relative: Relative) -> int:
 
 
 def _call(call: Mapping[str, Any], chars: int) -> Call:
-    messages = call.get("messages") or ()
-    prompt = "\n\n".join(f"{message.get('role')}: {_said(message.get('content'))}" for message in messages)
+    prompt = "\n\n".join(f"{who}: {_said(said)}" for who, said in turns_of(call))
     return Call(
         model=str(call.get("model") or "?"),
         prompt=cut(prompt, chars),

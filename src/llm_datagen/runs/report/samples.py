@@ -38,7 +38,7 @@ _LONGEST_TRACED = 1 << 30
 
 _NOT_TRACED = (
     "Where some of the sample rows come from: there is no room for it, or the streams are too long to be read for "
-    "each. llm-datagen trace ID ROW_ID --calls finds it for one."
+    "each. {} finds it for one."
 )
 
 
@@ -64,6 +64,7 @@ def looked_through(
     shards: Sequence[Mapping[str, Any]] | None,
     relatives: FamilyOf,
     *,
+    trace: str,
     rows: int = 5,
 ) -> Looked:
     """Look for rows that failed, and for sample rows.
@@ -72,6 +73,7 @@ def looked_through(
         run_state: the run state; of a run in shards, that of the whole.
         shards: the run states of its shards that have begun; None of a run without.
         relatives: finds where a row comes from.
+        trace: the command that does so, for people.
         rows: how many sample rows.
     """
     left_out: list[str] = []
@@ -96,7 +98,7 @@ def looked_through(
         samples = list(_samples(run_state, shards, rows))
         samples = list(_with_families(samples, relatives, _read_by_traces(run_state, shards)))
         if not all(sample.family for sample in samples):
-            left_out.append(_NOT_TRACED)
+            left_out.append(_NOT_TRACED.format(trace))
     except (DatagenError, OSError) as error:
         left_out.append(f"Sample rows: {error}")
     return Looked(failures=failures, rejected=rejected, rows=samples, left_out=left_out)

@@ -56,27 +56,42 @@ function callView(call, number, calls, isOpen) {
     call.repairs ? `${count(call.repairs)} ${call.repairs === 1 ? "repair" : "repairs"}` : null,
     call.tool_calls ? `${count(call.tool_calls)} ${call.tool_calls === 1 ? "call of a tool" : "calls of tools"}` : null,
     call.cached ? "from the cache" : null,
+    call.version ? `kept from version ${count(call.version)}` : null,
     call.provider ? oneLine(call.provider, 60) : null,
   ];
   return el(
     "details",
     { class: "call", open: isOpen },
     el("summary", {}, el("b", { dir: "auto" }, oneLine(call.model || "a model", 60)), calls > 1 ? ` call ${number + 1}` : "", el("span", { class: "soft" }, ` ${facts.filter(Boolean).join(" · ")}`)),
-    (call.messages ?? []).map((message) => [
-      message.content || !message.tool_calls ? spoken(message.role, message.content) : null,
-      (message.tool_calls ?? []).map((made) => spoken("calls", `${made.function?.name}(${made.function?.arguments})`)),
-    ]),
-    (call.repaired_answers ?? []).map((answer) => spoken("answer that was repaired", answer)),
-    call.answer === null || call.answer === undefined ? null : spoken("answer", call.answer),
+    turnsOf(call).map(([who, said]) => spoken(who, said)),
+    call.answer === null || call.answer === undefined ? null : spoken(call.repairs ? `answer ${call.repairs + 1}` : "answer", call.answer),
     Object.entries(call.extras ?? {}).map(([name, value]) => spoken(name, value)),
     call.error ? el("div", { class: "note bad" }, longText(call.error)) : null,
   );
 }
 
+/** What was said before the last answer, in order: who said it, and what. An answer that could not be used has a number. */
+function turnsOf(call) {
+  const repairs = call.repairs_at ?? [];
+  const turns = (call.messages ?? []).flatMap((message, at) => {
+    const calls = (message.tool_calls ?? []).map((made) => ["calls", `${made.function?.name}(${made.function?.arguments})`]);
+    return message.content || !calls.length ? [[whoSaid(message, at, repairs), message.content], ...calls] : calls;
+  });
+  // Logs of older versions have the answers that were repaired beside the messages.
+  const beside = repairs.length || call.tool_calls ? [] : (call.repaired_answers ?? []);
+  return [...turns, ...beside.map((answer, number) => [`answer ${number + 1}`, answer])];
+}
+
+function whoSaid(message, at, repairs) {
+  if (repairs.includes(at)) return "repair";
+  const number = repairs.indexOf(at + 1) + 1;
+  return number && message.role === "assistant" ? `answer ${number}` : message.role;
+}
+
 const spoken = (role, content) =>
   el(
     "div",
-    { class: `spoken ${role === "answer" ? "answer" : ""}` },
+    { class: `spoken ${/^answer( \d+)?$/.test(role) ? "answer" : ""}` },
     el("h4", {}, oneLine(role, 40)),
     (Array.isArray(content) ? content : [content]).map((part) => longText(typeof part === "string" ? part : typeof part?.text === "string" ? part.text : JSON.stringify(part, null, 2))),
   );

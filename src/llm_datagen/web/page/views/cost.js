@@ -33,14 +33,14 @@ export function costTab(root, { app, key }) {
     })), "No model was called.");
 
   function budget() {
-    const { cap, spent, lost, projected, cap_tokens: tokens, spent_tokens: used, problem: why } = cost.budget;
+    const { cap, spent, lost, untold, projected, cap_tokens: tokens, spent_tokens: used, problem: why } = cost.budget;
     const flying = cost.budget.in_flight;
     const isKnown = isNumber(cap) || isNumber(tokens);
     const share = isNumber(cap) && cap > 0 ? spent / cap : isNumber(tokens) && tokens > 0 ? used / tokens : null;
     return section(
       "Budget",
       isNumber(share) ? el("progress", { max: 1, value: Math.min(1, share), "aria-label": "Share of the budget that is spent" }) : null,
-      el("dl", {}, fact("Spent", money(spent), isNumber(share) ? `${percent(share)} of the cap` : ""), isNumber(cap) ? fact("Cap", money(cap)) : null, fact("Tokens", isNumber(tokens) ? `${count(used)} of ${count(tokens)}` : count(used)), lost ? fact("Lost", money(lost), "of it for calls whose answer never came") : null, flying ? fact("In flight", money(flying), "at most, on top of it") : null, fact("Projected", money(projected), isNumber(projected) && isNumber(cap) && projected > cap ? "above the cap: the run will stop there" : "")),
+      el("dl", {}, fact("Spent", money(spent), isNumber(share) ? `${percent(share)} of the cap` : ""), isNumber(cap) ? fact("Cap", money(cap)) : null, fact("Tokens", isNumber(tokens) ? `${count(used)} of ${count(tokens)}` : count(used)), lost > untold ? fact("Lost", money(lost - untold), "of it for calls whose answer never came") : null, untold ? fact("Set aside", money(untold), "of it for answers that could not be used, or do not say what they cost") : null, flying ? fact("In flight", money(flying), "at most, on top of it") : null, fact("Projected", money(projected), isNumber(projected) && isNumber(cap) && projected > cap ? "above the cap: the run will stop there" : "")),
       why ? problem({ message: why }) : isKnown ? null : el("p", {}, "The cap is in the program: the operator that has it cannot be stored with the run."),
       app.server.read_only || !commandsFor(run).includes("budget") ? null : el("p", {}, buttons(run, ["budget"])),
     );

@@ -48,6 +48,7 @@ from llm_datagen.messages import (
 )
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.runs.past_end import rows_past_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class NodeActor(Stage):
     ) -> None:
         super().__init__("node", opened.node_id, supervisor)
         self._opened = opened
+        self._pipeline_id = pipeline_id
         self._supervisor = supervisor
         self._writer = writer
         self._reader: Recipient | None = None
@@ -261,8 +263,7 @@ class NodeActor(Stage):
     def _check_not_ended(self) -> None:
         if self._opened.has_ended:
             raise StreamChangedError(
-                f"{self._opened.source.uri} has more rows than when it ended, and what the operator gave at its end "
-                "(finish) is in the output; take the rows away, or start afresh with if_exists='overwrite'"
+                rows_past_end(self._opened.source.uri, self._pipeline_id, self._opened.results_dir)
             )
 
     # Control.

@@ -19,12 +19,14 @@ from llm_datagen.cli.target import Target, find_target
 from llm_datagen.config import OnChange, OnError, check_max_errors
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators.references import operators_of
+from llm_datagen.pipeline.operator_changes import AGAIN
 from llm_datagen.pipeline.pipeline import UnifiedPipeline
 from llm_datagen.pipeline.spool import prints_output
 from llm_datagen.runs.origin import Origin, origin_of
 from llm_datagen.runs.page_process import check_page
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.sharded import is_sharded
+from llm_datagen.runs.status import Status
 from llm_datagen.runs.typed_commands import command_line, default_results
 from llm_datagen.runs.versions import find_run, refuse_earlier, version_id, version_of
 from llm_datagen.runs.words import number, rows_in_words
@@ -123,7 +125,8 @@ def replay_run(
         check_page()
     run = StoppedRun(pipeline_id, name, results_dir, "replay")
     dead = dead_rows(read_run(run.folder))
-    if not dead:
+    is_cut_short = on_change in AGAIN and run.run_state["status"] != Status.COMPLETED
+    if not dead and not is_cut_short:  # else they were released, and this goes on with it
         write(f"run {pipeline_id}: no dead letters, so there is nothing to try again")
         write(headline(read_run(run.folder)))
         return 0

@@ -11,11 +11,12 @@ from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
 from llm_datagen.pipeline.change_refusal import edits_unread
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.open_jobs import check_asked_by_jobs, check_nodes_are_there, rows_in_jobs
-from llm_datagen.pipeline.operator_changes import Edit, compare
+from llm_datagen.pipeline.operator_changes import AGAIN, Edit, compare
+from llm_datagen.pipeline.past_ends import past_ends
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.rerun import check_reset
-from llm_datagen.pipeline.resume_checks import check_nodes
-from llm_datagen.pipeline.stream_reset import Reset
+from llm_datagen.pipeline.resume_checks import check_inputs, check_nodes
+from llm_datagen.pipeline.stream_reset import Reset, reset_of
 from llm_datagen.pipeline.topology import check_topology
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs.writer import LogTarget
@@ -58,10 +59,12 @@ def check_resume(
     """
     check_choice("verify", verify, Verify)
     check_choice("on_change", on_change, OnChange)
-    if on_change != "refuse" and not blueprint.has_operators:
-        raise ConfigError(edits_unread(folder, on_change, is_replay=is_replay))
     in_jobs = rows_in_jobs(folder.files_path)
     edit = compare(run_state, *blueprint.steps(run_state), is_replay=is_replay, in_jobs=in_jobs)
+    if on_change in AGAIN:
+        edit.past_ends.update(_past_ends(blueprint, run_state, edit))
+    if on_change != "refuse" and not blueprint.has_operators and not edit.past_ends:
+        raise ConfigError(edits_unread(folder, on_change, is_replay=is_replay))
     reset = edit.settle(on_change, folder.results_dir)
     nodes = nodes_of(blueprint, run_state)
     if edit.is_redrawn:
@@ -74,7 +77,7 @@ def check_resume(
             found = position_of(node.output)
             if found is not None and STATE in found[1].marks:
                 check_state_of(node.output, found[1])
-    check_nodes(remaining, run_state)
+    check_nodes(remaining, run_state, folder.results_dir, is_replay=is_replay)
     finished = {node.node_id for node in remaining if node.is_finished()}
     for node in nodes:
         if node.node_id not in finished:
@@ -83,6 +86,16 @@ def check_resume(
     if reset is not None:
         check_reset(reset, nodes, folder)
     return CheckedResume(edit=edit, reset=reset, nodes=nodes, remaining=remaining)
+
+
+def _past_ends(blueprint: Blueprint, run_state: dict[str, Any], edit: Edit) -> dict[str, str]:
+    """Return which of the nodes that an edit leaves cannot take the rows that would come, and why."""
+    known = {entry["node_id"]: entry.get("input_fingerprint") for entry in run_state["nodes"]}
+    entries = [{**entry, "input_fingerprint": known.get(entry["node_id"])} for entry in edit.entries]
+    drawn = {**run_state, "nodes": entries}
+    kept = _as_they_lie(blueprint, drawn, reset_of(run_state, entries, edit.done_again()))
+    check_inputs(kept, drawn)
+    return past_ends(kept, is_replay=edit.is_replay)
 
 
 def _as_they_lie(blueprint: Blueprint, run_state: dict[str, Any], reset: Reset) -> list[UnifiedNode]:

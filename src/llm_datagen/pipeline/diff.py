@@ -219,6 +219,8 @@ class _Nodes:
             yield from self._edit.shown[node_id]
         elif node_id in self._edit.older:
             yield f"it has rows of an edit that was accepted ({', '.join(self._edit.older[node_id].parts)})"
+        elif node_id in self._edit.past_ends:
+            yield self._edit.past_ends[node_id]
         elif node_id in self._before:
             yield "what it reads is done again"
         else:

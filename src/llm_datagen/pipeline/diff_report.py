@@ -160,7 +160,7 @@ class RunDiff:
 
     @property
     def is_edited(self) -> bool:
-        """Whether a resume needs to be told what becomes of edits."""
+        """Whether nodes are done again: then a resume needs to be told so."""
         return any(node.what != "kept" for node in self.nodes)
 
     @property

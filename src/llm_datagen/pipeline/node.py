@@ -11,7 +11,7 @@ from llm_datagen.config import (
     check_text,
     checked,
 )
-from llm_datagen.errors import ConfigError
+from llm_datagen.errors import ConfigError, StreamChangedError
 from llm_datagen.pipeline.binding import Binding
 from llm_datagen.pipeline.fan_in import Merger
 from llm_datagen.pipeline.fan_out import Selector
@@ -19,15 +19,19 @@ from llm_datagen.pipeline.given_settings import takes_settings
 from llm_datagen.pipeline.node_opening import check_node, open_node
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.progress import Progress, check_progress, node_views, shown
+from llm_datagen.pipeline.rows_left import has_rows_left
 from llm_datagen.pipeline.run import Run
 from llm_datagen.pipeline.runners import run_in_foreground
 from llm_datagen.pipeline.settings import NodeAloneOptions, NodeAloneSettings
 from llm_datagen.runs.hooks import IPipelineHooks
 from llm_datagen.runs.logs.writer import open_log
+from llm_datagen.runs.past_end import rows_past_end
 from llm_datagen.runs.run_report import RunReport
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.streams import MergedStream, Stream
 from llm_datagen.streams.merge_inputs import Naming
+from llm_datagen.streams.position import END
+from llm_datagen.streams.recovery import last_position
 
 
 class UnifiedNode(Binding):
@@ -140,6 +144,8 @@ class UnifiedNode(Binding):
     def _check_alone(self) -> None:
         check_layout([self.node_files], self._log_file, None)
         self.check()
+        if END in last_position(self.output).marks and has_rows_left(self):
+            raise StreamChangedError(rows_past_end(self.input.uri, "", ""))
 
     def _refuse_several(self) -> None:
         if self._named_outputs or self._named_inputs:

@@ -34,7 +34,7 @@ def open_nodes(stored: StoredRun, log_file: LogTarget, undo: ExitStack) -> list[
     edit.settle("refuse")  # an operator may be edited between `resume()` and `run()`, too
     node_files = [node.node_files for node in nodes]
     check_layout(node_files, log_file, stored.folder)
-    check_nodes(nodes, run_state)
+    check_nodes(nodes, run_state, stored.folder.results_dir)
     run_state["files"] = side_files(node_files, log_file)
     left_out = unneeded_ids(nodes)
     if run_state["status"] == Status.COMPLETED and not are_over(nodes):

@@ -2,8 +2,9 @@
 
 A run is a promise that all rows of a node are of one operator. So what was edited is refused by name, unless the user
 says what is meant: *accept*, what is done stays, and the rest is done by the new operators; or *rerun*, the nodes that
-were edited, or keep rows of an edit that was accepted before, and all that read from them are done again, what is
-before them stays, and what they made is kept as an earlier version; or *replace*, the same, and it is deleted.
+were edited, keep rows of an edit that was accepted before, or can take no more rows (`past_ends`), and all that read
+from them are done again, what is before them stays, and what they made is kept as an earlier version; or *replace*,
+the same, and it is deleted.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ PARTS_SHOWN = 8
 
 NOTHING_AGAIN = (
     "{} ({}): nothing of this run is done again: no edit of an operator or a step was found since "
-    "its rows were made, and no rows of an earlier version are left"
+    "its rows were made, no rows of an earlier version are left, and no rows come to a node that can take no more"
 )
 """What is told of a rerun that has nothing to do."""
 
@@ -64,6 +65,7 @@ class Edit:
         unchecked: nodes that have done rows, and whose run state has no fingerprint.
         unread: of nodes that have done rows, the parts that nobody can see: they raise when they are looked at.
         older: nodes that keep rows of an earlier version of their operator, accepted before.
+        past_ends: nodes that cannot take the rows that would come, and why; looked for when some are done again.
     """
 
     run_state: Entry
@@ -78,6 +80,7 @@ class Edit:
     unchecked: list[str] = field(default_factory=list)
     unread: dict[str, list[str]] = field(default_factory=dict)
     older: dict[str, Older] = field(default_factory=dict)
+    past_ends: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_redrawn(self) -> bool:
@@ -147,8 +150,8 @@ class Edit:
         return f" ({', '.join(parts)})" if parts else ""
 
     def done_again(self) -> set[str]:
-        """Return the nodes that were edited or keep rows of an earlier version, and all that read from such a node."""
-        begin = {*self.changes, *self.older}
+        """Return the nodes that were edited, keep rows of an earlier version or can take no more, and all behind."""
+        begin = {*self.changes, *self.older, *self.past_ends}
         again: set[str] = set()
         places: set[Place] = set()
         for entry in self.entries:  # each comes after those that it reads from
@@ -180,6 +183,7 @@ class Edit:
                 for node_id, old in self.older.items()
                 if node_id not in self.changes
             ]
+            notes += [StartNotice(node_id, f"{why}; {again}", []) for node_id, why in self.past_ends.items()]
             if not notes:
                 said = f"on_change={on_change!r}", f"--{on_change}"
                 notes.append(StartNotice(self.entries[0]["node_id"], NOTHING_AGAIN.format(*said)))

@@ -22,6 +22,7 @@ from llm_datagen.errors import (
 from llm_datagen.operators import operator_name
 from llm_datagen.pipeline.early_ends import unneeded_ids
 from llm_datagen.pipeline.node import UnifiedNode
+from llm_datagen.pipeline.past_ends import check_ends
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.stream_checks import counts_of
 from llm_datagen.runs.id_stripper import is_id_stripper
@@ -29,8 +30,6 @@ from llm_datagen.runs.state_file import change_settings
 from llm_datagen.runs.status import Status, report_of_entry
 from llm_datagen.streams import FileStream
 from llm_datagen.streams.inputs.file_set import FileSet, shown_names
-from llm_datagen.streams.position import END
-from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.source import size_of, streams_of
 
 
@@ -85,39 +84,33 @@ def change_limits(run_state: dict[str, Any], parallel_size: int | None, rate: fl
             change_settings(entry, changed)
 
 
-def check_nodes(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> None:
+def check_nodes(
+    nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any], results_dir: str, *, is_replay: bool = False
+) -> None:
     """Check that nodes of a run state can go on, before anything is changed (M22)."""
     entries = {entry["node_id"]: entry for entry in run_state["nodes"]}
     left_out = unneeded_ids(nodes)
+    check_inputs(nodes, run_state)
     for node in nodes:
-        entry = entries[node.node_id]
-        is_needed = node.node_id not in left_out
-        if is_needed and not node.is_finished():
-            known, done = entry.get("input_fingerprint"), node.read_before()
-            node.input.check_fingerprint(known, done, follow=node.follow_input)
-        _check_output_is_there(node, entry)
-        if is_needed:
+        _check_output_is_there(node, entries[node.node_id])
+    check_ends(nodes, (run_state["pipeline_id"], results_dir), is_replay=is_replay)
+    for node in nodes:
+        if node.node_id not in left_out:
             node.check()
-    _check_ends([node for node in nodes if node.node_id not in left_out])
 
 
-def _check_ends(nodes: Sequence[UnifiedNode]) -> None:
-    """Check that no row comes to an operator that has given, at the end of its source, what it had left.
+def check_inputs(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> None:
+    """Check that what nodes go on to read is what it was.
 
     Raises:
-        StreamChangedError: when one would.
+        StreamChangedError: when it is not.
     """
-    growing = [node.output.place for node in nodes if not node.is_finished()]
+    entries = {entry["node_id"]: entry for entry in run_state["nodes"]}
+    left_out = unneeded_ids(nodes)
     for node in nodes:
-        found = position_of(node.output)
-        if found is None or END not in found[1].marks:
-            continue
-        has_grown = node.input.size_after(found[1].coverage) > found[1].marks[END][1]
-        if has_grown or not set(growing).isdisjoint(node.input.places):
-            raise StreamChangedError(
-                f"{node.node_id}: its input has grown since it ended, and {node.output.path} has what the operator "
-                "gave at its end (finish); take the new rows away, or start afresh with if_exists='overwrite'"
-            )
+        if node.node_id not in left_out and not node.is_finished():
+            known = entries[node.node_id].get("input_fingerprint")
+            node.input.check_fingerprint(known, node.read_before(), follow=node.follow_input)
 
 
 def edited_since(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> list[StartNotice]:

@@ -1,8 +1,11 @@
-"""Targets of a run that is resumed: changed, where that can be done; and what a replay leaves as it is."""
+"""Targets of a run that is resumed: changed, where that can be done; and what a replay leaves as it is.
+
+Whether nodes can take the rows of a target that was raised, `past_ends` knows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_datagen.config import check_target
@@ -13,7 +16,7 @@ from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.state_file import change_settings
 from llm_datagen.streams import StreamFactory
-from llm_datagen.streams.position import END, Position
+from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import last_position
 from llm_datagen.streams.target_mark import TargetMark
 
@@ -36,7 +39,7 @@ def change_target(run_state: dict[str, Any], target: Any) -> None:
         if node_id not in entries:
             raise ConfigError(f"target: the run has no node {node_id!r}, only {', '.join(entries)}")
         rows = check_target("target" if target is value else f"target of {node_id}", value)
-        _check_can_be_met(run_state, entries[node_id], rows)
+        _check_can_be_met(entries[node_id], rows)
         change_settings(entries[node_id], {"target": rows})
         entries[node_id]["target_rows"] = rows
 
@@ -58,7 +61,7 @@ def _only_node(run_state: Mapping[str, Any]) -> str:
     return str(found[0]["node_id"])
 
 
-def _check_can_be_met(run_state: Mapping[str, Any], entry: Mapping[str, Any], rows: int) -> None:
+def _check_can_be_met(entry: Mapping[str, Any], rows: int) -> None:
     node_id, position = entry["node_id"], _position(entry)
     mark = TargetMark.of(position.marks)
     if position.rows > rows:
@@ -68,31 +71,11 @@ def _check_can_be_met(run_state: Mapping[str, Any], entry: Mapping[str, Any], ro
         )
     if position.rows == rows:
         return
-    if END in position.marks and mark.cut:
-        raise ConfigError(
-            f"target: the operator of {node_id} has given all that it had left at the end of its source (finish), and "
-            f"what was beyond the target then is gone; {_AFRESH}"
-        )
     if entry["delivery"] == "at_most_once" and mark.beyond:
         raise ConfigError(
             f"target: {mark.beyond:,} rows were in the operator of {node_id} when its target was met, and with "
             f"delivery='at_most_once' they may not be handed to it again; {_AFRESH}"
         )
-    for behind in _behind(run_state, entry):
-        if END in _position(behind).marks:
-            raise ConfigError(
-                f"target: {behind['node_id']}, behind {node_id}, has given what its operator had left at the end of "
-                f"its source (finish), so no row may come to it any more; {_AFRESH}"
-            )
-
-
-def _behind(run_state: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the nodes that read what a node writes, and those that read what these write, and so on."""
-    written = {StreamFactory.create(entry["output_uri"]).place}
-    for other in run_state["nodes"]:  # in reading order
-        if written.intersection(StreamFactory.input_of(other).places):
-            written.add(StreamFactory.create(other["output_uri"]).place)
-            yield other
 
 
 def _position(entry: Mapping[str, Any]) -> Position:

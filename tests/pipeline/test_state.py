@@ -295,7 +295,7 @@ def test_rows_after_the_end_are_refused_before_anything_is_done(bench: Bench) ->
     before = bench.output.read_bytes(), bench.between("run").read_bytes()
     write_jsonl(bench.input, numbered(9))
     again = bench.pipeline([stopping_at(-1), Count()])
-    with pytest.raises(StreamChangedError, match=r"node_1: its input has grown since it ended.*overwrite"):
+    with pytest.raises(StreamChangedError, match=r"node_1 \(Count\): after the end of its input.*rerun"):
         again.resume("run")
     assert (bench.output.read_bytes(), bench.between("run").read_bytes()) == before
     assert bench.is_sealed()

@@ -319,11 +319,14 @@ def test_rows_of_the_end_count_and_are_cut(bench: Bench) -> None:
     assert [(row["_i"]) for row in lines(bench.output)] == [*range(0, 30, 3), "end_0", "end_1"]
     assert (report.status, report.nodes[0].cut_rows, report.nodes[0].pending) == ("completed", 3, 0)
     pipeline = bench.pipeline([Total()])
-    with pytest.raises(ConfigError, match=r"finish.*start afresh"):
+    with pytest.raises(StreamChangedError, match=r"finish.*a target has cut that.*rerun"):
         pipeline.resume(report.pipeline_id, target=13)
     pipeline.resume(report.pipeline_id).run()
     check(bench, pipeline)
     assert len(lines(bench.output)) == 12
+    pipeline.resume(report.pipeline_id, target=13, on_change="rerun").run()
+    check(bench, pipeline)
+    assert len(lines(bench.output)) == 13
 
 
 # The input ends before.
@@ -431,7 +434,7 @@ def test_a_node_behind_that_has_given_its_end_forbids_to_raise_a_target(bench: B
     pipeline = bench.pipeline([same, Total()], node_configs=[NodeConfig(target=10)])
     report = pipeline.run()
     assert len(lines(bench.output)) == 4 + 5
-    with pytest.raises(ConfigError, match="node_1, behind node_0, has given"):
+    with pytest.raises(StreamChangedError, match=r"node_1 \(Total\): .*more rows would come to it"):
         pipeline.resume(report.pipeline_id, target=20)
     check(bench, pipeline)
 

@@ -120,9 +120,10 @@ class StoredPipeline:
             on_change: what becomes of rows of operators that were edited since (their code, their prompt, their
                 settings; see `BaseOperator.fingerprint`), and when steps were added, removed or moved: "refuse";
                 "accept", what is done stays and the rest is done by the operators as they are now; "rerun", the nodes
-                that differ, or keep rows of an edit that was accepted before, and all behind them are done again: what
-                is before them stays, and what was there is kept as the run ``id@1`` (then ``id@2``, …); "replace", as
-                "rerun", and it is deleted.
+                that differ, keep rows of an edit that was accepted before, or can take no more rows though some would
+                come (they have given what they had left at their end, as GroupBy does), and all behind them are done
+                again: what is before them stays, and what was there is kept as the run ``id@1`` (then ``id@2``, …);
+                "replace", as "rerun", and it is deleted.
             parallel_size: batches in the operator of each node at once, from now on; None leaves it as it is.
             rate: rows that each node may hand to its operator in a second, from now on; 0 takes the limit off.
             target: the target from now on, of the node that has one (if none has, of the one that writes the output);
@@ -142,7 +143,8 @@ class StoredPipeline:
             OperatorChangedError: when operators, or the steps, are not those of the run state, and `on_change` does
                 not say what is meant; it names what changed. An OperatorMismatchError.
             PipelineBusyError: when it is running, or this object is.
-            StreamError: when its files were changed meanwhile; nothing is changed then.
+            StreamError: when its files were changed meanwhile, or rows would come to a node that can take no more;
+                nothing is changed then.
 
         Warns:
             OperatorWarning: when the run state does not say whether operators were edited.

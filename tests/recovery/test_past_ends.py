@@ -224,6 +224,23 @@ def test_dead_letters_of_such_a_node_itself_are_replayed_by_a_rerun(bench: Bench
     assert not CALLS
 
 
+def test_a_step_before_that_keeps_state_knows_what_it_knew_and_so_does_the_version(bench: Bench) -> None:
+    def pipeline() -> UnifiedPipeline:
+        return line(bench, [Step("A"), ops.Dedupe(by="n"), ops.GroupBy(by="k", collect=["n"])])
+
+    def state_of(version: str) -> bytes:
+        return (bench.folder / "between" / version / "node_1.jsonl.state").read_bytes()
+
+    bench.give(keyed(ROWS))
+    pipeline().create("a").run()
+    before = state_of("a")
+    bench.give([*keyed(ROWS), *keyed(ROWS + 1)])
+    pipeline().resume("a", on_change="rerun").run()
+    assert groups_of(bench.output) == {"a": [0, 2, 4, 6], "b": [1, 3, 5]}
+    assert state_of("a@1") == before != state_of("a")
+    assert findings(bench, "a", "a@1") == []
+
+
 def test_the_other_branch_of_a_graph_keeps_its_rows(bench: Bench) -> None:
     def graph() -> UnifiedNodePipeline:
         def uri(name: str) -> str:

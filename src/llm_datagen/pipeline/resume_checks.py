@@ -20,6 +20,7 @@ from llm_datagen.errors import (
     StreamMissingError,
 )
 from llm_datagen.operators import operator_name
+from llm_datagen.pipeline.checked_ids import CheckedIds
 from llm_datagen.pipeline.early_ends import unneeded_ids
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.past_ends import check_ends
@@ -85,9 +86,13 @@ def change_limits(run_state: dict[str, Any], parallel_size: int | None, rate: fl
 
 
 def check_nodes(
-    nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any], results_dir: str, *, is_replay: bool = False
+    nodes: Sequence[UnifiedNode], run_state: dict[str, Any], results_dir: str, *, is_replay: bool = False
 ) -> None:
-    """Check that nodes of a run state can go on, before anything is changed (M22)."""
+    """Check that nodes of a run state can go on, before anything is changed (M22).
+
+    Only `run_state` notes which inputs were looked through.
+    """
+    checked = CheckedIds(run_state)
     entries = {entry["node_id"]: entry for entry in run_state["nodes"]}
     left_out = unneeded_ids(nodes)
     check_inputs(nodes, run_state)
@@ -96,7 +101,7 @@ def check_nodes(
     check_ends(nodes, (run_state["pipeline_id"], results_dir), is_replay=is_replay)
     for node in nodes:
         if node.node_id not in left_out:
-            node.check()
+            node.check(checked)
 
 
 def check_inputs(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> None:

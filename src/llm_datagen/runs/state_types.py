@@ -65,6 +65,7 @@ class _Node(TypedDict, total=False):
     id_column: str | None
     kept_free: str | None
     is_root: bool
+    is_output: bool
     follow_input: bool
     ordered: bool
     keep_rejected: bool
@@ -110,6 +111,7 @@ class _Run(TypedDict, total=False):
     reset: dict[str, Any]
     exports: list[_Export]
     shards: dict[str, Any]
+    ids_checked: dict[str, str]
 
 
 _WORDS: Mapping[Any, str] = {

@@ -9,12 +9,14 @@ from llm_datagen.config import OnChange, Verify, check_choice
 from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
 from llm_datagen.pipeline.change_refusal import edits_unread
+from llm_datagen.pipeline.input_bounds import take_bounds
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.open_jobs import check_asked_by_jobs, check_nodes_are_there, rows_in_jobs
 from llm_datagen.pipeline.operator_changes import Edit, compare
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.rerun import check_reset
 from llm_datagen.pipeline.resume_checks import check_nodes
+from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.stream_reset import Reset
 from llm_datagen.pipeline.topology import check_topology
 from llm_datagen.runs import RunFolder
@@ -33,12 +35,14 @@ class CheckedResume:
         reset: what has to be done to the streams; None for nothing.
         nodes: the nodes as they will be.
         remaining: those of them that are kept, as they lie on the disk now.
+        notes: what of the code is used and is not in the run state yet, besides operators.
     """
 
     edit: Edit
     reset: Reset | None
     nodes: list[UnifiedNode]
     remaining: list[UnifiedNode]
+    notes: list[StartNotice]
 
 
 def check_resume(
@@ -60,6 +64,7 @@ def check_resume(
     check_choice("on_change", on_change, OnChange)
     if on_change != "refuse" and not blueprint.has_operators:
         raise ConfigError(edits_unread(folder, on_change, is_replay=is_replay))
+    notes = take_bounds(blueprint.inputs(run_state), run_state)
     in_jobs = rows_in_jobs(folder.files_path)
     edit = compare(run_state, *blueprint.steps(run_state), is_replay=is_replay, in_jobs=in_jobs)
     reset = edit.settle(on_change, folder.results_dir)
@@ -82,7 +87,7 @@ def check_resume(
     check_nodes_are_there({node.node_id for node in nodes}, folder)
     if reset is not None:
         check_reset(reset, nodes, folder)
-    return CheckedResume(edit=edit, reset=reset, nodes=nodes, remaining=remaining)
+    return CheckedResume(edit=edit, reset=reset, nodes=nodes, remaining=remaining, notes=notes)
 
 
 def _as_they_lie(blueprint: Blueprint, run_state: dict[str, Any], reset: Reset) -> list[UnifiedNode]:

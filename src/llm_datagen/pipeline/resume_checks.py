@@ -21,6 +21,7 @@ from llm_datagen.errors import (
 )
 from llm_datagen.operators import operator_name
 from llm_datagen.pipeline.early_ends import unneeded_ids
+from llm_datagen.pipeline.input_bounds import check_specs
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.stream_checks import counts_of
@@ -28,6 +29,7 @@ from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.state_file import change_settings
 from llm_datagen.runs.status import Status, report_of_entry
 from llm_datagen.streams import FileStream
+from llm_datagen.streams.coverage import Coverage
 from llm_datagen.streams.inputs.file_set import FileSet, shown_names
 from llm_datagen.streams.position import END
 from llm_datagen.streams.recovery import position_of
@@ -92,9 +94,11 @@ def check_nodes(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> N
     for node in nodes:
         entry = entries[node.node_id]
         is_needed = node.node_id not in left_out
+        known, done = entry.get("input_fingerprint"), node.read_before()
         if is_needed and not node.is_finished():
-            known, done = entry.get("input_fingerprint"), node.read_before()
             node.input.check_fingerprint(known, done, follow=node.follow_input)
+        else:
+            check_specs(node.input, known, Coverage(done))
         _check_output_is_there(node, entry)
         if is_needed:
             node.check()
@@ -112,7 +116,7 @@ def _check_ends(nodes: Sequence[UnifiedNode]) -> None:
         found = position_of(node.output)
         if found is None or END not in found[1].marks:
             continue
-        has_grown = node.input.size_after(found[1].coverage) > found[1].marks[END][1]
+        has_grown = node.input.has_grown(found[1].coverage, found[1].marks[END][1])
         if has_grown or not set(growing).isdisjoint(node.input.places):
             raise StreamChangedError(
                 f"{node.node_id}: its input has grown since it ended, and {node.output.path} has what the operator "

@@ -136,8 +136,8 @@ RerunOption = Annotated[
     typer.Option(
         "--rerun",
         help="Operators or steps were edited since: these, those that keep rows of an edit that was accepted, and "
-        "all behind them are done again. What is before them stays, and what was there is kept as the run ID@1 (then "
-        "ID@2, …).",
+        "all behind them are done again, with a Feedback that draws from them. What is before them stays, and what was "
+        "there is kept as the run ID@1 (then ID@2, …).",
     ),
 ]
 ReplaceOption = Annotated[

@@ -158,6 +158,25 @@ def test_a_rerun_reads_the_rows_that_were_added(command: Command, tmp_path: Path
     assert "nothing is wrong" in command("verify", "a").output
 
 
+def test_a_larger_n_and_a_new_step_go_together_in_a_graph(command: Command, tmp_path: Path) -> None:
+    def give(n: int, *nodes: str) -> None:
+        streams = ["input", *(f"mid_{name}.jsonl" for name in nodes[:-1]), "output"]
+        wired = {
+            name: {"use": "ops.Choose", "with": {"column": name, "values": {"x": 1}}, "from": source, "to": target}
+            for name, source, target in zip(nodes, streams, streams[1:], strict=False)
+        }
+        _write({"input_uri": f"cycle://s.jsonl?n={n}", "nodes": wired})
+
+    give(4, "a", "b")
+    command("run", "p.yaml", "--id", "a")
+    give(6, "a", "b", "c")
+    shown = [line.split()[2:5] for line in command("diff", "a").output.splitlines()[1:4]]
+    assert [(what, kept) for what, kept, _ in shown] == [("kept", "4"), ("kept", "4"), ("new", "0")]
+    command("resume", "a", "--rerun")
+    assert [(row["_i"], row["c"]) for row in lines(tmp_path / "out.jsonl")] == [(number, "x") for number in range(6)]
+    assert "nothing is wrong" in command("verify", "a").output
+
+
 def test_a_run_of_an_earlier_version_knows_its_spec_by_its_bytes(command: Command, tmp_path: Path) -> None:
     _graph(30)
     command("run", "p.yaml", "--id", "a")

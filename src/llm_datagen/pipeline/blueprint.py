@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from llm_datagen.config import NodeConfig
 from llm_datagen.errors import OperatorMismatchError
 from llm_datagen.operators.references import operators_of
-from llm_datagen.pipeline.changed_steps import has_same_steps, line_of
+from llm_datagen.pipeline.changed_steps import has_same_steps, keep_inputs, line_of
 from llm_datagen.pipeline.ignored import (
     ignored_ends,
     ignored_input,
@@ -201,6 +201,8 @@ class GraphBlueprint:
         entries = self.run_state(run_state["pipeline_id"])["nodes"]
         if has_same_steps(run_state["nodes"], entries):
             entries = run_state["nodes"]
+        else:
+            keep_inputs(run_state["nodes"], entries)
         return entries, [given[entry["node_id"]] for entry in entries]
 
     def inputs(self, run_state: dict[str, Any]) -> Mapping[str, Source | Generate]:

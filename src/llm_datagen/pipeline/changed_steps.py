@@ -99,6 +99,18 @@ def has_same_steps(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, 
     return _steps(old) == _steps(new)
 
 
+def keep_inputs(old: Sequence[Entry], new: Sequence[Entry]) -> None:
+    """Have nodes that are drawn anew, and read what they read before, do so by the URI that their outputs know.
+
+    Else it may be spelled otherwise, or have other bounds (`input_bounds`).
+    """
+    known = {entry["node_id"]: entry["input_uri"] for entry in old}
+    for entry in new:
+        uri = known.get(entry["node_id"])
+        if uri is not None and StreamFactory.source(uri).places == StreamFactory.source(entry["input_uri"]).places:
+            entry["input_uri"] = uri
+
+
 def _steps(entries: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, list[str]]]:
     writers = {StreamFactory.create(entry["output_uri"]).place: str(entry["node_id"]) for entry in entries}
     return {

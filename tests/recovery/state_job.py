@@ -1,12 +1,14 @@
 """A pipeline with state to be killed: ``state_job.py '{…}'``.
 
 The job is a JSON object: `folder` (with `in.jsonl`), `streaming`, `ordered`, `size` (bytes of state in memory), and
-`last`: the last of some steps of `llm_datagen.ops`; without it, the first row of each key is kept by operators of here.
+`last`: the last of some steps of `llm_datagen.ops`; without it, the first row of each key is kept by operators of here;
+`hold`: after so many new keys, it waits to be killed.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -16,10 +18,20 @@ from typing import Any
 from llm_datagen import BaseOperator, INodeContext, UnifiedPipeline, ops
 from llm_datagen.streams.state import store
 
+LEFT: list[float] = [math.inf]
+"""New keys that do not wait to be killed."""
+
+
+def nap(seconds: float) -> None:
+    """Take a nap, or wait to be killed."""
+    LEFT[0] -= 1
+    time.sleep(seconds if LEFT[0] >= 0 else 3600)
+
 
 class First(BaseOperator):
     """Keeps the first row of each key, with the number of keys so far."""
 
+    version = "1"  # it waits where it is told to
     keeps_state = True
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
@@ -29,7 +41,7 @@ class First(BaseOperator):
             return None
         ctx.state["keys"] = ctx.state.get("keys", 0) + 1
         ctx.state[key] = item["_i"]
-        time.sleep(0.002)
+        nap(0.002)
         return {"key": key[1], "nth": ctx.state["keys"]}
 
 
@@ -52,10 +64,15 @@ class Last(BaseOperator):
             time.sleep(0.002)
 
 
-def slowly(row: Any) -> Any:
-    """Return the row, after a while."""
-    time.sleep(0.001)
-    return row
+class Slowly(BaseOperator):
+    """Passes rows on, after a while."""
+
+    version = "1"
+
+    def process_item(self, item: Any, ctx: INodeContext) -> Any:
+        """Return the row."""
+        nap(0.001)
+        return item
 
 
 LAST: dict[str, Any] = {
@@ -70,12 +87,13 @@ def steps(last: str | None) -> list[Any]:
     """Return the operators of a job."""
     if last is None:
         return [First(), Last()]
-    return [ops.Dedupe("key"), slowly, ops.Split({"a": 0.7, "b": 0.3}, column="part"), LAST[last]]
+    return [ops.Dedupe("key"), Slowly(), ops.Split({"a": 0.7, "b": 0.3}, column="part"), LAST[last]]
 
 
 def main() -> None:
     """Do the job."""
     job = json.loads(sys.argv[1])
+    LEFT[0] = job.get("hold", math.inf)
     store.APPLY_BYTES, store.SHORTEN_BYTES = job["size"], 4 * job["size"]
     folder = Path(job["folder"])
     pipeline = UnifiedPipeline(

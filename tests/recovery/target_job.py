@@ -1,13 +1,14 @@
 """A pipeline with a target to be killed: ``target_job.py '{…}'``. Each call of the last operator is noted in `calls`.
 
 The job is a JSON object: `folder` (with `in.jsonl`), `target`, and settings of the pipeline: `streaming`, `ordered`,
-`parallel_size`, `batch_size`, `executor`; `shape`: "rows", "children" (some rows become up to four), "state" or
-"batches".
+`parallel_size`, `batch_size`; `shape`: "rows", "children" (some rows become up to four), "state" or "batches"; `hold`:
+after so many calls of the last operator, it waits to be killed.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -29,8 +30,11 @@ class First(BaseOperator):
 class Accept(BaseOperator):
     """Accepts two rows of three, and notes each call."""
 
+    version = "1"  # it waits where it is told to
+
     def __init__(self, calls: str, shape: str) -> None:
         self.calls, self.shape = calls, shape
+        self.left: float = math.inf  # calls that end
 
     def _noted(self, item: Any) -> Any:
         file = os.open(self.calls, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -38,7 +42,8 @@ class Accept(BaseOperator):
             os.write(file, b"%d\n" % item["n"])
         finally:
             os.close(file)
-        time.sleep(0.0005)
+        self.left -= 1
+        time.sleep(0.0005 if self.left >= 0 else 3600)
         if item["n"] % 3 == 1:
             return None
         return [{**item, "k": k} for k in range(item["n"] % 5)] if self.shape == "children" else item
@@ -93,6 +98,7 @@ def main() -> None:
         log_file=folder / "platform.log",
         writer_config={"flush_batch_size": 20, "queue_size": 20},
     )
+    accept.left = job.get("hold", math.inf)
     pipeline.create("job", if_exists="resume")
     pipeline.run(progress=False)
 

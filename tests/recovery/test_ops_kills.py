@@ -41,7 +41,7 @@ def test_operators_with_state_survive_kills(
     assert jobs.run({**job, "folder": str(undisturbed)}) == 0
     kills = 0
     while kills < 4:
-        pid = jobs.start({**job, "folder": str(tmp_path)})
+        pid = jobs.start({**job, "folder": str(tmp_path), **({} if kills > 1 else {"hold": 300})})
         time.sleep(0.1 + chance.random() * 0.4)
         if (tmp_path / "out.jsonl.done").exists():
             assert jobs.wait(pid) == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from llm_datagen.runs.verify import verify
 from llm_datagen.testing import FakeLLMServer
 
 from ..kit.jobs import Jobs
-from ..kit.support import lines
+from ..kit.support import eventually, lines
 from .self_instruct_job import BUDGET, SEEDS, answer, answer_to, prompt_of, seeds
 
 ROWS = 300
@@ -29,9 +28,9 @@ def test_accepted_rows_are_fed_back_whatever_is_killed(tmp_path: Path, target: i
     with FakeLLMServer(answer=answer, latency=0.01) as server:
         job = {"folder": str(tmp_path), "base_url": server.base_url, "rows": None if target else ROWS, "target": target}
         while kills < 5:
+            wanted = server.calls + chance.randrange(1, 35)
             pid = jobs.start(job)
-            time.sleep(0.15 + chance.random() * 0.25)
-            assert not (tmp_path / "out.jsonl.done").exists(), "too quick to be killed five times"
+            eventually(lambda wanted=wanted: server.calls >= wanted)  # type: ignore[misc]
             kills += jobs.kill(pid) < 0
         assert jobs.run(job) == 0
     drawn = lines(tmp_path / "between" / "job" / "node_0.jsonl")

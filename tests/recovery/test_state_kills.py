@@ -34,7 +34,7 @@ def test_a_state_survives_kills_with_its_rows(
     job = {"folder": str(tmp_path), "streaming": streaming, "ordered": ordered, "size": size}
     kills = 0
     while kills < 8:
-        pid = jobs.start(job)
+        pid = jobs.start(job if kills > 2 else {**job, "hold": 100})
         time.sleep(0.1 + chance.random() * 0.3)
         if (tmp_path / "out.jsonl.done").exists():
             assert jobs.wait(pid) == 0

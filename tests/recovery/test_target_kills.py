@@ -66,7 +66,7 @@ def test_a_target_is_met_exactly_whenever_the_run_dies(
     kills = 0
     out, seal = tmp_path / "out.jsonl", tmp_path / "out.jsonl.done"
     while kills < 12:
-        pid = jobs.start(job)
+        pid = jobs.start(job if kills > 1 else {**job, "hold": 200})
         if kills % 3 == 2:  # as near to the last row as can be
             while not seal.exists() and (not out.exists() or out.read_bytes().count(b"\n") < TARGET - 40):
                 time.sleep(0.001)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from llm_datagen.pipeline.binding import Binding
 from llm_datagen.pipeline.made_inputs import no_end
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.stream_reset import Entry
@@ -52,18 +53,20 @@ def take_bounds(given: Mapping[str, Given], run_state: Entry) -> list[StartNotic
     return notes
 
 
-def check_specs(source: Source, known: Any, done: Coverage) -> None:
-    """Check that computed inputs still say which rows there are, of those that are done.
+def check_specs(node: Binding, known: Any) -> None:
+    """Check that the computed inputs of a node which has ended say which rows there are, as they did.
 
     Args:
-        source: what a node reads.
-        known: the fingerprint of it in the run state.
-        done: the rows that are done with.
+        node: the node.
+        known: the fingerprint of what it reads in the run state.
 
     Raises:
         StreamChangedError: when they do not.
     """
-    for stream, rows in source.parts(done):
+    source = node.input
+    if not any(isinstance(stream, ComputedStream) for stream in streams_of(source)):
+        return
+    for stream, rows in source.parts(Coverage(node.read_before())):
         if isinstance(stream, ComputedStream) and stream.is_there():
             noted = (known or {}).get(stream.uri) if isinstance(source, MergedStream) else known
             stream.check_spec(noted, rows)

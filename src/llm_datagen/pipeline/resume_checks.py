@@ -29,7 +29,6 @@ from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.state_file import change_settings
 from llm_datagen.runs.status import Status, report_of_entry
 from llm_datagen.streams import FileStream
-from llm_datagen.streams.coverage import Coverage
 from llm_datagen.streams.inputs.file_set import FileSet, shown_names
 from llm_datagen.streams.position import END
 from llm_datagen.streams.recovery import position_of
@@ -94,11 +93,11 @@ def check_nodes(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> N
     for node in nodes:
         entry = entries[node.node_id]
         is_needed = node.node_id not in left_out
-        known, done = entry.get("input_fingerprint"), node.read_before()
+        known = entry.get("input_fingerprint")
         if is_needed and not node.is_finished():
-            node.input.check_fingerprint(known, done, follow=node.follow_input)
+            node.input.check_fingerprint(known, node.read_before(), follow=node.follow_input)
         else:
-            check_specs(node.input, known, Coverage(done))
+            check_specs(node, known)
         _check_output_is_there(node, entry)
         if is_needed:
             node.check()

@@ -17,7 +17,7 @@ from llm_datagen.config import settings_in
 from llm_datagen.errors import ResumeWarning
 from llm_datagen.operators import FunctionOperator
 from llm_datagen.pipeline.settings import NodeAloneSettings, NodePipelineOptions
-from llm_datagen.runs import RunFolder
+from llm_datagen.runs import RunFolder, told_waits
 from llm_datagen.runs.verify import verify
 
 from ..kit.support import lines, numbered, write_jsonl
@@ -509,3 +509,17 @@ def test_a_graph_that_is_killed_again_and_again_gives_each_row_once(shell: Shell
     assert "nothing is wrong" in command("verify", "a").stdout
     wanted = [str(n) for n in range(1, 600, 2)] + [f"{n}_{k}" for n in range(0, 600, 2) for k in range(2)]
     assert sorted(str(row["_i"]) for row in lines(shell.output)) == sorted(wanted)
+
+
+def test_a_long_look_at_an_input_is_told_on_standard_error(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Standard output stays what it is, also where a program reads it."""
+    monkeypatch.setattr(told_waits, "SECONDS_BEFORE_FIRST_LINE", 0)
+    node = {"use": "ops:odd_or_even", "from": "input", "to": "output"}
+    file = shell.text(
+        json.dumps({"input_uri": "in.jsonl", "output_uri": "out.jsonl", "nodes": {"a": node}}), "one.yaml"
+    )
+    done = command("run", file, "--id", "one")
+    assert done.stderr.splitlines() == ["in.jsonl: looking for ids that are there twice, 0 rows so far"]
+    assert "looking for" not in done.stdout

@@ -24,7 +24,7 @@ from llm_datagen import (
     ops,
 )
 
-from ..kit.support import Bench, lines, write_jsonl
+from ..kit.support import Bench, lines, numbered, write_jsonl
 from .calls import bare, outcome
 
 rows = st.lists(st.fixed_dictionaries({"k": st.integers(0, 4), "s": st.integers(-9, 9)}), max_size=30)
@@ -234,6 +234,16 @@ def test_many_different_values_are_estimated() -> None:
     assert 1425 < profile["distinct"] < 1575
     [profile] = outcome(ops.Stats(exact_distinct=1500), given_rows)
     assert (profile["distinct"], profile["distinct_is_exact"]) == (1500, True)
+
+
+@pytest.mark.parametrize("count", [1000, 2000, 3000, 4000, 6000])
+def test_an_estimate_is_never_less_than_was_counted_nor_more_than_there_can_be(count: int) -> None:
+    """Without these bounds, some of the counts are estimated too high, and others too low."""
+    for exact in (50, count - 1):
+        [profile] = outcome(ops.Stats(exact_distinct=exact), [{"n": None}, *numbered(count), {"n": 3}])
+        assert not profile["distinct_is_exact"]
+        assert 0.95 * count < profile["distinct"] <= count
+    assert profile["distinct"] == count
 
 
 def where(row: Any) -> str:

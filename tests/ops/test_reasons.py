@@ -33,13 +33,26 @@ def _never(row: dict[str, Any]) -> Any:
             lambda side: ops.ToPreference(prompt="q", answers="a", scores="s", least_gap=2),
             {1: "the scores are too near", 2: "the scores are equal", 3: "no answers"},
         ),
+        (
+            lambda side: ops.ToPreference(prompt="q", answers="b", scores="s"),
+            {0: (same := "the answers are the same"), 1: same, 2: same, 3: "no answers", 4: same},
+        ),
+        (
+            lambda side: ops.ToPreference(prompt="q", answers="c", scores="c1"),
+            dict.fromkeys(range(5), "only one answer"),
+        ),
+        (
+            lambda side: ops.ToPreference(prompt="q", chosen="q", rejected="q"),
+            dict.fromkeys(range(5), "the answers are the same"),
+        ),
     ],
 )
 def test_each_row_that_is_left_out_has_its_reason(bench: Bench, make: Any, reasons: dict[int, str]) -> None:
     side = write_jsonl(bench.folder / "side.jsonl", [{"n": 0, "more": 1}, {"n": 3, "more": 2}])
     scores = [[1, 5], [1, 2], [4, 4], [], [9, 1]]
     rows = [{**row, "q": "?", "s": of_row} for row, of_row in zip(numbered(5), scores, strict=True)]
-    bench.give({**row, "a": ["x", "y"][: len(row["s"])]} for row in rows)
+    one = {"c": ["x"], "c1": [1]}
+    bench.give({**row, **one, "a": ["x", "y"][: len(row["s"])], "b": ["x"] * len(row["s"])} for row in rows)
     report = bench.pipeline([make(str(side))], keep_rejected=True).create("a").run()
     assert {row["_i"]: row["reason"] for row in lines(bench.folder / "out.jsonl.rejected.jsonl")} == reasons
     assert report.rejected == len(reasons)

@@ -65,6 +65,24 @@ def test_columns_stay_in_their_places() -> None:
             {"prompt": "p", "x": ["a"], "y": [1, 2]},
             "has 1 answers, and 'y' 2 scores",
         ),
+        *(
+            (
+                ops.ToPreference(answers="x", scores="y"),
+                {"prompt": "p", "x": ["a", "b"], "y": [1, score]},
+                rf"column 'y' must hold a list of numbers, and element 1 \(counted from 0\) is {kind}",
+            )
+            for score, kind in [(None, "null"), ("4", "a str"), (True, "a bool"), (float("nan"), "nan")]
+        ),
+        (
+            ops.ToPreference(answers="x", scores="y"),
+            {"prompt": "p", "x": [["a"], "b"], "y": [1, 2]},
+            r"column 'x' must hold a list of texts, and element 0 \(counted from 0\) is a list",
+        ),
+        (
+            ops.ToPreference(answers="x", scores="y"),
+            {"prompt": "p", "x": "a", "y": []},
+            "a list of texts, and holds a str",
+        ),
     ],
 )
 def test_a_row_that_does_not_fit_is_refused_by_name(operator: Any, row: Any, why: str) -> None:
@@ -194,8 +212,24 @@ def test_a_row_becomes_what_trainers_read(operator: Any, row: Any, expected: Any
 
 @pytest.mark.parametrize("scores", [[], [3, 3], [1, 1.4]])
 def test_answers_that_hardly_differ_make_no_pair(scores: list[float]) -> None:
-    row = {"prompt": "a", "x": ["b"] * len(scores), "y": scores}
+    row = {"prompt": "a", "x": ["b", "c"][: len(scores)], "y": scores}
     assert outcome(ops.ToPreference(answers="x", scores="y", least_gap=0.5), [row]) == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "scores", "chosen", "rejected"),
+    [
+        ("xxy", [9, 1, 2], "x", "y"),  # the worst is the best answer once more
+        ("xxy", [9, 1, 8], "y", "x"),
+        ("yxx", [5, 9, 3], "x", "y"),
+        ("xyz", [1, 2, 3], "z", "x"),
+        ("xxyy", [3, 3, 9, 9], "y", "x"),
+    ],
+)
+def test_the_two_sides_of_a_pair_differ(answers: str, scores: list[int], chosen: str, rejected: str) -> None:
+    row = {"prompt": "a", "x": list(answers), "y": scores}
+    pair = {"prompt": "a", "chosen": chosen, "rejected": rejected}
+    assert bare(outcome(ops.ToPreference(answers="x", scores="y"), [row])) == [pair]
 
 
 def test_the_ids_of_rows_are_those_of_any_operator_and_a_row_that_fails_is_set_aside(bench: Bench) -> None:

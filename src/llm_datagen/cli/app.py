@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from llm_datagen.cli.lazy_commands import LazyGroup
-from llm_datagen.cli.output import write
+from llm_datagen.cli.output import write, write_beside
 from llm_datagen.errors import InputWarning, OperatorWarning, ResumeWarning
+from llm_datagen.runs.told_waits import told_to
 
 
 class _Program(LazyGroup):
@@ -56,9 +57,11 @@ def _show_version(value: bool) -> None:
 
 @app.callback()
 def _options(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     for category in (InputWarning, OperatorWarning, ResumeWarning):
         warnings.simplefilter("ignore", category)  # the display shows it: the hooks get it, too
+    ctx.with_resource(told_to(write_beside))

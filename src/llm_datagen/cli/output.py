@@ -32,6 +32,11 @@ def write(text: str = "") -> None:
     print(escape(text), flush=True, file=sys.stderr if _to_stderr else sys.stdout)
 
 
+def write_beside(text: str) -> None:
+    """Write a line to standard error, at once, with control characters escaped."""
+    print(escape(text), flush=True, file=sys.stderr)
+
+
 def write_json(data: Any) -> None:
     """Write data as indented JSON to standard output; control characters in its strings are escaped."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from llm_datagen.errors import ConfigError, RowDataError
 from llm_datagen.errors.advice import a_kind, did_you_mean
@@ -226,7 +226,45 @@ def is_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
+def is_text(value: Any) -> bool:
+    """Return whether a value is a text."""
+    return isinstance(value, str)
+
+
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Return whether a value is a number, and not true, false, or the float that is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and not is_nan(value)
+
+
+def list_of(item: Any, column: str, wanted: str, is_one: Callable[[Any], bool]) -> list[Any]:
+    """Return a column of a row that holds a list.
+
+    Args:
+        item: the row.
+        column: the column.
+        wanted: what its elements are, for people: "numbers".
+        is_one: tells whether an element is such.
+
+    Raises:
+        RowDataError: when the row has no such column, or it holds no list, or another element, which is named.
+    """
+    values = value_of(item, column)
+    if not isinstance(values, list):
+        refuse_value(column, values, f"a list of {wanted}")
+    for number, value in enumerate(values):
+        if not is_one(value):
+            raise RowDataError(
+                f"column {column!r} must hold a list of {wanted}, and element {number} (counted from 0) is "
+                f"{kind_of(value)}"
+            )
+    return values
+
+
+def kind_of(value: Any) -> str:
+    """Return what kind of value it is, for people: "null", "a str"."""
+    return "null" if value is None else "nan" if is_nan(value) else a_kind(type(value))
+
+
 def refuse_value(column: str, value: Any, wanted: str) -> NoReturn:
     """Say that a column holds another kind of value than the one that is needed."""
-    kind = "null" if value is None else "nan" if is_nan(value) else a_kind(type(value))
-    raise RowDataError(f"column {column!r} must hold {wanted}, and holds {kind}")
+    raise RowDataError(f"column {column!r} must hold {wanted}, and holds {kind_of(value)}")

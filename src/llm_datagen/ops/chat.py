@@ -12,7 +12,9 @@ from llm_datagen.ops.base import (
     DataOperator,
     column_or_none,
     columns_if_any,
-    is_nan,
+    is_number,
+    is_text,
+    list_of,
     new_column,
     refuse_value,
     value_of,
@@ -126,7 +128,7 @@ class AddTurn(DataOperator):
 
 
 def _gap(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or is_nan(value) or value < 0:
+    if not is_number(value) or value < 0:
         raise ConfigError(f"least_gap must be a number from 0 on, not {value!r}")
     return value
 
@@ -135,7 +137,8 @@ class ToPreference(DataOperator):
     """Makes a preference pair of a row: ``{"prompt", "chosen", "rejected"}``, as DPO of TRL reads it.
 
     Either two columns have the answers, or a list has several, and another list the score of each: then the best is
-    chosen, and the worst rejected. A row is filtered if these are equal, or differ by less than `least_gap`.
+    chosen, and the worst rejected, of those that differ. A row is rejected if all its answers are the same, or the
+    scores are equal, or differ by less than `least_gap`.
 
     Args:
         prompt: the column with the prompt.
@@ -179,6 +182,8 @@ class ToPreference(DataOperator):
         """
         if self.answers is None:
             chosen, rejected = _text(item, self.chosen), _text(item, self.rejected)
+            if chosen == rejected:
+                return Rejected("the answers are the same")
         else:
             pair = self._best_and_worst(item)
             if isinstance(pair, Rejected):
@@ -194,23 +199,37 @@ class ToPreference(DataOperator):
     def _best_and_worst(self, item: Any) -> tuple[str, str] | Rejected:
         assert self.answers is not None
         assert self.scores is not None
-        answers, scores = value_of(item, self.answers), value_of(item, self.scores)
-        if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
-            refuse_value(self.answers, answers, "a list of texts")
-        if not isinstance(scores, list) or not all(
-            isinstance(score, int | float) and not isinstance(score, bool) for score in scores
-        ):
-            refuse_value(self.scores, scores, "a list of numbers")
+        answers = list_of(item, self.answers, "texts", is_text)
+        scores = list_of(item, self.scores, "numbers", is_number)
         if len(scores) != len(answers):
             raise RowDataError(
                 f"column {self.answers!r} has {len(answers)} answers, and {self.scores!r} {len(scores)} scores"
             )
-        if not scores:
-            return Rejected("no answers")
-        best, worst = max(scores), min(scores)
-        if best == worst or best - worst < self.least_gap:
-            return Rejected("the scores are equal" if best == worst else "the scores are too near")
-        return answers[scores.index(best)], answers[scores.index(worst)]
+        if len(answers) < 2:
+            return Rejected("only one answer" if answers else "no answers")
+        pair = _furthest(answers, scores)
+        if pair is None:
+            return Rejected("the answers are the same")
+        best, worst = pair
+        gap = scores[best] - scores[worst]
+        if not gap or gap < self.least_gap:
+            return Rejected("the scores are too near" if gap else "the scores are equal")
+        return answers[best], answers[worst]
+
+
+def _furthest(answers: list[str], scores: list[float]) -> tuple[int, int] | None:
+    """Return the numbers of the two answers that differ and whose scores are furthest apart; None when all are equal.
+
+    One of them is the best answer, or the worst: when these are the same text, either may be the one that stays.
+    """
+    places = range(len(answers))
+    best, worst = max(places, key=scores.__getitem__), min(places, key=scores.__getitem__)
+    below = [each for each in places if answers[each] != answers[best]]
+    above = [each for each in places if answers[each] != answers[worst]]
+    if not below or not above:
+        return None
+    pairs = (best, min(below, key=scores.__getitem__)), (max(above, key=scores.__getitem__), worst)
+    return max(pairs, key=lambda pair: scores[pair[0]] - scores[pair[1]])
 
 
 def _text(item: Any, column: str) -> str:

@@ -7,7 +7,10 @@ import math
 from llm_datagen.operators import IState
 
 _REGISTERS = 4096
-"""The error is about 1.04 / sqrt(registers): 1.6 %."""
+"""The standard error is 1.04 / sqrt(registers), 1.6 % (Flajolet, Fusy, Gandouet, Meunier: HyperLogLog, 2007).
+
+Two of three results are within it. One of twenty is more than twice as far off, one of 400 more than three times.
+"""
 
 _BITS = 12
 

@@ -33,7 +33,8 @@ class Stats(StateOperator):
     their counts.
 
     State: a summary per column, and up to `exact_distinct` values of each with their counts, on disk. Beyond so many,
-    `distinct` is an estimate within a few percent, and `most_frequent` is of the values that came first.
+    `distinct` is an estimate with a standard error of 1.6 % (one in twenty is more than 3.3 % off), never less than
+    what was counted nor more than can be; and `most_frequent` is of the values that came first.
 
     Args:
         columns: which; None for all, without those that only say where a row comes from.
@@ -105,7 +106,7 @@ class Stats(StateOperator):
                 "rows": rows,
                 "missing": rows - sum(known["kinds"].values()),
                 "kinds": known["kinds"],
-                "distinct": known["distinct"] if is_exact else distinct_values(state, name),
+                "distinct": known["distinct"] if is_exact else _estimate(state, name, known),
                 "distinct_is_exact": is_exact,
             }
             for what, prefix in (("number", ""), ("length", "length_")):
@@ -117,6 +118,14 @@ class Stats(StateOperator):
     def _most_frequent(self, state: IState, name: str) -> list[dict[str, Any]]:
         counts = sorted((found for _, found in state.items("value", name)), key=lambda found: -found[0])
         return [{"value": value, "count": count} for count, value in counts[: self.most_frequent]]
+
+
+def _estimate(state: IState, name: str, known: dict[str, Any]) -> int:
+    """Return how many different values there are, about: more than were counted, no more than all others add."""
+    counted: int = known["distinct"]
+    values = sum(known["kinds"].values()) - known["kinds"].get("null", 0)
+    others: int = values - sum(count for _, (count, _) in state.items("value", name))
+    return min(max(distinct_values(state, name), counted + 1), counted + others)
 
 
 def _measure(known: dict[str, Any], what: str, number: float) -> None:

@@ -13,6 +13,7 @@ from llm_datagen.config import (
 )
 from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.binding import Binding
+from llm_datagen.pipeline.checked_ids import CheckedIds
 from llm_datagen.pipeline.fan_in import Merger
 from llm_datagen.pipeline.fan_out import Selector
 from llm_datagen.pipeline.given_settings import takes_settings
@@ -104,8 +105,11 @@ class UnifiedNode(Binding):
 
     # Running.
 
-    def check(self) -> None:
+    def check(self, checked: CheckedIds | None = None) -> None:
         """Check that the node can go on where it was. Only reads: what is refused stays as it is (M22).
+
+        Args:
+            checked: which inputs were looked through for ids that are there twice; None: nobody knows.
 
         Raises:
             ConfigError: when the operator cannot be sent to worker processes.
@@ -113,7 +117,7 @@ class UnifiedNode(Binding):
             StreamMissingError: when the input must be there and is not.
             StreamError: when the output cannot be continued; see `Sink`.
         """
-        self._packed = check_node(self)
+        self._packed = check_node(self, checked or CheckedIds())
 
     def plan(self, *, seal: bool = True, folder: Path | None = None, is_needed: bool = True) -> OpenedNode:
         """Open the node's streams, recover the output, and return what its stages need to know. `check` comes first.

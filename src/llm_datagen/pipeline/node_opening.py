@@ -6,15 +6,15 @@ from dataclasses import fields
 from pathlib import Path
 
 from llm_datagen.actors.opened_node import OpenedNode
-from llm_datagen.config import settings_in
+from llm_datagen.config import DataConfig, settings_in
 from llm_datagen.executors.process.pickling import pack
 from llm_datagen.operators import Call
 from llm_datagen.operators.call import calls_at_once
 from llm_datagen.pipeline.binding import Binding
+from llm_datagen.pipeline.checked_ids import CheckedIds
 from llm_datagen.pipeline.node_checks import check_delivery, check_operator
 from llm_datagen.pipeline.settings import NodeAloneSettings
 from llm_datagen.pipeline.stream_checks import check_dead_letters_of, check_finished, check_input
-from llm_datagen.pipeline.unique_ids import check_ids
 from llm_datagen.streams import Sink
 from llm_datagen.streams.dead_letters import dead_letter_abandoned
 from llm_datagen.streams.dispatch_log import DispatchLog, abandoned
@@ -25,10 +25,14 @@ _OF_STAGES = [each.name for each in fields(OpenedNode) if each.name in settings_
 """Settings that stages look at by their names."""
 
 
-def check_node(node: Binding) -> bytes | None:
+def check_node(node: Binding, checked: CheckedIds) -> bytes | None:
     """Check that a node can go on where it was; return its operator as it is sent to worker processes, if it is.
 
     Only reads: what is refused stays as it is (M22).
+
+    Args:
+        node: the node.
+        checked: which inputs were looked through.
 
     Raises:
         ConfigError: when the operator cannot be sent to worker processes.
@@ -54,10 +58,11 @@ def check_node(node: Binding) -> bytes | None:
     position = check_recoverable(output, source.uri)
     check_dead_letters_of(output, position)
     as_is = {stream.place for stream in source.read_as_is(follow=node.follow_input)}
+    data = DataConfig.of(node.settings["data_config"])
     for stream, coverage in source.parts(position.coverage):
         stream.check_resumable(coverage)
         if node.root is None:
-            check_ids(stream, follow=stream.place not in as_is)
+            checked.check(stream, data, follow=stream.place not in as_is)
     Tails.check(source, position.marks, position.coverage)
     abandoned(output, position)
     return packed

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, Protocol
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.errors.escape import escape
 from llm_datagen.operators import operator_name
 from llm_datagen.pipeline.stream_checks import counts_of
 from llm_datagen.runs.display.node_view import NodeView, view_of
 from llm_datagen.runs.display.terminal import is_terminal
 from llm_datagen.runs.hooks import CompositePipelineHooks, IPipelineHooks
 from llm_datagen.runs.status import NodeReport, Status
+from llm_datagen.runs.told_waits import told_to
 from llm_datagen.streams import Stream
 
 Progress = bool | Literal["auto"]
@@ -82,7 +84,8 @@ def shown(
         yield hooks
         return
     try:
-        yield CompositePipelineHooks([display, hooks] if hooks else [display])
+        with told_to(lambda text: print(escape(text), file=sys.stderr, flush=True)):
+            yield CompositePipelineHooks([display, hooks] if hooks else [display])
     finally:
         display.close()
 

@@ -20,6 +20,7 @@ from llm_datagen.errors import (
     StreamMissingError,
 )
 from llm_datagen.operators import operator_name
+from llm_datagen.pipeline.checked_ids import CheckedIds
 from llm_datagen.pipeline.early_ends import unneeded_ids
 from llm_datagen.pipeline.input_bounds import check_specs
 from llm_datagen.pipeline.node import UnifiedNode
@@ -86,8 +87,12 @@ def change_limits(run_state: dict[str, Any], parallel_size: int | None, rate: fl
             change_settings(entry, changed)
 
 
-def check_nodes(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> None:
-    """Check that nodes of a run state can go on, before anything is changed (M22)."""
+def check_nodes(nodes: Sequence[UnifiedNode], run_state: dict[str, Any]) -> None:
+    """Check that nodes of a run state can go on, before anything is changed (M22).
+
+    Only `run_state` notes which inputs were looked through.
+    """
+    checked = CheckedIds(run_state)
     entries = {entry["node_id"]: entry for entry in run_state["nodes"]}
     left_out = unneeded_ids(nodes)
     for node in nodes:
@@ -100,7 +105,7 @@ def check_nodes(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> N
             check_specs(node, known)
         _check_output_is_there(node, entry)
         if is_needed:
-            node.check()
+            node.check(checked)
     _check_ends([node for node in nodes if node.node_id not in left_out])
 
 

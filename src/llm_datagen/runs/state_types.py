@@ -112,6 +112,7 @@ class _Run(TypedDict, total=False):
     reset: dict[str, Any]
     exports: list[_Export]
     shards: dict[str, Any]
+    ids_checked: dict[str, str]
 
 
 _WORDS: Mapping[Any, str] = {

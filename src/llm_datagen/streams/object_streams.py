@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from copy import copy
 from typing import Any
 
 from llm_datagen.errors import StreamChangedError, StreamError
@@ -125,6 +126,10 @@ class InObjectStore(FileStream):
             return None
         self.storage = storage.meaning(self.path, found)
         return {"size": found.size, **found.version}
+
+    def exact_fingerprint(self) -> Any:
+        """Return size and version of the object."""
+        return copy(self).fingerprint(follow=False)
 
     def check_fingerprint(self, known: Any, done: Iterable[Span], *, follow: bool) -> None:
         """Check that the object is the one that rows were read of, if any were, and it is not followed.

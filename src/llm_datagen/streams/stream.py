@@ -24,7 +24,7 @@ from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.source_column import Origin, SourceColumnCursor, name_of
 from llm_datagen.streams.source_cursor import SourceCursor
-from llm_datagen.streams.storage.base import Place, Storage
+from llm_datagen.streams.storage.base import KeepsTimes, Place, Storage
 
 _BLOCK_ROWS = 4096
 _DEFAULTS = DataConfig()  # made once: a set of files asks for each of them
@@ -146,6 +146,17 @@ class Stream(StreamFiles, FromRowZero):
         """
         if self.read_as_is(follow=follow):
             Fingerprint.check(self, known, done)
+
+    def exact_fingerprint(self) -> Any:
+        """Return what differs once a single byte was written since, as plain data; None when nothing tells that.
+
+        The stream stays as it is, whatever `fingerprint` notes.
+        """
+        storage = self.storage
+        if not isinstance(storage, KeepsTimes):
+            return None
+        times = [storage.modified_at(path) for path in self.files_read]
+        return [copy(self).fingerprint(follow=False), times]
 
     def check_resumable(self, done: Coverage) -> None:
         """Check that the rows which were read before are still there (M22).

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
+from typing import Any
 
 from llm_datagen.streams.inputs.file_set import FileSet
 
@@ -22,3 +24,7 @@ class RemoteFileSet(FileSet):
 
     def anchor(self) -> None:
         """Do nothing: an address is not relative to anything."""
+
+    def exact_fingerprint(self) -> Any:
+        """Return the list of files, each with its version."""
+        return copy(self).fingerprint(follow=False)

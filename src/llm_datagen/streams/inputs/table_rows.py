@@ -29,6 +29,11 @@ class TableRow:
         self._rows = rows
         self._number = number
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """The names of its columns."""
+        return self._rows.columns
+
     def value(self) -> dict[str, Any]:
         """Return the row, which is the caller's own: each call makes another one. Any thread may call it."""
         found = self._rows.made.pop(self._number, None)
@@ -46,6 +51,7 @@ class _Rows:
 
     def __init__(self, batch: Any) -> None:
         self.made: dict[int, dict[str, Any]] = {}
+        self.columns = frozenset(batch.schema.names)
         self._batch = batch
         self._lock = Lock()
         self._begun: set[int] = set()
@@ -75,6 +81,11 @@ def table_rows(batch: Any) -> list[TableRow]:
 def row_decoder(decode: Decoder) -> Decoder:
     """Return what decodes rows of tables, and lines of JSON by `decode`."""
     return partial(_decoded, decode)
+
+
+def lines_decoder(decode: Decoder) -> Decoder | None:
+    """Return how a decoder that `row_decoder` made decodes lines of JSON; None of any other one."""
+    return decode.args[0] if isinstance(decode, partial) and decode.func is _decoded else None
 
 
 def _decoded(decode: Decoder, record: Any) -> Any:

@@ -94,3 +94,11 @@ class Storage(Protocol):
 
     def remove(self, path: str) -> None:
         """Remove the file if it is there."""
+
+
+@runtime_checkable
+class KeepsTimes(Protocol):
+    """A storage that knows when files were written."""
+
+    def modified_at(self, path: str) -> int | None:
+        """Return when the file was last written, in nanoseconds; None when there is no such file."""

@@ -36,6 +36,15 @@ class LocalStorage(LocalSteps):
         except OSError as error:
             raise named(error, path) from error
 
+    def modified_at(self, path: str) -> int | None:
+        """Return when the file was last written, in nanoseconds; None when there is no such file."""
+        try:
+            return os.stat(path).st_mtime_ns  # noqa: PTH116 - as `size`
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise named(error, path) from error
+
     def open_read(self, path: str) -> ReadFile:
         """Open an existing file for reading."""
         try:

@@ -94,9 +94,11 @@ def test_the_command_that_a_diff_prints_does_what_it_says(edited: Shell) -> None
 @pytest.mark.slow
 def test_where_nothing_can_be_kept_a_diff_prints_the_command_that_replaces(edited: Shell, command: Command) -> None:
     (edited.folder / "tmp/results/a@1").mkdir()
-    (edited.folder / "tmp/results/a@1/runtime.json").write_bytes(
-        (edited.folder / "tmp/results/a/runtime.json").read_bytes()
-    )
+    state = (edited.folder / "tmp/results/a/runtime.json").read_text()
+    there = state.replace("out.jsonl", "other.jsonl").replace(
+        "node_0.jsonl", "other_0.jsonl"
+    )  # its files are no other's
+    (edited.folder / "tmp/results/a@1/runtime.json").write_text(there)
     shown = command("diff", "a").output
     assert "* a rerun is refused: run 'a@1' is there already" in shown
     assert shown.splitlines()[-1] == "to do it: llm-datagen resume a --replace; what is there now is deleted"

@@ -12,6 +12,8 @@ from llm_datagen.streams.ids import (
     NUMERIC_LIMIT,
     NUMERIC_WIDTH,
     child_maker,
+    child_of_end,
+    is_of_end,
     numeric_child,
     parse_id,
     path_child,
@@ -19,6 +21,14 @@ from llm_datagen.streams.ids import (
 )
 
 ids = st.integers(0, 10**6) | st.from_regex(r"[0-9]{1,3}(_[0-9]{1,2}){1,3}", fullmatch=True)
+
+
+def test_ids_of_the_end_of_an_input_are_told_from_others() -> None:
+    """They only say which of the rows there it is, and which child of that."""
+    ends = {"end_0": "", "end2_17": "", "end_3_1_0": "_1_0", "end_3_left": "_left", "end_0~end_3_1": None}
+    assert {row_id: child_of_end(row_id) for row_id in ends if is_of_end(row_id)} == ends
+    others: list[int | str] = [0, 7, "7_0", "end", "end0", "r0", "endless_0", "send_0", "0~3_0"]
+    assert not any(map(is_of_end, others))
 
 
 def test_a_child_is_named_after_its_parent() -> None:

@@ -183,8 +183,9 @@ def test_a_run_from_a_file_and_one_from_python_are_the_same_and_go_on_with_each_
     of_file = find_target("g.yaml").pipeline.blueprint()[0]["nodes"]
     pipelines = [find_target("g.yaml").pipeline, in_python()]
     first, second = pipelines if begins == "file" else pipelines[::-1]
-    assert [{**node, "operator_ref": None} for node in first.blueprint()[0]["nodes"]] == [
-        {**node, "operator_ref": None} for node in second.blueprint()[0]["nodes"]
+    apart = {"operator_ref": None, "is_output": None}  # only a file calls an output the one
+    assert [{**node, **apart} for node in first.blueprint()[0]["nodes"]] == [
+        {**node, **apart} for node in second.blueprint()[0]["nodes"]
     ]
     assert len(of_file) == 7
     assert isinstance(first, UnifiedNodePipeline)

@@ -30,7 +30,8 @@ def test_budgets_are_found_as_files_and_programs_give_them() -> None:
 
 
 def test_only_nodes_with_a_budget_spend_of_it(tmp_path: Path) -> None:
-    run_state = {"nodes": [asks("a", 1.0, budget={"usd": 5}), asks("b", 40.0)]}
+    ends = {"input_uri": "a.jsonl", "output_uri": "b.jsonl"}, {"input_uri": "b.jsonl", "output_uri": "c.jsonl"}
+    run_state = {"nodes": [{**asks("a", 1.0, budget={"usd": 5}), **ends[0]}, {**asks("b", 40.0), **ends[1]}]}
     run = RunView(pipeline_id="a", results_dir=str(tmp_path), status="running", state=run_state)
     shown = {
         "cap": 5, "cap_tokens": None, "projected": 2.0, "problem": "",

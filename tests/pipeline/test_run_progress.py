@@ -25,8 +25,9 @@ def entry(node_id: str, **changes: Any) -> dict[str, Any]:
 
 
 def state(*nodes: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """Return a run state with some nodes."""
-    return {"pipeline_id": "a", "config": {"streaming": True}, "nodes": list(nodes), **changes}
+    """Return a run state with a line of some nodes."""
+    line = [{"input_uri": f"{at}.jsonl", "output_uri": f"{at + 1}.jsonl", **node} for at, node in enumerate(nodes)]
+    return {"pipeline_id": "a", "config": {"streaming": True}, "nodes": line, **changes}
 
 
 BUSY = "b limits: its workers were busy 100 % of the time; a waited for rows 90 %"
@@ -104,7 +105,7 @@ def test_a_run_takes_as_long_as_the_node_that_takes_longest() -> None:
     assert [node.seconds_left for node in progress.nodes] == [10.0, 25.0]
     assert (progress.seconds_left, progress.rows_per_second) == (25.0, 2.0)
     assert (progress.rows_done, progress.rows_total, progress.total_is_exact) == (50, 100, True)
-    assert (progress.rows_out, progress.failed, progress.cost) == (40, 3, None)
+    assert (progress.out.total, progress.failed, progress.cost) == (40, 3, None)
 
 
 @pytest.mark.parametrize(

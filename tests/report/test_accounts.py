@@ -51,6 +51,7 @@ def test_every_row_of_a_completed_run_is_accounted_for(bench: Bench) -> None:
     assert report.totals == {
         "rows_in": 70,
         "rows_out": 96,
+        "outputs": {},
         "filtered": 14,
         "failed": 16,
         "cost": None,

@@ -89,6 +89,7 @@ def test_json_has_what_a_program_needs(bench: Bench) -> None:
     assert data["totals"] == {
         "rows_in": 10,
         "rows_out": 5,
+        "outputs": {},
         "filtered": 0,
         "failed": 5,
         "cost": 0.1,

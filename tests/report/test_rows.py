@@ -121,7 +121,7 @@ def test_a_graph_with_several_outputs_asks_which(bench: Bench) -> None:
         )
         nodes.append(node.set_operator(operator))
     report = UnifiedNodePipeline(nodes, results_dir=bench.results, log_file=None).create("a").run()
-    with pytest.raises(ConfigError, match="the run has several outputs: odd, double; say node=… which"):
+    with pytest.raises(ConfigError, match="run 'a' has several outputs: odd, double; say which one"):
         report.rows()
     assert list(report.rows("odd")) == [{"n": 1}, {"n": 3}]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from llm_datagen import UnifiedNode, UnifiedNodePipeline
 from llm_datagen.errors import DiskError
 from llm_datagen.runs.logs.tail import last_lines, lines_after
 
@@ -41,6 +42,25 @@ def test_the_cost_of_a_run_is_shown_by_node_model_and_hour(bench: Bench) -> None
         seconds, total, nodes = points[-1]
         assert (total, nodes) == (2.0, {"node_0": [8, 8, 0]})
         assert 0 <= points[0][0] <= seconds
+
+
+def test_of_a_graph_the_rows_of_its_outputs_count_and_a_marked_one_is_said(bench: Bench) -> None:
+    bench.give(numbered(8))
+    for name in ("both", "one"):
+        nodes = [
+            UnifiedNode(each, follow_input=False, log_file=None)
+            .bind_io(f"jsonl://{bench.input}", f"jsonl://{bench.folder}/{name}.{each}.jsonl")
+            .set_operator(paid)
+            for each in ("left", "right")
+        ]
+        nodes[0].marked = "" if name == "one" else None  # as a pipeline file does by `to: output`
+        UnifiedNodePipeline(nodes, results_dir=bench.results, log_file=None).create(name).run(progress=False)
+    with serving(bench.results) as client:
+        for name, rows, marked in (("both", 16, []), ("one", 8, ["left"])):
+            cost = client.get(f"/api/runs/0.{name}/cost")
+            assert sum(hour["rows"] for hour in cost["by_hour"]) == rows
+            streams = client.get(f"/api/runs/0.{name}")["streams"]
+            assert [stream["node_id"] for stream in streams if stream["marked"]] == marked
 
 
 def test_the_log_of_a_run_is_read_from_its_end_and_followed(bench: Bench) -> None:

@@ -16,12 +16,12 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.errors.escape import escape_line
 from llm_datagen.runs.comparison import KINDS, Comparison, Kind, Pair, columns_of
 from llm_datagen.runs.display.console import SafeConsole
-from llm_datagen.runs.exports import rows_entry
-from llm_datagen.runs.id_stripper import is_id_stripper
+from llm_datagen.runs.output_node import output_of
 from llm_datagen.runs.results_dir import absolute
+from llm_datagen.runs.topology import Entry
 from llm_datagen.runs.unsettled import unsettled
 from llm_datagen.runs.words import number, rows_in_words
-from llm_datagen.shards.run_view import RunView, chosen_nodes
+from llm_datagen.shards.run_view import RunView
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.formats.json_values import shown
 
@@ -57,7 +57,8 @@ def compare_runs(
         results_dir: the folder of the runs.
         first: a run, or a version: ``id@1``.
         second: another one.
-        node: the node whose rows are compared, by its id, its number, or its operator's name; None: the last one.
+        node: the node whose rows are compared, by its id, its number, or its operator's name; None: the one
+            that writes the output.
         only: which rows are shown; none: those that are not the same.
         limit: how many rows are shown, at most.
         offset: how many of them are passed over.
@@ -66,7 +67,8 @@ def compare_runs(
 
     Raises:
         PipelineNotFoundError: when there is no such run.
-        ConfigError: when there is no such node, or a rerun of one of the runs was cut short.
+        ConfigError: when there is no such node; when a run has several outputs, and no node was named; when a rerun of
+            one of the runs was cut short.
         StreamError: when a stream cannot be read.
     """
     results_dir = absolute(results_dir)  # a run may be looked at from another directory
@@ -100,11 +102,7 @@ def compare_runs(
 
 def _side(results_dir: str, pipeline_id: str, node: str | None) -> _Side:
     run = open_run(results_dir, pipeline_id)
-    entry = rows_entry(run.state)
-    if node is not None:
-        entry = chosen_nodes(run.state, node)[0]
-        if is_id_stripper(entry):
-            raise ConfigError(f"--node {node}: its rows have no ids to compare them by; take the node before it")
+    entry = output_of(run.state, node)
     if entry["node_id"] in unsettled(run.state):
         raise ConfigError(run.rerun_note)
     stream = _rows(run, entry)
@@ -112,7 +110,7 @@ def _side(results_dir: str, pipeline_id: str, node: str | None) -> _Side:
     return _Side(run.pipeline_id, entry["node_id"], stream)
 
 
-def _rows(run: RunView, entry: dict[str, Any]) -> Stream:
+def _rows(run: RunView, entry: Entry) -> Stream:
     """Return the rows that a node has written, in all shards of a run."""
     if run.whole is None:
         return StreamFactory.output_of(entry)
@@ -132,6 +130,12 @@ def _head(sides: Sequence[_Side], comparison: Comparison, counts: dict[Kind, int
         if comparison.repeated[name]:
             rows = rows_in_words(comparison.repeated[name])
             yield escape_line(f"* {rows} of {side.run} have an id that another one has, and were not compared")
+    if any(comparison.of_ends.values()) and counts["a"] + counts["b"]:
+        yield (
+            "* rows that an operator gave at the end of its input (end_0, …) are numbered, not named: those that stand "
+            "for the same rows (_sources), or are equal, are the same row; all others are only in one of the two"
+        )
+        return
     if all(comparison.rows.values()) and not counts["same"] + counts["changed"]:
         yield "* no id is in both: their steps make other rows, or name them otherwise; --node compares another node"
 

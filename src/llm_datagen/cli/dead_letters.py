@@ -11,10 +11,11 @@ from llm_datagen.cli.run_view import open_run
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs.browse.failures import DeadLetterGroup, committed, each_failure, failure_groups
 from llm_datagen.runs.browse.reasons import reasons_of
+from llm_datagen.runs.chosen_nodes import chosen_nodes
 from llm_datagen.runs.display.tables import line_width, one_line
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.words import rows_in_words
-from llm_datagen.shards.run_view import RunView, chosen_nodes
+from llm_datagen.shards.run_view import RunView
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.formats.json_text import dumps
 

@@ -23,10 +23,12 @@ from llm_datagen.runs.display.live import LiveTable
 from llm_datagen.runs.display.plain import PlainLines
 from llm_datagen.runs.exports import unfit_rows
 from llm_datagen.runs.hooks import CompositePipelineHooks, IPipelineHooks
+from llm_datagen.runs.output_node import outputs_to_name
 from llm_datagen.runs.page_process import start_page
 from llm_datagen.runs.run_report import RunReport
 from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.status import Status, why_short
+from llm_datagen.runs.topology import wired_streams
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.usage import COST, dollars, is_short, may_be_short
 from llm_datagen.runs.words import number, rows_in_words
@@ -105,8 +107,14 @@ def _display(pipeline: BasePipeline) -> Display:
 
 def summary(pipeline: BasePipeline, seconds: float, reason: str = "", part: PartOf | None = None) -> Iterable[str]:
     """Return a run's summary in a few lines: why it was cancelled, and how to continue it if it is not completed."""
+    folder = RunFolder(pipeline.results_dir, pipeline.pipeline_id)
+    run_state = folder.load()
     report = RunReport(
-        pipeline_id=pipeline.pipeline_id, status=pipeline.status, nodes=tuple(pipeline.progress), seconds=seconds
+        pipeline_id=pipeline.pipeline_id,
+        status=pipeline.status,
+        nodes=tuple(pipeline.progress),
+        seconds=seconds,
+        outputs=outputs_to_name(run_state),
     )
     name = f"run {report.pipeline_id}" if part is None else part.name
     yield f"{name}: {report.status} after {seconds:.1f} s"
@@ -114,13 +122,11 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "", part: Part
         yield f"  reason  {reason}"
     skipped, dead = (sum(getattr(node, name) for node in report.nodes) for name in ("skipped", "dead_letters"))
     yield (
-        f"  rows    {number(report.rows_in)} in, {number(report.rows_out)} out, {number(report.filtered)} filtered, "
+        f"  rows    {number(report.rows_in)} in, {report.out}, {number(report.filtered)} filtered, "
         f"{number(report.failed)} failed" + (f" ({failed_rows(skipped, dead)})" if skipped or dead else "")
     )
     for text in report.warnings:
         yield f"  warning {text}"
-    folder = RunFolder(pipeline.results_dir, pipeline.pipeline_id)
-    run_state = folder.load()
     was_killed = bool(run_state.get("usage_is_partial"))
     for entry in report.usage:
         who = "/".join(part for part in (entry["provider"], entry["model"]) if part) or "operators"
@@ -172,9 +178,9 @@ def _outputs(pipeline: BasePipeline, run_state: Mapping[str, Any]) -> Iterable[s
             for name in shown_outputs(run_state):
                 yield f"  output  {name}"
         return
-    read = {place for node in pipeline.nodes for place in node.input.places}
+    written = {stream.key for stream in wired_streams(run_state["nodes"]) if stream.kind == "output"}
     for node in pipeline.nodes:
-        if node.output.place not in read:
+        if node.node_id in written:
             yield f"  output  {node.output.shown}"
 
 

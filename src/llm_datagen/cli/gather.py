@@ -53,7 +53,7 @@ def _lines(run: RunView) -> Iterator[str]:
     failed = f" ({failed_rows(skipped, dead)})" if skipped or dead else ""
     yield f"{headline(run)}: {'1 shard is' if count == 1 else f'{count} shards are'} gathered"
     yield (
-        f"  rows    {number(progress.rows_done)} in, {number(progress.rows_out)} out, {number(filtered)} filtered, "
+        f"  rows    {number(progress.rows_done)} in, {progress.out}, {number(filtered)} filtered, "
         f"{number(progress.failed)} failed{failed}"
     )
     for name in shown_outputs(run.state):

@@ -12,12 +12,13 @@ from typing import Any
 from llm_datagen import logs
 from llm_datagen.cli.output import is_terminal, write, write_json, write_json_line
 from llm_datagen.errors import ConfigError
+from llm_datagen.runs.chosen_nodes import chosen_nodes
 from llm_datagen.runs.display.tables import line_width, one_line
 from llm_datagen.runs.logs.bottleneck import LoggedState, NodeSummary, RunSummary, percent
 from llm_datagen.runs.logs.writer import DEFAULT_LOG
 from llm_datagen.runs.versions import find_run, logged_as
 from llm_datagen.runs.words import duration, number
-from llm_datagen.shards.run_view import chosen_nodes, read_run
+from llm_datagen.shards.run_view import read_run
 from llm_datagen.streams.formats.json_values import shown
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

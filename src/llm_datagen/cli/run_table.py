@@ -9,6 +9,7 @@ from rich.text import Text
 
 from llm_datagen.cli.export_view import exports_made
 from llm_datagen.cli.run_view import details, headline, rows_in
+from llm_datagen.errors.escape import escape_line
 from llm_datagen.runs.display.name_table import Column, Name, NameTable
 from llm_datagen.runs.display.tables import STYLES, node_table
 from llm_datagen.runs.words import number, time_in_words
@@ -21,7 +22,7 @@ def list_table(runs: list[RunView]) -> RenderableType:
     columns = [
         Column("status", [_status(run, brief) for run, brief in zip(runs, briefs, strict=True)], is_left=True),
         Column("in", [Text(rows_in(brief)) for brief in briefs]),
-        Column("out", [Text(number(brief["rows_out"])) for brief in briefs], stays=2),
+        Column("out", [Text(_out(brief)) for brief in briefs], stays=2),
         Column("errors", [Text(number(brief["failed"]), style=_red(brief["failed"])) for brief in briefs], stays=3),
     ]
     if any(brief["exports"] for brief in briefs):
@@ -40,6 +41,12 @@ def _status(run: RunView, brief: dict[str, Any]) -> Text:
         if brief[stopped]:
             return Text(name, style=STYLES["stalled"])
     return Text(run.status, style=STYLES.get(run.status, ""))
+
+
+def _out(brief: dict[str, Any]) -> str:
+    """Return how many rows came out; of a graph where that could be of others, of which node, or of how many."""
+    which = escape_line(brief["outputs"][0]) if len(brief["outputs"]) == 1 else f"{len(brief['outputs'])} nodes"
+    return number(brief["rows_out"]) + (f" ({which})" if brief["outputs"] else "")
 
 
 def _red(failed: int) -> str:

@@ -52,7 +52,7 @@ def list_lines(runs: list[RunView]) -> list[str]:
     lines = []
     for run in runs:
         brief = run.brief()
-        rows = f"{number(brief['rows_in'])} rows in, {number(brief['rows_out'])} out"
+        rows = f"{number(brief['rows_in'])} rows in, {escape_line(str(run.progress.out))}"
         errors = errors_in_words(brief["failed"])
         waiting = [f"{node_id}: outage" for node_id in brief["outages"]]
         waiting += [f"{node_id} stalled" for node_id in brief["stalled"] if node_id not in brief["outages"]]
@@ -92,9 +92,10 @@ def details(run: RunView) -> str:
     exports = "".join(f"{escape_line(text)}\n" for text in export_lines(run_state, is_live=run.is_live))
     created, started = time_in_words(run_state.get("created_at")), time_in_words(run_state.get("started_at"))
     shards = f"{run.whole.summary()}\n" if run.whole is not None else ""
+    out = f"rows: {escape_line(str(run.progress.out))}\n" if run.progress.out.outputs else ""
     limit = f"{escape_line(limit)}\n" if (limit := run.progress.limit) else ""
     return (
-        f"{limit}{counts}{shards}{exports}{_version(run_state)}{older}{at}{jobs}{budget}{usage}"
+        f"{limit}{counts}{out}{shards}{exports}{_version(run_state)}{older}{at}{jobs}{budget}{usage}"
         f"created {created}, last started {started}, updated {time_in_words(run_state.get('updated_at'))}{where}"
     )
 

@@ -78,6 +78,7 @@ class Graph:
             route=self._rules.get(name),
             ids=part.ids,
         )
+        node.marked = part.marked()
         return node.set_operator(self._operators[name])
 
     def _settings(self, name: str) -> dict[str, Any]:

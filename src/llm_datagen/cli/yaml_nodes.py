@@ -110,6 +110,13 @@ class NodePart(OperatorPart):
         "may have the same id, they are",
     )
 
+    def marked(self) -> str | None:
+        """Return the name of the output that is the pipeline's: empty of the only one; None when none is."""
+        given: Any = self.to
+        if isinstance(given, Mapping):
+            return next((name for name, target in given.items() if target == OUTPUT), None)
+        return "" if given == OUTPUT else None
+
     def settings(self) -> dict[str, Any]:
         """Return the settings of the node that the file says here."""
         return {key: value for key, value in self.node_config().items() if key not in NodePart.model_fields}

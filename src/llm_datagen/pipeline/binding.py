@@ -57,6 +57,8 @@ class Binding:
         self._output: Stream | None = None
         self._named_outputs: dict[str, Stream] = {}
         self._rule: Rule | None = None
+        self.marked: str | None = None
+        """Which of its outputs a pipeline file calls the output of the run; empty of its only one; None for none."""
 
     def bind_io(
         self,

@@ -101,6 +101,7 @@ class UnifiedNode(Binding):
             ordered=self.settings["ordered"],
             data_config=self.settings["data_config"],
         )
+        node.marked = "" if name == self.marked else None
         return node.bind_io(self.output, output).set_operator(Selector(name))
 
     # Running.

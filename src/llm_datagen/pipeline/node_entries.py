@@ -32,6 +32,7 @@ from llm_datagen.runs.logs.writer import DEFAULT_LOG
 from llm_datagen.runs.state_file import FORMAT
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.runs.store import check_pipeline_id
+from llm_datagen.runs.topology import MARK
 from llm_datagen.streams import MergedStream, Stream, StreamFactory
 from llm_datagen.streams.ids import root_names
 from llm_datagen.streams.inputs.computed import INPUT_BOUNDS, bound
@@ -195,6 +196,7 @@ def run_state_of_nodes(nodes: Sequence[UnifiedNode], pipeline_id: str, *, stream
             "source_column": node.source_column,
             "follow_input": node.follow_input,
             "is_root": node.root is not None,
+            **({MARK: True} if node.marked == "" else {}),
         }
         for node in nodes
     ]

@@ -33,6 +33,7 @@ from llm_datagen.runs.exports import make_exports
 from llm_datagen.runs.hooks import IPipelineHooks, shows_warnings
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
+from llm_datagen.runs.output_node import outputs_to_name
 from llm_datagen.runs.results_dir import working_directory
 from llm_datagen.runs.run_report import RunReport
 from llm_datagen.runs.software import software
@@ -258,6 +259,7 @@ class Run:
             seconds=round(self._seconds, 3),
             own_state=self._state.parts,
             output=self._output(),
+            outputs=outputs_to_name(self._run_state),
         )
 
     def _output(self) -> RunOutput | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llm_datagen.runs.exports import rows_stream
+from llm_datagen.runs.output_node import outputs_to_name
+from llm_datagen.runs.topology import Entry, inputs_by_place, stream_key
 from llm_datagen.streams.outputs import Exported
 from llm_datagen.streams.outputs.column_types import shown
 from llm_datagen.streams.outputs.paths import relative_to
@@ -13,25 +14,24 @@ from llm_datagen.streams.outputs.paths import relative_to
 UNKNOWN_LICENSE = "unknown"
 
 
-def card_of(run_state: Mapping[str, Any], made: Exported, *, license: str | None, title: str) -> str:
+def card_of(run_state: Mapping[str, Any], entry: Entry, made: Exported, *, license: str | None, title: str) -> str:
     """Return the card of an export: Markdown with the YAML head that the Hugging Face hub reads.
 
     Args:
         run_state: the run state.
+        entry: the node whose rows they are.
         made: what was exported.
         license: the licence, as the hub names it ("cc-by-4.0"); None: not said.
         title: the heading.
     """
-    nodes = run_state["nodes"]
-    last, _ = rows_stream(run_state)
     head = {"license": license or UNKNOWN_LICENSE, "size_categories": f"[{_size(made.rows)}]"}
     lines = ["---", *(f"{name}: {value}" for name, value in head.items()), "tags: [synthetic]"]
     if made.target.kind != "hf-folder":
         lines += ["configs:", "- config_name: default", "  data_files:", *(f"  - {_quoted(p)}" for p in _names(made))]
     lines += ["---", "", f"# {title}", ""]
-    lines += [
-        f"{made.rows:,} rows in {len(made.parts)} {'file' if len(made.parts) == 1 else 'files'}, made by llm-datagen."
-    ]
+    of = f" of {_cell(entry['node_id'])}" if outputs_to_name(run_state) else ""
+    files = "1 file" if len(made.parts) == 1 else f"{len(made.parts)} files"
+    lines += [f"{made.rows:,} rows{of} in {files}, made by llm-datagen."]
     if license is None:
         lines += ["", "The licence is not known yet: say it in the head of this file."]
     if made.columns:
@@ -39,7 +39,7 @@ def card_of(run_state: Mapping[str, Any], made: Exported, *, license: str | None
         lines += [f"| {_cell(name)} | {_cell(shown(type))} |" for name, type in made.columns.items()]
     lines += ["", "## How the rows were made", ""]
     lines += ["| step | rows in | rows out | filtered | skipped | dead letters |", "|---|--:|--:|--:|--:|--:|"]
-    for node in nodes[: nodes.index(last) + 1]:
+    for node in _steps_to(entry, run_state["nodes"]):
         counts = (node.get(name, 0) or 0 for name in ("rows_in", "rows_out", "filtered", "skipped", "dead_letters"))
         lines.append(f"| {_cell(node['operator'])} | " + " | ".join(f"{count:,}" for count in counts) + " |")
     if made.failed:
@@ -52,6 +52,17 @@ def card_of(run_state: Mapping[str, Any], made: Exported, *, license: str | None
     if cost is not None:
         lines += ["", f"Cost, as far as prices are known: {_cost(cost)}."]
     return "\n".join(lines) + "\n"
+
+
+def _steps_to(entry: Entry, nodes: Sequence[Entry]) -> Sequence[Entry]:
+    """Return a node behind all whose rows have gone into its own; of a graph, the others are no step to them."""
+    needed = {stream_key(entry["output_uri"])}
+    found = []
+    for node in reversed(nodes):  # each is behind those that it reads
+        if stream_key(node["output_uri"]) in needed:
+            needed.update(inputs_by_place(node))
+            found.append(node)
+    return found[::-1]
 
 
 def _model(usage: Mapping[str, Any]) -> str:

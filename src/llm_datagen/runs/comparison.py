@@ -1,5 +1,9 @@
 """Two streams side by side, by the ids of their rows: what is the same, what has changed, what only one of them has.
 
+Rows that an operator gave at the end of its input (``end_0``), and those made of them, are numbered by their place,
+which says nothing of another run. They are found by the rows that they stand for, where each names its own
+(`_sources`). Of all others, equal rows are the same one, and those that differ are only in one of the two.
+
 Streams may be long, and in any order. So ids, with a digest of each row, go into an index on the disk (SQLite, in a
 temporary folder, about 100 bytes per row of each), and only rows that are shown are decoded again. Memory is bounded.
 """
@@ -20,7 +24,7 @@ import orjson
 
 from llm_datagen.streams import Stream
 from llm_datagen.streams.formats.json_text import dumps
-from llm_datagen.streams.ids import ID_FIELD, Id
+from llm_datagen.streams.ids import ID_FIELD, SOURCES_FIELD, Id, child_of_end, is_of_end
 from llm_datagen.streams.scan import rows_of
 
 Kind = Literal["same", "changed", "a", "b"]
@@ -46,12 +50,24 @@ _ROWS = """
 """
 
 
+_ENDS = """
+    INSERT INTO {name}
+    SELECT CASE WHEN is_lone THEN 'stands for ' || hex(stands_for)
+                ELSE 'is ' || hex(digest) || row_number() OVER (PARTITION BY is_lone, digest ORDER BY number) END,
+           number, digest
+      FROM (SELECT *, stands_for IN (SELECT stands_for FROM ends WHERE stands_for IS NOT NULL GROUP BY stands_for
+                                     HAVING sum(name = 'a') < 2 AND sum(name = 'b') < 2) AS is_lone FROM ends)
+     WHERE name = '{name}'
+"""
+"""Says by what each row of an end is found in the other stream: see the top."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
     """A row of two streams.
 
     Attributes:
-        id: its id.
+        id: its id; where both have a row of an end, that in the first one.
         kind: what becomes of it.
         columns: the columns that differ; of a row that only one has, none.
         a: the row in the first stream, without its id; None when it is not there.
@@ -79,6 +95,7 @@ class Comparison:
     Attributes:
         rows: how many rows each has.
         repeated: how many rows of each have an id that a row before them has, so that they are not compared.
+        of_ends: how many rows of each were given at the end of an input, so that no id tells which is which.
 
     Raises:
         StreamError: when one cannot be read.
@@ -89,11 +106,14 @@ class Comparison:
         self._undo = contextlib.ExitStack()
         self.rows: dict[str, int] = {}
         self.repeated: dict[str, int] = {}
+        self.of_ends = dict.fromkeys(self._streams, 0)
         try:
             folder = self._undo.enter_context(tempfile.TemporaryDirectory(prefix="llm-datagen-compare-"))
             self._index = self._undo.enter_context(contextlib.closing(_open_index(Path(folder))))
             for name in self._streams:
                 self._read(name)
+            for name in self._streams:
+                self._index.execute(_ENDS.format(name=name))
         except BaseException:
             self._undo.close()
             raise
@@ -106,14 +126,21 @@ class Comparison:
 
     def _read(self, name: str) -> None:
         self._index.execute(f"CREATE TABLE {name} (id TEXT PRIMARY KEY, number INTEGER, digest BLOB) WITHOUT ROWID")
-        rows, added = 0, 0
-        found = (
-            (_key(row_id), number, _digest(_compared(item))) for row_id, item, number in _rows(self._streams[name])
-        )
+        named, added = 0, 0
+        found = _rows(self._streams[name])
         while batch := list(islice(found, _BATCH)):
-            rows += len(batch)
-            added += self._index.executemany(f"INSERT OR IGNORE INTO {name} VALUES (?, ?, ?)", batch).rowcount
-        self.rows[name], self.repeated[name] = rows, rows - added
+            known, ends = [], []
+            for row_id, item, number in batch:
+                digest = _digest(_compared(item))
+                if is_of_end(row_id):
+                    ends.append((name, number, _stands_for(row_id, item), digest))
+                else:
+                    known.append((_key(row_id), number, digest))
+            self._index.executemany("INSERT INTO ends VALUES (?, ?, ?, ?)", ends)
+            named, self.of_ends[name] = named + len(known), self.of_ends[name] + len(ends)
+            if known:
+                added += self._index.executemany(f"INSERT OR IGNORE INTO {name} VALUES (?, ?, ?)", known).rowcount
+        self.rows[name], self.repeated[name] = named + self.of_ends[name], named - added
 
     def counts(self) -> dict[Kind, int]:
         """Return how many rows there are of each kind."""
@@ -154,6 +181,7 @@ def _open_index(folder: Path) -> sqlite3.Connection:
     index.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     index.execute("PRAGMA temp_store = FILE")
     index.execute("BEGIN")
+    index.execute("CREATE TABLE ends (name TEXT, number INTEGER, stands_for BLOB, digest BLOB)")
     return index
 
 
@@ -172,7 +200,23 @@ def _digest(value: Any) -> bytes:
 
 
 def _compared(item: Any) -> Any:
-    return {key: value for key, value in item.items() if key not in NOT_COMPARED} if isinstance(item, dict) else item
+    """Return a row without what is not compared; so are sources that are rows of an end, which are but numbered."""
+    if not isinstance(item, dict):
+        return item
+    left_out = NOT_COMPARED if _sources(item) else NOT_COMPARED | {SOURCES_FIELD}
+    return {key: value for key, value in item.items() if key not in left_out}
+
+
+def _sources(item: Any) -> list[Any]:
+    """Return the ids of the rows that a row says it stands for; none when these are rows of an end."""
+    named = item.get(SOURCES_FIELD) if isinstance(item, dict) else None
+    return named if isinstance(named, list) and not any(map(is_of_end, named)) else []
+
+
+def _stands_for(row_id: Id, item: Any) -> bytes | None:
+    """Return what tells the rows that a row of an end stands for, and which of its children it is; None: nothing."""
+    named, child = _sources(item), child_of_end(row_id)
+    return _digest([named, child]) if named and child is not None else None
 
 
 def _plain(item: Any) -> Any:

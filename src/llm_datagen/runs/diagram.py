@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from llm_datagen.config import check_choice
-from llm_datagen.errors import ConfigError
 from llm_datagen.operators.references import parallel_size_of
 from llm_datagen.runs.export_entries import KEY
-from llm_datagen.runs.exports import rows_entry
-from llm_datagen.streams import StreamFactory, inputs_of
+from llm_datagen.runs.output_node import output_of
+from llm_datagen.runs.topology import stream_key
+from llm_datagen.streams import inputs_of
 
 DiagramFormat = Literal["text", "mermaid"]
 """The form of a diagram."""
@@ -40,14 +40,6 @@ def draw(run_state: Mapping[str, Any], format: DiagramFormat = "text") -> str:
     return "\n".join(_text(run_state, streaming=bool(run_state["config"]["streaming"])))
 
 
-def stream_key(uri: str) -> Any:
-    """Return the identity of the stream of a URI, however it is spelled; the protocol may be unknown here."""
-    try:
-        return StreamFactory.create(uri).place
-    except ConfigError:
-        return uri
-
-
 def _of(node: Mapping[str, Any]) -> str:
     used = parallel_size_of(node)
     why = " as it keeps state" if used < node["parallel_size"] else ""
@@ -57,7 +49,7 @@ def _of(node: Mapping[str, Any]) -> str:
 def _text(run_state: Mapping[str, Any], *, streaming: bool) -> Iterator[str]:
     nodes = run_state["nodes"]
     exports = list(run_state.get(KEY) or ())
-    exported = stream_key(rows_entry(run_state)["output_uri"]) if exports else None
+    exported = stream_key(output_of(run_state)["output_uri"]) if exports else None
     yield "streaming: all nodes at once" if streaming else "one node after the other"
     readers: dict[Any, list[tuple[str, _Node]]] = {}
     roots: dict[Any, str] = {}
@@ -131,7 +123,7 @@ def _mermaid(run_state: Mapping[str, Any]) -> Iterator[str]:
             yield f"    {names[stream_key(other)]} {_arrow(name)} node{number}"
         yield f"    {names[stream_key(uri)]} {_arrow(last)} node{number} --> {names[stream_key(node['output_uri'])]}"
     for number, export in enumerate(run_state.get(KEY) or ()):
-        source = names[stream_key(rows_entry(run_state)["output_uri"])]
+        source = names[stream_key(output_of(run_state)["output_uri"])]
         made = f'export{number}[("{_label(export["path"])}")]'
         yield f"    {source} {_arrow('export: ' + export['kind'])} {made}"
 

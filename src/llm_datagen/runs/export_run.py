@@ -12,6 +12,7 @@ from llm_datagen.runs.card import card_of
 from llm_datagen.runs.hub import HubTarget, push
 from llm_datagen.runs.status import ENDED, SETTLED, Status
 from llm_datagen.runs.store import RunFolder
+from llm_datagen.runs.topology import Entry
 from llm_datagen.streams import Stream
 from llm_datagen.streams.outputs import Exported, ExportOptions, Target, export_rows, place_of
 from llm_datagen.streams.outputs.paths import joined, name_of
@@ -20,6 +21,7 @@ from llm_datagen.streams.outputs.paths import joined, name_of
 def export_rows_of(
     folder: RunFolder,
     run_state: Mapping[str, Any],
+    entry: Entry,
     stream: Stream,
     to: str | os.PathLike[str],
     *,
@@ -34,7 +36,8 @@ def export_rows_of(
     Args:
         folder: that of the run.
         run_state: its run state.
-        stream: its rows, with their ids.
+        entry: the node whose rows they are.
+        stream: the rows, with their ids.
         to: where to, and in which format.
         card: whether a README.md about the rows is put beside the files, if there is none; on the hub, there is always.
         license: the licence, for the card.
@@ -57,11 +60,11 @@ def export_rows_of(
         stream, target, ExportOptions.of(options), owner=folder.pipeline_id, overwrite=overwrite or hub is not None
     )
     if hub is not None:
-        push(hub, made, card_of(run_state, made, license=license, title=hub.name), public=public)
+        push(hub, made, card_of(run_state, entry, made, license=license, title=hub.name), public=public)
     elif card:
         place, path = place_of(made.target), joined(made.target.root, "README.md")
         if place.size(path) is None:
-            text = card_of(run_state, made, license=license, title=Path(name_of(made.target.base)).stem)
+            text = card_of(run_state, entry, made, license=license, title=Path(name_of(made.target.base)).stem)
             place.replace(path, text.encode())
     return made
 

@@ -15,7 +15,7 @@ from typing import Any
 from llm_datagen.config import DataConfig
 from llm_datagen.errors import ConfigError, StreamError, StreamExistsError
 from llm_datagen.runs.export_entries import KEY
-from llm_datagen.runs.id_stripper import is_id_stripper
+from llm_datagen.runs.output_node import output_of
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.outputs import (
     Exported,
@@ -86,17 +86,11 @@ def export_of(given: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": target.kind, "path": target.path, "options": options}
 
 
-def rows_entry(run_state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the last node of a run state whose stream has rows with ids."""
-    return next(entry for entry in reversed(run_state["nodes"]) if not is_id_stripper(entry))
-
-
-def rows_stream(run_state: Mapping[str, Any]) -> tuple[dict[str, Any], Stream]:
-    """Return the last node whose stream has rows with ids, and that stream."""
-    entry = rows_entry(run_state)
+def rows_of_node(entry: Mapping[str, Any]) -> Stream:
+    """Return the stream that a node has written, to be read."""
     data = entry.get("data_config")
     stream = StreamFactory.create(entry["output_uri"])
-    return entry, stream if data is None else stream.with_data(DataConfig.of(data))
+    return stream if data is None else stream.with_data(DataConfig.of(data))
 
 
 def check_exports(
@@ -169,7 +163,7 @@ def are_made(run_state: Mapping[str, Any]) -> bool:
     """Return whether every export of a run is there, made of its last stream as it is now."""
     if not run_state.get(KEY):
         return True
-    _, stream = rows_stream(run_state)
+    stream = rows_of_node(output_of(run_state))
     if not stream.is_sealed():
         return False
     seal = stream.read_seal()
@@ -208,7 +202,7 @@ def make_exports(run_state: dict[str, Any], stopped: Callable[[], bool], rows: S
     notes = []
     forget_made(run_state)
     for entry, target in zip(run_state.get(KEY, ()), targets_of(run_state), strict=True):
-        stream = rows or rows_stream(run_state)[1]
+        stream = rows or rows_of_node(output_of(run_state))
         work = _work(target)
         made = work.manifest() or work.plan()
         is_own = made is not None and made.get("owner") == run_state["pipeline_id"]

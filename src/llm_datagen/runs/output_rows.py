@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llm_datagen.errors import ConfigError, StreamError
 from llm_datagen.errors.advice import did_you_mean
 from llm_datagen.runs.browse.absolute import with_absolute_paths
-from llm_datagen.runs.exports import rows_entry
-from llm_datagen.runs.id_stripper import is_id_stripper
+from llm_datagen.runs.output_node import output_of
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD
 from llm_datagen.streams.scan import rows_of
 
@@ -82,11 +81,7 @@ class RunOutput:
         entries = self._state["nodes"]
         known = [entry["node_id"] for entry in entries]
         if node is None:
-            outputs = [stream.node_id for stream in streams if stream.kind == "output"]
-            stripped = {entry["node_id"] for entry in entries if is_id_stripper(entry)}
-            if len(outputs) > 1:
-                raise ConfigError(f"the run has several outputs: {', '.join(map(str, outputs))}; say node=… which")
-            node = rows_entry(self._state)["node_id"] if stripped.intersection(outputs) else outputs[0]
+            node = output_of(self._state)["node_id"]
         elif node not in known:
             raise ConfigError(f"node={node!r}: the run has no such node; {did_you_mean(node, known)}")
         found = find_stream(streams, str(node))

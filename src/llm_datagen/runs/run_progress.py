@@ -9,6 +9,7 @@ from typing import Any
 
 from llm_datagen.runs.display.node_view import NodeView, node_views
 from llm_datagen.runs.limit import limit_of
+from llm_datagen.runs.output_node import RowsOut, outputs_to_name
 from llm_datagen.runs.status import SETTLED, Status
 from llm_datagen.runs.usage import cost_of
 
@@ -20,7 +21,7 @@ class RunProgress:
     Attributes:
         nodes: its nodes.
         rows_done: rows of the first node's source that are done.
-        rows_out: rows in the last node's output.
+        out: how many rows have come out, and of which nodes.
         rows_total: rows of the first node's source in all; None while nothing is known.
         total_is_exact: whether that is counted, not estimated.
         share: how much of the run is done, from 0 to 1; None while that is not known. It is that of the node that is
@@ -35,7 +36,7 @@ class RunProgress:
 
     nodes: tuple[NodeView, ...]
     rows_done: int
-    rows_out: int
+    out: RowsOut
     rows_total: int | None
     total_is_exact: bool
     share: float | None
@@ -55,13 +56,13 @@ class RunProgress:
             is_live: whether a process runs it.
         """
         nodes = tuple(node_views(run_state, status))
-        first, last = (nodes[0], nodes[-1]) if nodes else (NodeView(node_id=""), NodeView(node_id=""))
+        first = nodes[0] if nodes else NodeView(node_id="")
         running = [node for node in nodes if node.status == Status.RUNNING]
         slowest = max(running, key=lambda node: node.seconds_left or 0.0, default=first)
         return cls(
             nodes=nodes,
             rows_done=first.done,
-            rows_out=last.out,
+            out=RowsOut({node.node_id: node.out for node in nodes}, outputs_to_name(run_state)),
             rows_total=first.total,
             total_is_exact=first.is_exact,
             share=_share(nodes, streaming=run_state.get("config", {}).get("streaming", True)),

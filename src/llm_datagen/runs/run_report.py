@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.errors.escape import escape_line
+from llm_datagen.runs.output_node import RowsOut
 from llm_datagen.runs.status import NodeReport, PipelineStatus, Status, shortcomings, why_short
 from llm_datagen.runs.usage import dollars
 
@@ -26,11 +27,13 @@ class RunReport(PipelineStatus):
         seconds: how long the run took.
         own_state: what operators changed of their own data between calls, by the id of the node: "attribute seen".
         output: what the run has written; None of a node by itself, which has no run state.
+        outputs: the nodes whose rows have come out, by their ids; none where no other could be meant than the last one.
     """
 
     seconds: float = 0.0
     own_state: Mapping[str, Sequence[str]] = field(default_factory=dict)
     output: RunOutput | None = field(default=None, repr=False, compare=False)
+    outputs: Sequence[str] = ()
 
     @property
     def warnings(self) -> list[str]:
@@ -44,8 +47,9 @@ class RunReport(PipelineStatus):
 
     def __repr__(self) -> str:
         name = f" {escape_line(self.pipeline_id)}" if self.pipeline_id else ""
+        out = escape_line(str(self.out))
         return (
-            f"<RunReport{name}: {self.status} after {self.seconds:.1f} s, {self.rows_in:,} in, {self.rows_out:,} out, "
+            f"<RunReport{name}: {self.status} after {self.seconds:.1f} s, {self.rows_in:,} in, {out}, "
             f"{self.filtered:,} filtered, {self.failed:,} failed>"
         )
 
@@ -143,8 +147,13 @@ class RunReport(PipelineStatus):
 
     @property
     def rows_out(self) -> int:
-        """Rows in the last node's output."""
-        return self.nodes[-1].rows_out if self.nodes else 0
+        """Rows in the output; of a graph with several, in all of them, unless a pipeline file marks one."""
+        return self.out.total
+
+    @property
+    def out(self) -> RowsOut:
+        """How many rows have come out, and of which nodes."""
+        return RowsOut({node.node_id: node.rows_out for node in self.nodes}, self.outputs)
 
     @property
     def filtered(self) -> int:

@@ -65,6 +65,7 @@ class _Node(TypedDict, total=False):
     id_column: str | None
     kept_free: str | None
     is_root: bool
+    is_output: bool
     follow_input: bool
     ordered: bool
     keep_rejected: bool

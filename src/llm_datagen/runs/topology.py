@@ -9,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llm_datagen.runs.diagram import stream_key
-from llm_datagen.streams import inputs_of
+from llm_datagen.errors import ConfigError
+from llm_datagen.streams import StreamFactory, inputs_of
 
 Entry = Mapping[str, Any]
 """The entry of a node in a run state."""
+
+MARK = "is_output"
+"""The key of the node whose stream a pipeline file calls the output (`to: output`); a run without has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +27,7 @@ class WiredStream:
         key: ``"input:0"`` and so on; of what a node writes, the id of the node.
         place: its identity, however its URI is spelled.
         uri: its URI, as the run state has it.
-        kind: what it is.
+        kind: what it is; an output is what no node reads, and what a pipeline file calls the output.
         writer: the node that writes it; None of an input.
         readers: the nodes that read it.
     """
@@ -61,10 +64,18 @@ def wired_streams(entries: Sequence[Entry]) -> list[WiredStream]:
     ]
     for place, entry in outputs:
         reading = tuple(readers.get(place, ()))
-        kind: Literal["between", "output"] = "between" if reading else "output"
+        kind: Literal["between", "output"] = "between" if reading and not entry.get(MARK) else "output"
         node_id, uri = entry["node_id"], entry["output_uri"]
         found.append(WiredStream(key=node_id, place=place, uri=uri, kind=kind, writer=entry, readers=reading))
     return found
+
+
+def stream_key(uri: str) -> Any:
+    """Return the identity of the stream of a URI, however it is spelled; the protocol may be unknown here."""
+    try:
+        return StreamFactory.create(uri).place
+    except ConfigError:
+        return uri
 
 
 def inputs_by_place(entry: Entry) -> dict[Any, str]:

@@ -8,9 +8,11 @@ from typing import Any
 
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.export_run import check_has_all_rows, export_rows_of
-from llm_datagen.runs.exports import rows_stream
+from llm_datagen.runs.exports import rows_of_node
+from llm_datagen.runs.output_node import output_of
 from llm_datagen.runs.seen import SeenRun
 from llm_datagen.runs.sharded import is_sharded
+from llm_datagen.runs.topology import Entry
 from llm_datagen.runs.versions import find_run
 from llm_datagen.streams import Stream
 from llm_datagen.streams.outputs import Exported
@@ -20,6 +22,7 @@ def export(
     pipeline_id: str,
     to: str | os.PathLike[str],
     *,
+    node: str | None = None,
     results_dir: str | os.PathLike[str] = "tmp/results",
     card: bool = False,
     license: str | None = None,
@@ -34,6 +37,8 @@ def export(
         to: where to, and in which format: ``out.parquet``, ``out-{shard:05}.jsonl.zst``, ``parquet:PATH``,
             ``csv:PATH``, ``chatml:PATH``, ``hf-folder:DIR``, where paths may be addresses in an object store, such as
             ``s3://bucket/out.parquet``; or ``hf://org/name``, a data set of the Hugging Face hub.
+        node: the node whose rows are meant, by its id, its number, or its operator's name; None: the one that writes
+            the output of the run.
         results_dir: the folder of the runs.
         card: whether a README.md about the rows is put beside the files, if there is none; on the hub, there is always.
         license: the licence, for the card.
@@ -46,7 +51,8 @@ def export(
 
     Raises:
         PipelineNotFoundError: when there is no such run.
-        ConfigError: on a wrong option, or when the run is not completed.
+        ConfigError: on a wrong option, or when the run is not completed; when it has several outputs, and no node was
+            named; when there is no such node.
         RunError: when shards of it are not.
         StreamExistsError: when the target is there already, and was made from something else.
         StreamBusyError: when another process exports there.
@@ -56,15 +62,16 @@ def export(
     folder = find_run(results_dir, pipeline_id)
     run_state = folder.load()
     how: Mapping[str, Any] = {"card": card, "license": license, "overwrite": overwrite, "public": public, **options}
-    if not is_sharded(run_state):
-        check_has_all_rows(run_state)
-        return export_rows_of(folder, run_state, rows_stream(run_state)[1], to, **how)
-    return export_rows_of(folder, run_state, _of_shards(folder, run_state), to, **how)
+    entry = output_of(run_state, node)
+    if is_sharded(run_state):
+        return export_rows_of(folder, run_state, entry, _of_shards(folder, run_state, entry), to, **how)
+    check_has_all_rows(run_state)
+    return export_rows_of(folder, run_state, entry, rows_of_node(entry), to, **how)
 
 
-def _of_shards(folder: RunFolder, run_state: dict[str, Any]) -> Stream:
+def _of_shards(folder: RunFolder, run_state: dict[str, Any], entry: Entry) -> Stream:
     from llm_datagen.shards.whole import Whole
 
     whole = Whole.of(folder, SeenRun(run_state, run_state["status"]))
     whole.refuse_unfinished()
-    return whole.gathered(run_state).rows()
+    return whole.gathered(run_state).joined(entry)

@@ -16,11 +16,12 @@ from llm_datagen.runs.exports import (
     is_export,
     make_exports,
     remove_exports,
-    rows_entry,
     targets_of,
     verify_exports,
 )
+from llm_datagen.runs.output_node import output_of
 from llm_datagen.runs.sharded import SHARDS
+from llm_datagen.runs.topology import wired_streams
 from llm_datagen.shards.concat import check_concatenated, check_free, concatenate, remove_concatenated
 from llm_datagen.shards.joined import joined_stream
 from llm_datagen.shards.merge_parts import (
@@ -105,8 +106,8 @@ class Gathered:
         return parts
 
     def rows(self) -> Stream:
-        """Return the rows with their ids that the last node has written, in all shards."""
-        return self.joined(rows_entry(self.run_state))
+        """Return the rows of the output with their ids, in all shards."""
+        return self.joined(output_of(self.run_state))
 
     def joined(self, entry: Mapping[str, Any]) -> Stream:
         """Return the rows that a node has written, in all shards."""
@@ -164,14 +165,15 @@ class Gathered:
 
 
 def outputs_of(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the nodes of a run state that write its outputs: streams that no node of it reads.
+    """Return the nodes of a run state that write its outputs.
 
-    An output that is an export is made of the stream of the last node, which is none by itself.
+    These are the streams that no node of it reads, and the one that a pipeline file calls the output. An output that is
+    an export is made of the stream of the last node, which is none by itself.
     """
     if is_export((run_state.get("config") or {}).get("output_uri")):
         return []
-    read = {place for entry in run_state["nodes"] for place in StreamFactory.source(entry["input_uri"]).places}
-    return [entry for entry in run_state["nodes"] if StreamFactory.create(entry["output_uri"]).place not in read]
+    written = {stream.key for stream in wired_streams(run_state["nodes"]) if stream.kind == "output"}
+    return [entry for entry in run_state["nodes"] if entry["node_id"] in written]
 
 
 def shown_outputs(run_state: Mapping[str, Any]) -> list[str]:

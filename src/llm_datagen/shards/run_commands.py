@@ -17,12 +17,13 @@ from pathlib import Path
 from llm_datagen.errors import ConfigError, ControlError
 from llm_datagen.pipeline.open_jobs import rows_in_jobs
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.chosen_nodes import chosen_nodes
 from llm_datagen.runs.control_client import ask
 from llm_datagen.runs.lock import RunLock
 from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.store import run_ids
 from llm_datagen.runs.typed_commands import command_line
-from llm_datagen.shards.run_view import RunView, chosen_nodes, read_run
+from llm_datagen.shards.run_view import RunView, read_run
 
 _LOOK_SECONDS = 0.1
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from llm_datagen.errors import ConfigError, DatagenError, DiskError, PipelineNotFoundError, RunStateError
-from llm_datagen.errors.advice import did_you_mean
+from llm_datagen.errors import DatagenError, DiskError, PipelineNotFoundError, RunStateError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.batch_jobs import BatchJob, in_words, jobs_of
 from llm_datagen.runs.export_entries import exports_of
@@ -141,7 +140,8 @@ class RunView:
             "rows_in": progress.rows_done,
             "total": progress.rows_total,
             "total_is_exact": progress.total_is_exact,
-            "rows_out": progress.rows_out,
+            "rows_out": progress.out.total,
+            "outputs": list(progress.out.outputs),
             "rows_per_second": progress.rows_per_second,
             "eta_s": progress.seconds_left,
             "failed": progress.failed,
@@ -190,31 +190,6 @@ def folders_of(folder: RunFolder, run_state: Mapping[str, Any]) -> Sequence[RunF
     from llm_datagen.shards.whole import Whole
 
     return Whole.of(folder, see(folder)).folders
-
-
-def chosen_nodes(run_state: dict[str, Any], node: str | None) -> list[dict[str, Any]]:
-    """Return the entries of a node in a run state; of all nodes for None.
-
-    Args:
-        run_state: the run state.
-        node: the id of a node, its number, or the name of its operator, if no other node has that.
-
-    Raises:
-        ConfigError: when there is no such node, or several.
-    """
-    entries: list[dict[str, Any]] = run_state["nodes"]
-    if node is None:
-        return entries
-    for name in (node, f"node_{node}"):
-        if found := [entry for entry in entries if entry["node_id"] == name]:
-            return found
-    named = {entry["node_id"]: entry["operator"].replace(":", ".").rpartition(".")[2] for entry in entries}
-    found = [entry for entry in entries if node in (entry["operator"], named[entry["node_id"]])]
-    if len(found) > 1:
-        raise ConfigError(f"--node {node}: several nodes have it: {', '.join(entry['node_id'] for entry in found)}")
-    if not found:
-        raise ConfigError(f"--node {node}: the run has no such node; {did_you_mean(node, [*named, *named.values()])}")
-    return found
 
 
 def all_runs(results_dir: str) -> list[RunView]:

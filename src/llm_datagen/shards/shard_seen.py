@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from llm_datagen.runs.output_node import RowsOut, outputs_to_name
 from llm_datagen.runs.seen import SeenRun
 from llm_datagen.runs.status import Status
 from llm_datagen.shards.plan import ShardRange
@@ -52,12 +53,13 @@ class Shard:
     def brief(self) -> dict[str, Any]:
         """Return it as plain data, in short."""
         nodes = self.state.get("nodes") or [{}]
+        written = {str(node.get("node_id")): node.get("rows_out", 0) for node in nodes}
         return {
             "number": self.number,
             "run": self.run,
             "rows": [self.range.first.row, self.range.last.row],
             "status": self.status,
             "rows_in": nodes[0].get("rows_in", 0),
-            "rows_out": nodes[-1].get("rows_out", 0),
+            "rows_out": RowsOut(written, outputs_to_name(self.state)).total,
             "failed": sum(node.get("failed", 0) for node in nodes),
         }

@@ -30,6 +30,9 @@ TEXT_PREFIX = "r"
 END_NAME = "end"
 """What stands for the parent in the ids of rows that an operator gives at the end of its source: ``end_0`` …"""
 
+_IS_OF_END = re.compile(rf"{END_NAME}[0-9]*_[0-9]+([_~].*)?").fullmatch
+"""Ids of rows at the end of a source, and of all that is made of them: ``end_0``, of a second node ``end2_0``."""
+
 SOURCES_FIELD = "_sources"
 """The column with the ids of the rows that a row stands for, where its operator says so; see `Derived`."""
 
@@ -116,6 +119,24 @@ def _free_field(row: dict[str, Any]) -> str:
         count += 1
         name = f"{KEPT_FIELD}_{count}"
     return name
+
+
+def is_of_end(row_id: Id) -> bool:
+    """Return whether a row was given at the end of a source, or made of one that was.
+
+    Such an id only says which of these rows it is, by its place: another run may give other rows there.
+    """
+    return isinstance(row_id, str) and _IS_OF_END(row_id) is not None
+
+
+def child_of_end(row_id: Id) -> str | None:
+    """Return what an id has behind that of a row of an end: ``_1`` of ``end_0_1``, nothing of ``end_0``.
+
+    None when it says more of places: that of a row of a whole batch.
+    """
+    found = _IS_OF_END(row_id) if isinstance(row_id, str) else None
+    child = (found[1] or "") if found else None
+    return None if child is None or "~" in child else child
 
 
 def root_names(entry: Mapping[str, Any]) -> RootNames | None:

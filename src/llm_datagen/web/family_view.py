@@ -8,7 +8,7 @@ from typing import Any
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.browse.family import Member, family, with_calls
-from llm_datagen.runs.diagram import stream_key
+from llm_datagen.runs.topology import stream_key
 from llm_datagen.shards.trace_whole import files_of, trace_whole
 from llm_datagen.streams.ids import Id
 from llm_datagen.web.looking import PlacedRun

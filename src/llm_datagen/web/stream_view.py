@@ -15,7 +15,7 @@ from typing import Any
 from llm_datagen.config.addresses import masked
 from llm_datagen.errors import DatagenError
 from llm_datagen.runs.status import SETTLED
-from llm_datagen.runs.topology import inputs_by_place, wired_streams
+from llm_datagen.runs.topology import MARK, inputs_by_place, wired_streams
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.location import ERRORS_ENDING, REJECTED_ENDING
 from llm_datagen.streams.storage.local import LocalStorage
@@ -40,6 +40,7 @@ class RunStream:
         rows: how many rows it has; None when not known.
         is_sealed: whether no more come.
         readers: the ids of the nodes that read it.
+        is_marked: whether a pipeline file calls it the output.
     """
 
     key: str
@@ -49,6 +50,7 @@ class RunStream:
     rows: int | None = None
     is_sealed: bool = False
     readers: tuple[str, ...] = ()
+    is_marked: bool = False
 
 
 def streams_of(entries: Sequence[Mapping[str, Any]]) -> list[RunStream]:
@@ -72,7 +74,14 @@ def streams_of(entries: Sequence[Mapping[str, Any]]) -> list[RunStream]:
         of_node += [(f"{node_id}:{kind}", kind, count, ()) for kind, count in _beside(stream.writer)]
         found += [
             RunStream(
-                key=key, uri=stream.uri, kind=kind, node_id=node_id, rows=count, is_sealed=is_sealed, readers=reading
+                key=key,
+                uri=stream.uri,
+                kind=kind,
+                node_id=node_id,
+                rows=count,
+                is_sealed=is_sealed,
+                readers=reading,
+                is_marked=kind == "output" and bool(stream.writer.get(MARK)),
             )
             for key, kind, count, reading in of_node
         ]
@@ -113,6 +122,7 @@ def stream_json(stream: RunStream, home: str, *, is_sharded: bool) -> dict[str, 
         "node_id": stream.node_id,
         "rows": stream.rows,
         "sealed": stream.is_sealed,
+        "marked": stream.is_marked,
         "bytes": size,
         "browsable": is_browsable,
     }

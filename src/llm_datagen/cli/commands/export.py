@@ -30,6 +30,14 @@ def export(
             show_default=False,
         ),
     ],
+    node: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NODE",
+            help="Whose rows: a node's id, its number, or its operator's name. Unless given, those of the output.",
+            show_default=False,
+        ),
+    ] = None,
     rows_per_shard: Annotated[
         int | None, typer.Option(metavar="N", help="Rows in a shard, for {shard}.", show_default=False)
     ] = None,
@@ -68,6 +76,7 @@ def export(
     with exit_codes(full_traceback=traceback):
         from llm_datagen.cli.run_view import open_run
         from llm_datagen.runs.exports import why_failed
+        from llm_datagen.runs.output_node import output_of, outputs_to_name
         from llm_datagen.runs.results_dir import absolute
         from llm_datagen.shards.export_run import export as export_run
 
@@ -77,10 +86,12 @@ def export(
         options |= {name: value for name, value in given.items() if value is not None}
         results = absolute(results_dir or default_results())
         target = _from_here(to)
-        open_run(results, pipeline_id)
+        run = open_run(results, pipeline_id)
+        node_id, has_several = output_of(run.state, node)["node_id"], bool(node or outputs_to_name(run.state))
         made = export_run(
             pipeline_id,
             target,
+            node=node_id,
             results_dir=results,
             card=card,
             license=license,
@@ -90,10 +101,13 @@ def export(
         )
         if as_json:
             shown = {"rows": made.rows, "failed": made.failed, "was_there": made.was_there, "errors": made.errors_path}
-            write_json({"pipeline_id": pipeline_id, "to": to, **shown, "parts": made.parts, "columns": made.columns})
+            whose = {"pipeline_id": pipeline_id, "node": node_id, "to": to}
+            write_json({**whose, **shown, "parts": made.parts, "columns": made.columns})
         else:
             files = "1 file" if len(made.parts) == 1 else f"{len(made.parts)} files"
-            write(f"{to}: {made.rows} rows in {files}{', which were there already' if made.was_there else ''}")
+            rows = "1 row" if made.rows == 1 else f"{made.rows} rows"
+            of = f" of {node_id}" if has_several else ""
+            write(f"{to}: {rows}{of} in {files}{', which were there already' if made.was_there else ''}")
             if made.failed:
                 write(why_failed(made))
         raise typer.Exit(FAILED if made.failed else 0)

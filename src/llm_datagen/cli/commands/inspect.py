@@ -85,7 +85,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="NODE",
-            help="The rows of this node: its id, its number, or its operator's name; of the last one unless given.",
+            help="The rows of this node: its id, its number, or its operator's name; of the output unless given.",
             show_default=False,
         ),
     ] = None,

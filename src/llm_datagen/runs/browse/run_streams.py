@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from llm_datagen.errors import StreamError
-from llm_datagen.runs.diagram import stream_key
-from llm_datagen.runs.topology import WiredStream, wired_streams
+from llm_datagen.runs.topology import WiredStream, stream_key, wired_streams
 from llm_datagen.runs.unsettled import unsettled
 from llm_datagen.streams import Stream, StreamFactory, inputs_of
 from llm_datagen.streams.formats.jsonl import JsonlCodec

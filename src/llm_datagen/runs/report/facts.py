@@ -9,6 +9,7 @@ from llm_datagen.operators.references import parallel_size_of
 from llm_datagen.runs.display.node_view import tokens_in
 from llm_datagen.runs.limit import shards_begun, time_spent
 from llm_datagen.runs.masking import masked, masked_uri
+from llm_datagen.runs.output_node import RowsOut, outputs_to_name
 from llm_datagen.runs.report.accounts import counts_of_state
 from llm_datagen.runs.report.model import SHARES, ModelCost, NodeFacts, RowAccount, RunFacts, StreamFacts
 from llm_datagen.runs.run_progress import seconds_of
@@ -136,18 +137,25 @@ def model_costs(run_state: Mapping[str, Any]) -> list[ModelCost]:
     return sorted(found, key=lambda each: (-(each.cost or 0.0), -each.calls))
 
 
-def totals_of(nodes: Sequence[NodeFacts]) -> dict[str, Any]:
+def totals_of(run_state: Mapping[str, Any], nodes: Sequence[NodeFacts]) -> dict[str, Any]:
     """Return the figures that come first, as the accounts have them."""
     usage = [each for node in nodes for each in node.usage]
+    out = rows_out_of(run_state, nodes)
     return {
         "rows_in": nodes[0].account.done if nodes else 0,
-        "rows_out": nodes[-1].account.rows_out if nodes else 0,
+        "rows_out": out.total,
+        "outputs": {node_id: out.rows[node_id] for node_id in out.outputs},
         "filtered": sum(node.account.filtered for node in nodes),
         "failed": sum(node.failed for node in nodes),
         "cost": cost_of(usage),
         "tokens": sum(map(tokens_in, usage)),
         "findings": sum(len(node.account.findings) for node in nodes),
     }
+
+
+def rows_out_of(run_state: Mapping[str, Any], nodes: Sequence[NodeFacts]) -> RowsOut:
+    """Return how many rows have come out."""
+    return RowsOut({node.node_id: node.account.rows_out for node in nodes}, outputs_to_name(run_state))
 
 
 def _shares(entry: Mapping[str, Any], shards: int) -> dict[str, float]:

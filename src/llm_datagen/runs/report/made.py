@@ -91,7 +91,7 @@ def report_of(subject: Subject, looked: Looked) -> Report:
             started_with=subject.started_with,
             earlier_versions=subject.earlier_versions,
         ),
-        totals=totals_of(nodes),
+        totals=totals_of(run_state, nodes),
         nodes=nodes,
         streams=streams_of_state(run_state, accounts),
         timeline=thinned(points_of(subject.timeline), _MOST_POINTS),

@@ -25,7 +25,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"<!-- {MARK}, format {report.format} -->"
     yield f"### Run {_cell(run.id)}: {_cell(run.status)}"
     yield ""
-    yield ", ".join(f"**{value}** {name}" for value, name in figures(report)) + f"; started {moment(run.started_at)}"
+    counted = ", ".join(f"**{value}** {_cell(name)}" for value, name in figures(report))
+    yield f"{counted}; started {moment(run.started_at)}"
     said = [*([f"failed: {run.error}"] if run.error else []), *([run.reason] if run.reason else []), *report.warnings]
     if said:
         yield ""

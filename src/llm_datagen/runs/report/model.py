@@ -261,12 +261,14 @@ class Sample:
     """A row of the output, with all that it came from.
 
     Attributes:
+        node_id: the node that has written it.
         number: its number in the output, from 0.
         row_id: its id.
         item: the row as JSON, shortened.
         family: what it came from, input first; it is the last one.
     """
 
+    node_id: str
     number: int
     row_id: int | str
     item: str
@@ -282,7 +284,8 @@ class Report:
         made_at: when.
         made_by: with what.
         run: the run.
-        totals: ``rows_in``, ``rows_out``, ``filtered``, ``failed``, ``cost``, ``tokens``, ``findings``.
+        totals: ``rows_in``, ``rows_out``, ``outputs`` (which nodes these rows are of, with how many each has; empty
+            where it can only be the last one), ``filtered``, ``failed``, ``cost``, ``tokens``, ``findings``.
         nodes: its nodes.
         streams: its streams.
         timeline: points ``[seconds since it was started first, US dollars, {node_id: [rows_in, rows_out, failed]}]``.

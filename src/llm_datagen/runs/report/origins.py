@@ -17,7 +17,8 @@ def failures_section(report: Report) -> str:
 
 def samples_section(report: Report) -> str:
     """Return the sample rows, each with what it came from; the first one is open."""
-    return "".join(_sample(each, is_open=at == 0) for at, each in enumerate(report.rows))
+    has_several = bool(report.totals["outputs"])
+    return "".join(_sample(each, is_open=at == 0, is_of_several=has_several) for at, each in enumerate(report.rows))
 
 
 def _failure(group: Failure, *, is_open: bool) -> str:
@@ -27,9 +28,10 @@ def _failure(group: Failure, *, is_open: bool) -> str:
     return details(f"{group.kind}: {group.message}", inner, note=where, is_open=is_open)
 
 
-def _sample(row: Sample, *, is_open: bool) -> str:
+def _sample(row: Sample, *, is_open: bool, is_of_several: bool) -> str:
     inner = "".join(map(_relative, row.family)) or block(row.item)
-    return details(f"row {row.row_id}", inner, note=row.item[:_NOTE_CHARS], is_open=is_open)
+    head = f"row {row.row_id} of {row.node_id}" if is_of_several else f"row {row.row_id}"
+    return details(head, inner, note=row.item[:_NOTE_CHARS], is_open=is_open)
 
 
 def _relative(relative: Relative) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from llm_datagen.runs.output_node import RowsOut
 from llm_datagen.runs.report.counts import account_section, rejected_section, time_section
 from llm_datagen.runs.report.drawing import draw_graph
 from llm_datagen.runs.report.fragments import badge, box, paragraph, section
@@ -31,6 +32,7 @@ def figures(report: Report) -> list[tuple[str, str]]:
     """Return the figures that come first, each with what it is."""
     totals, run = report.totals, report.run
     found = [(number(totals[name]), name.replace("_", " ")) for name in ("rows_in", "rows_out", "filtered", "failed")]
+    found[1] = (found[1][0], found[1][1] + RowsOut(totals["outputs"], list(totals["outputs"])).which)
     if totals["cost"] is not None:
         found.append((dollars(totals["cost"]), "cost"))
     if totals["tokens"]:
@@ -52,7 +54,8 @@ def _head(report: Report) -> Iterator[str]:
     yield f"<title>Run {html_text(run.id)}: {html_text(run.status)}</title><style>\n{style}</style></head><body>"
     yield f"<header><div><h1><small>llm-datagen run</small>{html_text(run.id)} {badge(run.status)}</h1>"
     yield paragraph(_when(report), "soft")
-    tiles = (f'<div class="tile"><b>{html_text(value)}</b><span>{name}</span></div>' for value, name in figures(report))
+    shown = ((html_text(value), html_text(name)) for value, name in figures(report))
+    tiles = (f'<div class="tile"><b>{value}</b><span>{name}</span></div>' for value, name in shown)
     yield f'<div class="tiles">{"".join(tiles)}</div></div></header>'
 
 

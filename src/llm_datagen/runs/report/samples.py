@@ -14,7 +14,7 @@ from llm_datagen.runs.browse.failures import DeadLetterGroup, failure_groups
 from llm_datagen.runs.browse.pages import Browser
 from llm_datagen.runs.browse.reasons import ReasonCount, reasons_of
 from llm_datagen.runs.browse.run_streams import find_stream, streams_of_run
-from llm_datagen.runs.exports import rows_entry
+from llm_datagen.runs.output_node import outputs_of
 from llm_datagen.runs.report.families import FamilyOf, family_of, length_of
 from llm_datagen.runs.report.model import Failure, Sample
 from llm_datagen.runs.report.text import as_json
@@ -117,19 +117,26 @@ def _failure(group: DeadLetterGroup) -> Failure:
 
 
 def _samples(run_state: Mapping[str, Any], shards: Sequence[Mapping[str, Any]] | None, count: int) -> Iterator[Sample]:
-    """Yield rows of the last stream whose rows have ids, evenly spread over it."""
-    entry = rows_entry(run_state)
-    stream = find_stream(streams_of_run(run_state, shards), entry["node_id"])
-    seen, browser, shown = stream.look(), Browser(), 0
-    if seen.why_not and entry.get("rows_out") and count:
-        raise StreamError(seen.why_not)
-    for number in _spread(seen.rows or 0, count):
-        for row in browser.page(stream, number, 1).rows:
-            if shown > _MOST_CHARS:
-                return
-            sample = Sample(number=row.number, row_id=row.id, item=as_json(row.item, ITEM_CHARS), family=())
-            shown += len(sample.item)
-            yield sample
+    """Yield rows of the output, evenly spread over it; where there are several outputs, of each."""
+    outputs, streams, browser, shown = outputs_of(run_state), streams_of_run(run_state, shards), Browser(), 0
+    for at, entry in enumerate(outputs):
+        stream = find_stream(streams, entry["node_id"])
+        seen, share = stream.look(), count * (at + 1) // len(outputs) - count * at // len(outputs)
+        if seen.why_not and entry.get("rows_out") and count:
+            raise StreamError(seen.why_not)
+        for number in _spread(seen.rows or 0, share):
+            for row in browser.page(stream, number, 1).rows:
+                if shown > _MOST_CHARS:
+                    return
+                sample = Sample(
+                    node_id=entry["node_id"],
+                    number=row.number,
+                    row_id=row.id,
+                    item=as_json(row.item, ITEM_CHARS),
+                    family=(),
+                )
+                shown += len(sample.item)
+                yield sample
 
 
 def _read_by_traces(run_state: Mapping[str, Any], shards: Sequence[Mapping[str, Any]] | None) -> int:

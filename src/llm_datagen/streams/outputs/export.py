@@ -272,7 +272,7 @@ def _whose(made: dict[str, Any] | None, owner: str) -> str:
         return "no export made it"
     if made.get("owner") != owner:
         return f"was made{_of(made) or ' from another stream'}"
-    return "was made with other options, or before the rows were made again"
+    return "was made with other options, of another node, or before the rows were made again"
 
 
 def _exported(target: Target, manifest: dict[str, Any], *, was_there: bool) -> Exported:

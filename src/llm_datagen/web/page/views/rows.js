@@ -24,7 +24,7 @@ export function rowsTab(root, { key }) {
   const before = []; // where earlier pages of a search began
 
   const from = () => Math.max(0, Number.parseInt(params.from, 10) || 0);
-  const stream = () => run?.streams.find((one) => one.stream === params.stream) ?? run?.streams.find((one) => one.kind === "output" && one.browsable) ?? run?.streams.find((one) => one.browsable);
+  const stream = () => run?.streams.find((one) => one.stream === params.stream) ?? run?.streams.find((one) => one.marked && one.browsable) ?? run?.streams.find((one) => one.kind === "output" && one.browsable) ?? run?.streams.find((one) => one.browsable);
   const address = (changes) => runLink(key, "rows", { stream: stream()?.stream, ...params, ...changes });
 
   async function load(isRenewal = false) {

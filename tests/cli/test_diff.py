@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import linecache
 import shlex
+import sys
 from typing import Any
 
 import pytest
 
+from llm_datagen.runs import RunFolder
+
 from ..kit import programs
+from ..kit.support import numbered, write_jsonl
 from .conftest import Command
 from .shell import Shell
 
@@ -89,9 +94,11 @@ def test_the_command_that_a_diff_prints_does_what_it_says(edited: Shell) -> None
 @pytest.mark.slow
 def test_where_nothing_can_be_kept_a_diff_prints_the_command_that_replaces(edited: Shell, command: Command) -> None:
     (edited.folder / "tmp/results/a@1").mkdir()
-    (edited.folder / "tmp/results/a@1/runtime.json").write_bytes(
-        (edited.folder / "tmp/results/a/runtime.json").read_bytes()
-    )
+    state = (edited.folder / "tmp/results/a/runtime.json").read_text()
+    there = state.replace("out.jsonl", "other.jsonl").replace(
+        "node_0.jsonl", "other_0.jsonl"
+    )  # its files are no other's
+    (edited.folder / "tmp/results/a@1/runtime.json").write_text(there)
     shown = command("diff", "a").output
     assert "* a rerun is refused: run 'a@1' is there already" in shown
     assert shown.splitlines()[-1] == "to do it: llm-datagen resume a --replace; what is there now is deleted"
@@ -143,3 +150,71 @@ def test_of_an_earlier_version_there_is_no_diff(edited: Shell, command: Command)
     command("resume", "a", "--rerun")
     assert "'a@1' is an earlier version of the run 'a'" in " ".join(command("diff", "a@1", code=2).output.split())
     assert command("diff", "a@2").output == command("diff", "a").output
+
+
+ASKING = '''
+from llm_datagen import BaseOperator
+
+
+class Ask(BaseOperator):
+    """Each row is a call."""
+
+    def process_item(self, item, ctx):
+        ctx.report_usage({"provider": "p", "model": "m", "requests": 1})
+        return item
+'''
+
+
+def _as_killed(shell: Shell, lost: int) -> None:
+    """Leave a run as a kill does whose process had committed so many rows since it saved the run state."""
+    folder = RunFolder(str(shell.folder / "tmp/results"), "a")
+    folder.lock.acquire()
+    state = folder.load()
+    state["status"] = "running"
+    state["nodes"][0]["rows_in"] -= lost
+    state["nodes"][0]["usage"][0]["requests"] -= lost
+    folder.save(state)
+    folder.lock.release()
+
+
+def _calls(command: Command) -> tuple[int, int]:
+    """Return how many rows a rerun would do, and how many calls it would make."""
+    (node,) = json.loads(command("diff", "a", "--json").output)["nodes"]
+    return node["rows_to_do"], node["use"]["calls"]
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("kills", [1, 3])
+def test_calls_that_were_lost_at_a_kill_do_not_make_the_others_cheaper(
+    shell: Shell, command: Command, kills: int
+) -> None:
+    (shell.folder / "asking.py").write_text(ASKING)
+    file = shell.yaml(["asking:Ask"])
+    command("run", file, "--id", "a")
+    for number in range(kills):
+        _as_killed(shell, 30 if number == 0 else 5)
+        command("resume", "a")
+        write_jsonl(shell.folder / "in.jsonl", numbered(60 + 10 * number))
+        assert _calls(command) == (10, 10)
+        command("resume", "a")
+    (shell.folder / "asking.py").write_text(ASKING.replace("return item", "return {**item}"))
+    sys.modules.pop("asking")
+    linecache.clearcache()
+    rows = 50 + 10 * kills
+    assert _calls(command) == (rows, rows)
+    command("resume", "a", "--rerun")
+    write_jsonl(shell.folder / "in.jsonl", numbered(rows + 10))
+    assert _calls(command) == (10, 10)
+    assert "at least" not in command("diff", "a").output
+
+
+def test_where_nobody_knows_what_was_lost_a_diff_says_at_least(shell: Shell, command: Command) -> None:
+    """An earlier version has resumed the run."""
+    (shell.folder / "asking.py").write_text(ASKING)
+    command("run", shell.yaml(["asking:Ask"]), "--id", "a")
+    folder = RunFolder(str(shell.folder / "tmp/results"), "a")
+    folder.lock.acquire()
+    folder.save({**folder.load(), "usage_is_partial": True})
+    folder.lock.release()
+    write_jsonl(shell.folder / "in.jsonl", numbered(60))
+    assert "calls and cost are at least these: a process of the run was killed" in command("diff", "a").output

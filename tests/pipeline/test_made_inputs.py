@@ -114,9 +114,28 @@ def test_the_file_of_a_run_says_what_was_generated_and_may_not_be_edited(bench: 
     bench.pipeline([Stopping(10)], input=Generate({"a": [1]}, n=100), input_uri=None).create("a").run()
     (path,) = (bench.folder / "results" / "a").glob("spooled-input.json")
     assert json.loads(path.read_text()) == {"rows": {"a": [1]}, "n": 100, "seed": 0}
-    path.write_text(path.read_text().replace("100", "200"))
-    with pytest.raises(StreamChangedError, match="was edited"):
-        bench.pipeline([Stopping()]).resume("a")
+    path.write_text(path.read_text().replace("[1]", "[2]"))
+    with pytest.raises(StreamChangedError, match=r"was edited since the run was made .column 'a'"):
+        bench.pipeline([Stopping()], input_uri=None).resume("a")
+
+
+def test_a_run_that_was_stopped_goes_on_to_a_larger_n(bench: Bench) -> None:
+    def spec(n: int | None, seed: int = 5) -> dict[str, Any]:
+        return {"input": Generate(SPEC.rows, n=n, seed=seed), "input_uri": None}
+
+    bench.pipeline([Stopping(10)], **spec(100)).create("a").run()
+    with pytest.raises(StreamChangedError, match=r"input was edited since the run was made .seed"):
+        bench.pipeline([Stopping()], **spec(100, seed=6)).resume("a")
+    with pytest.raises(StreamChangedError, match=r"with n=5 there are 5 rows, and .* were read"):
+        bench.pipeline([Stopping()], **spec(5)).resume("a")
+    done = len(lines(bench.output))
+    (node,) = bench.pipeline([Stopping()], **spec(700)).diff("a").nodes
+    assert (node.rows_kept, node.rows_to_do) == (done, 700 - done)
+    bench.pipeline([Stopping(300)], **spec(700)).resume("a").run()
+    report = bench.pipeline([Stopping()], input_uri=None).resume("a").run()  # as the run state says
+    assert (report.status, report.nodes[0].total) == ("completed", 700)
+    assert sorted(lines(bench.output), key=lambda row: int(row["_i"])) == expected(700)
+    assert findings(bench) == []
 
 
 def seeds(folder: Path, kind: str) -> str:

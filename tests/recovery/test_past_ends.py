@@ -12,6 +12,7 @@ import pytest
 
 from llm_datagen import (
     BaseOperator,
+    Generate,
     NodeConfig,
     NodeFailedError,
     Status,
@@ -135,6 +136,25 @@ def test_a_new_file_of_a_pattern_counts(bench: Bench) -> None:
     pipeline().resume("a", on_change="rerun").run()
     assert dict(CALLS) == {"A": 1, "B": 1}
     assert groups_of(bench.output) == {"a": [0, 2, 8], "b": [1, 3]}
+
+
+@pytest.mark.parametrize("is_edited", [False, True])
+def test_a_larger_n_of_a_generated_input_counts(bench: Bench, is_edited: bool) -> None:
+    def pipeline(n: int, *behind: Step) -> UnifiedPipeline:
+        steps = [Step("A"), ops.GroupBy(by="k", collect=["n"]), *behind]
+        generated = Generate({"n": [*range(100)], "k": ["a"]}, seed=7, n=n)
+        return line(bench, steps, input_uri=None, input=generated)
+
+    pipeline(4).create("a").run()
+    before = files_of(bench)
+    with pytest.raises(StreamChangedError, match="node_1"):
+        pipeline(6).resume("a")
+    assert files_of(bench) == before
+    CALLS.clear()
+    pipeline(6, *([Step("C")] if is_edited else [])).resume("a", on_change="rerun").run()
+    assert dict(CALLS) == {"A": 2, **({"C": 1} if is_edited else {})}
+    assert len(groups_of(bench.output)["a"]) == 6
+    assert findings(bench, "a", "a@1") == []
 
 
 def test_blank_lines_bring_no_row_and_nothing_is_done_again(bench: Bench) -> None:

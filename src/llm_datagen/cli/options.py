@@ -137,7 +137,8 @@ RerunOption = Annotated[
         "--rerun",
         help="Operators or steps were edited since: these, those that keep rows of an edit that was accepted, those "
         "that can take no more rows (such as GroupBy, after its end) though some would come, and all behind them are "
-        "done again. What is before them stays, and what was there is kept as the run ID@1 (then ID@2, …).",
+        "done again, with a Feedback that draws from them. What is before them stays, and what was there is kept as "
+        "the run ID@1 (then ID@2, …).",
     ),
 ]
 ReplaceOption = Annotated[

@@ -32,7 +32,8 @@ class Feedback(DataOperator):
     a row that is done keeps what was drawn for it, whatever happens to the process, and a row that a crash takes back
     draws again from what is there then. How far the accepted rows are behind is bounded by `max_lead`. The node keeps
     16 bytes of memory per row that it draws from. The nodes have to run at once (``streaming=True``). In a preview,
-    there are only the seeds.
+    there are only the seeds. When the node whose rows are drawn is done again after an edit, so is this one, with all
+    behind it: no row shows what is not accepted any more.
 
     Args:
         of: the id of the node whose rows are drawn, or the name of its operator; None: the last one.

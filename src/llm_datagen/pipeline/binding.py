@@ -246,7 +246,7 @@ class Binding:
             return False
         if seal.source_size is None:
             return True
-        return self.input.size_after(seal.position().coverage) <= seal.source_size
+        return not self.input.has_grown(seal.position().coverage, seal.source_size)
 
     def has_met_target(self) -> bool:
         """Return whether the output has all the rows that it is to get, committed."""

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 from llm_datagen.config import NodeConfig
 from llm_datagen.errors import OperatorMismatchError
 from llm_datagen.operators.references import operators_of
-from llm_datagen.pipeline.changed_steps import has_same_steps, line_of
+from llm_datagen.pipeline.changed_steps import has_same_steps, keep_inputs, line_of
 from llm_datagen.pipeline.ignored import (
     ignored_ends,
+    ignored_input,
     ignored_node_configs,
     ignored_node_settings,
     ignored_settings,
@@ -22,9 +23,10 @@ from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.node_entries import node_of_entry, run_state_of_line, run_state_of_nodes
 from llm_datagen.pipeline.run import Run, StartNotice
 from llm_datagen.pipeline.settings import PipelineSettings
-from llm_datagen.pipeline.spool import copy_input, is_copied
+from llm_datagen.pipeline.spool import copy_input, is_copied, is_standard
 from llm_datagen.pipeline.stream_reset import Entry
 from llm_datagen.runs.id_stripper import id_strippers_of
+from llm_datagen.streams import Generate, Source, StreamFactory
 
 
 class Blueprint(Protocol):
@@ -59,6 +61,9 @@ class Blueprint(Protocol):
 
         The nodes are ``run_state["nodes"]`` itself when the code has the same steps.
         """
+
+    def inputs(self, run_state: dict[str, Any]) -> Mapping[str, Source | Generate]:
+        """Return what the nodes of a run read as the code has it, by their ids, where it says so."""
 
     def ignored(self, run_state: dict[str, Any]) -> list[StartNotice]:
         """Return what the code gives, and a resume does not use."""
@@ -125,11 +130,21 @@ class LineBlueprint:
         operators = self.operators(run_state)
         return line_of(self.settings, self.node_configs, run_state, operators), operators
 
+    def inputs(self, run_state: dict[str, Any]) -> Mapping[str, Source | Generate]:
+        """Return the input: that of the first node."""
+        given, uri = self.settings["input"], self.settings["input_uri"]
+        if isinstance(given, Generate):
+            return {run_state["nodes"][0]["node_id"]: given}
+        if uri is None or is_standard(uri):
+            return {}
+        return {run_state["nodes"][0]["node_id"]: StreamFactory.source(uri)}
+
     def ignored(self, run_state: dict[str, Any]) -> list[StartNotice]:
         """Return the paths and settings that a resume does not use."""
         settings = self.settings
         return [
             *ignored_ends(settings["input_uri"], settings["output_uri"], run_state),
+            *ignored_input(settings, run_state),
             *ignored_settings(as_plain(settings), as_plain(pipeline_settings({})), self.given, run_state),
             *ignored_node_configs(self.node_configs, run_state),
         ]
@@ -186,7 +201,13 @@ class GraphBlueprint:
         entries = self.run_state(run_state["pipeline_id"])["nodes"]
         if has_same_steps(run_state["nodes"], entries):
             entries = run_state["nodes"]
+        else:
+            keep_inputs(run_state["nodes"], entries)
         return entries, [given[entry["node_id"]] for entry in entries]
+
+    def inputs(self, run_state: dict[str, Any]) -> Mapping[str, Source | Generate]:
+        """Return what the nodes read."""
+        return {node.node_id: node.input for node in self.nodes_of_run(run_state["pipeline_id"])}
 
     def ignored(self, run_state: dict[str, Any]) -> list[StartNotice]:
         """Return the streams and settings that a resume does not use."""

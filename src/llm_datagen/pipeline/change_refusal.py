@@ -18,6 +18,7 @@ def refusal(
     told: Mapping[str, str],
     on_change: OnChange,
     *,
+    redrawing: Mapping[str, str],
     is_replay: bool,
     results_dir: str | None = None,
 ) -> str:
@@ -28,6 +29,8 @@ def refusal(
         entries: the nodes of the code; ``run_state["nodes"]`` itself when the steps are the same.
         told: what changed, by the node's id.
         on_change: what was to become of the changes.
+        redrawing: nodes that draw from rows which would be done again (`ops.Feedback`), and would be so, too; with the
+            nodes that these rows are of.
         is_replay: whether the dead letters were to be done again.
         results_dir: the folder of the runs; None for a run of which there is no diff.
     """
@@ -38,7 +41,8 @@ def refusal(
     choice: OnChange = "replace" if is_sharded(run_state) else "rerun"
     becomes = "deleted" if is_sharded(run_state) else kept
     rerun = (
-        f"{_choice(choice, is_replay)}: these nodes and all that read from them are done again, what is before them "
+        f"{_choice(choice, is_replay)}: these nodes and all that read from them are done again{_loops(redrawing)}, "
+        "what is before them "
         f"stays, and what they made is {becomes} (an operator that was renamed keeps its "
         "identity with name='the old name'; one with a `version` is compared by that alone)"
     )
@@ -72,6 +76,14 @@ def edits_unread(folder: RunFolder, on_change: OnChange, *, is_replay: bool) -> 
         f"on_change={on_change!r})",
         f"Say where the edited operators are: {typed}",
     )
+
+
+def _loops(redrawing: Mapping[str, str]) -> str:
+    """Return what is done again before the nodes that changed, as it draws from their rows."""
+    if not redrawing:
+        return ""
+    drawn = ", ".join(f"{node_id}, which draws from {source}" for node_id, source in redrawing.items())
+    return f" (also {drawn}, and all behind: Feedback makes a loop of them)"
 
 
 def _shown(pipeline_id: str, results_dir: str | None, is_replay: bool) -> str:

@@ -54,7 +54,9 @@ def line_of(
     unchanged = next((at for at, (name, before) in enumerate(pairs) if name != before), len(pairs))
     said = {key: value for key, value in run_state["config"].items() if key in settings_in(PipelineSettings)}
     said = {"keep_ids": True, "id_column": None, "data_config": OLDER, **said}  # what a run of an older version lacks
-    said.update(operators=operators, input_uri=old[0]["input_uri"], output_uri=run_state["nodes"][-1]["output_uri"])
+    said.update(
+        operators=operators, input=None, input_uri=old[0]["input_uri"], output_uri=run_state["nodes"][-1]["output_uri"]
+    )
     if is_export(run_state["config"].get("output_uri")):  # which leaves the ids out, or renames them
         said.update(keep_ids=True, id_column=None)
     likes = _likes(old, names, unchanged)
@@ -97,6 +99,18 @@ def _own_of(config: NodeConfig | Mapping[str, Any] | None) -> Any:
 def has_same_steps(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether nodes that were wired by hand are the same ones, with the same wires, wherever their files lie."""
     return _steps(old) == _steps(new)
+
+
+def keep_inputs(old: Sequence[Entry], new: Sequence[Entry]) -> None:
+    """Have nodes that are drawn anew, and read what they read before, do so by the URI that their outputs know.
+
+    Else it may be spelled otherwise, or have other bounds (`input_bounds`).
+    """
+    known = {entry["node_id"]: entry["input_uri"] for entry in old}
+    for entry in new:
+        uri = known.get(entry["node_id"])
+        if uri is not None and StreamFactory.source(uri).places == StreamFactory.source(entry["input_uri"]).places:
+            entry["input_uri"] = uri
 
 
 def _steps(entries: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, list[str]]]:

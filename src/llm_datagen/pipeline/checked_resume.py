@@ -9,6 +9,7 @@ from llm_datagen.config import OnChange, Verify, check_choice
 from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
 from llm_datagen.pipeline.change_refusal import edits_unread
+from llm_datagen.pipeline.input_bounds import take_bounds
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.open_jobs import check_asked_by_jobs, check_nodes_are_there, rows_in_jobs
 from llm_datagen.pipeline.operator_changes import AGAIN, Edit, compare
@@ -16,13 +17,18 @@ from llm_datagen.pipeline.past_ends import past_ends
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.rerun import check_reset
 from llm_datagen.pipeline.resume_checks import check_inputs, check_nodes
+from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.stream_reset import Reset, reset_of
 from llm_datagen.pipeline.topology import check_topology
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.logs.writer import LogTarget
 from llm_datagen.runs.moving_output import check_state_of
+from llm_datagen.streams.inputs.computed import INPUT_BOUNDS
 from llm_datagen.streams.position import STATE
 from llm_datagen.streams.recovery import position_of
+
+_OF_INPUT = ("input_fingerprint", INPUT_BOUNDS)
+"""What is noted of the input of a node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +40,14 @@ class CheckedResume:
         reset: what has to be done to the streams; None for nothing.
         nodes: the nodes as they will be.
         remaining: those of them that are kept, as they lie on the disk now.
+        notes: what of the code is used and is not in the run state yet, besides operators.
     """
 
     edit: Edit
     reset: Reset | None
     nodes: list[UnifiedNode]
     remaining: list[UnifiedNode]
+    notes: list[StartNotice]
 
 
 def check_resume(
@@ -59,6 +67,7 @@ def check_resume(
     """
     check_choice("verify", verify, Verify)
     check_choice("on_change", on_change, OnChange)
+    notes = take_bounds(blueprint.inputs(run_state), run_state)
     in_jobs = rows_in_jobs(folder.files_path)
     edit = compare(run_state, *blueprint.steps(run_state), is_replay=is_replay, in_jobs=in_jobs)
     if on_change in AGAIN:
@@ -85,13 +94,16 @@ def check_resume(
     check_nodes_are_there({node.node_id for node in nodes}, folder)
     if reset is not None:
         check_reset(reset, nodes, folder)
-    return CheckedResume(edit=edit, reset=reset, nodes=nodes, remaining=remaining)
+    return CheckedResume(edit=edit, reset=reset, nodes=nodes, remaining=remaining, notes=notes)
 
 
 def _past_ends(blueprint: Blueprint, run_state: dict[str, Any], edit: Edit) -> dict[str, str]:
     """Return which of the nodes that an edit leaves cannot take the rows that would come, and why."""
-    known = {entry["node_id"]: entry.get("input_fingerprint") for entry in run_state["nodes"]}
-    entries = [{**entry, "input_fingerprint": known.get(entry["node_id"])} for entry in edit.entries]
+    known = {entry["node_id"]: entry for entry in run_state["nodes"]}
+    entries = [
+        {**entry, **{key: value for key, value in known.get(entry["node_id"], {}).items() if key in _OF_INPUT}}
+        for entry in edit.entries
+    ]
     drawn = {**run_state, "nodes": entries}
     kept = _as_they_lie(blueprint, drawn, reset_of(run_state, entries, edit.done_again()))
     check_inputs(kept, drawn)

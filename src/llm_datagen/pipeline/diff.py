@@ -13,6 +13,7 @@ from llm_datagen.pipeline.checked_resume import CheckedResume, check_resume
 from llm_datagen.pipeline.diff_report import NodeDiff, RunDiff, Use, What
 from llm_datagen.pipeline.early_ends import unneeded_ids
 from llm_datagen.pipeline.kept_version import keep_version
+from llm_datagen.pipeline.lost_usage import ROWS_UNTOLD, is_untold
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.open_jobs import waiting_jobs
 from llm_datagen.pipeline.operator_changes import ROWS_AGAIN, Edit
@@ -65,12 +66,14 @@ def diff_run(
     kept_as, refused = _kept_as(before, checked, folder)
     jobs = waiting_jobs(folder.files_path)
     notes = [*refused, *_job_notes(jobs, checked)]
-    told = [*checked.edit.unchecked_notes(), *blueprint.ignored(run_state)]
+    told = [*checked.notes, *checked.edit.unchecked_notes(), *blueprint.ignored(run_state)]
     told += edited_since(checked.remaining, run_state) + added_since(checked.remaining)
     notes += [f"{note.node_id}: {note.text}" for note in told]
     compared = _Nodes(before, run_state, checked, jobs, is_replay=is_replay)
     nodes = compared.all()
     notes += compared.target_notes(nodes)
+    if is_untold(before):
+        notes.append("calls and cost are at least these: a process of the run was killed before it had saved all usage")
     return RunDiff(
         pipeline_id=folder.pipeline_id,
         version=version_of(before),
@@ -221,6 +224,8 @@ class _Nodes:
             yield f"it has rows of an edit that was accepted ({', '.join(self._edit.older[node_id].parts)})"
         elif node_id in self._edit.past_ends:
             yield self._edit.past_ends[node_id]
+        elif node_id in self._edit.redrawing():
+            yield f"the rows that it draws from ({self._edit.drawn[node_id]}) are done again"
         elif node_id in self._before:
             yield "what it reads is done again"
         else:
@@ -282,9 +287,9 @@ def _use(before: Entry | None, entry: Mapping[str, Any], rows: float | None, row
     """
     if rows == 0 or is_id_stripper(entry):
         return Use()
-    done = 0 if before is None else before.get("rows_in", 0) + before.get(ROWS_AGAIN, 0)
     if before is None or rows is None:
         return None
-    if not done:
+    done: int = before.get("rows_in", 0) + before.get(ROWS_AGAIN, 0) - before.get(ROWS_UNTOLD, 0)
+    if done <= 0:
         return Use(max(rows, rows_in_jobs), None, None, None) if rows_in_jobs else None
     return sum((Use.of(usage) for usage in before.get("usage") or ()), Use()) * (rows / done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from llm_datagen.config import (
@@ -14,10 +15,13 @@ from llm_datagen.config import (
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.settings import NodeAloneSettings
-from llm_datagen.pipeline.spool import is_standard
+from llm_datagen.pipeline.spool import copy_uri, is_copied_in, is_standard
 from llm_datagen.runs.exports import is_export
-from llm_datagen.streams import MergedStream, StreamFactory
+from llm_datagen.streams import MergedStream, Stream, StreamFactory
+from llm_datagen.streams.inputs.computed import ComputedStream
+from llm_datagen.streams.inputs.table import columns_of
 from llm_datagen.streams.outputs import Target
+from llm_datagen.streams.source import streams_of
 
 _NO_SETTINGS = frozenset({"operators", "operator", "input_uri", "output_uri"})
 """What a run state has besides settings: `check_operators`, `ignored_ends` and `ignored_uris` look at these."""
@@ -45,6 +49,26 @@ def ignored_ends(input_uri: str | None, output_uri: str | None, run_state: Mappi
         if uri is not None and not any(known and _are_same_place(name, uri, known) for known in used):
             ignored.append(_ignored(run_state, entry, name, uri))
     return ignored
+
+
+def ignored_input(settings: Mapping[str, Any], run_state: Mapping[str, Any]) -> list[StartNotice]:
+    """Return whether the code gives a line other rows of memory than those that its run has copied."""
+    rows, entry, pipeline_id = settings["input"], run_state["nodes"][0], run_state["pipeline_id"]
+    copy = copy_uri(settings, None, pipeline_id)
+    if rows is None or copy is None:
+        return []
+    source = StreamFactory.input_of(entry)
+    assert isinstance(source, Stream)
+    if PurePath(source.path).name != PurePath(copy).name:
+        goes_on_with = (
+            f"input_uri={entry['input_uri']!r}, as its run state says; the code gives input=…, which is not used"
+        )
+    elif isinstance(rows, list | tuple) and source.is_there() and not is_copied_in(rows, source):
+        goes_on_with = f"the rows that were copied when it was created ({source.path}); the code gives others, not used"
+    else:
+        return []
+    text = f"run {pipeline_id!r} goes on with {goes_on_with}. For another input, create another run"
+    return [StartNotice(entry["node_id"], text)]
 
 
 def ignored_settings(
@@ -184,7 +208,15 @@ def _are_same_place(name: str, uri: str, other: str) -> bool:
         return is_export(uri) and is_export(other) and Target.of(uri).absolute() == Target.of(other).absolute()
     if is_standard(uri) or is_standard(other):
         return uri == other
-    return uri == other or StreamFactory.source(uri).places == StreamFactory.source(other).places
+    return uri == other or _read_at(uri) == _read_at(other)
+
+
+def _read_at(uri: str) -> list[tuple[Any, ...]]:
+    """Return what is read, or written, at a URI: of each stream its place, what is computed of it, its columns."""
+    return [
+        (stream.place, type(stream) if isinstance(stream, ComputedStream) else None, columns_of(stream.data.uri))
+        for stream in streams_of(StreamFactory.source(uri))
+    ]
 
 
 def _ignored(run_state: Mapping[str, Any], entry: Mapping[str, Any], name: str, given: str) -> StartNotice:

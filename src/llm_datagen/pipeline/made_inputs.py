@@ -58,10 +58,15 @@ def refuse_endless(input_uri: str, rows: Any, readers: int, *, streaming: bool) 
         return
     source = StreamFactory.source(input_uri)
     if (isinstance(rows, Generate) and rows.n is None) or (not isinstance(rows, Generate) and is_endless(source)):
-        raise ConfigError(
-            "the input has no end, and nodes that run one after the other wait for it: give streaming=True, or a "
-            "number of rows (n=…)"
-        )
+        raise no_end()
+
+
+def no_end() -> ConfigError:
+    """Return the error of an input without end where a node waits for the end of the one before it."""
+    return ConfigError(
+        "the input has no end, and nodes that run one after the other wait for it: give streaming=True, or a "
+        "number of rows (n=…)"
+    )
 
 
 def is_endless(source: Source) -> bool:

@@ -35,6 +35,7 @@ from llm_datagen.runs.store import check_pipeline_id
 from llm_datagen.runs.topology import MARK
 from llm_datagen.streams import MergedStream, Stream, StreamFactory
 from llm_datagen.streams.ids import root_names
+from llm_datagen.streams.inputs.computed import INPUT_BOUNDS, bound
 from llm_datagen.streams.inputs.part import INPUT_END, end_at
 from llm_datagen.streams.storage.owner import now_text
 
@@ -262,4 +263,5 @@ def node_of_entry(entry: Mapping[str, Any], operator: Any, *, log_file: str | No
     node.output.codec = codec_of(entry, node.output.codec)
     node.input.pin(entry.get("input_fingerprint"))
     end_at(node.input, entry.get(INPUT_END))
+    bound(node.input, entry.get(INPUT_BOUNDS))
     return node

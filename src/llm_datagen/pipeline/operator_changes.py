@@ -20,12 +20,15 @@ from llm_datagen.errors.escape import listed
 from llm_datagen.errors.warned import warn
 from llm_datagen.operators.fingerprint import Parts, changed_parts, fingerprint_of, shown_change, unread_parts
 from llm_datagen.pipeline.change_refusal import refusal
+from llm_datagen.pipeline.feedback import drawn_from
+from llm_datagen.pipeline.lost_usage import ROWS_UNTOLD
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.stream_reset import Entry, Reset, reset_of
 from llm_datagen.runs.earlier_versions import Older, older_rows
 from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.streams import FileStream, Place, StreamFactory
+from llm_datagen.streams.inputs.computed import INPUT_BOUNDS
 from llm_datagen.streams.recovery import position_of
 from llm_datagen.streams.storage.owner import now_text
 
@@ -42,6 +45,9 @@ AGAIN: tuple[OnChange, ...] = ("rerun", "replace")
 
 ROWS_AGAIN = "rows_again"
 """The key of a node for how many of its rows were done and then done again: its `usage` has their calls, too."""
+
+_STAYS = (ROWS_AGAIN, ROWS_UNTOLD, INPUT_BOUNDS)
+"""What a node keeps, besides its report, when it is drawn anew."""
 
 _stream = StreamFactory.create
 
@@ -66,6 +72,7 @@ class Edit:
         unread: of nodes that have done rows, the parts that nobody can see: they raise when they are looked at.
         older: nodes that keep rows of an earlier version of their operator, accepted before.
         past_ends: nodes that cannot take the rows that would come, and why; looked for when some are done again.
+        drawn: the nodes whose rows others draw (`ops.Feedback`), by the ids of these.
     """
 
     run_state: Entry
@@ -81,6 +88,7 @@ class Edit:
     unread: dict[str, list[str]] = field(default_factory=dict)
     older: dict[str, Older] = field(default_factory=dict)
     past_ends: dict[str, str] = field(default_factory=dict)
+    drawn: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_redrawn(self) -> bool:
@@ -105,7 +113,13 @@ class Edit:
         if self.changes and (on_change == "refuse" or (on_change == "accept" and self.is_redrawn)):
             told = {node_id: listed(parts, PARTS_SHOWN) + self._done(node_id) for node_id, parts in self.shown.items()}
             text = refusal(
-                self.run_state, self.entries, told, on_change, is_replay=self.is_replay, results_dir=results_dir
+                self.run_state,
+                self.entries,
+                told,
+                on_change,
+                redrawing=self.redrawing(),
+                is_replay=self.is_replay,
+                results_dir=results_dir,
             )
             raise OperatorChangedError(text, self.changes)
         again = self.done_again() if on_change in AGAIN else set()
@@ -124,11 +138,12 @@ class Edit:
                 report = _nothing_done(node_id, before)
             if node_id in again:
                 entry.pop("input_fingerprint", None)
-                if before:
-                    again_rows = self.rows[node_id] + self.dead_letters[node_id]
-                    entry[ROWS_AGAIN] = before.get(ROWS_AGAIN, 0) + again_rows
             elif "input_fingerprint" in before:
                 entry["input_fingerprint"] = before["input_fingerprint"]
+            entry.update({key: before[key] for key in _STAYS if key in before})
+            if node_id in again and before:
+                again_rows = self.rows[node_id] + self.dead_letters[node_id]
+                entry[ROWS_AGAIN] = before.get(ROWS_AGAIN, 0) + again_rows
             entry.update(report, fingerprint=fingerprint)
             if notes:
                 entry["changes"] = notes
@@ -150,15 +165,31 @@ class Edit:
         return f" ({', '.join(parts)})" if parts else ""
 
     def done_again(self) -> set[str]:
-        """Return the nodes that were edited, keep rows of an earlier version or can take no more, and all behind."""
-        begin = {*self.changes, *self.older, *self.past_ends}
-        again: set[str] = set()
+        """Return the nodes that were edited, keep rows of an earlier version or can take no more, and all behind.
+
+        Those that draw from their rows are among these, with all behind them: that is the whole of a loop.
+        """
+        again = self._with_readers(self._begin())
+        while drawing := {node_id for node_id, source in self.drawn.items() if source in again} - again:
+            again = self._with_readers({*again, *drawing})
+        return again
+
+    def _begin(self) -> set[str]:
+        return {*self.changes, *self.older, *self.past_ends}
+
+    def _with_readers(self, begin: set[str]) -> set[str]:
+        found: set[str] = set()
         places: set[Place] = set()
         for entry in self.entries:  # each comes after those that it reads from
             if entry["node_id"] in begin or places & set(StreamFactory.source(entry["input_uri"]).places):
-                again.add(entry["node_id"])
+                found.add(entry["node_id"])
                 places.add(_stream(entry["output_uri"]).place)
-        return again
+        return found
+
+    def redrawing(self) -> dict[str, str]:
+        """Return the nodes that are done again only as they draw from rows that are, with those that these are of."""
+        again, read = self.done_again(), self._with_readers(self._begin())
+        return {node_id: source for node_id, source in self.drawn.items() if node_id in again - read}
 
     def notes(self, on_change: OnChange, kept_as: str = "") -> list[StartNotice]:
         """Return what is to be told of the changes when they were settled; what was there may be kept as a version."""
@@ -240,8 +271,14 @@ def compare(
         in_jobs: how many rows of each node wait in jobs at a provider; None: of none.
     """
     fingerprints = [fingerprint_of(operator) for operator in operators]
+    drawn = drawn_from({entry["node_id"]: operator for entry, operator in zip(entries, operators, strict=True)})
     edit = Edit(
-        run_state=run_state, entries=entries, fingerprints=fingerprints, in_jobs=in_jobs or {}, is_replay=is_replay
+        run_state=run_state,
+        entries=entries,
+        fingerprints=fingerprints,
+        in_jobs=in_jobs or {},
+        is_replay=is_replay,
+        drawn=drawn,
     )
     known = {entry["node_id"]: entry for entry in run_state["nodes"]}
     for node_id, one in known.items():

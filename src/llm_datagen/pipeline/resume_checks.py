@@ -22,6 +22,7 @@ from llm_datagen.errors import (
 from llm_datagen.operators import operator_name
 from llm_datagen.pipeline.checked_ids import CheckedIds
 from llm_datagen.pipeline.early_ends import unneeded_ids
+from llm_datagen.pipeline.input_bounds import check_specs
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.past_ends import check_ends
 from llm_datagen.pipeline.run import StartNotice
@@ -113,9 +114,11 @@ def check_inputs(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> 
     entries = {entry["node_id"]: entry for entry in run_state["nodes"]}
     left_out = unneeded_ids(nodes)
     for node in nodes:
+        known = entries[node.node_id].get("input_fingerprint")
         if node.node_id not in left_out and not node.is_finished():
-            known = entries[node.node_id].get("input_fingerprint")
             node.input.check_fingerprint(known, node.read_before(), follow=node.follow_input)
+        else:
+            check_specs(node, known)
 
 
 def edited_since(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> list[StartNotice]:

@@ -121,6 +121,21 @@ def copy_input(rows: Any, run_state: Mapping[str, Any], *, most: int | None = No
         raise
 
 
+def is_copied_in(rows: Iterable[Any], stream: Stream) -> bool:
+    """Return whether a copy holds these rows, and no others."""
+    at, file = 0, stream.open_data()
+    try:
+        for piece in _pieces(_encoded(rows, stream)):
+            if file.read_at(at, len(piece)) != piece:
+                return False
+            at += len(piece)
+        return stream.size() == at
+    except (ConfigError, RowValueError):  # what cannot be copied was not
+        return False
+    finally:
+        file.close()
+
+
 def _copy_to_file(storage: LocalStorage, pieces: Iterable[bytes], path: str) -> None:
     storage.remove(path)
     file = storage.open_append(path)

@@ -25,6 +25,7 @@ from llm_datagen.pipeline.blueprint import Blueprint, nodes_of
 from llm_datagen.pipeline.early_ends import are_over
 from llm_datagen.pipeline.feedback import feedback_of
 from llm_datagen.pipeline.input_warnings import clash_of_ids, missing_inputs, other_separators, replaced_inputs
+from llm_datagen.pipeline.lost_usage import note_lost_usage
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.node_checks import check_possible
 from llm_datagen.pipeline.node_entries import new_pipeline_id
@@ -233,12 +234,11 @@ class RunLifecycle:
         from llm_datagen.pipeline.checked_resume import check_resume  # here: a new run begins without
         from llm_datagen.pipeline.kept_version import keep_version, mark_of
 
-        if run_state["status"] in {Status.RUNNING, Status.CANCELING}:  # killed: the usage since its last save is lost
-            run_state["usage_is_partial"] = True
         checked = check_resume(
             self.blueprint, folder, run_state, self.log_file, verify=verify, on_change=on_change, is_replay=is_replay
         )
         edit, reset, nodes, remaining = checked.edit, checked.reset, checked.nodes, checked.remaining
+        note_lost_usage(before, run_state, {each: edit.rows[each] + edit.dead_letters[each] for each in edit.rows})
         kept = keep_version(before, reset, folder) if on_change == "rerun" and reset is not None else None
         run_state["files"] = side_files([node.node_files for node in nodes], self.log_file)
         edit.warn()

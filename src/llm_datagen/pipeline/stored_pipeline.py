@@ -107,7 +107,9 @@ class StoredPipeline:
 
         Paths, settings and ids come from the run state; only the operators come from the code. When the code gives
         other paths, or other settings, those of the run state are used, and a `ResumeWarning`, the hooks' `on_log` and
-        the platform log say so. Nothing is said of a setting that the code does not give.
+        the platform log say so. Nothing is said of a setting that the code does not give. Only how many rows a computed
+        input has (`n` of `Generate`, `n` and `times` of `Cycle`) is what the code says, if that is not less than was
+        read: rows were added to the input.
 
         Args:
             pipeline_id: the run's id, in `results_dir`; ``id@2`` is the same run, if that is its latest version.
@@ -122,8 +124,8 @@ class StoredPipeline:
                 "accept", what is done stays and the rest is done by the operators as they are now; "rerun", the nodes
                 that differ, keep rows of an edit that was accepted before, or can take no more rows though some would
                 come (they have given what they had left at their end, as GroupBy does), and all behind them are done
-                again: what is before them stays, and what was there is kept as the run ``id@1`` (then ``id@2``, …);
-                "replace", as "rerun", and it is deleted.
+                again, with a `Feedback` that draws from their rows: what is before them stays, and what was there is
+                kept as the run ``id@1`` (then ``id@2``, …); "replace", as "rerun", and it is deleted.
             parallel_size: batches in the operator of each node at once, from now on; None leaves it as it is.
             rate: rows that each node may hand to its operator in a second, from now on; 0 takes the limit off.
             target: the target from now on, of the node that has one (if none has, of the one that writes the output);

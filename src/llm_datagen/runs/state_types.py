@@ -74,6 +74,8 @@ class _Node(TypedDict, total=False):
     max_lead: int | None
     fingerprint: dict[str, Any]
     input_fingerprint: Any
+    rows_untold: int
+    input_bounds: dict[str, dict[str, int | None]]
     changes: list[dict[str, Any]]
     changed_from: dict[str, Any]
     keeps_state: bool

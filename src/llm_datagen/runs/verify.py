@@ -21,6 +21,7 @@ from llm_datagen.runs.unsettled import unsettled
 from llm_datagen.runs.versions import MADE_FROM, VERSION_OF
 from llm_datagen.streams import Place, StreamFactory
 from llm_datagen.streams.commit_log import flaws_of
+from llm_datagen.streams.coverage import Coverage
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.dispatch_log import abandoned
 from llm_datagen.streams.ids import Id, numeric_source, parent_of, root_names
@@ -28,7 +29,7 @@ from llm_datagen.streams.position import END, STATE, Position
 from llm_datagen.streams.recovery import done_of, position_of
 from llm_datagen.streams.rejected import read_rejected
 from llm_datagen.streams.scan import rows_of
-from llm_datagen.streams.source import size_of, streams_of
+from llm_datagen.streams.source import streams_of
 from llm_datagen.streams.tails import Tails
 from llm_datagen.streams.target_mark import TargetMark
 
@@ -173,7 +174,7 @@ class _Check:
             rejected = self._rejected(position, dead_letters)
         with account.finding_errors():
             self._recount(position, dead_letters, rejected)
-        self._check_balance(seal.source_size if seal else None)
+        self._check_balance(position.coverage, seal.source_size if seal else None)
         if self._is_over and not account.complete and not account.unneeded:
             account.find(
                 f"runtime.json says that the run is completed, and {output.path} is not sealed; resume the run"
@@ -280,7 +281,7 @@ class _Check:
             account.find(f"{output.rejected_path}: row {row_id!r} is rejected, and in the output too")
         account.kept = None if is_shared or ids is None else len(kept)
 
-    def _check_balance(self, source_size: int | None) -> None:
+    def _check_balance(self, covered: Coverage, source_size: int | None) -> None:
         account = self.account
         if account.kept is not None:
             total = account.kept + account.filtered + account.skipped + account.dead
@@ -295,8 +296,7 @@ class _Check:
                 )
         is_whole = account.complete and account.target_rows is None
         if account.pending is not None and (account.pending < 0 or (is_whole and account.pending)):
-            size = size_of(self._source) or 0
-            has_grown = source_size is not None and size > source_size and account.pending > 0
+            has_grown = account.pending > 0 and source_size is not None and self._source.has_grown(covered, source_size)
             if has_grown and self._is_kept:  # rows that came later are the business of the latest version
                 return
             account.find(

@@ -13,6 +13,7 @@ from llm_datagen.pipeline.stream_reset import Entry
 from llm_datagen.runs.sharded import SHARDS
 from llm_datagen.shards.given_away import keep_input
 from llm_datagen.shards.splittable import check_splittable, refuse_rows
+from llm_datagen.streams import Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,10 @@ class ShardBlueprint:
             return run_state["nodes"], list(self.code)
         keep_input(run_state["nodes"], entries)
         return entries, list(self.code)
+
+    def inputs(self, run_state: dict[str, Any]) -> Mapping[str, Source]:
+        """Return nothing: the plan says what a shard reads."""
+        return {}
 
     def ignored(self, run_state: dict[str, Any]) -> list[StartNotice]:
         """Return nothing: the code gives no paths and settings of a shard."""
@@ -112,6 +117,10 @@ class WholeBlueprint:
     def steps(self, run_state: dict[str, Any]) -> tuple[list[Entry], list[Any]]:
         """Return the nodes as the code has them, drawn for the run of a run state, and their operators."""
         return self.inner.steps(run_state)
+
+    def inputs(self, run_state: dict[str, Any]) -> Mapping[str, Source]:
+        """Return nothing: what is computed from numbers cannot be split."""
+        return {}
 
     def ignored(self, run_state: dict[str, Any]) -> list[StartNotice]:
         """Return what the code gives, and a resume does not use."""

@@ -23,6 +23,7 @@ from llm_datagen.streams.file_streams import (
     TextStream,
 )
 from llm_datagen.streams.inputs.arrow_file import ArrowStream
+from llm_datagen.streams.inputs.computed import INPUT_BOUNDS, bound
 from llm_datagen.streams.inputs.cycled import CycledStream
 from llm_datagen.streams.inputs.file_set import FileSet
 from llm_datagen.streams.inputs.found_files import is_file_set
@@ -176,6 +177,7 @@ class StreamFactory:
         source = cls.source(entry["input_uri"]).with_data(_data_of(entry)).with_source(entry.get("source_column"))
         source.pin(entry.get("input_fingerprint"))
         end_at(source, entry.get(INPUT_END))
+        bound(source, entry.get(INPUT_BOUNDS))
         return source
 
     @classmethod

@@ -135,6 +135,11 @@ class MergedStream:
         """Return the bytes of all inputs: one may have grown while another one was shortened."""
         return sum(stream.size_after(of_input) for stream, of_input in self.parts(done))
 
+    def has_grown(self, done: Coverage, size: int) -> bool:
+        """Return whether an input has more than these rows, which were all when the inputs had so many bytes."""
+        parts = self.parts(done)
+        return self.size_after(done) > size or any(one.has_grown(rows, one.size_after(rows)) for one, rows in parts)
+
     def fingerprint(self, *, follow: bool) -> dict[str, Any]:
         """Return the fingerprints of the inputs that are read as they are, by their URIs."""
         return {stream.uri: stream.fingerprint(follow=False) for stream in self.read_as_is(follow=follow)}

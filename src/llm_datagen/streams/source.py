@@ -44,6 +44,9 @@ class Source(Described, Protocol):
     def size_after(self, done: Coverage) -> int:
         """Return the bytes that the source has, or had where these rows were read."""
 
+    def has_grown(self, done: Coverage, size: int) -> bool:
+        """Return whether there is more than these rows, which were all that it had when it had so many bytes."""
+
     def fingerprint(self, *, follow: bool) -> Any:
         """Return what tells later whether what is read as it is was changed, as plain data; see `Fingerprint`."""
 

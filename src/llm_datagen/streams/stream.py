@@ -130,6 +130,10 @@ class Stream(StreamFiles, FromRowZero):
         """Return the bytes that the stream has, or had where these rows were read."""
         return max(self.size() or 0, done.end()[1])
 
+    def has_grown(self, done: Coverage, size: int) -> bool:
+        """Return whether there is more than these rows, which were all that it had when it had so many bytes."""
+        return self.size_after(done) > size
+
     def fingerprint(self, *, follow: bool) -> Any:
         """Return what tells later whether the stream was changed, as plain data; None when it is followed."""
         return Fingerprint.of(self) if self.read_as_is(follow=follow) else None

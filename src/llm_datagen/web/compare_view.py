@@ -15,7 +15,7 @@ from llm_datagen.shards.run_view import RunView
 _COUNTS = ("rows_in", "rows_out", "filtered", "rejected", "skipped", "dead_letters", "failed")
 _NOT_SETTINGS = {
     *(field.name for field in fields(NodeReport)), "kept", "pending", "cost", "fingerprint", "input_fingerprint",
-    "changed_from", "input_uri", "output_uri",
+    "changed_from", "input_uri", "output_uri", "rows_again", "rows_untold",
 }  # fmt: skip
 """What the entry of a node has besides its settings."""
 

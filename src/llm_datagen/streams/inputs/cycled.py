@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Self
@@ -110,6 +110,15 @@ class CycledStream(ComputedStream):
         return decode_own
 
     @property
+    def bounds(self) -> dict[str, int | None]:
+        """How often the file is read, and how many rows there are at most."""
+        return {"times": self._spec.times, "n": self._spec.n}
+
+    def take_bounds(self, bounds: Mapping[str, int | None]) -> None:
+        """Read as if the URI said these bounds."""
+        self._spec = Cycle(self._spec.uri, **bounds)
+
+    @property
     def is_endless(self) -> bool:
         """Whether it has no last row. The file is not looked at."""
         return self._spec.times is None and self._spec.n is None
@@ -153,6 +162,7 @@ class CycledStream(ComputedStream):
         Raises:
             StreamChangedError: when they are not.
         """
+        done = list(done)
         if known is None or not any(done):
             return
         check_kind(self.path, known, "rows", "crc")
@@ -163,6 +173,7 @@ class CycledStream(ComputedStream):
                 f"{self.path} {what}: it is read in rounds, so it must stay as it was when the run began; restore it, "
                 "or start afresh with if_exists='overwrite'"
             )
+        self.check_spec(known, done)
 
     def first_named(self) -> int | None:
         """Return the number of the first row that has an `_i`."""

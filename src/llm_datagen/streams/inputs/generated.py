@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from llm_datagen.errors import ConfigError, StreamError
+from llm_datagen.errors import ConfigError, StreamChangedError, StreamError
 from llm_datagen.errors.advice import did_you_mean
 from llm_datagen.streams.chance import number_of
 from llm_datagen.streams.coverage import Span
+from llm_datagen.streams.fingerprint import check_kind
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 from llm_datagen.streams.ids import DATA_FIELD, ID_FIELD
 from llm_datagen.streams.inputs.computed import ComputedStream
 from llm_datagen.streams.inputs.table_cursor import ENDLESS
-from llm_datagen.streams.inputs.whole_file import check_fingerprint_of, fingerprint_of
+from llm_datagen.streams.inputs.whole_file import check_fingerprint_of
 from llm_datagen.streams.stream import Stream
 
 _AT_ONCE = 512
@@ -72,6 +74,14 @@ class Generate:
             for column, values in self.rows.items()
         }
 
+    def parts(self) -> dict[str, int]:
+        """Return checksums of what a row depends on, besides its number, by name: so not of `n`."""
+        columns = (
+            {f"column {name!r}": each for name, each in self.rows.items()} if isinstance(self.rows, Mapping) else {}
+        )
+        parts = {**(columns or {"rows": self.rows}), "seed": self.seed}
+        return {name: zlib.crc32(dumps(part)) for name, part in parts.items()}
+
     def dump(self) -> bytes:
         """Return it as the JSON text of a file."""
         return dumps({"rows": self.rows, "n": self.n, "seed": self.seed})
@@ -108,6 +118,7 @@ class GeneratedStream(ComputedStream):
     def __init__(self, uri: str, create: Callable[[str], Stream]) -> None:
         super().__init__(uri, create(uri.partition("://")[2]))
         self._spec: Generate | None = None
+        self._bounds: Mapping[str, Any] = {}
 
     def spec(self) -> Generate:
         """Return what the file says.
@@ -119,8 +130,17 @@ class GeneratedStream(ComputedStream):
             data = self.storage.read_all(self.path)
             if data is None:
                 raise StreamError(f"{self.path} does not exist; it is to say what rows to generate")
-            self._spec = Generate.parse(data, self.path)
+            self._spec = replace(Generate.parse(data, self.path), **self._bounds)
         return self._spec
+
+    @property
+    def bounds(self) -> dict[str, int | None]:
+        """How many rows there are."""
+        return {"n": self.spec().n}
+
+    def take_bounds(self, bounds: Mapping[str, int | None]) -> None:
+        """Read as if the file said these bounds."""
+        self._bounds, self._spec = dict(bounds), None
 
     def total(self) -> int:
         """Return how many rows there are."""
@@ -141,13 +161,24 @@ class GeneratedStream(ComputedStream):
             self.spec()
 
     def fingerprint(self, *, follow: bool) -> Any:
-        """Return the size and a checksum of the file."""
-        return fingerprint_of(self)
+        """Return checksums of what the file says, but for how many rows there are; None when it is not there."""
+        return {"generate": self.spec().parts()} if self.is_there() else None
 
     def check_fingerprint(self, known: Any, done: Iterable[Span], *, follow: bool) -> None:
-        """Check that the file is what it was, if rows were made."""
-        if known is not None and any(done):
+        """Check that the file says what it said of the rows that were made."""
+        self.check_spec(known, done)
+
+    def check_spec(self, known: Any, done: Iterable[Span]) -> None:
+        """Check that the file says what it said, and has all rows that were made; see `ComputedStream`."""
+        done = list(done)
+        if known is None or not any(done):
+            return
+        if isinstance(known, list):  # of an earlier version: of the bytes of the file
             check_fingerprint_of(self, known)
+        else:
+            check_kind(self.path, known, "generate")
+            refuse_edited(self.shown, known["generate"], self.spec().parts())
+        super().check_spec(known, done)
 
 
 class _Rows:
@@ -167,6 +198,25 @@ class _Rows:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def refuse_edited(shown: str, known: Mapping[str, int], now: Mapping[str, int]) -> None:
+    """Refuse other rows than a run was made with.
+
+    Args:
+        shown: the input, for people.
+        known: what `Generate.parts` said.
+        now: what it says now.
+
+    Raises:
+        StreamChangedError: when they are others, naming what was edited.
+    """
+    edited = [name for name in {**known, **now} if known.get(name) != now.get(name)]
+    if edited:
+        raise StreamChangedError(
+            f"{shown} was edited since the run was made ({', '.join(edited)}), and its rows would be others. Only n "
+            "may change: undo the edit, or start afresh with if_exists='overwrite'"
+        )
 
 
 def only(given: Mapping[str, Any], known: Sequence[str]) -> dict[str, Any]:

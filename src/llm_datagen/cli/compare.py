@@ -16,9 +16,9 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.errors.escape import escape_line
 from llm_datagen.runs.comparison import KINDS, Comparison, Kind, Pair, columns_of
 from llm_datagen.runs.display.console import SafeConsole
+from llm_datagen.runs.node_kinds import Entry
 from llm_datagen.runs.output_node import output_of
 from llm_datagen.runs.results_dir import absolute
-from llm_datagen.runs.topology import Entry
 from llm_datagen.runs.unsettled import unsettled
 from llm_datagen.runs.words import number, rows_in_words
 from llm_datagen.shards.run_view import RunView

@@ -12,7 +12,8 @@ from llm_datagen.pipeline.line_settings import pipeline_settings
 from llm_datagen.pipeline.node_entries import run_state_of_line
 from llm_datagen.pipeline.settings import PipelineSettings
 from llm_datagen.runs.exports import is_export
-from llm_datagen.runs.id_stripper import IdStripper, is_id_stripper
+from llm_datagen.runs.id_stripper import IdStripper
+from llm_datagen.runs.node_kinds import is_id_stripper
 from llm_datagen.streams import StreamFactory
 
 Entry = dict[str, Any]

@@ -22,8 +22,8 @@ from llm_datagen.pipeline.stream_reset import Entry
 from llm_datagen.pipeline.target_needs import UNKNOWN, Standing, rows_needed
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.batch_jobs import BatchJob
-from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.logs.writer import LogTarget
+from llm_datagen.runs.node_kinds import is_id_stripper
 from llm_datagen.runs.sharded import is_sharded, no_diff
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.versions import find_run, refuse_earlier, version_of

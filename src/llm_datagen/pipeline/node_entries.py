@@ -29,10 +29,10 @@ from llm_datagen.runs.export_entries import KEY as EXPORTS
 from llm_datagen.runs.exports import exports_in, is_export
 from llm_datagen.runs.id_stripper import IdStripper, codec_of, with_id_stripper
 from llm_datagen.runs.logs.writer import DEFAULT_LOG
+from llm_datagen.runs.node_kinds import MARK
 from llm_datagen.runs.state_file import FORMAT
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.runs.store import check_pipeline_id
-from llm_datagen.runs.topology import MARK
 from llm_datagen.streams import MergedStream, Stream, StreamFactory
 from llm_datagen.streams.ids import root_names
 from llm_datagen.streams.inputs.computed import INPUT_BOUNDS, bound

@@ -25,7 +25,7 @@ from llm_datagen.pipeline.lost_usage import ROWS_UNTOLD
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.stream_reset import Entry, Reset, reset_of
 from llm_datagen.runs.earlier_versions import Older, older_rows
-from llm_datagen.runs.id_stripper import is_id_stripper
+from llm_datagen.runs.node_kinds import is_id_stripper
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.streams import FileStream, Place, StreamFactory
 from llm_datagen.streams.inputs.computed import INPUT_BOUNDS

@@ -18,7 +18,8 @@ from typing import Any
 from llm_datagen.errors import ConfigError, NodeFailedError, OperatorWarning
 from llm_datagen.pipeline.fan_out import Selector
 from llm_datagen.pipeline.node_entries import node_of_entry
-from llm_datagen.runs.id_stripper import IdStripper, is_id_stripper
+from llm_datagen.runs.id_stripper import IdStripper
+from llm_datagen.runs.node_kinds import is_id_stripper
 from llm_datagen.runs.status import NodeReport, Status
 from llm_datagen.streams import MergedStream, Place, Stream, StreamFactory
 from llm_datagen.streams.dead_letters import read_dead_letters

@@ -27,7 +27,7 @@ from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.past_ends import check_ends
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.stream_checks import counts_of
-from llm_datagen.runs.id_stripper import is_id_stripper
+from llm_datagen.runs.node_kinds import is_id_stripper
 from llm_datagen.runs.state_file import change_settings
 from llm_datagen.runs.status import Status, report_of_entry
 from llm_datagen.streams import FileStream

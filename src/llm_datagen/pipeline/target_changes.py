@@ -13,7 +13,7 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.early_ends import without_readers
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.run import StartNotice
-from llm_datagen.runs.id_stripper import is_id_stripper
+from llm_datagen.runs.node_kinds import is_id_stripper
 from llm_datagen.runs.state_file import change_settings
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.position import Position

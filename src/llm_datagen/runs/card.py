@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llm_datagen.runs.node_kinds import Entry
 from llm_datagen.runs.output_node import outputs_to_name
-from llm_datagen.runs.topology import Entry, inputs_by_place, stream_key
+from llm_datagen.runs.topology import inputs_by_place, stream_key
 from llm_datagen.streams.outputs import Exported
 from llm_datagen.streams.outputs.column_types import shown
 from llm_datagen.streams.outputs.paths import relative_to

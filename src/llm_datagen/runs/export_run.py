@@ -10,9 +10,9 @@ from typing import Any
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs.card import card_of
 from llm_datagen.runs.hub import HubTarget, push
+from llm_datagen.runs.node_kinds import Entry
 from llm_datagen.runs.status import ENDED, SETTLED, Status
 from llm_datagen.runs.store import RunFolder
-from llm_datagen.runs.topology import Entry
 from llm_datagen.streams import Stream
 from llm_datagen.streams.outputs import Exported, ExportOptions, Target, export_rows, place_of
 from llm_datagen.streams.outputs.paths import joined, name_of

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Any
 
-from llm_datagen.runs.id_stripper import is_id_stripper
+from llm_datagen.runs.node_kinds import is_id_stripper
 from llm_datagen.runs.unsettled import unsettled
 from llm_datagen.streams import Block, MergedStream, MergeInput, Place, Source, StreamFactory
 from llm_datagen.streams.ids import Id, RootNames, numeric_source, root_names

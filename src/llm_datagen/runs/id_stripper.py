@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.operators import BaseOperator, INodeContext
+from llm_datagen.runs.node_kinds import is_id_stripper
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.formats.without_ids import CodecWithoutIds, ReservedColumnCodec
 
@@ -36,11 +37,6 @@ class IdStripper(BaseOperator):
     def fingerprint(self) -> Mapping[str, Any]:
         """Return the column."""
         return {"id_column": self.id_column}
-
-
-def is_id_stripper(entry: Mapping[str, Any]) -> bool:
-    """Return whether a node of a run state copies rows to an output without `_i`."""
-    return "id_column" in entry
 
 
 def id_strippers_of(run_state: Mapping[str, Any]) -> list[IdStripper]:

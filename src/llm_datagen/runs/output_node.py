@@ -14,8 +14,7 @@ from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs.chosen_nodes import chosen_nodes
-from llm_datagen.runs.id_stripper import is_id_stripper
-from llm_datagen.runs.topology import MARK, Entry, wired_streams
+from llm_datagen.runs.node_kinds import MARK, Entry, is_id_stripper
 from llm_datagen.runs.words import number
 
 
@@ -68,6 +67,8 @@ def _ends(nodes: Sequence[Entry]) -> Sequence[Entry]:
     """Return the nodes whose stream no node reads. Those of a line are found without a look at any stream."""
     if all(after["input_uri"] == before["output_uri"] for before, after in pairwise(nodes)):
         return nodes[-1:]
+    from llm_datagen.runs.topology import wired_streams
+
     return [each.writer for each in wired_streams(nodes) if each.writer is not None and not each.readers]
 
 

@@ -5,18 +5,13 @@ Whoever shows the streams of a run starts here, so that all give them the same k
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from llm_datagen.errors import ConfigError
+from llm_datagen.runs.node_kinds import MARK, Entry
 from llm_datagen.streams import StreamFactory, inputs_of
-
-Entry = Mapping[str, Any]
-"""The entry of a node in a run state."""
-
-MARK = "is_output"
-"""The key of the node whose stream a pipeline file calls the output (`to: output`); a run without has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 from llm_datagen.runs.account import NodeAccount
-from llm_datagen.runs.id_stripper import is_id_stripper
 from llm_datagen.runs.moving_output import check_state_of, rows_until
+from llm_datagen.runs.node_kinds import is_id_stripper
 from llm_datagen.runs.sharded import refuse_whole
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.unneeded import unneeded_nodes

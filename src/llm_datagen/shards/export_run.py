@@ -9,10 +9,10 @@ from typing import Any
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.export_run import check_has_all_rows, export_rows_of
 from llm_datagen.runs.exports import rows_of_node
+from llm_datagen.runs.node_kinds import Entry
 from llm_datagen.runs.output_node import output_of
 from llm_datagen.runs.seen import SeenRun
 from llm_datagen.runs.sharded import is_sharded
-from llm_datagen.runs.topology import Entry
 from llm_datagen.runs.versions import find_run
 from llm_datagen.streams import Stream
 from llm_datagen.streams.outputs import Exported

@@ -14,8 +14,9 @@ from typing import Any
 
 from llm_datagen.config.addresses import masked
 from llm_datagen.errors import DatagenError
+from llm_datagen.runs.node_kinds import MARK
 from llm_datagen.runs.status import SETTLED
-from llm_datagen.runs.topology import MARK, inputs_by_place, wired_streams
+from llm_datagen.runs.topology import inputs_by_place, wired_streams
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.location import ERRORS_ENDING, REJECTED_ENDING
 from llm_datagen.streams.storage.local import LocalStorage

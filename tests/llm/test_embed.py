@@ -122,7 +122,7 @@ def test_a_request_that_is_refused_for_one_text_fails_the_row_of_that_one(server
 @pytest.mark.parametrize("fault", ["too_few", "too_many", "twice", "not_a_number", "wrong_length"])
 def test_an_endpoint_that_lies_is_not_believed_and_no_row_gets_the_vector_of_another(fault: str) -> None:
     with FakeLLMServer(faults=LLMFaults(**{fault: 0.5}), seed=3) as server:
-        run(embed(server.base_url, texts_per_request=8, max_retries=20, retry_wait=0.001))
+        run(embed(server.base_url, texts_per_request=3, max_retries=20, retry_wait=0.001))
         assert server.faults_met[fault]
     rows = lines(Path("out.jsonl"))
     if fault == "wrong_length":  # the first vector says how long they are

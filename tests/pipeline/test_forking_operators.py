@@ -28,7 +28,8 @@ def handlers_of_a_child(row: dict[str, Any]) -> dict[str, Any]:
     child = os.fork()
     if not child:
         found = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-        is_before = found == [signal.default_int_handler, signal.SIG_DFL]
+        # Who is started in the background ignores SIGINT from its first moment on.
+        is_before = found[0] in (signal.default_int_handler, signal.SIG_IGN) and found[1] is signal.SIG_DFL
         os.write(write, b"before" if is_before else repr(found).encode())
         os._exit(0)
     os.close(write)

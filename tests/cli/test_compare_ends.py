@@ -28,6 +28,23 @@ class TheSameAtTheEnd(BaseOperator):
         return [{"k": k} for k in self.seen]
 
 
+class SourcesAtTheEnd(BaseOperator):
+    """Gives two equal rows that stand for the same rows, and one that stands for another."""
+
+    def process_item(self, item, ctx):
+        return None
+
+    def finish(self, ctx):
+        return [{"x": 1, "_sources": [1, 2]}, {"x": 1, "_sources": [1, 2]}, {"x": 9, "_sources": [7]}]
+
+
+class Twice(BaseOperator):
+    """Gives all rows of a batch, and new ones that are equal."""
+
+    def process_batch(self, items, ctx):
+        return [*items, *({"x": item["x"], "_sources": item["_sources"]} for item in items)]
+
+
 def marked(item):
     return {**item, "mark": 1}
 
@@ -75,6 +92,16 @@ def test_a_row_of_the_end_that_differs_is_in_one_run_only_and_equal_ones_are_cou
     told = command("compare", "a", "b").output
     assert "a (4 rows of node_0) and b (3 rows of node_0): 2 the same, 0 changed, 2 only in a, 1 only in b" in told
     assert "no id is in both" not in told
+
+
+def test_equal_rows_of_the_end_are_counted_whatever_they_stand_for(shell: Shell, command: Command) -> None:
+    """Some stand for the same rows, and others, which a batch has made, for none."""
+    (shell.folder / "in.jsonl").write_text('{"k": 1}\n')
+    for name in "ab":
+        file = shell.yaml(["ops:SourcesAtTheEnd", {"use": "ops:Twice"}], f"{name}.yaml", batch_size=10)
+        command("run", file, "--id", name, "--output", f"{name}.jsonl")
+    told = command("compare", "a", "b").output
+    assert "a (6 rows of node_1) and b (6 rows of node_1): 6 the same, 0 changed, 0 only in a, 0 only in b" in told
 
 
 @pytest.mark.slow

@@ -133,6 +133,45 @@ def test_any_other_edit_is_named_and_refused_by_diff_and_resume(
     assert len(lines(tmp_path / "out.jsonl")) == 30
 
 
+@pytest.mark.parametrize("given", [_cycle, _cycle_in_graph, _merged])
+@pytest.mark.parametrize("rows", [[{"n": 1}, {"n": 2}, {"n": 4}], [{"n": 1}]], ids=["more", "fewer"])
+def test_a_cycled_file_of_another_length_is_refused_before_anything_is_changed(
+    given: Given, rows: list[dict[str, Any]], command: Command, tmp_path: Path
+) -> None:
+    _times(given, 2)
+    command("run", "p.yaml", "--id", "a")
+    before = _contents(tmp_path)
+    write_jsonl(tmp_path / "s.jsonl", rows)
+    for verb in ("diff", "resume"):
+        assert f"has {len(rows)} rows, and had 2" in " ".join(command(verb, "a", code=1).output.split())
+    write_jsonl(tmp_path / "s.jsonl", [{"n": 1}, {"n": 2}])
+    assert _contents(tmp_path) == before
+    assert command("diff", "a").output.splitlines()[-1] == "there is nothing to do"
+
+
+def test_more_rounds_of_a_file_that_is_gone_are_refused(command: Command, tmp_path: Path) -> None:
+    _times(_cycle, 2)
+    command("run", "p.yaml", "--id", "a")
+    seeds = (tmp_path / "s.jsonl").rename(tmp_path / "elsewhere")
+    _times(_cycle, 3)
+    for verb in ("diff", "resume"):
+        assert "s.jsonl does not exist, and other rows of it are wanted" in command(verb, "a", code=1).output
+    seeds.rename(tmp_path / "s.jsonl")
+    command("resume", "a")
+    assert len(lines(tmp_path / "out.jsonl")) == 6
+
+
+def _times(given: Given, times: int) -> None:
+    """Have the file read so many times, in the place of so many rows."""
+    given(0)
+    text = Path("p.yaml").read_text()
+    Path("p.yaml").write_text(text.replace("n: 0", f"times: {times}").replace("n=0", f"times={times}"))
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_nodes_that_wait_for_an_end_are_refused_one_that_is_taken_away(command: Command) -> None:
     content: dict[str, Any] = {
         "operators": [STEP, {**STEP, "with": {"column": "d", "values": {"x": 1}}}],

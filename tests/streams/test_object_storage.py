@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import zlib
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import obstore
@@ -24,6 +26,7 @@ from llm_datagen import (
 from llm_datagen.streams.commit_log import CommitLog
 from llm_datagen.streams.object_streams import ObjectStream
 from llm_datagen.streams.position import Position
+from llm_datagen.streams.seal import Seal
 from llm_datagen.streams.sink import Sink
 from llm_datagen.streams.storage import object_parts, object_writing
 from llm_datagen.streams.storage.bucket import Bucket
@@ -548,6 +551,33 @@ def test_who_puts_a_file_together_replaces_no_object_of_another_one(
     found = bucket.get(key)
     assert found is not None
     assert found[0] == b"of the other one"
+
+
+@pytest.mark.parametrize("other", [{}, {"crc": 1}, {"filtered": 1}], ids=["the same", "other bytes", "other rows"])
+def test_a_seal_that_says_the_same_is_as_good_as_ones_own(
+    other: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that was stopped before its very last request, and succeeded, may wake up and make it."""
+    client = MemoryStore()
+    storage = storage_of(client)
+    sink = stream_of(storage).sink(source="jsonl://in.jsonl")
+    for data in FLUSHES:
+        sink.append(data, rows=1)
+    real = storage.put_new
+
+    def beaten(path: str, data: bytes) -> bool:
+        seal = Seal.parse(data)
+        assert seal is not None
+        storage.replace(path, replace(seal, sealed_at="2026-11-30T12:00:00+00:00", **other).dump(), sync=True)
+        return real(path, data)
+
+    monkeypatch.setattr(storage, "put_new", beaten)
+    with pytest.raises(StreamTakenOverError) if other else nullcontext():
+        sink.seal()
+    sink.close()
+    assert storage.read_all(PATH) == b"".join(FLUSHES)
+    if not other:
+        assert keys(client) == ["out.jsonl", "out.jsonl.done"]
 
 
 @pytest.mark.parametrize("copy_bytes", [1 << 20, 5], ids=["one request", "several"])

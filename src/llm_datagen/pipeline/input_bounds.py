@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from llm_datagen.errors import StreamMissingError
 from llm_datagen.pipeline.binding import Binding
 from llm_datagen.pipeline.made_inputs import no_end
 from llm_datagen.pipeline.run import StartNotice
@@ -34,6 +35,7 @@ def take_bounds(given: Mapping[str, Given], run_state: Entry) -> list[StartNotic
 
     Raises:
         StreamChangedError: when the rows would be others.
+        StreamMissingError: when there are to be more or fewer rows of a file that is not there.
         ConfigError: when an input has no end any more, and nodes wait for it.
     """
     notes = []
@@ -84,8 +86,10 @@ def _bounds_of(given: Given | None, source: Source) -> Iterator[tuple[ComputedSt
     for stream, other in zip(streams, [] if given is None else streams_of(given), strict=False):
         is_same = type(stream) is type(other) and stream.place == other.place
         if is_same and isinstance(stream, ComputedStream) and isinstance(other, ComputedStream):
-            if isinstance(stream, GeneratedStream) or not stream.is_there():
+            if isinstance(stream, GeneratedStream):
                 continue  # the file itself says it
+            if other.bounds != stream.bounds and not stream.is_there():
+                raise StreamMissingError(f"{stream.shown} does not exist, and other rows of it are wanted; restore it")
             yield stream, other.bounds
 
 

@@ -55,8 +55,9 @@ _ENDS = """
     SELECT CASE WHEN is_lone THEN 'stands for ' || hex(stands_for)
                 ELSE 'is ' || hex(digest) || row_number() OVER (PARTITION BY is_lone, digest ORDER BY number) END,
            number, digest
-      FROM (SELECT *, stands_for IN (SELECT stands_for FROM ends WHERE stands_for IS NOT NULL GROUP BY stands_for
-                                     HAVING sum(name = 'a') < 2 AND sum(name = 'b') < 2) AS is_lone FROM ends)
+      FROM (SELECT *, stands_for IS NOT NULL AND stands_for IN (
+                       SELECT stands_for FROM ends WHERE stands_for IS NOT NULL GROUP BY stands_for
+                       HAVING sum(name = 'a') < 2 AND sum(name = 'b') < 2) AS is_lone FROM ends)
      WHERE name = '{name}'
 """
 """Says by what each row of an end is found in the other stream: see the top."""

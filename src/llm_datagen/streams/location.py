@@ -150,12 +150,15 @@ class StreamFiles:
     def write_seal(self, seal: Seal, *, sync: bool) -> None:
         """Put the seal in place, atomically; the commit log is not needed after that.
 
+        A writer that was stopped before its last request, and succeeded, may wake up and make it: its seal says the
+        same, since nothing was left to do.
+
         Raises:
-            StreamTakenOverError: when another writer has sealed it, in a storage that keeps nobody out.
+            StreamTakenOverError: when another writer has sealed it, otherwise, in a storage that keeps nobody out.
         """
         if not isinstance(self.storage, PutsNew):
             self.storage.replace(self.done_path, seal.dump(), sync=sync)
-        elif not self.storage.put_new(self.done_path, seal.dump()):
+        elif not self.storage.put_new(self.done_path, seal.dump()) and not seal.says_the_same(self.read_seal()):
             raise StreamTakenOverError(
                 f"{self.uri}: another writer has taken the stream over and ended it, so it is not sealed here; look at "
                 "the run that did"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -89,6 +89,10 @@ class Seal:
         """Return the seal as the text of a `.done` file."""
         value = {**asdict(self), "cover": [list(span) for span in self.cover]}  # orjson knows no named tuples
         return with_check(dumps({**value, ACCOUNT_FIELD: self.account()}))
+
+    def says_the_same(self, other: Self | None) -> bool:
+        """Return whether another seal is of the same stream, whenever it was put."""
+        return other is not None and replace(other, sealed_at=self.sealed_at).dump() == self.dump()
 
     def is_numbered(self) -> bool:
         """Return whether the ids in the stream are those that a writer gave to rows which had none."""

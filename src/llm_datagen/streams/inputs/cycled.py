@@ -166,14 +166,29 @@ class CycledStream(ComputedStream):
         if known is None or not any(done):
             return
         check_kind(self.path, known, "rows", "crc")
-        now = self.fingerprint(follow=follow)
-        if now != known:
-            what = "was edited" if now["rows"] == known["rows"] else f"has {now['rows']} rows, and had {known['rows']}"
-            raise StreamChangedError(
-                f"{self.path} {what}: it is read in rounds, so it must stay as it was when the run began; restore it, "
-                "or start afresh with if_exists='overwrite'"
-            )
-        self.check_spec(known, done)
+        if self.fingerprint(follow=follow) != known:
+            self._check_rows(known["rows"])
+            raise self._changed("was edited")
+        super().check_spec(known, done)
+
+    def check_spec(self, known: Any, done: Iterable[Span]) -> None:
+        """Check that the file has as many rows as it had, and that the bounds leave all that are done."""
+        done = list(done)
+        if known is not None and any(done):
+            check_kind(self.path, known, "rows", "crc")
+            self._counted = None
+            self._check_rows(known["rows"])
+        super().check_spec(known, done)
+
+    def _check_rows(self, known: int) -> None:
+        if self.rounds_of() != known:
+            raise self._changed(f"has {self.rounds_of()} rows, and had {known}")
+
+    def _changed(self, what: str) -> StreamChangedError:
+        return StreamChangedError(
+            f"{self.path} {what}: it is read in rounds, so it must stay as it was when the run began; restore it, or "
+            "start afresh with if_exists='overwrite'"
+        )
 
     def first_named(self) -> int | None:
         """Return the number of the first row that has an `_i`."""

@@ -208,7 +208,8 @@ def test_calls_that_were_lost_at_a_kill_do_not_make_the_others_cheaper(
     assert "at least" not in command("diff", "a").output
 
 
-def test_where_nobody_knows_what_was_lost_a_diff_says_at_least(shell: Shell, command: Command) -> None:
+@pytest.mark.parametrize("again", [False, True], ids=["once", "killed again"])
+def test_where_nobody_knows_what_was_lost_a_diff_says_at_least(shell: Shell, command: Command, again: bool) -> None:
     """An earlier version has resumed the run."""
     (shell.folder / "asking.py").write_text(ASKING)
     command("run", shell.yaml(["asking:Ask"]), "--id", "a")
@@ -216,5 +217,8 @@ def test_where_nobody_knows_what_was_lost_a_diff_says_at_least(shell: Shell, com
     folder.lock.acquire()
     folder.save({**folder.load(), "usage_is_partial": True})
     folder.lock.release()
+    if again:
+        _as_killed(shell, 5)
+        command("resume", "a")
     write_jsonl(shell.folder / "in.jsonl", numbered(60))
     assert "calls and cost are at least these: a process of the run was killed" in command("diff", "a").output

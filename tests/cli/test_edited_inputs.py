@@ -70,7 +70,8 @@ def test_a_larger_n_is_rows_that_were_added(given: Given, command: Command, tmp_
     shown = command("diff", "a").output
     assert f"kept         {len(first)}     60" in shown
     assert shown.splitlines()[-1] == "to do it: llm-datagen resume a"
-    command("resume", "a")
+    told = "its input has other bounds: n 30 → 90"
+    assert (told in " ".join(command("resume", "a").output.split())) == (told in shown)
     rows = {str(row["_i"]): row for row in lines(tmp_path / "out.jsonl")}
     assert len(rows) == len(first) + 60
     assert first.items() <= rows.items()
@@ -147,6 +148,15 @@ def test_a_cycled_file_of_another_length_is_refused_before_anything_is_changed(
     write_jsonl(tmp_path / "s.jsonl", [{"n": 1}, {"n": 2}])
     assert _contents(tmp_path) == before
     assert command("diff", "a").output.splitlines()[-1] == "there is nothing to do"
+
+
+@pytest.mark.parametrize("given", [{"generate": SPEC, "n": 3}, [{"n": 1}]], ids=["generated", "rows"])
+def test_a_run_of_several_inputs_is_no_run_of_a_line(given: Any, command: Command) -> None:
+    _merged(3)
+    command("run", "p.yaml", "--id", "a")
+    _write({"input": given, "operators": [STEP]})
+    for verb in ("diff", "resume"):
+        assert "is not a stream of a UnifiedPipeline" in command(verb, "a", "p.yaml", code=2).output
 
 
 def test_more_rounds_of_a_file_that_is_gone_are_refused(command: Command, tmp_path: Path) -> None:

@@ -27,6 +27,10 @@ def model(weights: Path) -> Iterator[LocalServer]:  # noqa: F811
         yield server
 
 
+SHORT = {"max_tokens": 200, "frequency_penalty": 0.5, "seed": 1}
+"""Params for answers that come to an end."""
+
+
 def made_small(name: str) -> dict[str, Any]:
     """Return a recipe with its first row, two of everything that it multiplies, and short answers."""
     recipe: dict[str, Any] = yaml.safe_load(recipe_text(name))
@@ -35,9 +39,11 @@ def made_small(name: str) -> dict[str, Any]:
             operator["with"] |= {column: values[:2] for column, values in operator["with"].items()}
         if operator["use"] == "ops.Loop":
             operator["with"] |= {"unmet": "keep", "max_rounds": 2}
+        if operator["use"] == "llm.Judge":
+            operator["with"]["params"] |= SHORT
         for settings in asking(operator):
             settings["n"] = min(2, settings.get("n", 1))
-            settings["params"] = {**settings["params"], "max_tokens": 200, "frequency_penalty": 0.5, "seed": 1}
+            settings["params"] = {**settings["params"], **SHORT}
             if isinstance(settings.get("output", ""), str):
                 settings["params"]["stop"] = ["."]
     given = recipe["input"]
@@ -51,13 +57,9 @@ def asking(operator: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.torture if number % 2 else pytest.mark.slow)
-        for number, name in enumerate(recipe_names())
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.sampled(0, of=len(recipe_names()))
+@pytest.mark.parametrize("name", recipe_names())
 def test_answers_keep_to_their_schemas_and_every_row_is_accounted_for(
     name: str, model: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +77,9 @@ def test_answers_keep_to_their_schemas_and_every_row_is_accounted_for(
     for number, operator in enumerate(recipe["operators"]):
         is_last = operator is recipe["operators"][-1]
         rows = lines(Path(f"{name}.jsonl" if is_last else f"tmp/{name}/node_{number}.jsonl"))
+        if operator["use"] == "llm.Judge":
+            asked += len(rows)
+            assert all(label in operator["with"]["scale"] for row in rows for label in row["labels"])
         for settings in asking(operator):
             asked += len(rows)
             output = settings.get("output", "answer")

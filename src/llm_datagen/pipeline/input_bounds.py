@@ -78,8 +78,7 @@ def _bounds_of(given: Given | None, source: Source) -> Iterator[tuple[ComputedSt
     """Yield the computed inputs of a run which the code gives, too, with the bounds that it gives."""
     streams = streams_of(source)
     if isinstance(given, Generate):
-        (stream,) = streams
-        if isinstance(stream, GeneratedStream) and stream.is_there():
+        if len(streams) == 1 and isinstance(stream := streams[0], GeneratedStream) and stream.is_there():
             refuse_edited("input", stream.spec().parts(), given.parts())
             yield stream, {"n": given.n}
         return

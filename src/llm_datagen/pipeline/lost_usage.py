@@ -29,6 +29,8 @@ def note_lost_usage(before: Entry, run_state: Entry, done: Mapping[str, int]) ->
     if not was_killed(before):
         return
     run_state["usage_is_partial"] = True
+    if is_untold(before):
+        return
     saved = {entry["node_id"]: entry for entry in before["nodes"]}
     for entry in run_state["nodes"]:
         old = saved.get(entry["node_id"])

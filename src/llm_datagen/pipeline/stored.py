@@ -264,7 +264,7 @@ class RunLifecycle:
         of_left = {note.node_id for note in left_dead}
         dead_letters = [node.output for node in failed if node.node_id not in of_left]
         kept_as = "" if kept is None else kept.run_state["pipeline_id"]
-        notes = edit.notes(on_change, kept_as) + ignored + changed + left_dead
+        notes = edit.notes(on_change, kept_as) + ignored + changed + checked.notes + left_dead
         stored = StoredRun(folder=folder, state=run_state, nodes=nodes, notes=notes)
         stored.save(is_complete=not dead_letters)  # before a stream is less than the run state says
         for node in nodes:

@@ -28,7 +28,7 @@ from llm_datagen.runs.page_process import start_page
 from llm_datagen.runs.run_report import RunReport
 from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.status import Status, why_short
-from llm_datagen.runs.topology import wired_streams
+from llm_datagen.runs.topology import written_outputs
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.usage import COST, dollars, is_short, may_be_short
 from llm_datagen.runs.words import number, rows_in_words
@@ -178,7 +178,7 @@ def _outputs(pipeline: BasePipeline, run_state: Mapping[str, Any]) -> Iterable[s
             for name in shown_outputs(run_state):
                 yield f"  output  {name}"
         return
-    written = {stream.key for stream in wired_streams(run_state["nodes"]) if stream.kind == "output"}
+    written = {entry["node_id"] for entry in written_outputs(run_state)}
     for node in pipeline.nodes:
         if node.node_id in written:
             yield f"  output  {node.output.shown}"

@@ -5,7 +5,7 @@ Whoever shows the streams of a run starts here, so that all give them the same k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,6 +33,12 @@ class WiredStream:
     kind: Literal["input", "between", "output"]
     writer: Entry | None
     readers: tuple[Entry, ...]
+
+
+def written_outputs(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the nodes that write what no node of the run reads, and what a pipeline file calls the output."""
+    written = {stream.key for stream in wired_streams(run_state["nodes"]) if stream.kind == "output"}
+    return [entry for entry in run_state["nodes"] if entry["node_id"] in written]
 
 
 def wired_streams(entries: Sequence[Entry]) -> list[WiredStream]:

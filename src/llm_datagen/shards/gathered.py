@@ -21,7 +21,7 @@ from llm_datagen.runs.exports import (
 )
 from llm_datagen.runs.output_node import output_of
 from llm_datagen.runs.sharded import SHARDS
-from llm_datagen.runs.topology import wired_streams
+from llm_datagen.runs.topology import written_outputs
 from llm_datagen.shards.concat import check_concatenated, check_free, concatenate, remove_concatenated
 from llm_datagen.shards.joined import joined_stream
 from llm_datagen.shards.merge_parts import (
@@ -128,7 +128,7 @@ class Gathered:
             StopRun: when it was stopped.
             DiskError: when the disk, or the store, refuses.
         """
-        entries = outputs_of(self.run_state)
+        entries = gathered_outputs(self.run_state)
         if self.merge == "concat":
             for entry in entries:
                 concatenate(entry, self.parts(entry), self.owner)
@@ -144,9 +144,9 @@ class Gathered:
 
     def remove(self) -> None:
         """Remove what was made, and nothing of anybody else."""
-        for entry in outputs_of(self.run_state):
+        for entry in gathered_outputs(self.run_state):
             remove_concatenated(entry, self.owner)
-        for target in self._targets(outputs_of(self.run_state)) if self.merge == "shards" else ():
+        for target in self._targets(gathered_outputs(self.run_state)) if self.merge == "shards" else ():
             remove_merged(target, self.owner)
         remove_exports(self.run_state)
 
@@ -154,7 +154,7 @@ class Gathered:
         return parts_targets(entries, len(self.shards), targets_of(self.run_state))
 
     def _differences(self) -> list[str]:
-        entries = outputs_of(self.run_state)
+        entries = gathered_outputs(self.run_state)
         if self.merge == "concat":
             return [text for entry in entries for text in check_concatenated(entry, self.parts(entry), self.owner)]
         return [
@@ -164,7 +164,7 @@ class Gathered:
         ]
 
 
-def outputs_of(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
+def gathered_outputs(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the nodes of a run state that write its outputs.
 
     These are the streams that no node of it reads, and the one that a pipeline file calls the output. An output that is
@@ -172,14 +172,13 @@ def outputs_of(run_state: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     if is_export((run_state.get("config") or {}).get("output_uri")):
         return []
-    written = {stream.key for stream in wired_streams(run_state["nodes"]) if stream.kind == "output"}
-    return [entry for entry in run_state["nodes"] if entry["node_id"] in written]
+    return written_outputs(run_state)
 
 
 def shown_outputs(run_state: Mapping[str, Any]) -> list[str]:
     """Return the names of the outputs of a run in shards, as its settings have them; of many files, as a pattern."""
     found = []
-    for entry in outputs_of(run_state):
+    for entry in gathered_outputs(run_state):
         shown = StreamFactory.create(entry["output_uri"]).shown
         folder, slash, name = shown.rpartition("/")
         found.append(shown if run_state[SHARDS]["merge"] == "concat" else folder + slash + name_of_parts(name, "*"))
@@ -208,7 +207,7 @@ def check_outputs(run_state: Mapping[str, Any], merge: str, count: int) -> None:
         StreamError: when they are to be in a store without conditional puts.
     """
     check_choice("merge", merge, Merge)
-    entries, owner = outputs_of(run_state), str(run_state["pipeline_id"])
+    entries, owner = gathered_outputs(run_state), str(run_state["pipeline_id"])
     if merge == "shards":
         exports = targets_of(run_state)
         targets = parts_targets(entries, count, exports)

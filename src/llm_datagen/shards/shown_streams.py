@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_datagen.runs import RunFolder
-from llm_datagen.shards.gathered import outputs_of, shown_outputs
+from llm_datagen.shards.gathered import gathered_outputs, shown_outputs
 from llm_datagen.shards.spec import moved_streams, rewired, shards_folder
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.source import streams_of
@@ -25,7 +25,7 @@ def as_shown(run_state: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
     of_a_shard = moved_streams(nodes, RunFolder(shards.location, _A_SHARD))
     parts = f"{shards.location}/{_A_SHARD}/", f"{shards.location}/{_EACH}/"
     shown = {place: uri.replace(*parts) for place, uri in of_a_shard.items()}
-    for entry, name in zip(outputs_of(run_state), shown_outputs(run_state), strict=True):
+    for entry, name in zip(gathered_outputs(run_state), shown_outputs(run_state), strict=True):
         stream = StreamFactory.create(entry["output_uri"])
         shown[stream.place] = entry["output_uri"].replace(stream.shown, name)
     for entry in nodes:  # what no node writes is an input

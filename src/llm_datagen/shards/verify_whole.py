@@ -10,7 +10,7 @@ from llm_datagen.runs.account import FINDINGS_SHOWN, NodeAccount
 from llm_datagen.runs.output_node import output_of
 from llm_datagen.runs.status import Status
 from llm_datagen.runs.verify import verify
-from llm_datagen.shards.gathered import outputs_of
+from llm_datagen.shards.gathered import gathered_outputs
 from llm_datagen.shards.shard_seen import Shard
 from llm_datagen.shards.spec import SPEC, ShardSpec, shards_folder
 from llm_datagen.shards.whole import Whole, readers_of_input
@@ -123,7 +123,7 @@ def _ids_twice(whole: Whole) -> Iterator[str]:
     if all(root_names(entry) is not None for entry in state["nodes"] if entry["node_id"] in readers):
         return
     gathered = whole.gathered(dict(state))
-    entries = [entry for entry in outputs_of(state) or [dict(output_of(state))] if "id_column" not in entry]
+    entries = [entry for entry in gathered_outputs(state) or [dict(output_of(state))] if "id_column" not in entry]
     for entry in entries:
         seen: dict[Id, int] = {}
         shown = 0

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 from llm_datagen.llm.errors import LLMRequestError
 from llm_datagen.llm.pool.circuit_breaker import FailureKind, failure_kind
-from llm_datagen.llm.pool.member import ERROR_CHARS
-from llm_datagen.runs.outage import DownEndpoint, OutageReport
-from llm_datagen.runs.words import cut
+from llm_datagen.runs.outage import OutageReport, down_endpoint
 from llm_datagen.streams.storage.owner import time_text
 
 if TYPE_CHECKING:
@@ -41,13 +39,7 @@ class Away:
             self._since = datetime.now(UTC)
         self._failures += 1
         if self._failures >= FAILURES_BEFORE_TOLD:
-            down = DownEndpoint(
-                endpoint=self._label,
-                since=time_text(self._since),
-                status=error.status,
-                error=cut(" ".join(str(error).split()), ERROR_CHARS),
-                tries=self._failures,
-            )
+            down = down_endpoint(self._label, time_text(self._since), error.status, error, self._failures)
             self._node.note_outage(self._label, OutageReport(endpoints=[down], calls=self._node.rows))
 
     def answered(self) -> None:

@@ -14,17 +14,13 @@ from llm_datagen.llm.limits.layer import LimitLayer
 from llm_datagen.llm.pool.circuit_breaker import CircuitBreaker, FailureKind, failure_kind
 from llm_datagen.llm.transport import Layer, Transport
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
-from llm_datagen.runs.outage import DownEndpoint
-from llm_datagen.runs.words import cut
+from llm_datagen.runs.outage import DownEndpoint, down_endpoint
 from llm_datagen.streams.storage.owner import time_text
 
 PING = ({"role": "user", "content": "ping"},)
 """The ping: it shows whether a failure is the endpoint's, or due to what a row asked for."""
 _PAIR = ({"role": "query", "content": "ping"}, {"role": "document", "content": "pong"})
 """The same for a rerank: a query and a document."""
-
-ERROR_CHARS = 300
-"""So much of an error is noted in the run state."""
 
 
 class JobHolder(Protocol):
@@ -159,13 +155,8 @@ class Member(Layer):
     def as_down(self) -> DownEndpoint:
         """Return what is known of it while it is down."""
         breaker, error = self.breaker, self.breaker.last_error
-        return DownEndpoint(
-            endpoint=self.label,
-            since=time_text(breaker.since_time),
-            status=None if error is None else error.status,
-            error=cut(" ".join(str(error).split()), ERROR_CHARS),
-            tries=breaker.tries,
-        )
+        status = None if error is None else error.status
+        return down_endpoint(self.label, time_text(breaker.since_time), status, error, breaker.tries)
 
     @property
     def is_down(self) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ..cli.shell import Shell
+from ..kit.support import eventually
 from ..llm.chat_server import ChatServer, serve
 from .collector import Collector
 from .in_memory import InMemory
@@ -44,6 +46,15 @@ def server() -> Iterator[ChatServer]:
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    """A collector of OTLP over HTTP."""
+    """A collector of OTLP over HTTP. It answers until nobody sends any more: exporters would go on in later tests."""
+    before = set(threading.enumerate())
+
+    def sending() -> list[threading.Thread]:
+        after = set(threading.enumerate()) - before
+        return [each for each in after if each.name.startswith(("Otel", "datagen-telemetry"))]
+
     with Collector() as found:
         yield found
+        found.status = 200
+        found.go.set()
+        eventually(lambda: not sending(), "exporters have ended")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from llm_datagen import LogFile
+from llm_datagen.runs.verify import verify
 
 from ..kit.programs import Program
 from ..kit.support import Bench, eventually, lines, numbered
@@ -29,11 +30,12 @@ class Pooled:
     def setup(self):
         self.pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
     def process_item(self, item, ctx):
-        if item["n"] == 3:  # some rows are committed, the dead letters are open
+        if item["n"] == 3:
             (folder / "pid.tmp").write_text(str(self.pool.submit(os.getpid).result()))
             (folder / "pid.tmp").rename(folder / "pid")
             self.pool.submit(time.sleep, 600)
             time.sleep(600)
+        time.sleep(0.01)  # a slow call is handed out alone: no row waits for the one that is held up
         if item["n"] == 1:
             raise ValueError("not this one")
         return item
@@ -62,6 +64,7 @@ def test_a_run_that_was_killed_goes_on_at_once_though_a_forked_pool_of_its_opera
     eventually(lambda: told.exists() or process.poll() is not None, "the pool is there")
     orphan = int(told.read_text())
     try:
+        eventually(lambda: verify(bench.run_state("a"))[0].covered == 3, "all rows before it are committed")
         process.kill()
         process.wait()
         pipeline = bench.pipeline([Same()], log_file=LogFile(bench.log, max_bytes=500))

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from llm_datagen.llm.batch import node_jobs
+from llm_datagen.pipeline import left_jobs
 from llm_datagen.runs import RunFolder
 from llm_datagen.testing import FakeLLMServer, LLMBatches
 
@@ -74,8 +75,9 @@ def test_a_run_is_left_at_the_provider_shown_and_collected(
         assert "there is nothing to cancel but its jobs at the provider: llm-datagen jobs a --cancel" in said
         refused = command("jobs", "a", "--cancel", "--json", code=2).output
         assert "--json shows jobs: leave it away with --cancel" in " ".join(refused.split())
-        assert "run a: cancelled 2 jobs; what was answered" in command("jobs", "a", "--cancel").output
-        server.advance(7200.0)
+        said = command("jobs", "a", "--cancel").output
+        assert "run a: cancelled 2 jobs" in said
+        assert "collected 2 jobs: 0 of 3 rows were answered" in said
         monkeypatch.setenv("LLM_DATAGEN_DETACH", "")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(server, "_advanced", server._advanced)
@@ -89,6 +91,70 @@ def test_a_run_is_left_at_the_provider_shown_and_collected(
     account = server.account()
     assert set(account["rows"].values()) == {1}
     assert account["calls"] == {}
+
+
+@pytest.mark.parametrize("cancelling", [0.0, 60.0])
+def test_rows_in_jobs_become_plain_calls_as_the_refusal_advises(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch, cancelling: float
+) -> None:
+    """What the jobs have answered is counted; a job that takes long to end is settled by the same command, later."""
+    batches = LLMBatches(seconds=3600.0, cancelling=cancelling, price=(1.0, 2.0))
+    with FakeLLMServer(batches=batches) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        command("run", _given(shell), "--id", "a", "--detach", code=3)
+        server.advance(1850.0)  # a row of the first job is answered
+        _given(shell, batch_api=False)
+        refused = " ".join(command("resume", "a", code=2).output.split())
+        assert "llm-datagen jobs a --cancel" in refused
+        if cancelling:
+            with monkeypatch.context() as patch:
+                patch.setattr(left_jobs, "SETTLE_SECONDS", 0.0)
+                said = command("jobs", "a", "--cancel").output
+            assert "2 jobs not ended yet: a resume collects what was answered, or later: llm-datagen jobs a" in said
+            command("resume", "a", code=2)
+            server.advance(60.0)
+        said = command("jobs", "a", "--cancel").output
+        assert f"run a: cancelled {0 if cancelling else 2} jobs" in said
+        assert "collected 2 jobs: 1 of 3 rows were answered" in said
+        assert "run a: 2 collected" in command("jobs", "a").output
+        paid = server.account()["dollars"]
+        assert paid > 0
+        said = command("resume", "a").output
+        assert "rows    3 in, 3 out" in said
+    (usage,) = (each for each in _usage(shell) if each["provider"].endswith("(batch)"))
+    assert usage["cost"] == pytest.approx(paid, abs=1e-12)
+
+
+def _usage(shell: Shell) -> list[dict[str, Any]]:
+    usage: list[dict[str, Any]] = RunFolder(shell.folder / "tmp/results", "a").load()["usage"]
+    return usage
+
+
+def test_a_target_that_is_met_without_the_end_of_jobs_says_at_least_what_was_paid(
+    shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeLLMServer(batches=LLMBatches(seconds=3600.0, cancelling=60.0, price=(1.0, 2.0))) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        pipeline = _given(shell, batch_api={"max_rows": 1, "poll_wait": 0.05})
+        settings = yaml.safe_load((shell.folder / pipeline).read_text())
+        shell.yaml(settings["operators"], parallel_size=2)
+        command("run", pipeline, "--id", "a", "--detach", "--target", "2", code=3)
+        server.advance(3000.0)
+        command("resume", "a", "--detach", "--parallel-size", "3", code=3)
+        monkeypatch.setenv("LLM_DATAGEN_DETACH", "")
+        server.advance(700.0)
+        with monkeypatch.context() as patch:
+            patch.setattr(left_jobs, "SETTLE_SECONDS", 0.0)
+            said = " ".join(command("resume", "a").output.split())
+        assert "1 being cancelled (1 row); a resume collects what was answered" in said
+        assert "(batch)/m: at least " in said
+        status = " ".join(command("status", "a").output.split())
+        assert "not in the cost yet, as they were cancelled and have not ended; count it later" in status
+        command("report", "a", "-o", "report.md")
+        assert "not in the cost yet" in (shell.folder / "report.md").read_text()
+        server.advance(60.0)
+        command("resume", "a")
+        assert "being cancelled" not in command("status", "a").output
 
 
 @pytest.mark.parametrize("results", ["tmp/results", "the runs"])

@@ -11,6 +11,7 @@ import pytest
 from llm_datagen import UnifiedPipeline, ops
 from llm_datagen.cli.budget import BudgetOverride, budget_options
 from llm_datagen.llm import LLMOperator
+from llm_datagen.llm.cache.scope import CacheBy
 from llm_datagen.testing import FakeLLMServer
 
 from ..kit.support import lines, write_jsonl
@@ -78,3 +79,26 @@ def test_a_budget_holds_and_is_raised_for_a_body(tmp_path: Path, monkeypatch: py
         BudgetOverride(tokens=100_000).give([raised])
         assert UnifiedPipeline([raised]).resume("a").run().status == "completed"
     assert len(lines(tmp_path / "out.jsonl")) == 30
+
+
+@pytest.mark.parametrize(("cache_by", "calls"), [("request", 2), ("row", 6)])
+def test_rounds_of_the_same_prompt_are_new_tries_when_answers_are_kept_by_the_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_by: CacheBy, calls: int
+) -> None:
+    """`_round` is a field of the row: by the request alone, every round gets the first answer."""
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "in.jsonl", [{"k": 1}, {"k": 2}])
+    with FakeLLMServer(answer="a draft") as server:
+        for name in ("a", "b"):
+            draft = LLMOperator(
+                "a draft of {{ k }}",
+                model="m",
+                base_url=server.base_url,
+                api_key="k",
+                output="draft",
+                overwrite_columns=True,
+                cache="answers.sqlite",
+                cache_by=cache_by,
+            )
+            UnifiedPipeline([ops.Loop([draft], max_rounds=3)], "in.jsonl", f"{name}.jsonl").run()
+        assert server.calls == calls

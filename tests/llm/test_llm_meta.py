@@ -14,7 +14,7 @@ import pytest
 
 from llm_datagen import StreamFactory, UnifiedNode, UnifiedNodePipeline
 from llm_datagen.llm import PromptError
-from llm_datagen.llm.answers.provenance import prompt_hash, provenance
+from llm_datagen.llm.answers.provenance import all_together, prompt_hash, provenance
 from llm_datagen.llm.cache.response_cache import _as_stored
 from llm_datagen.llm.types import ChatAnswer, ChatRequest, Parsed
 
@@ -81,6 +81,15 @@ def test_calls_are_summed_and_one_unknown_cost_makes_the_sum_unknown() -> None:
     assert (found["model"], found["seconds"], found["attempts"], found["is_cached"]) == ("n", 0.75, 4, False)
     assert (found["prompt_tokens"], found["completion_tokens"], found["cost"]) == (2, 4, 0.25)
     assert provenance(request, [paid, ChatAnswer(text="a")], Parsed([{}]))["cost"] is None
+
+
+def test_costs_are_added_up_to_the_picodollar() -> None:
+    """As floats, these are 0.0013830000000000001."""
+    request = ChatRequest(messages=[], params={}, model="m")
+    answers = [ChatAnswer(text="a", model="m", cost=cost) for cost in (0.0004425, 0.0004545, 0.000486)]
+    assert provenance(request, answers, Parsed([{}]))["cost"] == 0.001383
+    each = [provenance(request, [answer], Parsed([{}])) for answer in answers]
+    assert all_together(each)["cost"] == 0.001383
 
 
 @pytest.mark.parametrize("meta", ["mine", "[1]", 3, ["a"]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 from llm_datagen.actors.clock import Clock
@@ -103,7 +103,8 @@ class RunState:
     def begin(self) -> None:
         """Report what is known of the nodes before they run."""
         for opened in self._opened_nodes:
-            self._count_jobs(opened)
+            for total in self.job_totals(opened):
+                self.used_in_all(total)
             self._totals.look_at_seal(opened)
             if not opened.is_needed:
                 self.left_out(opened)
@@ -111,20 +112,22 @@ class RunState:
                 self.node_states[opened.node_id].finished_before(opened.position)
                 self.tell_progress(self.node_states[opened.node_id])
 
-    def _count_jobs(self, opened: OpenedNode) -> None:
-        """Count what jobs of batch APIs have used as their job log has it: a kill may have come before it was saved."""
-        if opened.folder is None:
-            return
+    def job_totals(self, opened: OpenedNode) -> Iterator[UsageTotal]:
+        """Yield what jobs of batch APIs have used, as the job log of a node has it: nobody may have reported it yet."""
         try:
-            used = usage_of(opened.folder, opened.node_id)
+            used = [] if opened.folder is None else usage_of(opened.folder, opened.node_id)
         except DatagenError:  # who goes on with the jobs says what is wrong
             return
         for entry in used:
             metrics = {name: value for name, value in entry.items() if name not in ("provider", "model")}
-            total = UsageTotal(opened.node_id, entry["provider"], entry["model"], metrics)
-            state = self.node_states[opened.node_id]
-            new = state.new_of(total)
-            state.used(UsageReported(self._pipeline_id, opened.node_id, total.provider, total.model, new))
+            yield UsageTotal(opened.node_id, entry["provider"], entry["model"], metrics)
+
+    def used_in_all(self, total: UsageTotal) -> UsageReported:
+        """Record what was used in all; return what is new of it."""
+        state = self.node_states[total.node_id]
+        used = UsageReported(self._pipeline_id, total.node_id, total.provider, total.model, state.new_of(total))
+        state.used(used)
+        return used
 
     def node_started(self, opened: OpenedNode) -> None:
         """Record and report that a node begins."""

@@ -204,6 +204,8 @@ class SupervisorActor(Stage):
 
     def _end_work_done(self, ended: EndWorkDone) -> None:
         self._at_end.join(ended)
+        for total in (total for opened in self._opened_nodes for total in self._run_state.job_totals(opened)):
+            self._used(total)
         for note in ended.notes:
             tell(self._pipeline, OperatorLogged(self._pipeline_id, self._opened_nodes[-1].node_id, "warning", note))
         if isinstance(ended.error, StopRun):
@@ -214,10 +216,10 @@ class SupervisorActor(Stage):
     # Control.
 
     def _used(self, used: UsageReported | UsageTotal) -> None:
-        state = self._run_state.node_states[used.node_id]
         if isinstance(used, UsageTotal):
-            used = UsageReported(self._pipeline_id, used.node_id, used.provider, used.model, state.new_of(used))
-        state.used(used)
+            used = self._run_state.used_in_all(used)
+        else:
+            self._run_state.node_states[used.node_id].used(used)
         tell(self._pipeline, used)
 
     def _control_request(self, command: Pause | Unpause | Reconfigure | GiveAway, answer: Future[Any]) -> None:

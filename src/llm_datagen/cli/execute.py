@@ -16,7 +16,7 @@ from llm_datagen.errors import TooManyErrorsError
 from llm_datagen.errors.escape import listed
 from llm_datagen.pipeline.base import BasePipeline
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.batch_jobs import in_words, jobs_of
+from llm_datagen.runs.batch_jobs import in_words, jobs_of, what_follows
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.lines import failed_rows
 from llm_datagen.runs.display.live import LiveTable
@@ -30,7 +30,7 @@ from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.status import Status, why_short
 from llm_datagen.runs.topology import written_outputs
 from llm_datagen.runs.typed_commands import command_line
-from llm_datagen.runs.usage import COST, dollars, is_short, may_be_short
+from llm_datagen.runs.usage import COST, JOBS_UNCOUNTED, dollars, is_at_least, may_be_short
 from llm_datagen.runs.words import number, rows_in_words
 from llm_datagen.shards.run_view import folders_of
 from llm_datagen.shards.spending import spending_of
@@ -115,6 +115,7 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "", part: Part
         nodes=tuple(pipeline.progress),
         seconds=seconds,
         outputs=outputs_to_name(run_state),
+        uncounted=str(run_state.get(JOBS_UNCOUNTED) or ""),
     )
     name = f"run {report.pipeline_id}" if part is None else part.name
     yield f"{name}: {report.status} after {seconds:.1f} s"
@@ -135,12 +136,13 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "", part: Part
             for key, value in entry.items()
             if key not in {"provider", "model"}
         )
-        at_least = "at least " if was_killed and may_be_short(entry) else ""
+        is_partial = was_killed if may_be_short(entry) else run_state.get(JOBS_UNCOUNTED)
+        at_least = "at least " if is_partial else ""
         yield f"  usage   {who}: {at_least}{', '.join(sums)}"
     if report.cost is not None and len(report.usage) > 1:
         unpriced = [entry["model"] for entry in report.usage if "requests" in entry and COST not in entry]
         unknown = f", and what {listed(unpriced, _MODELS_SHOWN)} cost: no price is known" if unpriced else ""
-        at_least = "at least " if is_short(run_state) else ""
+        at_least = "at least " if is_at_least(run_state) else ""
         yield f"  cost    {at_least}{dollars(report.cost)}{unknown}"
     folders = folders_of(folder, run_state)
     spent = spending_of(folders)
@@ -148,8 +150,7 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "", part: Part
         yield f"  budget  {spent}"
     jobs = jobs_of(*(each.files_path for each in folders))
     if jobs:
-        goes_on = "; these go on, and a resume collects them" if any(job.is_open for job in jobs) else ""
-        yield f"  jobs    {in_words(jobs)}{goes_on}"
+        yield f"  jobs    {in_words(jobs)}{what_follows(jobs)}"
     yield from _outputs(pipeline, run_state)
     for line in export_lines(run_state, is_live=False):
         yield f"  {line}"

@@ -11,13 +11,15 @@ from llm_datagen.cli.resume import StoppedRun
 from llm_datagen.cli.sharded import NO_SHARDS
 from llm_datagen.errors import ConfigError
 from llm_datagen.errors.escape import escape_line
-from llm_datagen.operators import operator_name, operators_within
+from llm_datagen.operators import operator_name
+from llm_datagen.operators.call import that_settle_jobs
+from llm_datagen.pipeline import left_jobs
 from llm_datagen.runs import RunFolder
-from llm_datagen.runs.batch_jobs import BatchJob, in_words, jobs_of
+from llm_datagen.runs.batch_jobs import BatchJob, BatchState, in_words, jobs_of
 from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.typed_commands import command_line
 from llm_datagen.runs.versions import find_run
-from llm_datagen.runs.words import jobs_in_words
+from llm_datagen.runs.words import jobs_in_words, number, rows_in_words
 from llm_datagen.shards.run_view import folders_of
 
 
@@ -82,10 +84,9 @@ def cancel_run_jobs(pipeline_id: str, name: str | None, results_dir: str | None)
     _check_same(folder, run.run_state["nodes"], operators)
     folder.lock.acquire()
     try:
-        cancelled = asyncio.run(_cancelled(folder, run.run_state["nodes"], operators))
+        asyncio.run(_cancel(folder, run.run_state["nodes"], operators))
     finally:
         folder.lock.release()
-    write(f"run {pipeline_id}: cancelled {jobs_in_words(cancelled)}; what was answered is collected by a resume")
 
 
 def _check_same(folder: RunFolder, entries: Sequence[dict[str, object]], operators: Sequence[object]) -> None:
@@ -101,14 +102,50 @@ def _check_same(folder: RunFolder, entries: Sequence[dict[str, object]], operato
         )
 
 
-async def _cancelled(folder: RunFolder, entries: Sequence[dict[str, object]], operators: Sequence[object]) -> int:
-    from llm_datagen.llm.model_operator import ModelOperator
+async def _cancel(folder: RunFolder, entries: Sequence[dict[str, object]], operators: Sequence[object]) -> None:
+    """Ask for all open jobs to be cancelled, then wait for their end, and say how they stand."""
+    files = folder.files_path
+    asked = [
+        (str(entry["node_id"]), each)
+        for entry, operator in zip(entries, operators, strict=True)
+        for each in that_settle_jobs(operator)
+    ]
+    cancelled = sum([await each.cancel_jobs(files, node_id, _tell) for node_id, each in asked])
+    write(f"run {folder.pipeline_id}: cancelled {jobs_in_words(cancelled)}")
+    before = {job.key: job for job in jobs_of(files)}
+    ending = [job for job in before.values() if job.state is BatchState.CANCELLING]
+    if ending:
+        write(f"  waiting for the end of {jobs_in_words(len(ending))}, to collect what was answered")
+    for node_id in {job.node_id for job in ending}:
+        for each in (each for asking, each in asked if asking == node_id):
+            await each.settle_jobs(
+                files,
+                node_id,
+                pipeline_id=folder.pipeline_id,
+                results_dir=folder.results_dir,
+                seconds=left_jobs.SETTLE_SECONDS,
+                log=_ignore,
+                stopped=lambda: not any(job.state is BatchState.CANCELLING for job in jobs_of(files)),
+            )
+    _tell_settled(folder, [job for job in jobs_of(files) if job.key in {each.key for each in ending}])
 
-    return sum(
-        [
-            await each.cancel_jobs(folder.files_path, str(entry["node_id"]), lambda text: write(escape_line(text)))
-            for entry, operator in zip(entries, operators, strict=True)
-            for each in operators_within(operator)
-            if isinstance(each, ModelOperator)
-        ]
-    )
+
+def _tell_settled(folder: RunFolder, jobs: Sequence[BatchJob]) -> None:
+    """Say what became of jobs that were cancelled."""
+    ended, left = [job for job in jobs if not job.is_open], [job for job in jobs if job.is_open]
+    if ended:
+        answered = sum(job.succeeded for job in ended)
+        taken = "; a resume with batch_api takes these answers, and asks for the others" if answered else ""
+        rows = rows_in_words(sum(job.rows for job in ended))
+        write(f"  collected {jobs_in_words(len(ended))}: {number(answered)} of {rows} were answered{taken}")
+    if left:
+        again = command_line("jobs", folder.pipeline_id, folder.results_dir, options=["--cancel"])
+        write(f"  {jobs_in_words(len(left))} not ended yet: a resume collects what was answered, or later: {again}")
+
+
+def _tell(text: str) -> None:
+    write(escape_line(text))
+
+
+def _ignore(message: str, **fields: object) -> None:
+    """What is said of a job is seen by its state."""

@@ -12,7 +12,7 @@ from llm_datagen.runs.display.lines import errors_in_words, node_line
 from llm_datagen.runs.earlier_versions import older_rows
 from llm_datagen.runs.results_dir import absolute
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
-from llm_datagen.runs.usage import is_short
+from llm_datagen.runs.usage import JOBS_UNCOUNTED, is_short
 from llm_datagen.runs.versions import VERSION_OF, find_run, version_id, version_of
 from llm_datagen.runs.words import number, time_in_words
 from llm_datagen.shards.run_view import RunView, read_run
@@ -87,6 +87,7 @@ def details(run: RunView) -> str:
     lacks_usage = is_short(run_state) or (run.status == INTERRUPTED and run_state.get("status") != Status.RESUMING)
     lacks_usage = lacks_usage and any(map(_may_have_used, run_state.get("nodes", ())))
     usage = "usage and cost are at least these: the last usage before a kill is missing\n" if lacks_usage else ""
+    uncounted = f"{escape_line(as_typed(run_state[JOBS_UNCOUNTED]))}\n" if run_state.get(JOBS_UNCOUNTED) else ""
     counts = f"{escape_line(run.counts_note)}\n" if run.counts_note else ""
     older = "".join(f"{escape_line(text)}\n" for text in _versions(run_state))
     exports = "".join(f"{escape_line(text)}\n" for text in export_lines(run_state, is_live=run.is_live))
@@ -95,7 +96,7 @@ def details(run: RunView) -> str:
     out = f"rows: {escape_line(str(run.progress.out))}\n" if run.progress.out.outputs else ""
     limit = f"{escape_line(limit)}\n" if (limit := run.progress.limit) else ""
     return (
-        f"{limit}{counts}{out}{shards}{exports}{_version(run_state)}{older}{at}{jobs}{budget}{usage}"
+        f"{limit}{counts}{out}{shards}{exports}{_version(run_state)}{older}{at}{jobs}{uncounted}{budget}{usage}"
         f"created {created}, last started {started}, updated {time_in_words(run_state.get('updated_at'))}{where}"
     )
 

@@ -18,7 +18,7 @@ from llm_datagen.llm.cost.budget import Budget
 from llm_datagen.llm.endpoints import Endpoint, budget_of, identity_of, limits_of
 from llm_datagen.llm.errors import LLMError, LLMRequestError
 from llm_datagen.llm.sampling.together import Together
-from llm_datagen.llm.stack import StackSettings, build_stack
+from llm_datagen.llm.stack import StackSettings, build_stack, job_transports
 from llm_datagen.llm.transport import Transport
 from llm_datagen.llm.types import ChatAnswer, ChatRequest
 from llm_datagen.operators import BaseOperator, INodeContext
@@ -144,6 +144,40 @@ class ModelOperator(BaseOperator):
         return len(
             await cancel_jobs(self.endpoints, files, node_id, timeout=self._settings.timeout, late_s=late_s, tell=tell)
         )
+
+    async def settle_jobs(
+        self,
+        files: Path,
+        node_id: str,
+        *,
+        pipeline_id: str,
+        results_dir: str,
+        seconds: float,
+        log: Callable[..., None],
+        stopped: Callable[[], bool],
+    ) -> None:
+        """Cancel the open jobs of a node that nobody runs now, and wait for their end, to count their answers.
+
+        Args:
+            files: where the operators of the run keep their files.
+            node_id: the node.
+            pipeline_id: the run's id.
+            results_dir: the folder of the runs.
+            seconds: how long to wait. What has not ended by then goes on, and may be settled later.
+            log: takes what is to be said of jobs, as `INodeContext.log` does.
+            stopped: returns whether to wait no longer.
+
+        Raises:
+            BatchError: when their job log cannot be used, or has jobs at another endpoint.
+            LLMError: when a provider refuses, or does not answer for too long.
+        """
+        from llm_datagen.llm.batch.node_jobs import NodeJobs
+        from llm_datagen.llm.batch.settling import SettlingContext, settle_jobs
+
+        node = NodeJobs(self._settings.batch_api or Batch())
+        transports = job_transports(self.endpoints, self._settings, self.budget, node)
+        ctx = SettlingContext(files, node_id, pipeline_id=pipeline_id, results_dir=results_dir, log=log)
+        await settle_jobs(node, transports, ctx, seconds=seconds, stopped=stopped)
 
     def _new_row(self, item: Any, ctx: INodeContext) -> NewRow:
         """Return the row that is to get the columns.

@@ -65,6 +65,7 @@ from llm_datagen.llm.transport import Transport
 if TYPE_CHECKING:
     from llm_datagen.llm.batch.layers import JobsLayer
     from llm_datagen.llm.batch.node_jobs import NodeJobs
+    from llm_datagen.llm.batch.transport import BatchTransport
     from llm_datagen.llm.embeddings.batching import Batching
     from llm_datagen.llm.grants.client import GrantsClient
 
@@ -184,20 +185,8 @@ def build_stack(endpoints: Sequence[Endpoint], settings: StackSettings, budget: 
 
     def job_member(endpoint: Endpoint, node: NodeJobs) -> Member:
         from llm_datagen.llm.batch.layers import FallbackLayer  # here: most operators send no jobs
-        from llm_datagen.llm.batch.stack import batch_transport
 
-        address, key = endpoint.address, endpoint.key()
-        jobs = batch_transport(
-            node,
-            endpoint,
-            key,
-            timeout=endpoint.timeout or settings.timeout,
-            max_response_bytes=endpoint.max_response_bytes or settings.max_response_bytes,
-            max_retries=settings.max_retries,
-            outage_after=settings.outage_after,
-            budget=budget,
-            grants=grants,
-        )
+        address, jobs = endpoint.address, _batch_transport(node, endpoint, settings, budget, grants)
         calls: Transport = ListenedLayer(_asked(jobs, address, settings.structured), address)
         if node.batch.fallback == "online":
             calls = FallbackLayer(calls, member(endpoint))
@@ -220,6 +209,39 @@ def build_stack(endpoints: Sequence[Endpoint], settings: StackSettings, budget: 
     is_free = jobs is None and not has_cassette()
     together = Together(with_observer(calls), most, cache) if most > 1 and is_free else None
     return Stack(with_observer(cache or calls), cache, together, jobs)
+
+
+def job_transports(
+    endpoints: Sequence[Endpoint], settings: StackSettings, budget: Budget | None, node: NodeJobs
+) -> list[BatchTransport]:
+    """Return only what goes on with the jobs of a node, not yet opened: one for each endpoint that has a batch API.
+
+    Raises:
+        ConfigError: when a key cannot be had.
+    """
+    share = fixed_share()
+    budget = budget.share(share) if share is not None and budget is not None else budget
+    grants = _grants_client()
+    with_api = [each for each in endpoints if each.address.adapter.batch() is not None]
+    return [_batch_transport(node, each, settings, budget, grants) for each in with_api]
+
+
+def _batch_transport(
+    node: NodeJobs, endpoint: Endpoint, settings: StackSettings, budget: Budget | None, grants: GrantsClient | None
+) -> BatchTransport:
+    from llm_datagen.llm.batch.stack import batch_transport  # here: most operators send no jobs
+
+    return batch_transport(
+        node,
+        endpoint,
+        endpoint.key(),
+        timeout=endpoint.timeout or settings.timeout,
+        max_response_bytes=endpoint.max_response_bytes or settings.max_response_bytes,
+        max_retries=settings.max_retries,
+        outage_after=settings.outage_after,
+        budget=budget,
+        grants=grants,
+    )
 
 
 def _node_jobs(batch: Batch) -> NodeJobs:

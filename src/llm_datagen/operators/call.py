@@ -10,7 +10,7 @@ from llm_datagen.config import BatchBy, check_choice
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators.base import BaseOperator
 from llm_datagen.operators.fingerprint import parts_of
-from llm_datagen.operators.protocols import INodeContext
+from llm_datagen.operators.protocols import INodeContext, ISettlesJobs
 
 
 class FunctionOperator(BaseOperator):
@@ -108,6 +108,15 @@ def calls_at_once(operator: Any) -> int:
 def has_jobs(operator: Any) -> bool:
     """Return whether calls of an operator wait for jobs that others do, and that go on when the process ends."""
     return any(getattr(each, "has_jobs", False) for each in operators_within(operator))
+
+
+def that_settle_jobs(operator: Any) -> list[ISettlesJobs]:
+    """Return the operators that can cancel, and settle, jobs that calls of an operator have left: those that send some.
+
+    When none of them sends any now, each may have done so before.
+    """
+    found = [each for each in operators_within(operator) if isinstance(each, ISettlesJobs)]
+    return [each for each in found if each.has_jobs] or found
 
 
 def kept_files(operator: Any) -> Mapping[str, str]:

@@ -151,6 +151,45 @@ class IJobContext(INodeContext, Protocol):
 
 
 @runtime_checkable
+class ISettlesJobs(Protocol):
+    """An operator that can end jobs that its calls have left at a provider, of a node that nobody runs now."""
+
+    has_jobs: bool
+
+    async def cancel_jobs(self, files: Path, node_id: str, tell: Callable[[str], None]) -> int:
+        """Ask for open jobs to be cancelled; return of how many that was done.
+
+        Args:
+            files: where the operators of the run keep their files.
+            node_id: the node.
+            tell: is told of jobs that were not cancelled, and why.
+        """
+
+    async def settle_jobs(
+        self,
+        files: Path,
+        node_id: str,
+        *,
+        pipeline_id: str,
+        results_dir: str,
+        seconds: float,
+        log: Callable[..., None],
+        stopped: Callable[[], bool],
+    ) -> None:
+        """Cancel open jobs, and wait for their end, to count what they have answered.
+
+        Args:
+            files: where the operators of the run keep their files.
+            node_id: the node.
+            pipeline_id: the run's id.
+            results_dir: the folder of the runs.
+            seconds: how long to wait.
+            log: takes what is to be said of jobs, as `INodeContext.log` does.
+            stopped: returns whether to wait no longer.
+        """
+
+
+@runtime_checkable
 class IOutageContext(INodeContext, Protocol):
     """The context of an operator whose calls wait while no endpoint answers them."""
 

@@ -25,6 +25,7 @@ from llm_datagen.errors.advice import advice
 from llm_datagen.messages import Cancel, OperatorLogged, Settled
 from llm_datagen.messages import Run as RunMessage
 from llm_datagen.operators.fingerprint import fingerprint_of, note_changes
+from llm_datagen.pipeline.left_jobs import LeftJobs
 from llm_datagen.pipeline.spool import print_output, prints_output
 from llm_datagen.pipeline.warnings import OutageWarnings, OwnStateWarnings
 from llm_datagen.runs import RunFolder
@@ -38,6 +39,7 @@ from llm_datagen.runs.results_dir import working_directory
 from llm_datagen.runs.run_report import RunReport
 from llm_datagen.runs.software import software
 from llm_datagen.runs.status import ENDED, NodeReport, PipelineStatus, Status
+from llm_datagen.runs.usage import JOBS_UNCOUNTED
 from llm_datagen.streams.storage.owner import now_text, whoami
 
 if TYPE_CHECKING:
@@ -113,6 +115,7 @@ class Run:
         self._ref: pykka.ActorRef[PipelineActor] | None = None
         self._control: ControlServer | None = None
         self._cancelled: Cancel | None = None
+        self._left_jobs: LeftJobs | None = None
         self._status = PipelineStatus(
             pipeline_id=pipeline_id,
             status=Status.PENDING,
@@ -197,16 +200,28 @@ class Run:
             pipeline=pipeline,
             refs=self._refs,
             log=self._log,
-            at_end=self._finish if self._run_state.get(EXPORTS) or prints_output(self._run_state) else None,
+            at_end=self._finish if self._has_end_work() else None,
         )
         self._refs.append(supervisor)
         return supervisor
 
+    def _has_end_work(self) -> bool:
+        """Return whether something may be left to do when all nodes are completed."""
+        if self._folder is not None:
+            self._left_jobs = LeftJobs(self._opened, self._folder, self._run_state, self._tell_of_job)
+        has_jobs = self._left_jobs is not None and self._left_jobs.may_be()
+        return has_jobs or bool(self._run_state.get(EXPORTS)) or prints_output(self._run_state)
+
     def _finish(self, stopped: Callable[[], bool]) -> Sequence[str]:
-        """Make the exports, then write the rows to standard output, if that is what the run has to do."""
-        notes = make_exports(self._run_state, stopped)
+        """Settle jobs that are left, make the exports, write the rows to standard output: what the run has to do."""
+        notes = [] if self._left_jobs is None else self._left_jobs.settle(stopped)
+        notes += make_exports(self._run_state, stopped)
         print_output(self._run_state, stopped)
         return notes
+
+    def _tell_of_job(self, node_id: str, message: str, level: str = "warning", **fields: Any) -> None:
+        self._log.warning(events.OPERATOR_LOG, message=message, node_id=node_id, **fields)
+        tell(self._ref, OperatorLogged(self._pipeline_id, node_id, level, message))
 
     def cancel(self, reason: str = "", *, keep_jobs: bool) -> None:
         """Cancel. Any thread may call it, also before the start and after the end.
@@ -260,6 +275,7 @@ class Run:
             own_state=self._state.parts,
             output=self._output(),
             outputs=outputs_to_name(self._run_state),
+            uncounted=str(self._run_state.get(JOBS_UNCOUNTED) or ""),
         )
 
     def _output(self) -> RunOutput | None:

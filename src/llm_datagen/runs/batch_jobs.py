@@ -20,6 +20,7 @@ from urllib.parse import quote, unquote
 from llm_datagen.errors import DatagenError
 from llm_datagen.runs import sent_jobs
 from llm_datagen.runs.usage import COST, PICO
+from llm_datagen.runs.words import rows_in_words
 
 if TYPE_CHECKING:
     import sqlite3
@@ -221,17 +222,34 @@ def in_words(jobs: Sequence[BatchJob]) -> str:
     """Return how the jobs of a run stand, in a line; empty when there are none."""
     if not jobs:
         return ""
-    waiting = [job for job in jobs if job.is_open]
+    waiting = [job for job in jobs if job.is_open and job.state is not BatchState.CANCELLING]
+    cancelled = [job for job in jobs if job.state is BatchState.CANCELLING]
     ended = sum(job.state in (BatchState.COLLECTED, BatchState.DONE) for job in jobs)
     parts = [f"{ended:,} collected"] if ended else []
-    if waiting:
-        rows, done = sum(job.rows for job in waiting), sum(job.succeeded + job.failed for job in waiting)
-        answered = f", {done:,} of them done" if done else ""
-        parts.append(f"{len(waiting):,} at the provider ({rows:,} rows{answered})")
-    dropped = len(jobs) - len(waiting) - ended
+    parts += [
+        f"{len(some):,} {where} ({_rows_of(some)})"
+        for some, where in ((waiting, "at the provider"), (cancelled, "being cancelled"))
+        if some
+    ]
+    dropped = len(jobs) - len(waiting) - len(cancelled) - ended
     if dropped:
         parts.append(f"{dropped:,} dropped")
     return ", ".join(parts)
+
+
+def _rows_of(jobs: Sequence[BatchJob]) -> str:
+    rows, done = rows_in_words(sum(job.rows for job in jobs)), sum(job.succeeded + job.failed for job in jobs)
+    return f"{rows}, {done:,} of them done" if done else rows
+
+
+def what_follows(jobs: Sequence[BatchJob]) -> str:
+    """Return what becomes of the open jobs of a run that has ended, behind `in_words`; empty when none is open."""
+    states = {job.state for job in jobs if job.is_open}
+    if not states:
+        return ""
+    if BatchState.CANCELLING not in states:
+        return "; these go on, and a resume collects them"
+    return "; a resume collects " + ("what was answered" if len(states) == 1 else "them")
 
 
 @contextmanager

@@ -27,6 +27,7 @@ class RunReport(PipelineStatus):
         seconds: how long the run took.
         own_state: what operators changed of their own data between calls, by the id of the node: "attribute seen".
         output: what the run has written; None of a node by itself, which has no run state.
+        uncounted: what is said of jobs at batch APIs that have not ended, so that `cost` is not all; empty: nothing.
         outputs: the nodes whose rows have come out, by their ids; none where no other could be meant than the last one.
     """
 
@@ -34,11 +35,12 @@ class RunReport(PipelineStatus):
     own_state: Mapping[str, Sequence[str]] = field(default_factory=dict)
     output: RunOutput | None = field(default=None, repr=False, compare=False)
     outputs: Sequence[str] = ()
+    uncounted: str = ""
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings about completed nodes, such as ``node_0: no row came out: all 10 failed``."""
-        return shortcomings(self.nodes)
+        """Warnings about a completed run, such as ``node_0: no row came out: all 10 failed``."""
+        return [*shortcomings(self.nodes), *filter(None, [self.uncounted])]
 
     @property
     def is_short(self) -> bool:

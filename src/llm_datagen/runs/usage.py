@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 COST = "cost"
@@ -16,6 +16,9 @@ TOKEN_NAMES: Mapping[str, tuple[str, ...]] = {
 """What operators call the tokens of prompts and of answers in what they report."""
 
 _OF_JOBS = " (batch)"
+
+JOBS_UNCOUNTED = "jobs_uncounted"
+"""The key in a run state of what is said when a run is completed with jobs whose cost is still to be counted."""
 
 PICO = 10**12
 """Picodollars in a US dollar: what is spent is counted in whole ones."""
@@ -38,7 +41,13 @@ def tokens_of(usage: Mapping[str, Any], kind: str) -> int | None:
 def cost_of(usage: Iterable[Mapping[str, Any]]) -> float | None:
     """Return the US dollars of usage entries; None when none of them has a cost."""
     costs = [entry[COST] for entry in usage if COST in entry]
-    return round(sum(costs), _PICO_DIGITS) if costs else None
+    return in_all(costs) if costs else None
+
+
+def in_all(costs: Sequence[float | None]) -> float | None:
+    """Return US dollars added up, to the picodollar; None when one of them is not known."""
+    known = [cost for cost in costs if cost is not None]
+    return round(math.fsum(known), _PICO_DIGITS) if len(known) == len(costs) else None
 
 
 def provider_of_jobs(host: str) -> str:
@@ -58,6 +67,11 @@ def is_short(run_state: Mapping[str, Any]) -> bool:
     """Return whether usage of a run is missing, as it was killed before that was saved."""
     entries = [entry for node in run_state.get("nodes", ()) for entry in node.get("usage") or ()]
     return bool(run_state.get("usage_is_partial")) and (not entries or any(map(may_be_short, entries)))
+
+
+def is_at_least(run_state: Mapping[str, Any]) -> bool:
+    """Return whether a run has cost more than is known, or may have."""
+    return is_short(run_state) or bool(run_state.get(JOBS_UNCOUNTED))
 
 
 def dollars(value: float) -> str:

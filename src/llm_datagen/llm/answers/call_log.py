@@ -31,6 +31,7 @@ from llm_datagen.operators import INodeContext
 from llm_datagen.operators.before_delivery import before_delivery
 from llm_datagen.operators.current_rows import current_rows
 from llm_datagen.runs.browse.calls import FOLDER, IDS, LINES, PACKED, call_line, checksums_of, name_of
+from llm_datagen.runs.usage import in_all
 
 FILE_BYTES = 8 << 20
 _MEGABYTES = 1024
@@ -216,7 +217,6 @@ def _call(
     answers = [answer for _, answer in asked]
     last = answers[-1] if answers else None
     is_answered = bool(asked) and asked[-1][0] is request
-    costs = [answer.cost for answer in answers]
     tokens_in = tokens_out = attempts = 0
     seconds: float = 0
     for answer in answers:
@@ -232,7 +232,7 @@ def _call(
         "answer": last.in_words if last and is_answered else None,
         "tokens_in": tokens_in,
         "tokens_out": tokens_out,
-        "cost": None if None in costs else sum(cost for cost in costs if cost is not None),
+        "cost": in_all([answer.cost for answer in answers]),
         "attempts": attempts,
         "repairs": len(repaired),
         "cached": bool(answers) and all(answer.is_cached for answer in answers),

@@ -12,6 +12,7 @@ import orjson
 from llm_datagen.llm.errors import PromptError
 from llm_datagen.llm.prompts.template import row_label
 from llm_datagen.llm.types import ChatAnswer, ChatRequest, Parsed
+from llm_datagen.runs.usage import in_all
 from llm_datagen.streams.formats.json_text import dumps, loads_exactly
 
 META_FIELD = "_meta"
@@ -36,14 +37,14 @@ def provenance(
         the cache; ``repaired``: ``"local"`` when the last was read out of what stood around it, else None;
         ``rows``: how many rows the answer became; ``prompt_hash``; with tools, ``tool_calls``.
     """
-    last, costs = answers[-1], [answer.cost for answer in answers]
+    last = answers[-1]
     return {
         "model": last.model,
         "response_model": last.response_model,
         "endpoint": last.endpoint,
         "prompt_tokens": sum(answer.usage.get("prompt_tokens", 0) for answer in answers),
         "completion_tokens": sum(answer.usage.get("completion_tokens", 0) for answer in answers),
-        "cost": None if None in costs else sum(cost for cost in costs if cost is not None),
+        "cost": in_all([answer.cost for answer in answers]),
         "seconds": round(sum(answer.seconds for answer in answers), 6),
         "calls": len(answers),
         "attempts": sum(answer.attempts for answer in answers),
@@ -61,7 +62,7 @@ def all_together(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Args:
         calls: what `provenance` says of each.
     """
-    first, costs = calls[0], [call["cost"] for call in calls]
+    first = calls[0]
 
     def names(field: str) -> str | None:
         found = dict.fromkeys(call[field] for call in calls if call[field])
@@ -74,7 +75,7 @@ def all_together(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             field: sum(call[field] for call in calls)
             for field in ("prompt_tokens", "completion_tokens", "calls", "attempts")
         },
-        "cost": None if None in costs else sum(costs),
+        "cost": in_all([call["cost"] for call in calls]),
         "seconds": round(sum(call["seconds"] for call in calls), 6),
         "is_cached": all(call["is_cached"] for call in calls),
         "repaired": next((call["repaired"] for call in calls if call["repaired"]), None),

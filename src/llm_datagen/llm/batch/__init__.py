@@ -20,5 +20,7 @@ Layout:
     job_log_file.py   its file
     log_thread.py     it is open, and written on a thread
     cancelling.py     cancels the jobs of a run that nobody runs now
+    settling.py       brings jobs to their end that nobody needs any more
+    settling.py       brings jobs to their end that nobody needs any more
     stack.py          puts these together for an endpoint
 """

@@ -61,8 +61,7 @@ class EndpointJobs:
     def _may_end(self) -> bool:
         """Return whether nothing is under way that takes a moment, and should not be broken off."""
         if self.node.gives_up:
-            for job in self._jobs.values():
-                job.given_up.set()
+            self.give_up()
             if not all(job.is_cancelled for job in self._jobs.values()):
                 return False
         return not self._starting and not any(run.ends_soon for run in self._runs)
@@ -163,6 +162,21 @@ class EndpointJobs:
             return
         if now - filling.since >= batch.max_wait or self.node.is_quiet():
             self._send()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way: no job is open, nor being deleted at the provider."""
+        return self._filling is None and not self._starting and not self._runs
+
+    def give_up(self) -> None:
+        """Cancel all jobs at the provider."""
+        for job in self._jobs.values():
+            job.given_up.set()
+
+    @property
+    def has_foreign(self) -> bool:
+        """Whether some job is one that `give_up_foreign` cancels, or has asked to cancel, with no answer yet."""
+        return any(not (job.is_new or job.is_asked_about or job.is_cancelled) for job in self._jobs.values())
 
     def give_up_foreign(self) -> None:
         """Cancel jobs of which no call asks for any row, though all rows have asked."""

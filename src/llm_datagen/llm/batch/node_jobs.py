@@ -44,6 +44,13 @@ class JobsAtEndpoint(Protocol):
     def send_if_due(self) -> None:
         """Send the job that is being filled, if it is time."""
 
+    def give_up(self) -> None:
+        """Cancel all jobs."""
+
+    @property
+    def has_foreign(self) -> bool:
+        """Whether no call asks for any row of some job, and it is not cancelled yet."""
+
     def give_up_foreign(self) -> None:
         """Cancel jobs of which no call asks for any row, though all rows have asked."""
 
@@ -53,6 +60,10 @@ class JobsAtEndpoint(Protocol):
     @property
     def open_jobs(self) -> int:
         """Jobs of which answers may still come."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way."""
 
     @property
     def is_all_out(self) -> bool:
@@ -308,8 +319,13 @@ class NodeJobs:
         return isinstance(self._ctx, IJobContext) and self._ctx.has_all_rows() and self.is_quiet(seconds)
 
     def _detach(self) -> None:
-        """End the run when all that is in flight waits at the provider, if it is to be so."""
+        """End the run when all that is in flight waits at the provider, if it is to be so.
+
+        Jobs that nobody asks about any more are cancelled before: nobody would do it later.
+        """
         if not (self._detaches and self.rows and self.is_quiet()):
+            return
+        if self._has_all_rows(QUIET_SECONDS) and any(endpoint.has_foreign for endpoint in self.endpoints):
             return
         if all(endpoint.is_all_out for endpoint in self.endpoints):
             jobs = sum(endpoint.open_jobs for endpoint in self.endpoints)

@@ -17,7 +17,7 @@ from llm_datagen.runs.report.samples import Looked
 from llm_datagen.runs.software import version_of
 from llm_datagen.runs.status import report_of_entry, shortcomings
 from llm_datagen.runs.timeline import Point
-from llm_datagen.runs.usage import is_short
+from llm_datagen.runs.usage import JOBS_UNCOUNTED, is_short
 from llm_datagen.streams.storage.owner import now_text
 
 _MOST_POINTS = 600
@@ -118,3 +118,5 @@ def _warnings(subject: Subject, nodes: Sequence[NodeFacts]) -> Iterator[str]:
             yield f"{node.node_id}: its counts do not add up; see below"
     if is_short(subject.run_state):
         yield "usage and cost are at least these: the last usage before a kill is missing"
+    if uncounted := subject.run_state.get(JOBS_UNCOUNTED):
+        yield str(uncounted)

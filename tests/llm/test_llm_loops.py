@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -81,17 +82,24 @@ def test_a_budget_holds_and_is_raised_for_a_body(tmp_path: Path, monkeypatch: py
     assert len(lines(tmp_path / "out.jsonl")) == 30
 
 
-@pytest.mark.parametrize(("cache_by", "calls"), [("request", 2), ("row", 6)])
-def test_rounds_of_the_same_prompt_are_new_tries_when_answers_are_kept_by_the_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_by: CacheBy, calls: int
+@pytest.mark.parametrize(
+    ("prompt", "cache_by", "calls"),
+    [
+        ("a draft of {{ k }}", "request", 2),  # every round gets the first answer
+        ("a draft of {{ k }}", "row", 6),
+        ("draft {{ _round }} of {{ k }}", "request", 6),
+    ],
+)
+def test_rounds_are_new_tries_where_the_prompt_or_the_row_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompt: str, cache_by: CacheBy, calls: int
 ) -> None:
-    """`_round` is a field of the row: by the request alone, every round gets the first answer."""
     monkeypatch.chdir(tmp_path)
     write_jsonl(tmp_path / "in.jsonl", [{"k": 1}, {"k": 2}])
-    with FakeLLMServer(answer="a draft") as server:
-        for name in ("a", "b"):
+    numbers = count()
+    with FakeLLMServer(answer=lambda _: f"draft {next(numbers)}") as server:
+        for name in ("a", "b"):  # the second run pays for nothing
             draft = LLMOperator(
-                "a draft of {{ k }}",
+                prompt,
                 model="m",
                 base_url=server.base_url,
                 api_key="k",

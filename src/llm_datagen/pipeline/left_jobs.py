@@ -51,7 +51,6 @@ class LeftJobs:
         Raises:
             StopRun: when it was stopped.
         """
-        self._run_state.pop(JOBS_UNCOUNTED, None)
         notes: list[str] = []
         for node in self._opened:
             left = [job for job in self._jobs() if job.node_id == node.node_id and _is_left(job)]

@@ -155,6 +155,7 @@ class Run:
             started_at=now_text(), ended_at=None, error=None, failed_row=None, paused=False, **whoami()
         )
         self._run_state.update(log_file=self._log.path, software=software())
+        self._run_state.pop(JOBS_UNCOUNTED, None)
         nodes = [node.node_id for node in self._opened]
         self._log.info(events.RUN_STARTED, streaming=self._streaming, nodes=nodes, pid=os.getpid())
         self._subscribers.add(self._state, (OperatorLogged,))

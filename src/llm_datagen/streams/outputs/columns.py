@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Generator
+from importlib.util import find_spec
 from typing import Any
 
 from llm_datagen.errors import ConfigError
@@ -70,6 +71,24 @@ def columns_of(source: SourceRows, target: Target, options: ExportOptions, given
         of_file = {name: type for name, type in given.items() if name != options.ids}
         columns = {name: of_file.get(name, type) for name, type in columns.items()} if first else of_file
     return {"columns": {**ids, **columns}, "dictionaries": _repeated(first, columns)}
+
+
+def types_of_rows(source: SourceRows, ids: str | None) -> dict[str, Any]:
+    """Return the columns of all rows with the types that they have there; ``"json"`` where these do not go together.
+
+    Args:
+        source: the rows.
+        ids: the column that their ids are to be; None: they are left out.
+    """
+    look = types_looked_at if find_spec("pyarrow") is None else types_in  # the same; this one is faster
+    found: dict[str, Any] = {}
+    with contextlib.closing(_batches(source, None)) as batches:
+        for batch in batches:
+            items = source.items(batch)
+            if ids is not None:
+                found = types_looked_at([{ids: row_id} for row_id, _ in items], found, "json")
+            found = look([item for _, item in items], found, "json")
+    return {name: settled(type, "decimal") for name, type in found.items()}
 
 
 def check_partitions(source: SourceRows, target: Target, options: ExportOptions) -> None:

@@ -25,6 +25,15 @@ SCALARS = ("null", "bool", *_INTS, "float32", "float64", "string", "json", "deci
 """Names of types: of Arrow, but ``decimal`` (whole numbers of up to 38 digits), ``digits`` (whole numbers as text) and
 ``json``."""
 
+_NATURAL = "int63"
+"""Of values that were found: whole numbers that int64 and uint64 hold alike."""
+
+_FOUND_INTS = {_NATURAL: (0, (1 << 63) - 1), "int64": _INTS["int64"], "uint64": _INTS["uint64"]}
+"""Types of whole numbers that are found, the narrowest first."""
+
+_LONG = "long "
+"""Before the type that the first of some whole numbers have: others were found that it does not hold."""
+
 _MOST_DECIMAL = 10**38
 _EXACT = 1 << 53
 _MOST_FIELDS = 2000
@@ -46,15 +55,16 @@ class MisfitError(ValueError):
         self.reason = reason
 
 
-def type_of(value: Any) -> ColumnType:
-    """Return the narrowest type of a JSON value."""
+def type_of(value: Any, mixed: Mixed) -> ColumnType:
+    """Return the narrowest type of a JSON value; `mixed` says which one a list has whose types do not go together."""
     match value:
         case None:
             return "null"
         case bool():
             return "bool"
         case int():
-            return "int64" if -(1 << 63) <= value < 1 << 63 else "uint64" if 0 <= value < 1 << 64 else "decimal"
+            held = (name for name, (least, most) in _FOUND_INTS.items() if least <= value <= most)
+            return next(held, f"{_LONG}int64")
         case float():
             return "float64"
         case str():
@@ -62,10 +72,10 @@ def type_of(value: Any) -> ColumnType:
         case list():
             of: ColumnType = "null"
             for each in value:
-                of = wider(of, type_of(each), "json")
+                of = wider(of, type_of(each, mixed), mixed)
             return {"list": of}
         case dict():
-            return {"struct": {name: type_of(each) for name, each in value.items()}}
+            return {"struct": {name: type_of(each, mixed) for name, each in value.items()}}
         case _:
             return "json"
 
@@ -82,12 +92,25 @@ def wider(one: ColumnType, other: ColumnType, mixed: Mixed) -> ColumnType:
         if "struct" in one and "struct" in other:
             return {"struct": wider_fields(one["struct"], other["struct"], mixed)}
     elif isinstance(one, str) and isinstance(other, str):
-        both = {one, other}
-        if both <= {"int64", "uint64", "decimal"}:
-            return "decimal" if "decimal" in both else "uint64"
-        if both <= {"int64", "uint64", "float64"}:
+        if _is_int(one) and _is_int(other):
+            return _wider_int(one, other)
+        if {one, other} <= {*_FOUND_INTS, "float64"}:
             return "float64"
     return "json" if mixed == "json" or "json" in (one, other) else one
+
+
+def _is_int(type: str) -> bool:
+    return type.removeprefix(_LONG) in _FOUND_INTS
+
+
+def _wider_int(one: str, other: str) -> str:
+    """Return the type that holds the whole numbers of both; where none does, the first, marked as too narrow."""
+    first, second = one.removeprefix(_LONG), other.removeprefix(_LONG)
+    (least, most), (least_other, most_other) = _FOUND_INTS[first], _FOUND_INTS[second]
+    for name, (low, high) in _FOUND_INTS.items():
+        if low <= min(least, least_other) and max(most, most_other) <= high:
+            return f"{_LONG}{name}" if _LONG in one + other else name
+    return f"{_LONG}{first}"
 
 
 def wider_fields(one: dict[str, Any], other: Mapping[str, Any], mixed: Mixed) -> dict[str, Any]:
@@ -107,9 +130,22 @@ def settled(type: ColumnType, long_ints: LongInts) -> ColumnType:
         if not 0 < len(fields) <= _MOST_FIELDS:
             return "json"
         return {"struct": {name: settled(each, long_ints) for name, each in fields.items()}}
-    if type == "decimal":
-        return {"fail": "int64", "text": "digits", "decimal": "decimal"}[long_ints]
-    return {"text": "digits", "decimal": "decimal", "fail": type}[long_ints] if type == "uint64" else type
+    if holds_long_ints(type) and long_ints != "fail":
+        return "digits" if long_ints == "text" else "decimal"
+    found = type.removeprefix(_LONG)
+    return "int64" if found == _NATURAL else found
+
+
+def holds_long_ints(type: ColumnType) -> bool:
+    """Return whether a type that was found is, or has in it, one of whole numbers of more than 63 bits."""
+    return holds(type, "uint64", *(_LONG + name for name in _FOUND_INTS))
+
+
+def holds(type: ColumnType, *names: str) -> bool:
+    """Return whether a type that was found is, or has in it, one of some names."""
+    if isinstance(type, str):
+        return type in names
+    return holds(type["list"], *names) if "list" in type else any(holds(of, *names) for of in type["struct"].values())
 
 
 def holds_json(type: ColumnType) -> bool:
@@ -133,7 +169,8 @@ def covers(type: ColumnType, found: ColumnType) -> bool:
                 name in type["struct"] and covers(type["struct"][name], of) for name, of in found["struct"].items()
             )
         return False
-    return found == "int64" and type in {*_INTS, "float64", "float32"}  # writing them fails where they do not fit
+    # Writing them fails where they do not fit.
+    return found == "int64" and type in {_NATURAL, *_INTS, "float64", "float32"}
 
 
 def fitted(value: Any, type: ColumnType, column: str) -> Any:

@@ -119,7 +119,7 @@ def test_each_type_is_told_without_loss(tmp_path: Path, kind: str) -> None:
 
 
 def test_dictionaries_within_lists_and_objects_are_read_over_row_groups(tmp_path: Path) -> None:
-    """pyarrow puts no batch of them together of two row groups."""
+    """No batch is put together of two row groups: pyarrow does not."""
     words = pa.dictionary(pa.int32(), pa.string())
     kind = pa.struct([("l", pa.list_(words)), ("m", pa.map_(pa.string(), words))])
     values = [{"l": [f"word {n % 3}", None], "m": [("k", f"word {n}")]} for n in range(20)]

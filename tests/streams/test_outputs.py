@@ -265,7 +265,7 @@ def test_what_does_not_go_together_within_a_list_does_not_fit_either(
 
 @pytest.mark.parametrize("long_at", [0, 1, 9_999])
 def test_the_first_type_of_whole_numbers_holds_over_all_batches(tmp_path: Path, long_at: int) -> None:
-    """pyarrow does not say whether an int64 is negative; so the rows are looked at again."""
+    """An int64 that pyarrow finds may be negative or not: then each row is looked at."""
     values = [-1 - n for n in range(10_000)]
     values[long_at] = 2**63
     made = export(tmp_path, stream_of(tmp_path, [{"v": value} for value in values]), "out.parquet")

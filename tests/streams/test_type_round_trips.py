@@ -114,7 +114,10 @@ def test_types_that_json_knows_another_way_come_back_as_plain_ones(tmp_path: Pat
 
 
 def test_json_text_within_lists_objects_and_maps_comes_back_as_the_values_that_it_says(tmp_path: Path) -> None:
-    rows = [{"l": [{}, [1], "a"], "s": {"j": {}}, "m": {"k": [1, "b"]}}, {"l": None, "s": None, "m": None}]
+    rows: list[dict[str, Any]] = [
+        {"l": [{}, [1], "a"], "s": {"j": {}}, "m": {"k": [1, "b"]}},
+        {"l": None, "s": None, "m": None},
+    ]
     (tmp_path / "rows.jsonl").write_bytes(b"".join(dumps(row) + b"\n" for row in rows))
     made = export(
         tmp_path, schema={"l": {"list": "json"}, "s": {"struct": {"j": "json"}}, "m": {"map": ["string", "json"]}}

@@ -109,7 +109,7 @@ def _own_offsets(column: Any) -> tuple[Any, int, int]:
 
 
 def _without_views(column: Any) -> Any:
-    """Return an array with text and bytes as ranges of one buffer: pyarrow takes values by their numbers from no view."""
+    """Return an array with text and bytes in one buffer: pyarrow takes values by their numbers from no view."""
     kind = _kind_without_views(column.type)
     return column if kind == column.type else column.cast(kind)
 

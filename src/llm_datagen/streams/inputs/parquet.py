@@ -96,7 +96,7 @@ class ParquetTable:
         groups = range(group, metadata.num_row_groups)
         sizes = [(metadata.row_group(number).total_byte_size, metadata.row_group(number).num_rows) for number in groups]
         most = batch_rows(*max(sizes, default=(0, 0)))
-        reading = {"batch_size": most, "row_groups": groups, "use_threads": False}
+        reading: dict[str, Any] = {"batch_size": most, "row_groups": groups, "use_threads": False}
         moments = self._moments(reading)
         for batch in read_batches(self._read(self._file, self._columns, **reading), self._path):
             coarse = next(moments) if self._int96 else None

@@ -11,6 +11,7 @@ import pytest
 import llm_datagen
 from llm_datagen import StreamExistsError, UnifiedPipeline
 from llm_datagen.llm import LLMOperator
+from llm_datagen.streams.outputs import columns as columns_module
 from llm_datagen.testing import FakeLLMServer
 
 from ..kit.support import write_jsonl
@@ -55,7 +56,12 @@ def columns(card: str) -> dict[str, str]:
     return dict(line.strip("| ").split(" | ") for line in table.splitlines()[2:])
 
 
-def test_the_types_of_csv_and_of_json_lines_are_those_of_the_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_arrow", [True, False])
+def test_the_types_of_csv_and_of_json_lines_are_those_of_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_arrow: bool
+) -> None:
+    if not has_arrow:
+        monkeypatch.setattr(columns_module, "find_spec", lambda name: None)
     run(tmp_path)
     types = {"n": "int64", "t": "string", "f": "float64", "big": "decimal", "m": "json", "asked": "bool"}
     assert columns(export(tmp_path, "a/x.csv")) == {"_i": "string", **types}

@@ -195,6 +195,8 @@ def test_a_folder_for_datasets_has_arrow_files_and_their_list(tmp_path: Path) ->
     [
         ([1, 2.5, None], {}, [1.0, 2.5, None], []),
         ([2.5, 2**53 + 1], {}, [2.5], [1]),
+        ([2**53 + 1, 2.5, 3], {}, [2**53 + 1, 3], [1]),
+        ([2**60, 2.5, -(2**63)], {}, [2.0**60, 2.5, -(2.0**63)], []),
         ([1, "x", True], {}, [1], [1, 2]),
         ([True, 1], {}, [True], [1]),
         ([False, 1.5, True], {}, [False, True], [1]),
@@ -261,6 +263,16 @@ def test_what_does_not_go_together_within_a_list_does_not_fit_either(
 
     assert [row["v"] for row in parquet(tmp_path / "out.parquet")] == written
     assert {error["row"]: error["column"] for error in (errors(made) if failed else [])} == failed
+
+
+@pytest.mark.parametrize("float_at", [1, 9_999])
+def test_one_float_among_long_whole_numbers_leaves_out_no_row_but_its_own(tmp_path: Path, float_at: int) -> None:
+    values: list[float] = [2**53 + 1 + n for n in range(10_000)]
+    values[float_at] = 0.5
+    made = export(tmp_path, stream_of(tmp_path, [{"v": value} for value in values]), "out.parquet")
+
+    assert [row["v"] for row in parquet(tmp_path / "out.parquet")] == [value for value in values if value != 0.5]
+    assert [error["row"] for error in errors(made)] == [float_at]
 
 
 @pytest.mark.parametrize("long_at", [0, 1, 9_999])

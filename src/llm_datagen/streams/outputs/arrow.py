@@ -16,9 +16,9 @@ from llm_datagen.streams.outputs.column_types import (
     MisfitError,
     covers,
     fitted_row,
-    holds,
     holds_json,
-    holds_long_ints,
+    is_same_kind,
+    leaves,
     type_of,
     wider_fields,
 )
@@ -54,31 +54,28 @@ def _has_bool_among_floats(values: Sequence[Any], found: ColumnType) -> bool:
     return any(
         _has_bool_among_floats([value.get(name) for value in there], of)
         for name, of in found["struct"].items()
-        if holds(of, "float64")
+        if "float64" in leaves(of)
     )
 
 
 def types_of_all(read: Callable[[], Iterator[Sequence[Mapping[str, Any]]]], mixed: Any) -> dict[str, Any]:
     """Return the columns of all rows, some thousand at a time.
 
-    Where whole numbers are too long for int64, each row is looked at: pyarrow does not say whether others are negative.
+    Where they differ, each row is looked at: of an int64 that pyarrow finds, nobody knows what other type holds it.
     """
     columns: dict[str, Any] = {}
     for rows in read():
-        columns = _types_in(rows, columns, mixed)
-    if any(map(holds_long_ints, columns.values())):
-        columns = {}
-        for rows in read():
-            columns = types_looked_at(rows, columns, mixed)
+        found = found_array(rows)
+        here = types_looked_at(rows, {}, mixed) if found is None else found[1]
+        if not is_same_kind({"struct": columns}, {"struct": here}):
+            break
+        columns = wider_fields(columns, here, mixed)
+    else:
+        return columns
+    columns = {}
+    for rows in read():
+        columns = types_looked_at(rows, columns, mixed)
     return columns
-
-
-def _types_in(rows: Sequence[Mapping[str, Any]], known: dict[str, Any], mixed: Any) -> dict[str, Any]:
-    """Return the columns that hold what is known and what is in some rows."""
-    found = found_array(rows)
-    if found is not None:
-        return wider_fields(known, found[1], mixed)
-    return types_looked_at(rows, known, mixed)
 
 
 def types_looked_at(rows: Sequence[Mapping[str, Any]], known: dict[str, Any], mixed: Any) -> dict[str, Any]:

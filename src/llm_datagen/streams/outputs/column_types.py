@@ -6,7 +6,7 @@ is never changed to fit: it is the same when it is read, or it does not fit. ``"
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
@@ -31,11 +31,14 @@ _NATURAL = "int63"
 _FOUND_INTS = {_NATURAL: (0, (1 << 63) - 1), "int64": _INTS["int64"], "uint64": _INTS["uint64"]}
 """Types of whole numbers that are found, the narrowest first."""
 
+_EXACT = "exact "
+"""Before the type of whole numbers that were found: float64 holds each of them, too."""
+
 _LONG = "long "
 """Before the type that the first of some whole numbers have: others were found that it does not hold."""
 
 _MOST_DECIMAL = 10**38
-_EXACT = 1 << 53
+_MOST_EXACT = 1 << 53
 _MOST_FIELDS = 2000
 
 
@@ -63,8 +66,7 @@ def type_of(value: Any, mixed: Mixed) -> ColumnType:
         case bool():
             return "bool"
         case int():
-            held = (name for name, (least, most) in _FOUND_INTS.items() if least <= value <= most)
-            return next(held, f"{_LONG}int64")
+            return _type_of_int(value)
         case float():
             return "float64"
         case str():
@@ -78,6 +80,13 @@ def type_of(value: Any, mixed: Mixed) -> ColumnType:
             return {"struct": {name: type_of(each, mixed) for name, each in value.items()}}
         case _:
             return "json"
+
+
+def _type_of_int(value: int) -> str:
+    name = next((name for name, (least, most) in _FOUND_INTS.items() if least <= value <= most), None)
+    if name is None:
+        return f"{_LONG}int64"
+    return f"{_EXACT}{name}" if int(float(value)) == value else name
 
 
 def wider(one: ColumnType, other: ColumnType, mixed: Mixed) -> ColumnType:
@@ -94,22 +103,31 @@ def wider(one: ColumnType, other: ColumnType, mixed: Mixed) -> ColumnType:
     elif isinstance(one, str) and isinstance(other, str):
         if _is_int(one) and _is_int(other):
             return _wider_int(one, other)
-        if {one, other} <= {*_FOUND_INTS, "float64"}:
+        if _is_float_and_exact(one, other) or _is_float_and_exact(other, one):
             return "float64"
     return "json" if mixed == "json" or "json" in (one, other) else one
 
 
 def _is_int(type: str) -> bool:
-    return type.removeprefix(_LONG) in _FOUND_INTS
+    return _bare(type) in _FOUND_INTS
+
+
+def _is_float_and_exact(one: str, other: str) -> bool:
+    return one == "float64" and other.startswith(_EXACT)
+
+
+def _bare(type: str) -> str:
+    return type.removeprefix(_LONG).removeprefix(_EXACT)
 
 
 def _wider_int(one: str, other: str) -> str:
     """Return the type that holds the whole numbers of both; where none does, the first, marked as too narrow."""
-    first, second = one.removeprefix(_LONG), other.removeprefix(_LONG)
+    first, second = _bare(one), _bare(other)
     (least, most), (least_other, most_other) = _FOUND_INTS[first], _FOUND_INTS[second]
     for name, (low, high) in _FOUND_INTS.items():
         if low <= min(least, least_other) and max(most, most_other) <= high:
-            return f"{_LONG}{name}" if _LONG in one + other else name
+            are_exact = one.startswith(_EXACT) and other.startswith(_EXACT)
+            return f"{_LONG if _LONG in one + other else _EXACT if are_exact else ''}{name}"
     return f"{_LONG}{first}"
 
 
@@ -132,20 +150,34 @@ def settled(type: ColumnType, long_ints: LongInts) -> ColumnType:
         return {"struct": {name: settled(each, long_ints) for name, each in fields.items()}}
     if holds_long_ints(type) and long_ints != "fail":
         return "digits" if long_ints == "text" else "decimal"
-    found = type.removeprefix(_LONG)
+    found = _bare(type)
     return "int64" if found == _NATURAL else found
 
 
 def holds_long_ints(type: ColumnType) -> bool:
     """Return whether a type that was found is, or has in it, one of whole numbers of more than 63 bits."""
-    return holds(type, "uint64", *(_LONG + name for name in _FOUND_INTS))
+    return any(leaf.startswith(_LONG) or _bare(leaf) == "uint64" for leaf in leaves(type))
 
 
-def holds(type: ColumnType, *names: str) -> bool:
-    """Return whether a type that was found is, or has in it, one of some names."""
+def leaves(type: ColumnType) -> Iterator[str]:
+    """Yield the names of which a type that was found is made."""
     if isinstance(type, str):
-        return type in names
-    return holds(type["list"], *names) if "list" in type else any(holds(of, *names) for of in type["struct"].values())
+        yield type
+    else:
+        for of in [type["list"]] if "list" in type else type["struct"].values():
+            yield from leaves(of)
+
+
+def is_same_kind(one: ColumnType, other: ColumnType) -> bool:
+    """Return whether two types that were found differ at most in columns that one lacks, or where it has only nulls."""
+    if "null" in (one, other) or one == other:
+        return True
+    if isinstance(one, str) or isinstance(other, str) or one.keys() != other.keys():
+        return False
+    if "list" in one:
+        return is_same_kind(one["list"], other["list"])
+    here, there = one["struct"], other["struct"]
+    return all(is_same_kind(here[name], there[name]) for name in here.keys() & there.keys())
 
 
 def holds_json(type: ColumnType) -> bool:
@@ -170,7 +202,7 @@ def covers(type: ColumnType, found: ColumnType) -> bool:
             )
         return False
     # Writing them fails where they do not fit.
-    return found == "int64" and type in {_NATURAL, *_INTS, "float64", "float32"}
+    return found == "int64" and isinstance(type, str) and _bare(type) in {_NATURAL, *_INTS, "float64", "float32"}
 
 
 def fitted(value: Any, type: ColumnType, column: str) -> Any:
@@ -278,7 +310,7 @@ def _long(value: int, type: str, column: str) -> Any:
 
 
 def _real(value: float, type: str, column: str) -> float:
-    most = _EXACT if type == "float64" else 1 << 24
+    most = _MOST_EXACT if type == "float64" else 1 << 24
     if isinstance(value, int) and abs(value) > most and int(_as_float(value)) != value:
         raise MisfitError(column, type, f"the whole number {value} is not exact as a float")
     if type == "float32":

@@ -150,6 +150,23 @@ def test_a_long_frame_is_read_in_pieces_of_one_type() -> None:
     assert rows[-1] == {"d": "0.25", "c": "y"}
 
 
+def test_categories_of_polars_are_their_values(bench: Bench) -> None:
+    """Polars gives text as views, of which pyarrow takes no values by number."""
+    words = ["a", None, "a word that is long enough not to lie within a view"]
+    frame = pl.DataFrame(
+        {
+            "c": pl.Series(words, dtype=pl.Categorical),
+            "e": pl.Series(words, dtype=pl.Enum([word for word in words if word])),
+            "l": pl.Series([[word] for word in words], dtype=pl.List(pl.Categorical)),
+        }
+    )
+    rows = [{"c": word, "e": word, "l": [word]} for word in words]
+    assert list(rows_in(frame)) == rows
+    frame.write_ipc(bench.folder / "in.arrow")
+    bench.pipeline([same], input_uri=f"{bench.folder}/in.arrow").create("a").run()
+    assert lines(bench.output) == [{**row, "_i": number} for number, row in enumerate(rows)]
+
+
 def refused(values: Any) -> Any:
     return pd.DataFrame({"n": [1, 2], "c": values})
 
@@ -190,6 +207,16 @@ AS_TEXT = "table['c'].astype(str)"
         (lambda: of_objects(pd.Timestamp("2024-01-01"), "x"), "several types or zones (Timestamp, str)"),
         (lambda: of_objects(Decimal("1E80"), Decimal(1)), "'c' (Decimal) has a type that has no place in a row"),
         (lambda: refused([1, 2]).set_index("n"), "the index of the table (n) is no column, and would be lost; make it"),
+        (
+            lambda: refused([1, 2, 3]).set_axis(["u", "v", "w"]),
+            "the index of the table (without a name: 'u', 'v', …) is no column, and would be lost; make it one by "
+            "reset_index()",
+        ),
+        (
+            lambda: refused([1]).set_axis(pd.to_datetime(["2024-01-31"])),
+            "(without a name: '2024-01-31 00:00:00') is no",
+        ),
+        (lambda: refused([1]).set_axis(pd.MultiIndex.from_tuples([(1, 2)])), "(without a name: '(1, 2)') is no column"),
         (lambda: pd.DataFrame({5: [1]}), "the column 5 (int), and names of columns are text; rename it"),
         (lambda: pd.DataFrame([[1, 2]], columns=["a", "a"]), "more than one column 'a'; rename one"),
         (lambda: pl.DataFrame({"c": pl.Series([object()], dtype=pl.Object)}), "'c' (Object) holds objects of Python"),
@@ -200,6 +227,13 @@ AS_TEXT = "table['c'].astype(str)"
 def test_what_a_row_cannot_hold_is_refused_with_its_column_and_type(make: Callable[[], Any], says: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(says).replace(r"\.\*", ".*")):
         list(rows_in(make()))
+
+
+def test_an_index_that_counts_rows_is_left_out() -> None:
+    frame = pd.DataFrame({"n": [3, 1, 2]})
+    for table in (frame, frame.sort_values("n"), frame[frame.n > 1], pd.concat([frame, frame])):
+        assert list(rows_in(table)) == [{"n": n} for n in table.n]
+    assert list(rows_in(pd.DataFrame({"n": []}, index=pd.Index([], dtype=object)))) == []
 
 
 def test_a_value_that_json_has_not_is_refused_with_its_row(bench: Bench) -> None:

@@ -45,8 +45,8 @@ class LeftJobs:
         """Return whether there may be some at the end: a node sends jobs, or has sent some that have not ended."""
         return any(has_jobs(node.operator) for node in self._opened) or any(map(_is_left, self._jobs()))
 
-    def settle(self, stopped: Callable[[], bool]) -> list[str]:
-        """Cancel them, and wait for their end; return what is to be told of those that have not ended.
+    def settle(self, stopped: Callable[[], bool]) -> None:
+        """Cancel them, and wait for their end; tell, and note in the run state, that some have not ended.
 
         Raises:
             StopRun: when it was stopped.
@@ -62,10 +62,11 @@ class LeftJobs:
             error = self._settle(node, stopped)
             if stopped():
                 raise StopRun("jobs were cancelled, and have not ended")
-            notes += self._uncounted(node, error)
+            for note in self._uncounted(node, error):
+                self._log(node.node_id, note)
+                notes.append(note)
         if notes:
             self._run_state[JOBS_UNCOUNTED] = "; ".join(notes)
-        return notes
 
     def _settle(self, node: OpenedNode, stopped: Callable[[], bool]) -> Exception | None:
         """Settle the jobs of a node; return why that failed."""

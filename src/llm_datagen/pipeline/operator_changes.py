@@ -22,6 +22,7 @@ from llm_datagen.operators.fingerprint import Parts, changed_parts, fingerprint_
 from llm_datagen.pipeline.change_refusal import refusal
 from llm_datagen.pipeline.feedback import drawn_from
 from llm_datagen.pipeline.lost_usage import ROWS_UNTOLD
+from llm_datagen.pipeline.noted_inputs import NOTED, noted_inputs, read_again
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.stream_reset import Entry, Reset, reset_of
 from llm_datagen.runs.earlier_versions import Older, older_rows
@@ -71,7 +72,8 @@ class Edit:
         unchecked: nodes that have done rows, and whose run state has no fingerprint.
         unread: of nodes that have done rows, the parts that nobody can see: they raise when they are looked at.
         older: nodes that keep rows of an earlier version of their operator, accepted before.
-        past_ends: nodes that cannot take the rows that would come, and why; looked for when some are done again.
+        past_ends: nodes that cannot take the rows that would come, or have too many, and why; looked for when some are
+            done again.
         drawn: the nodes whose rows others draw (`ops.Feedback`), by the ids of these.
     """
 
@@ -126,6 +128,7 @@ class Edit:
         reset = reset_of(self.run_state, self.entries, again) if again or self.is_redrawn else None
         moved = {node_id for node_id, _, _ in reset.moves} if reset is not None else set()
         known = {entry["node_id"]: entry for entry in self.run_state["nodes"]}
+        noted = noted_inputs(self.run_state["nodes"]) if again else {}
         for entry, fingerprint in zip(self.entries, self.fingerprints, strict=True):
             node_id = entry["node_id"]
             before = known.get(node_id, {})
@@ -136,15 +139,17 @@ class Edit:
             report = {key: before[key] for key in NodeReport(node_id=node_id).as_dict() if key in before}
             if node_id in again or node_id in moved:
                 report = _nothing_done(node_id, before)
-            if node_id in again:
-                entry.pop("input_fingerprint", None)
-            elif "input_fingerprint" in before:
-                entry["input_fingerprint"] = before["input_fingerprint"]
+            kept = (
+                read_again(StreamFactory.source(entry["input_uri"]), noted) if node_id in again else before.get(NOTED)
+            )
+            entry.pop(NOTED, None)
+            if kept is not None:
+                entry[NOTED] = kept
             entry.update({key: before[key] for key in _STAYS if key in before})
             if node_id in again and before:
                 again_rows = self.rows[node_id] + self.dead_letters[node_id]
                 entry[ROWS_AGAIN] = before.get(ROWS_AGAIN, 0) + again_rows
-            entry.update(report, fingerprint=fingerprint)
+            entry.update(report, fingerprint=fingerprint, target_rows=entry.get("target"))
             if notes:
                 entry["changes"] = notes
         if self.is_redrawn:

@@ -30,7 +30,7 @@ from llm_datagen.pipeline.spool import print_output, prints_output
 from llm_datagen.pipeline.warnings import OutageWarnings, OwnStateWarnings
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.export_entries import KEY as EXPORTS
-from llm_datagen.runs.exports import make_exports
+from llm_datagen.runs.exports import make_exports, unfit_rows
 from llm_datagen.runs.hooks import IPipelineHooks, shows_warnings
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
@@ -201,7 +201,7 @@ class Run:
             pipeline=pipeline,
             refs=self._refs,
             log=self._log,
-            at_end=self._finish if self._has_end_work() else None,
+            at_end=self._end_work if self._has_end_work() else None,
         )
         self._refs.append(supervisor)
         return supervisor
@@ -213,15 +213,19 @@ class Run:
         has_jobs = self._left_jobs is not None and self._left_jobs.may_be()
         return has_jobs or bool(self._run_state.get(EXPORTS)) or prints_output(self._run_state)
 
-    def _finish(self, stopped: Callable[[], bool]) -> Sequence[str]:
+    def _end_work(self, stopped: Callable[[], bool]) -> Sequence[str]:
         """Settle jobs that are left, make the exports, write the rows to standard output: what the run has to do."""
-        notes = [] if self._left_jobs is None else self._left_jobs.settle(stopped)
-        notes += make_exports(self._run_state, stopped)
+        if self._left_jobs is not None:
+            self._left_jobs.settle(stopped)
+        notes = make_exports(self._run_state, stopped)
         print_output(self._run_state, stopped)
+        for note in notes:
+            self._log.warning(events.UNFIT_ROWS, message=note)
         return notes
 
     def _tell_of_job(self, node_id: str, message: str, level: str = "warning", **fields: Any) -> None:
-        self._log.warning(events.OPERATOR_LOG, message=message, node_id=node_id, **fields)
+        write = self._log.warning if level == "warning" else self._log.info
+        write(events.OPERATOR_LOG, message=message, node_id=node_id, **fields)
         tell(self._ref, OperatorLogged(self._pipeline_id, node_id, level, message))
 
     def cancel(self, reason: str = "", *, keep_jobs: bool) -> None:
@@ -276,6 +280,7 @@ class Run:
             own_state=self._state.parts,
             output=self._output(),
             outputs=outputs_to_name(self._run_state),
+            unfit=unfit_rows(self._run_state),
             uncounted=str(self._run_state.get(JOBS_UNCOUNTED) or ""),
         )
 

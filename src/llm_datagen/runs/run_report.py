@@ -15,6 +15,7 @@ from llm_datagen.runs.usage import dollars
 
 if TYPE_CHECKING:
     from llm_datagen.runs.output_rows import RunOutput
+    from llm_datagen.streams.outputs import UnfitRows
 
 __all__ = ["NodeReport", "PipelineStatus", "RunReport", "Status"]  # what `llm_datagen.report` had in 0.1
 
@@ -27,20 +28,23 @@ class RunReport(PipelineStatus):
         seconds: how long the run took.
         own_state: what operators changed of their own data between calls, by the id of the node: "attribute seen".
         output: what the run has written; None of a node by itself, which has no run state.
-        uncounted: what is said of jobs at batch APIs that have not ended, so that `cost` is not all; empty: nothing.
         outputs: the nodes whose rows have come out, by their ids; none where no other could be meant than the last one.
+        unfit: the outputs and exports that lack rows, as these do not fit: each says where it is, how many rows it
+            lacks, and which file names them. `rows_out` counts such rows, since the run has them.
+        uncounted: what is said of jobs at batch APIs that have not ended, so that `cost` is not all; empty: nothing.
     """
 
     seconds: float = 0.0
     own_state: Mapping[str, Sequence[str]] = field(default_factory=dict)
     output: RunOutput | None = field(default=None, repr=False, compare=False)
     outputs: Sequence[str] = ()
+    unfit: Sequence[UnfitRows] = ()
     uncounted: str = ""
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings about a completed run, such as ``node_0: no row came out: all 10 failed``."""
-        return [*shortcomings(self.nodes), *filter(None, [self.uncounted])]
+        """Warnings, such as ``node_0: no row came out: all 10 failed``, or of rows that do not fit an output."""
+        return [*shortcomings(self.nodes), *map(str, self.unfit), *filter(None, [self.uncounted])]
 
     @property
     def is_short(self) -> bool:

@@ -1,4 +1,4 @@
-"""Types of columns: found in rows, widened, and compared with values. Plain data, so that a manifest can hold them.
+"""Types of columns, and values that are compared with them. Plain data, so that a manifest can hold them.
 
 A type is a name (``"int64"``), ``{"list": type}``, ``{"struct": {name: type}}`` or ``{"map": [type, type]}``. A value
 is never changed to fit: it is the same when it is read, or it does not fit. ``"json"`` holds any value, as JSON text.
@@ -18,16 +18,17 @@ ColumnType: TypeAlias = str | dict[str, Any]
 Mixed = Literal["fail", "json"]
 LongInts = Literal["fail", "text", "decimal"]
 
-_INTS = {f"{kind}{bits}": _range for bits in (8, 16, 32, 64) for kind, _range in (
+INTS = {f"{kind}{bits}": _range for bits in (8, 16, 32, 64) for kind, _range in (
     ("int", (-(1 << bits - 1), (1 << bits - 1) - 1)), ("uint", (0, (1 << bits) - 1))
 )}  # fmt: skip
-SCALARS = ("null", "bool", *_INTS, "float32", "float64", "string", "json", "decimal", "digits")
+"""Types of whole numbers, with the least and the largest that each holds."""
+
+SCALARS = ("null", "bool", *INTS, "float32", "float64", "string", "json", "decimal", "digits")
 """Names of types: of Arrow, but ``decimal`` (whole numbers of up to 38 digits), ``digits`` (whole numbers as text) and
 ``json``."""
 
 _MOST_DECIMAL = 10**38
-_EXACT = 1 << 53
-_MOST_FIELDS = 2000
+_MOST_EXACT = 1 << 53
 
 
 class MisfitError(ValueError):
@@ -46,72 +47,6 @@ class MisfitError(ValueError):
         self.reason = reason
 
 
-def type_of(value: Any) -> ColumnType:
-    """Return the narrowest type of a JSON value."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "bool"
-        case int():
-            return "int64" if -(1 << 63) <= value < 1 << 63 else "uint64" if 0 <= value < 1 << 64 else "decimal"
-        case float():
-            return "float64"
-        case str():
-            return "string"
-        case list():
-            of: ColumnType = "null"
-            for each in value:
-                of = wider(of, type_of(each), "json")
-            return {"list": of}
-        case dict():
-            return {"struct": {name: type_of(each) for name, each in value.items()}}
-        case _:
-            return "json"
-
-
-def wider(one: ColumnType, other: ColumnType, mixed: Mixed) -> ColumnType:
-    """Return the type that holds what both hold; where none does, ``"json"``, or the first of the two."""
-    if other in (one, "null"):
-        return one
-    if one == "null":
-        return other
-    if isinstance(one, dict) and isinstance(other, dict):
-        if "list" in one and "list" in other:
-            return {"list": wider(one["list"], other["list"], mixed)}
-        if "struct" in one and "struct" in other:
-            return {"struct": wider_fields(one["struct"], other["struct"], mixed)}
-    elif isinstance(one, str) and isinstance(other, str):
-        both = {one, other}
-        if both <= {"int64", "uint64", "decimal"}:
-            return "decimal" if "decimal" in both else "uint64"
-        if both <= {"int64", "uint64", "float64"}:
-            return "float64"
-    return "json" if mixed == "json" or "json" in (one, other) else one
-
-
-def wider_fields(one: dict[str, Any], other: Mapping[str, Any], mixed: Mixed) -> dict[str, Any]:
-    """Return the columns of both, those of `one` first."""
-    return one | {name: wider(one.get(name, "null"), type, mixed) for name, type in other.items()}
-
-
-def settled(type: ColumnType, long_ints: LongInts) -> ColumnType:
-    """Return the type of a column for what was found in all its rows.
-
-    An object without any name has no columns of its own: it is kept as JSON. So is one of thousands of names.
-    """
-    if isinstance(type, dict):
-        if "list" in type:
-            return {"list": settled(type["list"], long_ints)}
-        fields = type["struct"]
-        if not 0 < len(fields) <= _MOST_FIELDS:
-            return "json"
-        return {"struct": {name: settled(each, long_ints) for name, each in fields.items()}}
-    if type == "decimal":
-        return {"fail": "int64", "text": "digits", "decimal": "decimal"}[long_ints]
-    return {"text": "digits", "decimal": "decimal", "fail": type}[long_ints] if type == "uint64" else type
-
-
 def holds_json(type: ColumnType) -> bool:
     """Return whether values must be turned into something else before they are written."""
     if isinstance(type, dict):
@@ -119,21 +54,6 @@ def holds_json(type: ColumnType) -> bool:
             return True
         return any(map(holds_json, type["struct"].values())) if "struct" in type else holds_json(type["list"])
     return type in {"json", "decimal", "digits"} or reader_of(type) is not None
-
-
-def covers(type: ColumnType, found: ColumnType) -> bool:
-    """Return whether all values of a type that was found fit, as far as the types tell."""
-    if found in ("null", type) or type == "json":
-        return True
-    if isinstance(type, dict) and isinstance(found, dict):
-        if "list" in type and "list" in found:
-            return covers(type["list"], found["list"])
-        if "struct" in type and "struct" in found:
-            return all(
-                name in type["struct"] and covers(type["struct"][name], of) for name, of in found["struct"].items()
-            )
-        return False
-    return found == "int64" and type in {*_INTS, "float64", "float32"}  # writing them fails where they do not fit
 
 
 def fitted(value: Any, type: ColumnType, column: str) -> Any:
@@ -157,8 +77,8 @@ def fitted(value: Any, type: ColumnType, column: str) -> Any:
             return _long(value, type, column)
         case (("float64" | "float32"), (float() | int())) if not isinstance(value, bool):
             return _real(value, type, column)
-        case _, int() if type in _INTS and not isinstance(value, bool):
-            least, most = _INTS[type]
+        case _, int() if type in INTS and not isinstance(value, bool):
+            least, most = INTS[type]
             if least <= value <= most:
                 return value
             raise MisfitError(column, type, f"the whole number {str(value)[:40]} is too large or too small")
@@ -241,7 +161,7 @@ def _long(value: int, type: str, column: str) -> Any:
 
 
 def _real(value: float, type: str, column: str) -> float:
-    most = _EXACT if type == "float64" else 1 << 24
+    most = _MOST_EXACT if type == "float64" else 1 << 24
     if isinstance(value, int) and abs(value) > most and int(_as_float(value)) != value:
         raise MisfitError(column, type, f"the whole number {value} is not exact as a float")
     if type == "float32":

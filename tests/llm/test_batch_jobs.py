@@ -484,6 +484,26 @@ def test_an_empty_job_log_has_lost_its_jobs_and_is_refused(job_log: JobLog) -> N
         job_log.open()
 
 
+def test_what_a_kill_has_left_half_written_in_a_job_log_is_taken_back_by_who_reads_it(tmp_path: Path) -> None:
+    """A kill while the journal of the database is switched leaves that; who only reads may not write, and refused."""
+    whole, killed = job_log_path(tmp_path / "a", "n"), job_log_path(tmp_path / "b", "n")
+    job_log = JobLog(whole)
+    job_log.open()
+    job_log.intend("k1", "there", "m", [NewRow(b"s", b"b", Amount(1, 1))], 10)
+    job_log.close()
+    killed.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(whole, isolation_level=None)) as file:
+        file.execute("PRAGMA journal_mode = DELETE").fetchone()
+        file.execute("PRAGMA cache_size = 1")  # what does not fit goes into the file before it is committed
+        file.execute("BEGIN IMMEDIATE")
+        file.execute("UPDATE jobs SET key = 'half'")
+        new = "INSERT INTO rows (job, place, scope, body, most_picodollars, most_tokens) VALUES (1, ?, x'', ?, 0, 0)"
+        file.executemany(new, [(place, bytes(1000)) for place in range(100)])
+        for ending in ("", "-journal"):
+            killed.with_name(killed.name + ending).write_bytes(whole.with_name(whole.name + ending).read_bytes())
+    assert [job.key for job in jobs_of(tmp_path / "b")] == ["k1"]
+
+
 def test_a_job_log_is_made_at_once_or_not_at_all(tmp_path: Path) -> None:
     path = job_log_path(tmp_path, "one")
     path.parent.mkdir()

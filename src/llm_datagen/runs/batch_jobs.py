@@ -257,7 +257,9 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     import sqlite3
 
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10.0)) as job_log:
+        # What a kill has left half-written, beside it, is taken back first, which is to write.
+        mode = "rw" if path.with_name(f"{path.name}-journal").exists() else "ro"
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=10.0)) as job_log:
             job_log.row_factory = sqlite3.Row
             (version,) = job_log.execute("PRAGMA user_version").fetchone()
             if version > FORMAT:

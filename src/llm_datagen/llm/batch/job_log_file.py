@@ -112,9 +112,11 @@ class JobLogFile:
     def _make(self) -> None:
         """Make it, all at once: a file that is empty has lost what was in it."""
         new = self.path.with_name(f"{self.path.name}{_NEW}")
-        new.unlink(missing_ok=True)
+        for each in ("", "-wal", "-shm", "-journal"):
+            new.with_name(f"{new.name}{each}").unlink(missing_ok=True)
         with closing(self._connect(new)) as connection:
             connection.execute("PRAGMA synchronous = EXTRA")
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
             head = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
             connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} {head} COMMIT;")
         new.replace(self.path)

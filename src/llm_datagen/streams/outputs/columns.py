@@ -14,7 +14,8 @@ from llm_datagen.streams.outputs.arrow import types_in, types_looked_at
 from llm_datagen.streams.outputs.column_types import holds_json, settled, wider_fields
 from llm_datagen.streams.outputs.options import ExportOptions
 from llm_datagen.streams.outputs.source_rows import BATCH_ROWS, Batcher, SourceRows
-from llm_datagen.streams.outputs.target import SHARD, Target
+from llm_datagen.streams.outputs.target import Target
+from llm_datagen.streams.outputs.template import SHARD
 
 TABLES = {"parquet", "hf-folder"}
 """The formats whose columns have types."""

@@ -1,4 +1,4 @@
-"""Paths with fields in them, such as ``{language}-{year}/{shard:05}.parquet``: each part of an export has one of its own.
+"""Paths with fields in them, such as ``{language}-{year}/{shard}.parquet``: each part of an export has one of its own.
 
 Rows that are parted never lie in one file, whatever their values are. So between two fields in one name stands a sign,
 which is escaped in the values before it, where values stand behind it, too.

@@ -168,6 +168,23 @@ def test_a_long_frame_is_read_in_pieces_of_one_type() -> None:
     assert rows[-1] == {"d": "0.25", "c": "y"}
 
 
+def test_categories_of_polars_are_their_values(bench: Bench) -> None:
+    """Polars gives text as views, of which pyarrow takes no values by number."""
+    words = ["a", None, "a word that is long enough not to lie within a view"]
+    frame = pl.DataFrame(
+        {
+            "c": pl.Series(words, dtype=pl.Categorical),
+            "e": pl.Series(words, dtype=pl.Enum([word for word in words if word])),
+            "l": pl.Series([[word] for word in words], dtype=pl.List(pl.Categorical)),
+        }
+    )
+    rows = [{"c": word, "e": word, "l": [word]} for word in words]
+    assert list(rows_in(frame)) == rows
+    frame.write_ipc(bench.folder / "in.arrow")
+    bench.pipeline([same], input_uri=f"{bench.folder}/in.arrow").create("a").run()
+    assert lines(bench.output) == [{**row, "_i": number} for number, row in enumerate(rows)]
+
+
 def refused(values: Any) -> Any:
     return pd.DataFrame({"n": [1, 2], "c": values})
 

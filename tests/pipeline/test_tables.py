@@ -118,6 +118,17 @@ def test_each_type_is_told_without_loss(tmp_path: Path, kind: str) -> None:
     assert rows_of(path) == [one, dict.fromkeys(columns), one]
 
 
+def test_dictionaries_within_lists_and_objects_are_read_over_row_groups(tmp_path: Path) -> None:
+    """No batch is put together of two row groups: pyarrow does not."""
+    words = pa.dictionary(pa.int32(), pa.string())
+    kind = pa.struct([("l", pa.list_(words)), ("m", pa.map_(pa.string(), words))])
+    values = [{"l": [f"word {n % 3}", None], "m": [("k", f"word {n}")]} for n in range(20)]
+    stream = StreamFactory.create(str(write(tmp_path / "a.parquet", pa.table({"v": pa.array(values, kind)}))))
+    rows = [(n, {"v": {"l": [f"word {n % 3}", None], "m": {"k": f"word {n}"}}}) for n in range(20)]
+    assert read_now(stream) == rows
+    assert read_now(stream, Coverage([Span(0, 9, 0, 9)]).gaps()) == rows[9:]
+
+
 @pytest.mark.parametrize("nan", ["error", "null"])
 def test_nan_is_dealt_with_as_in_json_lines(bench: Bench, nan: str) -> None:
     table = pa.table({"n": [0, 1, 2, 3], "x": [1.0, math.nan, None, math.inf], "l": [[1.0], [2.0], [math.nan], []]})

@@ -308,11 +308,20 @@ def test_a_folder_for_datasets_has_arrow_files_and_their_list(tmp_path: Path) ->
     [
         ([1, 2.5, None], {}, [1.0, 2.5, None], []),
         ([2.5, 2**53 + 1], {}, [2.5], [1]),
+        ([2**53 + 1, 2.5, 3], {}, [2**53 + 1, 3], [1]),
+        ([2**60, 2.5, -(2**63)], {}, [2.0**60, 2.5, -(2.0**63)], []),
         ([1, "x", True], {}, [1], [1, 2]),
         ([True, 1], {}, [True], [1]),
+        ([False, 1.5, True], {}, [False, True], [1]),
+        ([1.5, True, 2], {}, [1.5, 2.0], [1]),
+        ([True, 1.5], {"schema": {"v": "float64"}}, [1.5], [0]),
         ([1, "x", [{}], None], {"mixed": "json"}, ["1", '"x"', "[{}]", None], []),
         ([2**64 - 1, 1], {}, [2**64 - 1, 1], []),
         ([2**63, -1], {}, [2**63], [1]),
+        ([1, -1, 2**63], {}, [1, -1], [2]),
+        ([1, 2**63, -1], {}, [1, 2**63], [2]),
+        ([2**63, 2**70, 1], {}, [2**63, 1], [1]),
+        ([-1, 2**63], {"long_ints": "decimal"}, [-1, 2**63], []),
         ([2**70, 1], {"long_ints": "text"}, [str(2**70), "1"], []),
         ([2**70, 1], {"long_ints": "decimal"}, [2**70, 1], []),
         ([2**70, 1], {}, [1], [0]),
@@ -340,6 +349,55 @@ def test_what_fits_is_written_as_it_is_and_what_does_not_is_named(
     found = errors(made) if failed else []
     assert [(error["_i"], error["column"]) for error in found] == [(n, "v") for n in failed]
     assert (made.rows, made.failed) == (len(written), len(failed))
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "written", "failed"),
+    [
+        ([["b"], ["a", 1]], {}, [["b"]], {1: "v[]"}),
+        ([["a", 1], ["b"]], {}, [["b"]], {0: "v[]"}),
+        ([["b"], ["a", 1]], {"mixed": "json"}, [['"b"'], ['"a"', "1"]], {}),
+        ([[{"n": 1}], [{"n": 2}, {"n": "x"}]], {}, [[{"n": 1}]], {1: "v[].n"}),
+        ([{"n": [1, 2]}, {"n": [3, True]}], {}, [{"n": [1, 2]}], {1: "v.n[]"}),
+        ([[-1], [2**63]], {}, [[-1]], {1: "v[]"}),
+        (
+            [{"n": [{"f": 0.5}]}, {"n": None}, {"n": [{"f": True}]}],
+            {},
+            [{"n": [{"f": 0.5}]}, {"n": None}],
+            {2: "v.n[].f"},
+        ),
+    ],
+)
+def test_what_does_not_go_together_within_a_list_does_not_fit_either(
+    tmp_path: Path, values: list[Any], options: Any, written: list[Any], failed: dict[int, str]
+) -> None:
+    """No value is changed: the type that is found first holds at each depth, unless JSON text is asked for."""
+    made = export(tmp_path, stream_of(tmp_path, [{"v": value} for value in values]), "out.parquet", **options)
+
+    assert [row["v"] for row in parquet(tmp_path / "out.parquet")] == written
+    assert {error["row"]: error["column"] for error in (errors(made) if failed else [])} == failed
+
+
+@pytest.mark.parametrize("float_at", [1, 9_999])
+def test_one_float_among_long_whole_numbers_leaves_out_no_row_but_its_own(tmp_path: Path, float_at: int) -> None:
+    values: list[float] = [2**53 + 1 + n for n in range(10_000)]
+    values[float_at] = 0.5
+    made = export(tmp_path, stream_of(tmp_path, [{"v": value} for value in values]), "out.parquet")
+
+    assert [row["v"] for row in parquet(tmp_path / "out.parquet")] == [value for value in values if value != 0.5]
+    assert [error["row"] for error in errors(made)] == [float_at]
+
+
+@pytest.mark.parametrize("long_at", [0, 1, 9_999])
+def test_the_first_type_of_whole_numbers_holds_over_all_batches(tmp_path: Path, long_at: int) -> None:
+    """An int64 that pyarrow finds may be negative or not: then each row is looked at."""
+    values = [-1 - n for n in range(10_000)]
+    values[long_at] = 2**63
+    made = export(tmp_path, stream_of(tmp_path, [{"v": value} for value in values]), "out.parquet")
+
+    kept = [row["v"] for row in parquet(tmp_path / "out.parquet")]
+    assert kept == ([2**63] if long_at == 0 else [value for value in values if value < 0])
+    assert made.rows + made.failed == 10_000
 
 
 def test_a_column_that_the_schema_lacks_makes_the_row_fail(tmp_path: Path) -> None:

@@ -113,6 +113,27 @@ def test_types_that_json_knows_another_way_come_back_as_plain_ones(tmp_path: Pat
     assert found.to_pylist() == table.to_pylist()
 
 
+def test_json_text_within_lists_objects_and_maps_comes_back_as_the_values_that_it_says(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"l": [{}, [1], "a"], "s": {"j": {}}, "m": {"k": [1, "b"]}},
+        {"l": None, "s": None, "m": None},
+    ]
+    (tmp_path / "rows.jsonl").write_bytes(b"".join(dumps(row) + b"\n" for row in rows))
+    made = export(
+        tmp_path, schema={"l": {"list": "json"}, "s": {"struct": {"j": "json"}}, "m": {"map": ["string", "json"]}}
+    )
+    assert made.failed == 0
+    again = [row for _, row in read_now(StreamFactory.create(str(tmp_path / "out.parquet")))]
+    assert [{name: row[name] for name in rows[0]} for row in again] == rows
+    (tmp_path / "rows.jsonl").write_bytes(b"".join(dumps({n: r[n] for n in rows[0]}) + b"\n" for r in again))
+    (tmp_path / "out.parquet").rename(tmp_path / "first.parquet")
+    (tmp_path / "out.parquet.manifest").unlink()
+    export(tmp_path, schema=str(tmp_path / "first.parquet"))
+    first, second = (pq.read_table(tmp_path / name) for name in ("first.parquet", "out.parquet"))
+    assert second.equals(first)
+    assert second.schema.equals(first.schema, check_metadata=True)
+
+
 def test_columns_that_the_file_lacks_have_the_types_of_their_values(tmp_path: Path) -> None:
     pq.write_table(pa.table({"t": pa.array([1], pa.timestamp("us")), "gone": [1]}), tmp_path / "in.parquet")
     (tmp_path / "rows.jsonl").write_text('{"t": "2024-01-31T00:00:00", "new": 1}\n{"t": "soon", "new": 2}\n')

@@ -19,7 +19,8 @@ from llm_datagen.streams import StreamFactory
 Entry = dict[str, Any]
 
 _OWN = settings_in(NodeSettings).keys() - {"idle_timeout"}
-"""What a step keeps of its settings where it goes; a pipeline's `idle_timeout` is that of the first step."""
+"""What a step keeps of its settings where it goes; a pipeline's `idle_timeout` is that of the first step, and its
+`target` that of the last one."""
 
 _OF_ROWS = ("id_prefix", "input_ids", "input_values", "source_column")
 """How the rows of the input are named, and what they carry: this stays, also as a run of an older version did it."""
@@ -71,11 +72,20 @@ def line_of(
     for number, (entry, like) in enumerate(zip(entries, likes, strict=False)):
         if like is not None:
             entry.update({key: like[key] for key in _OWN if key in like})
+        if like is old[-1]:
+            entry["target"] = _target_in(configs, number)
         if number < unchanged and number + 1 < min(len(old), len(names)):
             entry["output_uri"] = old[number]["output_uri"]
         if number:
             entry["input_uri"] = entries[number - 1]["output_uri"]
+    if old[-1].get("target") is not None:
+        entries[len(names) - 1]["target"] = old[-1]["target"]
     return entries
+
+
+def _target_in(configs: Sequence[NodeConfig | Mapping[str, Any] | None], number: int) -> int | None:
+    """Return the target that the config of a step has."""
+    return NodeConfig.of(configs[number]).target if number < len(configs) else None
 
 
 def _likes(old: Sequence[Entry], names: Sequence[str], unchanged: int) -> list[Entry | None]:

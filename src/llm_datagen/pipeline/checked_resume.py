@@ -13,7 +13,7 @@ from llm_datagen.pipeline.input_bounds import take_bounds
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.open_jobs import check_asked_by_jobs, check_nodes_are_there, rows_in_jobs
 from llm_datagen.pipeline.operator_changes import AGAIN, Edit, compare
-from llm_datagen.pipeline.past_ends import past_ends
+from llm_datagen.pipeline.past_ends import past_ends, past_targets
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.rerun import check_reset
 from llm_datagen.pipeline.resume_checks import check_inputs, check_nodes
@@ -71,6 +71,7 @@ def check_resume(
     in_jobs = rows_in_jobs(folder.files_path)
     edit = compare(run_state, *blueprint.steps(run_state), is_replay=is_replay, in_jobs=in_jobs)
     if on_change in AGAIN:
+        edit.past_ends.update(past_targets(run_state["nodes"], edit.entries))
         edit.past_ends.update(_past_ends(blueprint, run_state, edit))
     if on_change != "refuse" and not blueprint.has_operators and not edit.past_ends:
         raise ConfigError(edits_unread(folder, on_change, is_replay=is_replay))

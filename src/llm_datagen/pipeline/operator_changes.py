@@ -71,7 +71,8 @@ class Edit:
         unchecked: nodes that have done rows, and whose run state has no fingerprint.
         unread: of nodes that have done rows, the parts that nobody can see: they raise when they are looked at.
         older: nodes that keep rows of an earlier version of their operator, accepted before.
-        past_ends: nodes that cannot take the rows that would come, and why; looked for when some are done again.
+        past_ends: nodes that cannot take the rows that would come, or have too many, and why; looked for when some are
+            done again.
         drawn: the nodes whose rows others draw (`ops.Feedback`), by the ids of these.
     """
 
@@ -144,7 +145,7 @@ class Edit:
             if node_id in again and before:
                 again_rows = self.rows[node_id] + self.dead_letters[node_id]
                 entry[ROWS_AGAIN] = before.get(ROWS_AGAIN, 0) + again_rows
-            entry.update(report, fingerprint=fingerprint)
+            entry.update(report, fingerprint=fingerprint, target_rows=entry.get("target"))
             if notes:
                 entry["changes"] = notes
         if self.is_redrawn:

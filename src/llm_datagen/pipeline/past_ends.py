@@ -1,5 +1,7 @@
 """Nodes that can take no more rows: at the end of their sources, they have given what their operators had left.
 
+Or they have more of them than a target that is theirs now, since the steps of the run were changed.
+
 Such a node is done again, with all behind it, or the run does not go on. That is known before anything is changed: a
 row may come from far away, through nodes that are all sealed now.
 """
@@ -7,6 +9,7 @@ row may come from far away, through nodes that are all sealed now.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from llm_datagen.errors import StreamChangedError
 from llm_datagen.operators import operator_name
@@ -14,7 +17,7 @@ from llm_datagen.pipeline.early_ends import without_readers
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.rows_left import has_rows_left
 from llm_datagen.runs.past_end import rerun_advice
-from llm_datagen.streams import Place
+from llm_datagen.streams import Place, StreamFactory
 from llm_datagen.streams.position import END, Position
 from llm_datagen.streams.recovery import last_position
 from llm_datagen.streams.target_mark import TargetMark
@@ -47,6 +50,25 @@ def past_ends(nodes: Sequence[UnifiedNode], *, is_replay: bool = False) -> dict[
             found[node.node_id] = f"{GIVEN}, and {why}"
         elif gets_more:
             growing.add(node.output.place)
+    return found
+
+
+def past_targets(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return why nodes cannot stay as they are: they have more rows than their target, which was another node's.
+
+    Args:
+        old: the nodes of a run, by which their rows lie.
+        new: the nodes as they are to be.
+    """
+    targets = {entry["node_id"]: entry.get("target") for entry in new}
+    found = {}
+    for entry in old:
+        target = targets.get(entry["node_id"])
+        if target is None or target == entry.get("target"):
+            continue
+        rows = last_position(StreamFactory.create(entry["output_uri"])).rows
+        if rows > target:
+            found[entry["node_id"]] = f"it has {rows:,} rows, and its target is {target:,} now"
     return found
 
 

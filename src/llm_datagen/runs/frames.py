@@ -35,19 +35,17 @@ def polars_frame(read: Table) -> Any:
 
 
 def arrow_table(read: Table) -> Any:
-    """Return rows as a table of pyarrow, with the types that an export to Parquet has. They are read twice.
+    """Return rows as a table of pyarrow, with the types that an export to Parquet has. They are read more than once.
 
     Raises:
         ConfigError: when pyarrow is not installed.
         RowValueError: when a column holds values of types that do not go together.
     """
     pa = arrow()
-    from llm_datagen.streams.outputs.arrow import Batches, types_in
+    from llm_datagen.streams.outputs.arrow import Batches, types_of_all
     from llm_datagen.streams.outputs.column_types import MisfitError, settled
 
-    columns: dict[str, Any] = {}
-    for rows in read():
-        columns = types_in(rows, columns, "fail")
+    columns = types_of_all(read, "fail")
     batches = Batches({name: settled(type, "fail") for name, type in columns.items()})
 
     def refuse(_number: int, why: MisfitError) -> None:

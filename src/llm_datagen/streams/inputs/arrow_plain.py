@@ -68,9 +68,10 @@ def plain(column: Any) -> Any:
         storage = column.storage
         return storage.cast(pa.bool_()) if kind.extension_name == "arrow.bool8" else plain(storage)
     if pa.types.is_dictionary(kind):
-        return plain(column.dictionary).take(column.indices)
+        return _without_views(plain(column.dictionary)).take(column.indices)
     if pa.types.is_run_end_encoded(kind):
-        return plain(arrow("pyarrow.compute").run_end_decode(column))
+        runs = pa.RunEndEncodedArray.from_arrays(column.run_ends, _without_views(plain(column.values)))
+        return arrow("pyarrow.compute").run_end_decode(runs.slice(column.offset, len(column)))
     if pa.types.is_struct(kind):
         fields = [kind.field(number).name for number in range(kind.num_fields)]
         parts = [plain(column.field(number)) for number in range(kind.num_fields)]
@@ -105,6 +106,32 @@ def _own_offsets(column: Any) -> tuple[Any, int, int]:
         return pa.array([0], column.offsets.type), 0, 0
     begin, end = column.offsets[0].as_py(), column.offsets[-1].as_py()
     return compute.subtract(column.offsets, begin), begin, end
+
+
+def _without_views(column: Any) -> Any:
+    """Return an array with text and bytes in one buffer: pyarrow takes values by their numbers from no view."""
+    kind = _kind_without_views(column.type)
+    return column if kind == column.type else column.cast(kind)
+
+
+def _kind_without_views(kind: Any) -> Any:
+    pa = arrow()
+    types = pa.types
+    if types.is_string_view(kind):
+        return pa.large_string()
+    if types.is_binary_view(kind):
+        return pa.large_binary()
+    if types.is_struct(kind):
+        fields = [kind.field(number) for number in range(kind.num_fields)]
+        return pa.struct([field.with_type(_kind_without_views(field.type)) for field in fields])
+    if types.is_map(kind):
+        return pa.map_(_kind_without_views(kind.key_type), _kind_without_views(kind.item_type))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(_kind_without_views(kind.value_type), kind.list_size)
+    if types.is_list(kind) or types.is_large_list(kind):
+        make = pa.list_ if types.is_list(kind) else pa.large_list
+        return make(_kind_without_views(kind.value_type))
+    return kind
 
 
 def is_extension(kind: Any) -> bool:

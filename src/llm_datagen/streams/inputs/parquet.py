@@ -55,6 +55,7 @@ class ParquetTable:
             schema = self._file.schema_arrow  # is made anew each time it is asked for
             self._columns = chosen(path, schema, columns)
             self._int96 = _columns_with_int96(self._file, self._columns, self._open)
+            self._has_inner_dictionaries = any(map(_has_dictionary_within, schema.types))
             self._path = path
             self._maker = RowMaker(arrow().schema([schema.field(name) for name in self._columns]), path)
         except BaseException:
@@ -95,9 +96,9 @@ class ParquetTable:
         groups = range(group, metadata.num_row_groups)
         sizes = [(metadata.row_group(number).total_byte_size, metadata.row_group(number).num_rows) for number in groups]
         most = batch_rows(*max(sizes, default=(0, 0)))
-        reading = {"batch_size": most, "row_groups": groups, "use_threads": False}
+        reading: dict[str, Any] = {"batch_size": most, "row_groups": groups, "use_threads": False}
         moments = self._moments(reading)
-        for batch in read_batches(self._file.iter_batches(columns=self._columns, **reading), self._path):
+        for batch in read_batches(self._read(self._file, self._columns, **reading), self._path):
             coarse = next(moments) if self._int96 else None
             if skip >= batch.num_rows:
                 skip -= batch.num_rows
@@ -110,11 +111,17 @@ class ParquetTable:
         """Close the file."""
         self._file.close(force=True)
 
+    def _read(self, file: Any, columns: Sequence[str], *, row_groups: Sequence[int], **reading: Any) -> Iterator[Any]:
+        """Yield batches: of each row group by itself where pyarrow cannot put a batch together of two."""
+        parts = [[number] for number in row_groups] if self._has_inner_dictionaries else [row_groups]
+        for part in parts:
+            yield from file.iter_batches(columns=columns, row_groups=part, **reading)
+
     def _moments(self, reading: dict[str, Any]) -> Iterator[Any]:
         """Yield the columns with INT96 in microseconds: nanoseconds wrap around before 1677 and after 2262."""
         if self._int96:
             with _reopened(self._open()) as file:
-                for batch in file.iter_batches(columns=self._int96, **reading):
+                for batch in self._read(file, self._int96, **reading):
                     yield batch.select(self._int96)
 
     def _check(self, batch: Any, coarse: Any, skip: int) -> Callable[[int, int], None] | None:
@@ -154,6 +161,11 @@ def _columns_with_int96(file: Any, names: Sequence[str], open_file: Callable[[],
     with _reopened(open_file()) as coarse:
         fine, wide = file.schema_arrow, coarse.schema_arrow
         return [name for name in names if fine.field(name).type != wide.field(name).type]
+
+
+def _has_dictionary_within(kind: Any) -> bool:
+    types, inner = arrow().types, [kind.field(number).type for number in range(kind.num_fields)]
+    return any(types.is_dictionary(each) or _has_dictionary_within(each) for each in inner)
 
 
 def _moments_in(column: Any) -> Iterator[Any]:

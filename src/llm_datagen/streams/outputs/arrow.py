@@ -5,7 +5,8 @@ A batch of rows that all fit is checked and turned by pyarrow itself. Where one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from llm_datagen.streams.arrow_library import arrow
@@ -16,6 +17,8 @@ from llm_datagen.streams.outputs.column_types import (
     covers,
     fitted_row,
     holds_json,
+    is_same_kind,
+    leaves,
     type_of,
     wider_fields,
 )
@@ -25,28 +28,63 @@ Failed = Callable[[int, MisfitError], None]
 
 
 def found_array(rows: Sequence[Mapping[str, Any]]) -> tuple[Any, dict[str, ColumnType]] | None:
-    """Return rows as pyarrow takes them, with the types of columns that it finds; None when one has no type."""
+    """Return rows as pyarrow takes them, with the types of columns that it finds.
+
+    None when one has no type, or pyarrow has changed a value: it takes a bool among floats for 0.0 or 1.0.
+    """
     pa = arrow()
     try:
         array = pa.array(rows, type=None if rows else pa.struct([]))
         found = of_arrow(array.type)
     except (pa.ArrowException, TypeError, ValueError, OverflowError, RecursionError):
         return None
-    return (array, found["struct"]) if isinstance(found, dict) and "struct" in found else None
+    if not isinstance(found, dict) or "struct" not in found or _has_bool_among_floats(rows, found):
+        return None
+    return array, found["struct"]
 
 
-def types_in(rows: Sequence[Mapping[str, Any]], known: dict[str, Any], mixed: Any) -> dict[str, Any]:
-    """Return the columns that hold what is known and what is in some rows."""
-    found = found_array(rows)
-    if found is not None:
-        return wider_fields(known, found[1], mixed)
-    return types_looked_at(rows, known, mixed)
+def _has_bool_among_floats(values: Sequence[Any], found: ColumnType) -> bool:
+    if found == "float64":
+        return bool in set(map(type, values))
+    if isinstance(found, str):
+        return False
+    there = [value for value in values if value is not None]
+    if "list" in found:
+        return _has_bool_among_floats(list(chain.from_iterable(there)), found["list"])
+    return any(
+        _has_bool_among_floats([value.get(name) for value in there], of)
+        for name, of in found["struct"].items()
+        if "float64" in leaves(of)
+    )
+
+
+def types_of_all(read: Callable[[], Iterator[Sequence[Mapping[str, Any]]]], mixed: Any) -> dict[str, Any]:
+    """Return the columns of all rows, some thousand at a time.
+
+    Where they differ, each row is looked at: of an int64 that pyarrow finds, nobody knows what other type holds it.
+    """
+    columns: dict[str, Any] = {}
+    for rows in read():
+        found = found_array(rows)
+        here = types_looked_at(rows, {}, mixed) if found is None else found[1]
+        if not is_same_kind({"struct": columns}, {"struct": here}):
+            break
+        columns = wider_fields(columns, here, mixed)
+    else:
+        return columns
+    columns = {}
+    for rows in read():
+        columns = types_looked_at(rows, columns, mixed)
+    return columns
 
 
 def types_looked_at(rows: Sequence[Mapping[str, Any]], known: dict[str, Any], mixed: Any) -> dict[str, Any]:
-    """Return what `types_in` does, without `pyarrow.array`, which imports pandas: 35 MB and a quarter of a second."""
+    """Return the columns that hold what is known and what is in some rows.
+
+    It does without `pyarrow.array`, which imports pandas: 35 MB and a quarter of a second.
+    """
     for row in rows:
-        known = wider_fields(known, {name: type_of(value) for name, value in row.items()}, mixed)
+        known = wider_fields(known, {name: type_of(value, mixed) for name, value in row.items()}, mixed)
     return known
 
 

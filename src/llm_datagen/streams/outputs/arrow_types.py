@@ -97,12 +97,14 @@ def _parsed(column: str, text: Any) -> ColumnType:
 
 
 def _of_field(field: Any) -> ColumnType:
-    if (field.metadata or {}).items() >= JSON_MARK.items():
-        return "json"
-    found = of_arrow(field.type)
+    found = _found_of(field)
     if found is None:
         raise ConfigError(f"schema: column {field.name!r}: {field.type} is no type of a JSON value")
     return found
+
+
+def _found_of(field: Any) -> ColumnType | None:
+    return "json" if (field.metadata or {}).items() >= JSON_MARK.items() else of_arrow(field.type)
 
 
 def of_arrow(type: Any) -> ColumnType | None:
@@ -113,13 +115,13 @@ def of_arrow(type: Any) -> ColumnType | None:
     pa = arrow()
     types = pa.types
     if types.is_struct(type):
-        fields = {field.name: of_arrow(field.type) for field in type}
+        fields = {field.name: _found_of(field) for field in type}
         return None if None in fields.values() else {"struct": fields}
     if types.is_map(type):
-        pair = [of_arrow(type.key_type), of_arrow(type.item_type)]
+        pair = [of_arrow(type.key_type), _found_of(type.item_field)]
         return None if None in pair else {"map": pair}
     if is_list(type):
-        of = of_arrow(type.value_type)
+        of = _found_of(type.value_field)
         return None if of is None else {"list": of}
     if types.is_dictionary(type) or types.is_run_end_encoded(type):
         return of_arrow(type.value_type)
@@ -146,9 +148,10 @@ def _arrow_type(type: ColumnType) -> Any:
     pa = arrow()
     if isinstance(type, dict):
         if "list" in type:
-            return pa.list_(_arrow_type(type["list"]))
+            return pa.list_(_field("item", type["list"]))
         if "map" in type:
-            return pa.map_(*map(_arrow_type, type["map"]))
+            of_key, of_value = type["map"]
+            return pa.map_(_arrow_type(of_key), _field("value", of_value))
         return pa.struct([_field(name, each) for name, each in type["struct"].items()])
     if type in {"json", "digits"}:
         return pa.string()

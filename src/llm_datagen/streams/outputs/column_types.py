@@ -6,7 +6,7 @@ is never changed to fit: it is the same when it is read, or it does not fit. ``"
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
@@ -25,8 +25,20 @@ SCALARS = ("null", "bool", *_INTS, "float32", "float64", "string", "json", "deci
 """Names of types: of Arrow, but ``decimal`` (whole numbers of up to 38 digits), ``digits`` (whole numbers as text) and
 ``json``."""
 
+_NATURAL = "int63"
+"""Of values that were found: whole numbers that int64 and uint64 hold alike."""
+
+_FOUND_INTS = {_NATURAL: (0, (1 << 63) - 1), "int64": _INTS["int64"], "uint64": _INTS["uint64"]}
+"""Types of whole numbers that are found, the narrowest first."""
+
+_EXACT = "exact "
+"""Before the type of whole numbers that were found: float64 holds each of them, too."""
+
+_LONG = "long "
+"""Before the type that the first of some whole numbers have: others were found that it does not hold."""
+
 _MOST_DECIMAL = 10**38
-_EXACT = 1 << 53
+_MOST_EXACT = 1 << 53
 _MOST_FIELDS = 2000
 
 
@@ -46,15 +58,15 @@ class MisfitError(ValueError):
         self.reason = reason
 
 
-def type_of(value: Any) -> ColumnType:
-    """Return the narrowest type of a JSON value."""
+def type_of(value: Any, mixed: Mixed) -> ColumnType:
+    """Return the narrowest type of a JSON value; `mixed` says which one a list has whose types do not go together."""
     match value:
         case None:
             return "null"
         case bool():
             return "bool"
         case int():
-            return "int64" if -(1 << 63) <= value < 1 << 63 else "uint64" if 0 <= value < 1 << 64 else "decimal"
+            return _type_of_int(value)
         case float():
             return "float64"
         case str():
@@ -62,12 +74,19 @@ def type_of(value: Any) -> ColumnType:
         case list():
             of: ColumnType = "null"
             for each in value:
-                of = wider(of, type_of(each), "json")
+                of = wider(of, type_of(each, mixed), mixed)
             return {"list": of}
         case dict():
-            return {"struct": {name: type_of(each) for name, each in value.items()}}
+            return {"struct": {name: type_of(each, mixed) for name, each in value.items()}}
         case _:
             return "json"
+
+
+def _type_of_int(value: int) -> str:
+    name = next((name for name, (least, most) in _FOUND_INTS.items() if least <= value <= most), None)
+    if name is None:
+        return f"{_LONG}int64"
+    return f"{_EXACT}{name}" if int(float(value)) == value else name
 
 
 def wider(one: ColumnType, other: ColumnType, mixed: Mixed) -> ColumnType:
@@ -82,12 +101,34 @@ def wider(one: ColumnType, other: ColumnType, mixed: Mixed) -> ColumnType:
         if "struct" in one and "struct" in other:
             return {"struct": wider_fields(one["struct"], other["struct"], mixed)}
     elif isinstance(one, str) and isinstance(other, str):
-        both = {one, other}
-        if both <= {"int64", "uint64", "decimal"}:
-            return "decimal" if "decimal" in both else "uint64"
-        if both <= {"int64", "uint64", "float64"}:
+        if _is_int(one) and _is_int(other):
+            return _wider_int(one, other)
+        if _is_float_and_exact(one, other) or _is_float_and_exact(other, one):
             return "float64"
     return "json" if mixed == "json" or "json" in (one, other) else one
+
+
+def _is_int(type: str) -> bool:
+    return _bare(type) in _FOUND_INTS
+
+
+def _is_float_and_exact(one: str, other: str) -> bool:
+    return one == "float64" and other.startswith(_EXACT)
+
+
+def _bare(type: str) -> str:
+    return type.removeprefix(_LONG).removeprefix(_EXACT)
+
+
+def _wider_int(one: str, other: str) -> str:
+    """Return the type that holds the whole numbers of both; where none does, the first, marked as too narrow."""
+    first, second = _bare(one), _bare(other)
+    (least, most), (least_other, most_other) = _FOUND_INTS[first], _FOUND_INTS[second]
+    for name, (low, high) in _FOUND_INTS.items():
+        if low <= min(least, least_other) and max(most, most_other) <= high:
+            are_exact = one.startswith(_EXACT) and other.startswith(_EXACT)
+            return f"{_LONG if _LONG in one + other else _EXACT if are_exact else ''}{name}"
+    return f"{_LONG}{first}"
 
 
 def wider_fields(one: dict[str, Any], other: Mapping[str, Any], mixed: Mixed) -> dict[str, Any]:
@@ -107,9 +148,36 @@ def settled(type: ColumnType, long_ints: LongInts) -> ColumnType:
         if not 0 < len(fields) <= _MOST_FIELDS:
             return "json"
         return {"struct": {name: settled(each, long_ints) for name, each in fields.items()}}
-    if type == "decimal":
-        return {"fail": "int64", "text": "digits", "decimal": "decimal"}[long_ints]
-    return {"text": "digits", "decimal": "decimal", "fail": type}[long_ints] if type == "uint64" else type
+    if holds_long_ints(type) and long_ints != "fail":
+        return "digits" if long_ints == "text" else "decimal"
+    found = _bare(type)
+    return "int64" if found == _NATURAL else found
+
+
+def holds_long_ints(type: ColumnType) -> bool:
+    """Return whether a type that was found is, or has in it, one of whole numbers of more than 63 bits."""
+    return any(leaf.startswith(_LONG) or _bare(leaf) == "uint64" for leaf in leaves(type))
+
+
+def leaves(type: ColumnType) -> Iterator[str]:
+    """Yield the names of which a type that was found is made."""
+    if isinstance(type, str):
+        yield type
+    else:
+        for of in [type["list"]] if "list" in type else type["struct"].values():
+            yield from leaves(of)
+
+
+def is_same_kind(one: ColumnType, other: ColumnType) -> bool:
+    """Return whether two types that were found differ at most in columns that one lacks, or where it has only nulls."""
+    if "null" in (one, other) or one == other:
+        return True
+    if isinstance(one, str) or isinstance(other, str) or one.keys() != other.keys():
+        return False
+    if "list" in one:
+        return is_same_kind(one["list"], other["list"])
+    here, there = one["struct"], other["struct"]
+    return all(is_same_kind(here[name], there[name]) for name in here.keys() & there.keys())
 
 
 def holds_json(type: ColumnType) -> bool:
@@ -133,7 +201,8 @@ def covers(type: ColumnType, found: ColumnType) -> bool:
                 name in type["struct"] and covers(type["struct"][name], of) for name, of in found["struct"].items()
             )
         return False
-    return found == "int64" and type in {*_INTS, "float64", "float32"}  # writing them fails where they do not fit
+    # Writing them fails where they do not fit.
+    return found == "int64" and isinstance(type, str) and _bare(type) in {_NATURAL, *_INTS, "float64", "float32"}
 
 
 def fitted(value: Any, type: ColumnType, column: str) -> Any:
@@ -241,7 +310,7 @@ def _long(value: int, type: str, column: str) -> Any:
 
 
 def _real(value: float, type: str, column: str) -> float:
-    most = _EXACT if type == "float64" else 1 << 24
+    most = _MOST_EXACT if type == "float64" else 1 << 24
     if isinstance(value, int) and abs(value) > most and int(_as_float(value)) != value:
         raise MisfitError(column, type, f"the whole number {value} is not exact as a float")
     if type == "float32":

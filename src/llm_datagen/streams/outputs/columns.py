@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.errors.advice import nearest
 from llm_datagen.streams.block import Block
-from llm_datagen.streams.outputs.arrow import types_in, types_looked_at
-from llm_datagen.streams.outputs.column_types import holds_json, settled, wider_fields
+from llm_datagen.streams.outputs.arrow import types_looked_at, types_of_all
+from llm_datagen.streams.outputs.column_types import holds_json, holds_long_ints, settled
 from llm_datagen.streams.outputs.options import ExportOptions
 from llm_datagen.streams.outputs.source_rows import BATCH_ROWS, Batcher, SourceRows
 from llm_datagen.streams.outputs.target import Target
@@ -36,7 +36,7 @@ def guessed(source: SourceRows, target: Target, options: ExportOptions) -> dict[
     with contextlib.closing(_batches(source, BATCH_ROWS)) as batches:
         rows = [item for batch in batches for _, item in source.items(batch)]
     columns = {name: type for name, type in types_looked_at(rows, {}, options.mixed).items() if name != options.ids}
-    if not columns or any(map(holds_json, columns.values())):
+    if not columns or any(holds_json(type) or holds_long_ints(type) for type in columns.values()):
         return None
     ids: dict[str, Any] = {} if options.ids is None else {options.ids: "string"}
     taken = {name: settled(type, options.long_ints) for name, type in columns.items()}
@@ -51,26 +51,30 @@ def columns_of(source: SourceRows, target: Target, options: ExportOptions, given
     is_whole = not isinstance(options.schema, str | os.PathLike)
     if given is not None and is_whole:
         return {"columns": {**ids, **given}, "dictionaries": []}
-    columns: dict[str, Any] = {}
     first: list[dict[str, Any]] = []
-    with contextlib.closing(_batches(source, options.schema_rows)) as batches:
-        for number, batch in enumerate(batches):
-            items = [item for _, item in source.items(batch)]
-            first = first if number else items
-            if target.kind == "csv":
-                for item in items:
-                    columns = (
-                        columns
-                        if item.keys() <= columns.keys()
-                        else wider_fields(columns, dict.fromkeys(item, "null"), "fail")
-                    )
-            else:
-                columns = types_in(items, columns, options.mixed)
+
+    def read() -> Iterator[list[dict[str, Any]]]:
+        with contextlib.closing(_batches(source, options.schema_rows)) as batches:
+            for batch in batches:
+                items = [item for _, item in source.items(batch)]
+                first[:] = first or items
+                yield items
+
+    columns = _names_of_all(read()) if target.kind == "csv" else types_of_all(read, options.mixed)
     columns = {name: settled(type, options.long_ints) for name, type in columns.items() if name != options.ids}
     if given is not None:  # of a file, which may have other columns than the rows
         of_file = {name: type for name, type in given.items() if name != options.ids}
         columns = {name: of_file.get(name, type) for name, type in columns.items()} if first else of_file
     return {"columns": {**ids, **columns}, "dictionaries": _repeated(first, columns)}
+
+
+def _names_of_all(batches: Iterator[list[dict[str, Any]]]) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    for items in batches:
+        for item in items:
+            if not item.keys() <= names.keys():
+                names |= dict.fromkeys(item, "null")
+    return names
 
 
 def check_partitions(source: SourceRows, target: Target, options: ExportOptions) -> None:

@@ -1,8 +1,9 @@
 """Rows of a DataFrame of pandas, which is not imported: what a Parquet file of the same table gives.
 
-Columns with a type of pandas go by Arrow. A column of Python's objects has no type: it goes by Arrow where all of its
-values are of one kind that JSON has not, such as decimals; else its values are given as they are. So does one whose
-categories are objects. Arrow is not asked to guess: it cuts dates and times off where a column begins with a date, and takes text for bytes.
+Columns with a type of pandas go by Arrow. A column of Python's objects has no type, nor have categories that are
+objects: it goes by Arrow where all of its values are of one kind that JSON has not, such as decimals; else its values
+are given as they are. Arrow is not asked to guess: it cuts dates and times off where a column begins with a date, and
+takes text for bytes.
 """
 
 from __future__ import annotations

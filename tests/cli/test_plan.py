@@ -125,6 +125,18 @@ def test_what_comes_behind_an_operator_that_looks_at_many_rows_is_an_upper_bound
     assert whole["nodes"][0]["rows_out"] == {"value": 5, "error": 0, "low": 5, "high": 5, "is_at_most": False}
 
 
+@pytest.mark.parametrize("chooses", ["Best", "Dedupe"])
+def test_no_more_rows_are_planned_behind_an_operator_than_it_gets(shell: Shell, command: Command, chooses: str) -> None:
+    """Of 600 rows with 300 texts, 5 differ: the error of so small a sample does not make more rows of them."""
+    write_jsonl(shell.folder / "in.jsonl", ({"n": n, "text": f"text {n % 300}"} for n in range(600)))
+    arguments = {"n": 1, "by": "n", "of": "text"} if chooses == "Best" else {"by": "text"}
+    pipeline = shell.yaml([{"use": f"ops.{chooses}", "with": arguments}, "ops:odd", "ops:odd"])
+    plan = json.loads(command("plan", pipeline, "--json", "-k", "5").output)
+    first, second, third = (node["rows_in"] for node in plan["nodes"])
+    assert second["is_at_most"] is third["is_at_most"] is True
+    assert third["high"] <= second["high"] <= first["high"] == 600
+
+
 def test_what_a_plan_does_not_know_it_says(shell: Shell, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = shell.yaml(["ops:no_seven", {"use": "ops:odd"}, _ask("{{ nobody }}")], rate=1000)
     with FakeLLMServer() as server:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -135,7 +136,9 @@ def test_what_was_in_the_memory_of_a_process_is_not_missed(shell: Shell, command
 
 def test_of_many_findings_the_first_are_shown(shell: Shell, command: Command) -> None:
     command("run", shell.yaml(["ops:odd"]), "--id", "a")
-    write_jsonl(shell.folder / "in.jsonl", [{"n": 1}])
+    output = shell.folder / "out.jsonl"
+    other_ids = re.sub(rb'"_i":(\d)(?=\d)', lambda found: b'"_i":%d' % (int(found[1]) + 5), output.read_bytes())
+    output.write_bytes(other_ids)
     told = command("verify", "a", code=1).stdout
     assert "run a (completed): 20 findings" in told
     assert "node_0: of more findings than 20, these are the first" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 from collections.abc import Callable
@@ -328,6 +329,19 @@ def test_a_malformed_line_is_named_by_file_and_number(bench: Bench, bad: str, bl
     assert f"{bench.input}, line {31 + blanks}:" in str(caught.value)
     assert lines(bench.between("a")) == [{"n": n, "_i": n} for n in range(30)]
     assert not bench.is_sealed()
+
+
+def test_nan_of_an_operator_says_what_works_and_that_does(bench: Bench) -> None:
+    """A resume keeps the data_config of the run, so it is not advised."""
+    bench.give(numbered(3))
+
+    def odd(item: Any) -> Any:
+        return {**item, "x": math.nan}
+
+    with pytest.raises(NodeFailedError, match=r"return None, or set data_config nan='null' and create the run anew"):
+        bench.pipeline([odd]).create("a").run(progress=False)
+    anew = bench.pipeline([odd], data_config={"nan": "null"}).create("a", if_exists="overwrite").run(progress=False)
+    assert [row["x"] for row in anew.rows()] == [None] * 3
 
 
 def test_a_malformed_line_can_be_mended_and_the_run_resumed(bench: Bench) -> None:

@@ -61,10 +61,8 @@ def test_a_resume_goes_on_in_the_same_order_with_files_that_have_come_since_at_t
     report = bench.pipeline([Stopping()], **settings).resume("a").run()
     assert report.status == "completed"
     assert sorted(row["n"] for row in lines(bench.output)) == list(range(52))
-    told = [line for line in bench.log_lines() if "part-002b.jsonl came since the run began" in str(line)]
-    assert bool(told) == bool(stop)  # else nothing was begun, and the files may be in any order
-    if stop:
-        assert ids_of(bench) == [(n, n) for n in range(52)]
+    assert any("part-002b.jsonl came since the run began" in str(line) for line in bench.log_lines())
+    assert ids_of(bench) == [(n, n) for n in range(52)]
 
 
 def test_a_finished_run_takes_files_that_have_come_since(bench: Bench) -> None:
@@ -157,13 +155,72 @@ def test_a_file_that_has_become_a_folder_or_the_other_way_round_is_refused(bench
     assert any("was edited or shortened since its rows were done" in str(line) for line in bench.log_lines())
 
 
-def test_a_finished_run_says_that_a_file_was_edited(bench: Bench) -> None:
-    fill(bench.folder / "in", 2)
+def remove(folder: Path, number: int) -> None:
+    next(folder.glob(f"part-{number:03}*")).unlink()
+
+
+def rewrite(folder: Path, number: int) -> None:
+    one(folder, number, range(10 * number + 1, 10 * number + 10))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({0: remove}, r"part-000.jsonl.gz is gone"),
+        ({3: remove}, r"part-003.jsonl is gone"),
+        ({1: rewrite}, r"part-001.jsonl is not what it was"),
+        ({3: rewrite}, r"part-003.jsonl is not what it was"),
+        (
+            {0: remove, 1: rewrite, 3: rewrite},
+            r"part-000.jsonl.gz is gone, and part-001.jsonl, part-003.jsonl are not what they were",
+        ),
+    ],
+    ids=["first gone", "last gone", "edited", "last edited", "several"],
+)
+def test_a_finished_run_names_files_that_are_gone_or_were_edited_and_verify_does(
+    bench: Bench, changes: dict[int, Callable[[Path, int], object]], says: str
+) -> None:
+    fill(bench.folder / "in", 4)
     settings = {"input_uri": f"{bench.folder}/in/*"}
     bench.pipeline([Stopping()], **settings).create("a").run()
-    one(bench.folder / "in", 1, range(20, 30))
-    bench.pipeline([Stopping()], **settings).resume("a").run()
-    assert any("was edited or shortened since its rows were done" in str(line) for line in bench.log_lines())
+    for number, change in changes.items():
+        change(bench.folder / "in", number)
+    assert bench.pipeline([Stopping()], **settings).resume("a").run().status == "completed"
+    assert any(f"{says}; rows that are done stay as they are" in str(line) for line in bench.log_lines())
+    (account,) = verify(bench.run_state("a"))
+    assert len(account.findings) == 1
+    assert says in account.findings[0]
+    assert account.pending is None
+    with pytest.raises(StreamChangedError, match=r"since the run listed it; restore it"):
+        list(trace(bench.run_state("a"), 39))
+
+
+def test_an_input_of_one_file_that_was_shortened_is_not_counted(bench: Bench) -> None:
+    bench.give([{"n": n} for n in range(10)])
+    bench.pipeline([Stopping()]).create("a").run()
+    bench.give([{"n": n} for n in range(5)])
+    (account,) = verify(bench.run_state("a"))
+    assert account.pending is None
+    assert len(account.findings) == 1
+    assert "has only 45 bytes now" in account.findings[0]
+
+
+def test_what_is_added_to_a_file_after_others_were_begun_is_told(bench: Bench) -> None:
+    fill(bench.folder / "in", 4)
+    settings = {"input_uri": f"{bench.folder}/in/*"}
+    bench.pipeline([Stopping(35)], **settings).create("a").run()
+    for number in (1, 3):  # the last one that was begun is read to its end, whenever that is
+        with (bench.folder / "in" / f"part-{number:03}.jsonl").open("a") as file:
+            file.write('{"n": 40}\n')
+    for _ in range(2):  # once it goes on, then it has ended
+        bench.pipeline([Stopping()], **settings).resume("a").run()
+        assert any("part-001.jsonl has grown after other files" in str(line) for line in bench.log_lines())
+        assert ids_of(bench) == [(n, n) for n in range(41)]
+    (account,) = verify(bench.run_state("a"))
+    assert [each.partition(": give")[0] for each in account.findings] == [
+        f"the output is sealed, and 1 rows are pending: {bench.folder}/in/*: part-001.jsonl has grown after other "
+        "files were begun, and what was added may not have been read"
+    ]
 
 
 def test_a_bad_line_is_named_by_its_file(bench: Bench) -> None:

@@ -234,6 +234,16 @@ AS_TEXT = "table['c'].astype(str)"
         (lambda: of_objects(pd.Timestamp("2024-01-01"), "x"), "several types or zones (Timestamp, str)"),
         (lambda: of_objects(Decimal("1E80"), Decimal(1)), "'c' (Decimal) has a type that has no place in a row"),
         (lambda: refused([1, 2]).set_index("n"), "the index of the table (n) is no column, and would be lost; make it"),
+        (
+            lambda: refused([1, 2, 3]).set_axis(["u", "v", "w"]),
+            "the index of the table (without a name: 'u', 'v', …) is no column, and would be lost; make it one by "
+            "reset_index()",
+        ),
+        (
+            lambda: refused([1]).set_axis(pd.to_datetime(["2024-01-31"])),
+            "(without a name: '2024-01-31 00:00:00') is no",
+        ),
+        (lambda: refused([1]).set_axis(pd.MultiIndex.from_tuples([(1, 2)])), "(without a name: '(1, 2)') is no column"),
         (lambda: pd.DataFrame({5: [1]}), "the column 5 (int), and names of columns are text; rename it"),
         (lambda: pd.DataFrame([[1, 2]], columns=["a", "a"]), "more than one column 'a'; rename one"),
         (lambda: pl.DataFrame({"c": pl.Series([object()], dtype=pl.Object)}), "'c' (Object) holds objects of Python"),
@@ -244,6 +254,13 @@ AS_TEXT = "table['c'].astype(str)"
 def test_what_a_row_cannot_hold_is_refused_with_its_column_and_type(make: Callable[[], Any], says: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(says).replace(r"\.\*", ".*")):
         list(rows_in(make()))
+
+
+def test_an_index_that_counts_rows_is_left_out() -> None:
+    frame = pd.DataFrame({"n": [3, 1, 2]})
+    for table in (frame, frame.sort_values("n"), frame[frame.n > 1], pd.concat([frame, frame])):
+        assert list(rows_in(table)) == [{"n": n} for n in table.n]
+    assert list(rows_in(pd.DataFrame({"n": []}, index=pd.Index([], dtype=object)))) == []
 
 
 def test_a_value_that_json_has_not_is_refused_with_its_row(bench: Bench) -> None:

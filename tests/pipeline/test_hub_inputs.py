@@ -80,6 +80,10 @@ def test_a_split_is_one_input_whose_files_are_downloaded_one_after_the_other(ben
     assert not [path for path in ours if TOKEN.encode() in path.read_bytes()]
 
 
+class Another(Stopping):
+    version = "2"
+
+
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("stop", [0, 7, 10, 25, 29])
 def test_a_resume_reads_the_commit_that_the_run_began_with(bench: Bench, hub: FakeHub, stop: int) -> None:
@@ -95,6 +99,8 @@ def test_a_resume_reads_the_commit_that_the_run_began_with(bench: Bench, hub: Fa
     hub.requests.clear()
     assert bench.pipeline([Stopping()], **settings).resume("a").run().rows_out == 30
     assert hub.requests == []
+    bench.pipeline([Another()], **settings).resume("a", on_change="rerun").run()
+    assert ids_of(bench) == [(n, n) for n in range(30)]
 
 
 @pytest.mark.slow

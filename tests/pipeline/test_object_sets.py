@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from llm_datagen.errors import ConfigError, DatagenError, StreamChangedError, StreamMissingError
+from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.inputs.object_set import ObjectFileSet
@@ -101,6 +102,25 @@ def test_a_resume_goes_on_with_objects_that_have_come_since_at_the_end(s3: S3Buc
     assert bench.pipeline([Stopping()], input_uri=s3.uri("in/")).resume("a").run().status == "completed"
     assert ids_of(bench) == [(n, n) for n in range(32)]
     assert any("a2.jsonl came since the run began" in str(line) for line in bench.log_lines())
+
+
+class Another(Stopping):
+    version = "2"
+
+
+def test_a_rerun_reads_objects_in_the_order_of_the_run_and_so_does_who_looks(s3: S3Bucket, bench: Bench) -> None:
+    fill(s3)
+    bench.pipeline([Stopping()], input_uri=s3.uri("in/")).create("a").run()
+    s3.put("in/a2.jsonl", text([30, 31]))
+    bench.pipeline([Another()], input_uri=s3.uri("in/")).resume("a", on_change="rerun").run()
+    assert ids_of(bench) == [(n, n) for n in range(32)]
+    assert [step.item["n"] for step in trace(bench.run_state("a"), 15)] == [15, 15]
+    OBJECT_STORAGE.remove(s3.uri("in/b/c.jsonl.gz"))
+    bench.pipeline([Another()], input_uri=s3.uri("in/")).resume("a").run()
+    assert any("b/c.jsonl.gz is gone; rows that are done stay" in str(line) for line in bench.log_lines())
+    (account,) = verify(bench.run_state("a"))
+    assert len(account.findings) == 1
+    assert "b/c.jsonl.gz is gone" in account.findings[0]
 
 
 @pytest.mark.slow

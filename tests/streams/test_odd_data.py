@@ -170,9 +170,9 @@ def test_nan_in_enums_and_numpy_values_is_found() -> None:
 def test_nan_in_the_input_is_refused_or_null() -> None:
     """12.2.6: as pandas and json.dumps write it."""
     data = b'{"a":NaN,"b":[-Infinity,"NaN"]}\n{"a":1}\n'
-    assert "line 1: this is not a row: it holds NaN or Infinity, which is no JSON; set data_config nan='null'" in (
-        refusal(data)
-    )
+    told = "line 1: this is not a row: it holds NaN or Infinity, which is no JSON; to read it as null, set data_config "
+    told += "nan='null' and create the run anew (a resume keeps that of the run)"
+    assert told in refusal(data)
     assert values_now(of(data, NULLS)) == [{"a": None, "b": [None, "NaN"]}, {"a": 1}]
     assert "NaN" not in refusal(b'{"a":"NaN"x}')
     for bad in (b'{"a":NaN,}', b'{"a":NaN,"b":"\\ud83d"}', b'{"a":1', b"\xff"):
@@ -263,7 +263,8 @@ def test_another_encoding_is_named(kind: str) -> None:
         assert "the file is UTF-16, and must be UTF-8: convert it" in refusal(mark + text.encode(name), kind=kind)
     told = refusal(text.encode("latin-1"), kind=kind)
     assert f"line {1 if kind == 'jsonl' else 2}: this is not a row: byte 0xe9 at position" in told
-    assert "Latin-1 or Windows-1252: set data_config encoding='cp1252', or convert it, such as with: iconv" in told
+    assert "Latin-1 or Windows-1252: set data_config encoding='cp1252' and create the run anew (a resume" in told
+    assert "of the run), or convert it, such as with: iconv" in told
     assert len(values_now(stream_of(text.encode("utf-8-sig"), kind))) == 1
 
 

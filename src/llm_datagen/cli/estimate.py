@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 _WITHIN = 1.96
@@ -39,6 +39,10 @@ class Estimate:
     def __add__(self, other: Estimate) -> Estimate:
         error = math.hypot(self.error, other.error)
         return Estimate(self.value + other.value, error, self.is_at_most or other.is_at_most)
+
+    def at_most(self, most: float) -> Estimate:
+        """Return it with an upper end of its range that is no higher; `most` is not below its value."""
+        return self if self.high <= most else replace(self, error=(most - self.value) / _WITHIN)
 
     @property
     def high(self) -> float:

@@ -94,7 +94,7 @@ def _run_watched(pipeline: BasePipeline, part: PartOf | None, hooks: Sequence[IP
             for line in summary(pipeline, time.monotonic() - started, reason, part):
                 write(line)
     is_short = any(why_short(node) for node in pipeline.progress)
-    has_unfit = unfit_rows(RunFolder(pipeline.results_dir, pipeline.pipeline_id).load()) > 0
+    has_unfit = bool(unfit_rows(RunFolder(pipeline.results_dir, pipeline.pipeline_id).load()))
     return exit_code_of(pipeline.status, is_short=is_short, has_unfit=has_unfit)
 
 
@@ -115,6 +115,7 @@ def summary(pipeline: BasePipeline, seconds: float, reason: str = "", part: Part
         nodes=tuple(pipeline.progress),
         seconds=seconds,
         outputs=outputs_to_name(run_state),
+        unfit=unfit_rows(run_state),
     )
     name = f"run {report.pipeline_id}" if part is None else part.name
     yield f"{name}: {report.status} after {seconds:.1f} s"

@@ -121,7 +121,7 @@ def _node_use(stage: NodePreview, calls: Sequence[ObservedCall], rows_in: Estima
         node_id=stage.node_id,
         operator=str(stage.entry["operator"]),
         rows_in=rows_in,
-        rows_out=rows_in * replace(_rows_per_row(stage, rows_in.value), is_at_most=is_upper_bound(stage, rows_in)),
+        rows_out=_rows_out(stage, rows_in),
         models=models,
         row_seconds=row.value,
         seconds=ways[bound],
@@ -130,6 +130,20 @@ def _node_use(stage: NodePreview, calls: Sequence[ObservedCall], rows_in: Estima
         bound=bound if ways[bound].value else "",
         is_in_jobs=has_jobs(stage.operator),
     )
+
+
+def _rows_out(stage: NodePreview, rows_in: Estimate) -> Estimate:
+    """Return how many rows come out; of an upper bound, no more than go in where no row of the sample gave several."""
+    rows = rows_in * replace(_rows_per_row(stage, rows_in.value), is_at_most=is_upper_bound(stage, rows_in))
+    return rows.at_most(rows_in.high) if rows.is_at_most and _gives_no_more(stage) else rows
+
+
+def _gives_no_more(stage: NodePreview) -> bool:
+    """Return whether each row of the sample gave one row at most, as far as that is known of it; else all together."""
+    made_of = stage.made_of()
+    if made_of is None:
+        return len(stage.made) <= len(stage.given)
+    return all(len(made) <= 1 for made in made_of.values())
 
 
 def is_upper_bound(stage: NodePreview, rows_in: Estimate) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich.text import Text
@@ -13,10 +14,11 @@ from llm_datagen.runs.account import FINDINGS_SHOWN, NodeAccount
 from llm_datagen.runs.display.console import SafeConsole
 from llm_datagen.runs.display.lines import beyond_target
 from llm_datagen.runs.display.name_table import Column, Name, NameTable
-from llm_datagen.runs.exports import verify_exports
+from llm_datagen.runs.exports import unfit_rows, verify_exports
 from llm_datagen.runs.verify import verify
 from llm_datagen.runs.words import number
 from llm_datagen.shards.run_view import RunView
+from llm_datagen.streams.outputs import UnfitRows
 
 _ON_THE_MOVE = (
     "it is running, so its last rows are being written: findings may come from that; verify it when it has ended"
@@ -36,6 +38,7 @@ def verify_run(results_dir: str, pipeline_id: str, *, as_json: bool) -> int:
     """
     run = open_run(results_dir, pipeline_id)
     accounts, of_exports = _recounted(run)
+    unfit = unfit_rows(run.state)
     findings = sum(len(account.findings) for account in accounts) + len(of_exports)
     if as_json:
         nodes = [{**asdict(account), "pending": account.pending} for account in accounts]
@@ -44,6 +47,7 @@ def verify_run(results_dir: str, pipeline_id: str, *, as_json: bool) -> int:
             data["whole"] = of_exports
         elif run.state.get("exports"):
             data["exports"] = of_exports
+        data["unfit"] = [asdict(each) for each in unfit]
         write_json(data)
     else:
         operators = [str(entry["operator"]) for entry in run.state["nodes"]]
@@ -52,9 +56,11 @@ def verify_run(results_dir: str, pipeline_id: str, *, as_json: bool) -> int:
         else:
             for account, operator in zip(accounts, operators, strict=True):
                 write(_line(account, operator))
-        _conclude(run, accounts, findings)
+        _conclude(run, accounts, findings, unfit)
         for finding in of_exports:
             write(f"  {finding}")
+        for each in unfit:
+            write(f"  {each}")
     return FAILED if findings else 0
 
 
@@ -68,8 +74,11 @@ def _recounted(run: RunView) -> tuple[list[NodeAccount], list[str]]:
     return found.nodes, found.findings
 
 
-def _conclude(run: RunView, accounts: list[NodeAccount], findings: int) -> None:
+def _conclude(run: RunView, accounts: list[NodeAccount], findings: int, unfit: Sequence[UnfitRows]) -> None:
     what = "nothing is wrong" if not findings else "1 finding" if findings == 1 else f"{number(findings)} findings"
+    if unfit:
+        lacking = "1 output lacks rows" if len(unfit) == 1 else f"{len(unfit)} outputs lack rows"
+        what = f"{what if findings else 'no file is damaged'}; {lacking}"
     write(f"run {run.pipeline_id} ({run.status}): {what}")
     if run.is_live:
         write(f"  {_ON_THE_MOVE}")

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     )
     from llm_datagen.config.constructor import refuses_unknown
     from llm_datagen.config.failure_policy import SHARE_ROWS, FailurePolicy
-    from llm_datagen.config.groups import OLDER, UNBOUNDED, DataConfig, WriterConfig
+    from llm_datagen.config.groups import OLDER, UNBOUNDED, DataConfig, WriterConfig, set_data_config
     from llm_datagen.config.node import (
         BatchOptions,
         NodeConfig,
@@ -125,6 +125,7 @@ __all__ = [
     "plain",
     "refuse_unknown",
     "refuses_unknown",
+    "set_data_config",
     "settings_in",
     "settings_of_entry",
     "shown",
@@ -141,7 +142,7 @@ if not TYPE_CHECKING:
             "OnChange OnError PipelineIdScheme TargetRows Verify",
             "constructor": "refuses_unknown",
             "failure_policy": "SHARE_ROWS FailurePolicy",
-            "groups": "OLDER UNBOUNDED DataConfig WriterConfig",
+            "groups": "OLDER UNBOUNDED DataConfig WriterConfig set_data_config",
             "node": "BatchOptions NodeConfig NodeConfigOptions NodeOptions NodeSettings SizeOptions WriterOptions "
             "node_settings settings_of_entry",
             "setting": "Setting SettingsGroup checked object_of plain refuse_unknown settings_in",

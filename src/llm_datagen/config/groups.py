@@ -110,6 +110,11 @@ class DataConfig(SettingsGroup):
             raise ConfigError(f"data_config: separator and quote are both {self.quote!r}; give two different signs")
 
 
+def set_data_config(setting: str) -> str:
+    """Return the advice to set a setting of `DataConfig`, such as ``nan='null'``; a resume would take no other one."""
+    return f"set data_config {setting} and create the run anew (a resume keeps that of the run)"
+
+
 UNBOUNDED = 1 << 62
 """Bytes that no record has."""
 

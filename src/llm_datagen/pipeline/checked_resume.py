@@ -16,7 +16,7 @@ from llm_datagen.pipeline.operator_changes import AGAIN, Edit, compare
 from llm_datagen.pipeline.past_ends import past_ends, past_targets
 from llm_datagen.pipeline.path_checks import check_layout
 from llm_datagen.pipeline.rerun import check_reset
-from llm_datagen.pipeline.resume_checks import check_inputs, check_nodes
+from llm_datagen.pipeline.resume_checks import check_inputs, check_nodes, look_anew
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.stream_reset import Reset, reset_of
 from llm_datagen.pipeline.topology import check_topology
@@ -40,6 +40,7 @@ class CheckedResume:
         reset: what has to be done to the streams; None for nothing.
         nodes: the nodes as they will be.
         remaining: those of them that are kept, as they lie on the disk now.
+        read_on: nodes that read more: those that have not ended, and those that are done again.
         notes: what of the code is used and is not in the run state yet, besides operators.
     """
 
@@ -47,6 +48,7 @@ class CheckedResume:
     reset: Reset | None
     nodes: list[UnifiedNode]
     remaining: list[UnifiedNode]
+    read_on: list[UnifiedNode]
     notes: list[StartNotice]
 
 
@@ -93,9 +95,13 @@ def check_resume(
         if node.node_id not in finished:
             check_asked_by_jobs(node.node_id, node.operator, folder)
     check_nodes_are_there({node.node_id for node in nodes}, folder)
+    again: list[UnifiedNode] = []
     if reset is not None:
+        again = [node for node in nodes if node.node_id in reset.again]
+        look_anew(again, run_state)
         check_reset(reset, nodes, folder)
-    return CheckedResume(edit=edit, reset=reset, nodes=nodes, remaining=remaining, notes=notes)
+    read_on = [*(node for node in remaining if node.node_id not in finished), *again]
+    return CheckedResume(edit=edit, reset=reset, nodes=nodes, remaining=remaining, read_on=read_on, notes=notes)
 
 
 def _past_ends(blueprint: Blueprint, run_state: dict[str, Any], edit: Edit) -> dict[str, str]:

@@ -17,7 +17,7 @@ from llm_datagen.pipeline.lost_usage import ROWS_UNTOLD, is_untold
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.open_jobs import waiting_jobs
 from llm_datagen.pipeline.operator_changes import ROWS_AGAIN, Edit
-from llm_datagen.pipeline.resume_checks import added_since, edited_since
+from llm_datagen.pipeline.resume_checks import edited_since, files_since
 from llm_datagen.pipeline.stream_reset import Entry
 from llm_datagen.pipeline.target_needs import UNKNOWN, Standing, rows_needed
 from llm_datagen.runs import RunFolder
@@ -67,7 +67,7 @@ def diff_run(
     jobs = waiting_jobs(folder.files_path)
     notes = [*refused, *_job_notes(jobs, checked)]
     told = [*checked.notes, *checked.edit.unchecked_notes(), *blueprint.ignored(run_state)]
-    told += edited_since(checked.remaining, run_state) + added_since(checked.remaining)
+    told += edited_since(checked.remaining, run_state) + files_since(checked.read_on)
     notes += [f"{note.node_id}: {note.text}" for note in told]
     compared = _Nodes(before, run_state, checked, jobs, is_replay=is_replay)
     nodes = compared.all()

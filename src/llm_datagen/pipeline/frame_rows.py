@@ -20,6 +20,7 @@ from llm_datagen.streams.inputs.arrow_plain import is_extension
 from llm_datagen.streams.inputs.arrow_rows import RowMaker
 
 _AT_ONCE = 4096
+_LABELS_SHOWN = 2
 _BYTES = (bytes, bytearray, memoryview)
 _FAMILIES: tuple[tuple[type, ...], ...] = ((dt.datetime,), (dt.time,), (dt.timedelta,), (Decimal,), _BYTES)
 """Kinds of Python's values that JSON has not. A date, a UUID: their text is the same everywhere."""
@@ -78,11 +79,25 @@ def _check_shape(frame: Any) -> None:
             )
     if twice := [name for name in names if names.count(name) > 1]:
         raise ConfigError(f"input: the table has more than one column {twice[0]!r}; rename one")
-    if levels := [name for name in getattr(getattr(frame, "index", None), "names", ()) if name is not None]:
+    if lost := _index_with_data(frame):
         raise ConfigError(
-            f"input: the index of the table ({', '.join(map(str, levels))}) is no column, and would be lost; make it "
-            "one by reset_index(), or leave it out by reset_index(drop=True)"
+            f"input: the index of the table ({lost}) is no column, and would be lost; make it one by reset_index(), or "
+            "leave it out by reset_index(drop=True)"
         )
+
+
+def _index_with_data(frame: Any) -> str:
+    """Return what the index of a table has that is data, for people; "" when it only counts rows.
+
+    One without a name counts rows if it holds whole numbers: after rows were sorted or filtered, these have gaps.
+    """
+    index: Any = getattr(frame, "index", None)
+    if names := [name for name in getattr(index, "names", ()) if name is not None]:
+        return ", ".join(map(str, names))
+    if len(frame) == 0 or getattr(getattr(index, "dtype", None), "kind", "i") in "iu":
+        return ""
+    more = ", …" if len(frame) > _LABELS_SHOWN else ""
+    return f"without a name: {', '.join(repr(str(label)) for label in index[:_LABELS_SHOWN])}{more}"
 
 
 def _check_without_arrow(frame: Any) -> None:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from llm_datagen.config import set_data_config
 from llm_datagen.errors import DatagenError
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.preview import external_inputs, first_rows
@@ -78,7 +79,7 @@ def other_separators(run_state: Mapping[str, Any]) -> Iterator[str]:
             if len(columns) == 1 and sign in columns[0] and isinstance(codec, CsvCodec):
                 yield (
                     f"{stream.path} has one column, {columns[0]!r}: it seems to be separated by {word}, and CSV is "
-                    f"read with {codec.separator!r}; set data_config separator={sign!r}"
+                    f"read with {codec.separator!r}; {set_data_config(f'separator={sign!r}')}"
                 )
 
 

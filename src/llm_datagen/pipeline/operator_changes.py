@@ -22,6 +22,7 @@ from llm_datagen.operators.fingerprint import Parts, changed_parts, fingerprint_
 from llm_datagen.pipeline.change_refusal import refusal
 from llm_datagen.pipeline.feedback import drawn_from
 from llm_datagen.pipeline.lost_usage import ROWS_UNTOLD
+from llm_datagen.pipeline.noted_inputs import NOTED, noted_inputs, read_again
 from llm_datagen.pipeline.run import StartNotice
 from llm_datagen.pipeline.stream_reset import Entry, Reset, reset_of
 from llm_datagen.runs.earlier_versions import Older, older_rows
@@ -127,6 +128,7 @@ class Edit:
         reset = reset_of(self.run_state, self.entries, again) if again or self.is_redrawn else None
         moved = {node_id for node_id, _, _ in reset.moves} if reset is not None else set()
         known = {entry["node_id"]: entry for entry in self.run_state["nodes"]}
+        noted = noted_inputs(self.run_state["nodes"]) if again else {}
         for entry, fingerprint in zip(self.entries, self.fingerprints, strict=True):
             node_id = entry["node_id"]
             before = known.get(node_id, {})
@@ -137,10 +139,12 @@ class Edit:
             report = {key: before[key] for key in NodeReport(node_id=node_id).as_dict() if key in before}
             if node_id in again or node_id in moved:
                 report = _nothing_done(node_id, before)
-            if node_id in again:
-                entry.pop("input_fingerprint", None)
-            elif "input_fingerprint" in before:
-                entry["input_fingerprint"] = before["input_fingerprint"]
+            kept = (
+                read_again(StreamFactory.source(entry["input_uri"]), noted) if node_id in again else before.get(NOTED)
+            )
+            entry.pop(NOTED, None)
+            if kept is not None:
+                entry[NOTED] = kept
             entry.update({key: before[key] for key in _STAYS if key in before})
             if node_id in again and before:
                 again_rows = self.rows[node_id] + self.dead_letters[node_id]

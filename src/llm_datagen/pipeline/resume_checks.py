@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,6 @@ from llm_datagen.errors import (
     ConfigError,
     DatagenError,
     OperatorMismatchError,
-    StreamChangedError,
     StreamMissingError,
 )
 from llm_datagen.operators import operator_name
@@ -31,7 +31,8 @@ from llm_datagen.runs.node_kinds import is_id_stripper
 from llm_datagen.runs.state_file import change_settings
 from llm_datagen.runs.status import Status, report_of_entry
 from llm_datagen.streams import FileStream
-from llm_datagen.streams.inputs.file_set import FileSet, shown_names
+from llm_datagen.streams.inputs.file_changes import shown_names
+from llm_datagen.streams.inputs.file_set import FileSet
 from llm_datagen.streams.source import size_of, streams_of
 
 
@@ -129,33 +130,42 @@ def edited_since(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> 
         known = entries[node.node_id].get("input_fingerprint")
         if known is None or not node.is_finished() or size_of(node.input) is None:  # it may be gone
             continue
-        try:
-            node.input.check_fingerprint(known, node.read_before(), follow=node.follow_input)
-        except StreamChangedError:
-            shown = " and ".join(stream.shown for stream in streams_of(node.input))
-            text = (
-                f"{shown} was edited or shortened since its rows were done; they stay as they are. To do "
-                "them anew, start afresh: overwrite the run"
-            )
-            notes.append(StartNotice(node.node_id, text))
-        except (DatagenError, OSError):
-            continue
+        with contextlib.suppress(DatagenError, OSError):
+            changed = node.input.what_changed(known, node.read_before(), follow=node.follow_input)
+            if changed:
+                text = (
+                    f"{'; '.join(changed)}; rows that are done stay as they are. To do them anew, start afresh: "
+                    "overwrite the run"
+                )
+                notes.append(StartNotice(node.node_id, text))
     return notes
 
 
-def added_since(nodes: Sequence[UnifiedNode]) -> list[StartNotice]:
-    """Return what is to be told of files that have come into the folders and patterns which nodes read.
+def look_anew(nodes: Sequence[UnifiedNode], run_state: Mapping[str, Any]) -> None:
+    """Have nodes that do all rows again look for their input as it is now; files are read in the order of the run."""
+    entries = {entry["node_id"]: entry for entry in run_state["nodes"]}
+    for node in nodes:
+        known = entries[node.node_id].get("input_fingerprint")
+        node.input.check_fingerprint(known, (), follow=node.follow_input)
 
-    `check_nodes` comes first: it looks for them.
+
+def files_since(nodes: Sequence[UnifiedNode]) -> list[StartNotice]:
+    """Return what is to be told of files of folders and patterns: those that have come, and what became of others.
+
+    `check_nodes`, or `look_anew`, comes first: it looks for them.
     """
-    sets = ((node, stream) for node in nodes for stream in streams_of(node.input) if isinstance(stream, FileSet))
-    return [
-        StartNotice(
-            node.node_id, f"{stream.shown}: {shown_names(stream.added)} came since the run began, and are read last"
-        )
-        for node, stream in sets
-        if stream.added
-    ]
+    notes = []
+    for node in nodes:
+        for stream in streams_of(node.input):
+            if not isinstance(stream, FileSet):
+                continue
+            told = list(stream.changes.all())
+            if stream.changes.lost:
+                told[0] += ": files are read as they are now, so rows behind them may get other ids"
+            if stream.added:
+                told.append(f"{shown_names(stream.added)} came since the run began, and are read last")
+            notes += [StartNotice(node.node_id, f"{stream.shown}: {text}") for text in told]
+    return notes
 
 
 def _check_output_is_there(node: UnifiedNode, entry: Mapping[str, Any]) -> None:

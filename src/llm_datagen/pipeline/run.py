@@ -29,7 +29,7 @@ from llm_datagen.pipeline.spool import print_output, prints_output
 from llm_datagen.pipeline.warnings import OutageWarnings, OwnStateWarnings
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.export_entries import KEY as EXPORTS
-from llm_datagen.runs.exports import make_exports
+from llm_datagen.runs.exports import make_exports, unfit_rows
 from llm_datagen.runs.hooks import IPipelineHooks, shows_warnings
 from llm_datagen.runs.logs import events
 from llm_datagen.runs.logs.writer import PlatformLog
@@ -197,10 +197,17 @@ class Run:
             pipeline=pipeline,
             refs=self._refs,
             log=self._log,
-            at_end=self._finish if self._run_state.get(EXPORTS) or prints_output(self._run_state) else None,
+            at_end=self._end_work if self._run_state.get(EXPORTS) or prints_output(self._run_state) else None,
         )
         self._refs.append(supervisor)
         return supervisor
+
+    def _end_work(self, stopped: Callable[[], bool]) -> Sequence[str]:
+        """Do what comes when all nodes are completed, and log what is to be told of it."""
+        notes = self._finish(stopped)
+        for note in notes:
+            self._log.warning(events.UNFIT_ROWS, message=note)
+        return notes
 
     def _finish(self, stopped: Callable[[], bool]) -> Sequence[str]:
         """Make the exports, then write the rows to standard output, if that is what the run has to do."""
@@ -260,6 +267,7 @@ class Run:
             own_state=self._state.parts,
             output=self._output(),
             outputs=outputs_to_name(self._run_state),
+            unfit=unfit_rows(self._run_state),
         )
 
     def _output(self) -> RunOutput | None:

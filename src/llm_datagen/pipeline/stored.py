@@ -33,11 +33,11 @@ from llm_datagen.pipeline.overwrite import delete_outputs, why_refused, why_take
 from llm_datagen.pipeline.path_checks import check_claims, check_layout
 from llm_datagen.pipeline.rerun import finish
 from llm_datagen.pipeline.resume_checks import (
-    added_since,
     change_limits,
     change_policy,
     count_again,
     edited_since,
+    files_since,
     is_untouched,
 )
 from llm_datagen.pipeline.run import StartNotice
@@ -242,7 +242,7 @@ class RunLifecycle:
         run_state["files"] = side_files([node.node_files for node in nodes], self.log_file)
         edit.warn()
         ignored = self.blueprint.ignored(run_state)
-        changed = edited_since(remaining, run_state) + added_since(remaining)
+        changed = edited_since(remaining, run_state) + files_since(checked.read_on)
         for note in ignored:
             warn(note.text, ResumeWarning)
         for entry, node in zip(run_state["nodes"], nodes, strict=True):

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs.card import card_of
+from llm_datagen.runs.card_file import CardFile
+from llm_datagen.runs.card_parts import CardPart, parts_of
 from llm_datagen.runs.hub import HubTarget, push
 from llm_datagen.runs.node_kinds import Entry
 from llm_datagen.runs.status import ENDED, SETTLED, Status
 from llm_datagen.runs.store import RunFolder
 from llm_datagen.streams import Stream
-from llm_datagen.streams.outputs import Exported, ExportOptions, Target, export_rows, place_of
-from llm_datagen.streams.outputs.paths import joined, name_of
+from llm_datagen.streams.outputs import Exported, ExportOptions, Target, export_rows
+from llm_datagen.streams.outputs.paths import name_of
 
 
 def export_rows_of(
     folder: RunFolder,
     run_state: Mapping[str, Any],
     entry: Entry,
-    stream: Stream,
+    rows_of: Callable[[Entry], Stream],
     to: str | os.PathLike[str],
     *,
     card: bool = False,
@@ -37,17 +39,19 @@ def export_rows_of(
         folder: that of the run.
         run_state: its run state.
         entry: the node whose rows they are.
-        stream: the rows, with their ids.
+        rows_of: opens the rows that a node has written, with their ids.
         to: where to, and in which format.
-        card: whether a README.md about the rows is put beside the files, if there is none; on the hub, there is always.
-        license: the licence, for the card.
+        card: whether a README.md about all exports of the run in that folder is put beside the files; on the hub, there
+            is always one.
+        license: the licence, for the card; None: the one that the card has.
         overwrite: whether what another export has made there is removed first.
         public: whether a data set that is made on the hub can be seen by all.
         options: those of `ExportOptions`.
 
     Raises:
         ConfigError: on a wrong option.
-        StreamExistsError: when the target is there already, and was made from something else.
+        StreamExistsError: when the target is there already, and was made from something else; or, with `card`, a
+            README.md is there that is no card of this run, or was edited.
         StreamBusyError: when another process exports there.
         DiskError: when the disk, or the store, refuses.
         HubError: when the hub does.
@@ -55,17 +59,22 @@ def export_rows_of(
     hub = HubTarget.of(to)
     if hub is not None and "rows_per_shard" not in options and "bytes_per_shard" not in options:
         options["bytes_per_shard"] = hub.shard_bytes
-    target = Target.of(to) if hub is None else hub.files_in(folder)
+    target = Target.of(to).absolute() if hub is None else hub.files_in(folder)
+    file = CardFile.beside(target, folder.pipeline_id, overwrite=overwrite) if card and hub is None else None
     made = export_rows(
-        stream, target, ExportOptions.of(options), owner=folder.pipeline_id, overwrite=overwrite or hub is not None
+        rows_of(entry),
+        target,
+        ExportOptions.of(options),
+        owner=folder.pipeline_id,
+        overwrite=overwrite or hub is not None,
     )
     if hub is not None:
-        push(hub, made, card_of(run_state, entry, made, license=license, title=hub.name), public=public)
-    elif card:
-        place, path = place_of(made.target), joined(made.target.root, "README.md")
-        if place.size(path) is None:
-            text = card_of(run_state, entry, made, license=license, title=Path(name_of(made.target.base)).stem)
-            place.replace(path, text.encode())
+        part = CardPart(entry, made, made.columns or {})
+        push(hub, made, card_of(run_state, [part], license=license, title=hub.name), public=public)
+    elif file is not None:
+        parts = parts_of(made, entry, run_state, rows_of)
+        title = Path(name_of(target.base)).stem if len(parts) == 1 else name_of(target.root) or target.root
+        file.put(target, card_of(run_state, parts, license=license or file.license, title=title))
     return made
 
 

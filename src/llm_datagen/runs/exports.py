@@ -18,9 +18,9 @@ from llm_datagen.runs.export_entries import KEY
 from llm_datagen.runs.output_node import output_of
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.outputs import (
-    Exported,
     ExportOptions,
     Target,
+    UnfitRows,
     Work,
     check_fit,
     check_parts,
@@ -215,20 +215,14 @@ def make_exports(run_state: dict[str, Any], stopped: Callable[[], bool], rows: S
             stopped=stopped,
         )
         entry.update(zip(_MADE, (done.rows, done.failed, len(done.parts)), strict=True))
-        if done.failed:
-            notes.append(why_failed(done))
+        notes += done.warnings
     return notes
 
 
-def unfit_rows(run_state: Mapping[str, Any]) -> int:
-    """Return how many rows did not fit into the exports that a run has made."""
-    return sum(entry.get("failed", 0) for entry in run_state.get(KEY, ()))
-
-
-def why_failed(made: Exported) -> str:
-    """Return what is said of rows that do not fit into an export."""
-    rows = "1 row does" if made.failed == 1 else f"{made.failed} rows do"
-    return f"{made.target.path}: {rows} not fit; {made.errors_path} names column and reason"
+def unfit_rows(run_state: Mapping[str, Any]) -> list[UnfitRows]:
+    """Return which of the exports that a run has made lack rows, as these do not fit."""
+    made = zip(run_state.get(KEY, ()), targets_of(run_state), strict=True)
+    return [UnfitRows.of(target, entry["failed"]) for entry, target in made if entry.get("failed")]
 
 
 def verify_exports(run_state: Mapping[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from llm_datagen.runs.usage import dollars
 
 if TYPE_CHECKING:
     from llm_datagen.runs.output_rows import RunOutput
+    from llm_datagen.streams.outputs import UnfitRows
 
 __all__ = ["NodeReport", "PipelineStatus", "RunReport", "Status"]  # what `llm_datagen.report` had in 0.1
 
@@ -28,17 +29,20 @@ class RunReport(PipelineStatus):
         own_state: what operators changed of their own data between calls, by the id of the node: "attribute seen".
         output: what the run has written; None of a node by itself, which has no run state.
         outputs: the nodes whose rows have come out, by their ids; none where no other could be meant than the last one.
+        unfit: the outputs and exports that lack rows, as these do not fit: each says where it is, how many rows it
+            lacks, and which file names them. `rows_out` counts such rows, since the run has them.
     """
 
     seconds: float = 0.0
     own_state: Mapping[str, Sequence[str]] = field(default_factory=dict)
     output: RunOutput | None = field(default=None, repr=False, compare=False)
     outputs: Sequence[str] = ()
+    unfit: Sequence[UnfitRows] = ()
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings about completed nodes, such as ``node_0: no row came out: all 10 failed``."""
-        return shortcomings(self.nodes)
+        """Warnings, such as ``node_0: no row came out: all 10 failed``, or of rows that do not fit an output."""
+        return [*shortcomings(self.nodes), *map(str, self.unfit)]
 
     @property
     def is_short(self) -> bool:

@@ -25,11 +25,12 @@ from llm_datagen.streams.coverage import Coverage
 from llm_datagen.streams.dead_letters import read_dead_letters
 from llm_datagen.streams.dispatch_log import abandoned
 from llm_datagen.streams.ids import Id, numeric_source, parent_of, root_names
+from llm_datagen.streams.inputs.file_set import FileSet
 from llm_datagen.streams.position import END, STATE, Position
 from llm_datagen.streams.recovery import done_of, position_of
 from llm_datagen.streams.rejected import read_rejected
 from llm_datagen.streams.scan import rows_of
-from llm_datagen.streams.source import streams_of
+from llm_datagen.streams.source import size_of, streams_of
 from llm_datagen.streams.tails import Tails
 from llm_datagen.streams.target_mark import TargetMark
 
@@ -99,11 +100,22 @@ class _Check:
         found: tuple[str, Position] | None = None
         with self.account.finding_errors():
             found = position_of(self._output)
-        self._ids = self._source_ids()
+        is_as_read = found is None or self._is_as_read(found[1])
+        self._ids = self._source_ids() if is_as_read else None  # rows of what was changed tell nothing of those read
         if found is not None:
             self._count(*found)
         elif not self.account.findings:
             self._explain_nothing()
+
+    def _is_as_read(self, position: Position) -> bool:
+        """Return whether the source is still what was read of it; else, a finding says what is not."""
+        if self._is_own_source or size_of(self._source) is None:
+            return True
+        with self.account.finding_errors():
+            self._source.check_fingerprint(self._entry.get("input_fingerprint"), position.coverage, follow=False)
+            Tails.check(self._source, position.marks, position.coverage)
+            return True
+        return False
 
     def _explain_nothing(self) -> None:
         """Add findings for an output without seal and commit log."""
@@ -161,11 +173,6 @@ class _Check:
             output.verify()
         if made_from != self._entry.get(MADE_FROM, self._source.uri):
             account.find(f"{output.path} was made from {made_from!r}, and the run state says from {self._source.uri!r}")
-        if not self._is_own_source and self._ids is not None:
-            with account.finding_errors():
-                known = self._entry.get("input_fingerprint")
-                self._source.check_fingerprint(known, position.coverage, follow=False)
-                Tails.check(self._source, position.marks, position.coverage)
         dead_letters: set[Id] = set()
         with account.finding_errors():
             dead_letters = self._dead_letters(position)
@@ -299,10 +306,15 @@ class _Check:
             has_grown = account.pending > 0 and source_size is not None and self._source.has_grown(covered, source_size)
             if has_grown and self._is_kept:  # rows that came later are the business of the latest version
                 return
-            account.find(
-                f"the output is {'sealed' if account.complete else 'open'}, and {account.pending} rows are pending"
-                + (f": {self._source.path} has grown since; a resume does them" if has_grown else "")
-            )
+            why = f": {self._source.path} has grown since; a resume does them" if has_grown else self._why_unread()
+            state = "sealed" if account.complete else "open"
+            account.find(f"the output is {state}, and {account.pending} rows are pending{why}")
+
+    def _why_unread(self) -> str:
+        """Return what a resume does not read, as the check of the source has found."""
+        sets = (stream for stream in streams_of(self._source) if isinstance(stream, FileSet))
+        told = [f"{stream.shown}: {stream.changes.unread}" for stream in sets if stream.changes.unread]
+        return f": {'; '.join(told)}" if told else ""
 
     def _check_run_state(self) -> None:
         """Check that the run state of a completed run has the same counts (R1)."""

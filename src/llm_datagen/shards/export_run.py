@@ -6,15 +6,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from llm_datagen.runs import RunFolder
 from llm_datagen.runs.export_run import check_has_all_rows, export_rows_of
 from llm_datagen.runs.exports import rows_of_node
-from llm_datagen.runs.node_kinds import Entry
 from llm_datagen.runs.output_node import output_of
 from llm_datagen.runs.seen import SeenRun
 from llm_datagen.runs.sharded import is_sharded
 from llm_datagen.runs.versions import find_run
-from llm_datagen.streams import Stream
 from llm_datagen.streams.outputs import Exported
 
 
@@ -40,8 +37,9 @@ def export(
         node: the node whose rows are meant, by its id, its number, or its operator's name; None: the one that writes
             the output of the run.
         results_dir: the folder of the runs.
-        card: whether a README.md about the rows is put beside the files, if there is none; on the hub, there is always.
-        license: the licence, for the card.
+        card: whether a README.md about all exports of the run in that folder is put beside the files; on the hub, there
+            is always one. One of this run is made anew, unless somebody has edited it.
+        license: the licence, for the card; None: the one that the card has.
         overwrite: whether what another export has made there is removed first.
         public: whether a data set that is made on the hub can be seen by all.
         options: those of `ExportOptions`: ``rows_per_shard``, ``keep_ids``, ``id_column``, ``schema``, ….
@@ -54,7 +52,8 @@ def export(
         ConfigError: on a wrong option, or when the run is not completed; when it has several outputs, and no node was
             named; when there is no such node.
         RunError: when shards of it are not.
-        StreamExistsError: when the target is there already, and was made from something else.
+        StreamExistsError: when the target is there already, and was made from something else; or, with `card`, a
+            README.md is there that is no card of this run, or was edited.
         StreamBusyError: when another process exports there.
         DiskError: when the disk, or the store, refuses.
         HubError: when the hub does.
@@ -64,14 +63,10 @@ def export(
     how: Mapping[str, Any] = {"card": card, "license": license, "overwrite": overwrite, "public": public, **options}
     entry = output_of(run_state, node)
     if is_sharded(run_state):
-        return export_rows_of(folder, run_state, entry, _of_shards(folder, run_state, entry), to, **how)
+        from llm_datagen.shards.whole import Whole
+
+        whole = Whole.of(folder, SeenRun(run_state, run_state["status"]))
+        whole.refuse_unfinished()
+        return export_rows_of(folder, run_state, entry, whole.gathered(run_state).joined, to, **how)
     check_has_all_rows(run_state)
-    return export_rows_of(folder, run_state, entry, rows_of_node(entry), to, **how)
-
-
-def _of_shards(folder: RunFolder, run_state: dict[str, Any], entry: Entry) -> Stream:
-    from llm_datagen.shards.whole import Whole
-
-    whole = Whole.of(folder, SeenRun(run_state, run_state["status"]))
-    whole.refuse_unfinished()
-    return whole.gathered(run_state).joined(entry)
+    return export_rows_of(folder, run_state, entry, rows_of_node, to, **how)

@@ -25,7 +25,8 @@ from llm_datagen.shards.plan_file import PLAN_FILE, RESTORE, PlanFile
 from llm_datagen.shards.progress import added_up, seconds_of
 from llm_datagen.shards.shard_seen import Shard
 from llm_datagen.shards.spec import ShardSpec, shards_folder
-from llm_datagen.streams import StreamFactory
+from llm_datagen.streams import MergedStream, StreamFactory
+from llm_datagen.streams.fingerprint import is_kind
 
 _AT_ONCE = 16
 """Shards on a store that are looked at at once."""
@@ -199,7 +200,17 @@ class Whole:
         rows = self.plan.rows if self.plan is not None and node_id in readers else None
         not_begun = len(self.shards) - len(of_node)
         seconds = seconds_of(shard.state for shard in self.shards if shard.state)
-        return {**entry, **added_up(node_id, of_node, not_begun=not_begun, rows=rows, seconds=seconds).as_dict()}
+        files = self._files_read(entry) if node_id in readers else {}
+        counts = added_up(node_id, of_node, not_begun=not_begun, rows=rows, seconds=seconds).as_dict()
+        return {**entry, **files, **counts}
+
+    def _files_read(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is noted of the input of a node where it is many files: those of the plan, in its order."""
+        if self.plan is None or not is_kind(self.plan.fingerprint, "files"):
+            return {}
+        is_merged = isinstance(StreamFactory.source(entry["input_uri"]), MergedStream)
+        known = self.plan.fingerprint
+        return {"input_fingerprint": {self.plan.input_uri: known} if is_merged else known}
 
     def _ends(self) -> dict[str, Any]:
         """Return what the shards say of the time, and of what has ended one."""

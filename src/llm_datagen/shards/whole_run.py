@@ -89,7 +89,7 @@ class WholeRun(Run):
             saved_state=self._run_state,
             pipeline=pipeline,
             log=self._log,
-            at_end=self._gather,
+            at_end=self._end_work,
             is_watched=self._is_watched,
         )
         self._refs.append(supervisor)
@@ -115,7 +115,7 @@ class WholeRun(Run):
         finally:
             self._allowance.stop()
 
-    def _gather(self, stopped: Callable[[], bool]) -> Sequence[str]:
+    def _finish(self, stopped: Callable[[], bool]) -> Sequence[str]:
         """Do what only the whole can: compare the ids of all shards, and make the outputs and exports of theirs."""
         check_numeric_ids(self._standing.states.values())
         return gather_locked(self._whole, self._run_state, stopped)

@@ -155,6 +155,16 @@ class MergedStream:
             if stream.place in static:
                 stream.check_fingerprint((known or {}).get(stream.uri), coverage, follow=False)
 
+    def what_changed(self, known: Any, done: Iterable[Span], *, follow: bool) -> list[str]:
+        """Return what is not what it was of the inputs that are read as they are, for people."""
+        static = {stream.place for stream in self.read_as_is(follow=follow)}
+        return [
+            text
+            for stream, coverage in self.parts(Coverage(done))
+            if stream.place in static
+            for text in stream.what_changed((known or {}).get(stream.uri), coverage, follow=False)
+        ]
+
     def pin(self, known: Any) -> None:
         """Read what a run has noted of the inputs."""
         for merge_input in self.inputs:

@@ -62,6 +62,9 @@ class Source(Described, Protocol):
             StreamChangedError: when it is not.
         """
 
+    def what_changed(self, known: Any, done: Iterable[Span], *, follow: bool) -> list[str]:
+        """Return what is not what it was of what these rows were read of, for people: nothing when all is."""
+
     def pin(self, known: Any) -> None:
         """Read what a run has noted (`fingerprint`), where that may no longer be what is there now; None: nothing."""
 
@@ -97,3 +100,10 @@ def has_ended(source: Source, *, follow: bool) -> bool:
     as_is = {stream.place for stream in source.read_as_is(follow=follow)}
     followed = (stream for stream in streams_of(source) if stream.place not in as_is)
     return all(stream.is_sealed() or stream.size() is None for stream in followed)
+
+
+def noted_parts(source: Source, known: Any) -> list[tuple[Stream, Any]]:
+    """Return the streams that are read when a source is, with what `fingerprint` has noted of each; None: nothing."""
+    if isinstance(source, Stream):
+        return [(source, known)]
+    return [(stream, (known or {}).get(stream.uri)) for stream in streams_of(source)]

@@ -8,7 +8,7 @@ from typing import Any, Self
 from warnings import warn
 
 from llm_datagen.config import DataConfig, Fsync
-from llm_datagen.errors import StreamCorruptError, StreamMissingError
+from llm_datagen.errors import StreamChangedError, StreamCorruptError, StreamMissingError
 from llm_datagen.streams.checksums import is_unaltered
 from llm_datagen.streams.commit_log import CommitLog, read_log
 from llm_datagen.streams.coverage import START, Coverage, FromRowZero, Segment, Span
@@ -146,6 +146,14 @@ class Stream(StreamFiles, FromRowZero):
         """
         if self.read_as_is(follow=follow):
             Fingerprint.check(self, known, done)
+
+    def what_changed(self, known: Any, done: Iterable[Span], *, follow: bool) -> list[str]:
+        """Return what of it is not what it was when these rows were read, for people: nothing when all is."""
+        try:
+            self.check_fingerprint(known, done, follow=follow)
+        except StreamChangedError:
+            return [f"{self.shown} was edited or shortened since its rows were done"]
+        return []
 
     def exact_fingerprint(self) -> Any:
         """Return what differs once a single byte was written since, as plain data; None when nothing tells that.

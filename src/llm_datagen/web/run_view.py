@@ -7,6 +7,7 @@ from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.runs.export_entries import exports_of
+from llm_datagen.runs.exports import unfit_rows
 from llm_datagen.runs.limit import shards_begun
 from llm_datagen.runs.masking import masked, masked_uri
 from llm_datagen.runs.status import INTERRUPTED, LIVE, Status
@@ -79,7 +80,11 @@ def run_json(run: RunView, folders: ResultsFolders, home: str, given: Mapping[st
             for entry in entries
         ],
         "bottleneck": progress.limit,
-        "warnings": [*warnings_of(entries, progress.nodes), *filter(None, [run.rerun_note, run.counts_note])],
+        "warnings": [
+            *warnings_of(entries, progress.nodes),
+            *map(str, unfit_rows(state)),
+            *filter(None, [run.rerun_note, run.counts_note]),
+        ],
         "budget": budget_json(run, given),
         "jobs": [{**job.as_dict(), "endpoint": masked_uri(job.endpoint)} for job in run.jobs],
         "jobs_in_words": run.jobs_in_words,

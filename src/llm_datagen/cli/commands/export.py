@@ -59,7 +59,9 @@ def export(
             metavar="KEY=VALUE", help="Another option, such as mixed=json; may be given again.", show_default=False
         ),
     ] = None,
-    card: Annotated[bool, typer.Option("--card", help="Put a README.md about the rows beside the files.")] = False,
+    card: Annotated[
+        bool, typer.Option("--card", help="Put a README.md about the rows beside the files, or renew that of this run.")
+    ] = False,
     license: Annotated[
         str | None, typer.Option(metavar="NAME", help="The licence, for the card.", show_default=False)
     ] = None,
@@ -75,7 +77,6 @@ def export(
     """
     with exit_codes(full_traceback=traceback):
         from llm_datagen.cli.run_view import open_run
-        from llm_datagen.runs.exports import why_failed
         from llm_datagen.runs.output_node import output_of, outputs_to_name
         from llm_datagen.runs.results_dir import absolute
         from llm_datagen.shards.export_run import export as export_run
@@ -108,8 +109,8 @@ def export(
             rows = "1 row" if made.rows == 1 else f"{made.rows} rows"
             of = f" of {node_id}" if has_several else ""
             write(f"{to}: {rows}{of} in {files}{', which were there already' if made.was_there else ''}")
-            if made.failed:
-                write(why_failed(made))
+            for text in made.warnings:
+                write(text)
         raise typer.Exit(FAILED if made.failed else 0)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from llm_datagen.streams import MergedStream, StreamFactory
 from llm_datagen.streams.file_streams import FileStream
+from llm_datagen.streams.inputs.computed import INPUT_BOUNDS
 from llm_datagen.streams.merged import PROTOCOL as MERGE
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
 
@@ -24,11 +25,18 @@ def with_absolute_paths(run_state: Mapping[str, Any], directory: str | Path) -> 
         run_state: the run state.
         directory: the directory that its relative paths count from.
     """
-    nodes = [
-        {**entry, **{key: absolute_uri(entry[key], directory) for key in ("input_uri", "output_uri") if key in entry}}
-        for entry in run_state["nodes"]
-    ]
-    return {**run_state, "nodes": nodes}
+    return {**run_state, "nodes": [_with_absolute_paths(entry, directory) for entry in run_state["nodes"]]}
+
+
+def _with_absolute_paths(entry: Mapping[str, Any], directory: str | Path) -> dict[str, Any]:
+    changed = {key: absolute_uri(entry[key], directory) for key in ("input_uri", "output_uri") if key in entry}
+    by_uri = [INPUT_BOUNDS, *(["input_fingerprint"] if entry["input_uri"].startswith(MERGE) else [])]
+    noted = {
+        key: {absolute_uri(uri, directory): value for uri, value in entry[key].items()}
+        for key in by_uri
+        if entry.get(key)
+    }
+    return {**entry, **changed, **noted}
 
 
 def absolute_uri(uri: str, directory: str | Path) -> str:

@@ -69,6 +69,11 @@ TARGET_MISSED = "[Target Missed]"
 
 Fields: `node_id`, `message`.
 """
+UNFIT_ROWS = "[Unfit Rows]"
+"""An output or an export of a run is made, and lacks rows that do not fit it. A warning, also to `on_log`.
+
+Fields: `message`.
+"""
 NODE_FAILED = "[Node Failed]"
 """An operator, a reader or a writer failed.
 

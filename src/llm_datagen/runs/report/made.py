@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from llm_datagen.runs.caps import caps_of
+from llm_datagen.runs.exports import unfit_rows
 from llm_datagen.runs.limit import limit_of
 from llm_datagen.runs.masking import masked
 from llm_datagen.runs.report.accounts import accounts_of
@@ -111,6 +112,7 @@ def report_of(subject: Subject, looked: Looked) -> Report:
 
 def _warnings(subject: Subject, nodes: Sequence[NodeFacts]) -> Iterator[str]:
     yield from shortcomings(map(report_of_entry, subject.run_state["nodes"]))
+    yield from map(str, unfit_rows(subject.run_state))
     for node in nodes:
         if node.stalled:
             yield f"{node.node_id} is stalled: {node.stalled}"

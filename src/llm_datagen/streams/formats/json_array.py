@@ -13,7 +13,7 @@ import re
 
 import orjson
 
-from llm_datagen.config import UNBOUNDED, DataConfig
+from llm_datagen.config import UNBOUNDED, DataConfig, set_data_config
 from llm_datagen.streams.formats.base import Decoder, Encoder, Split
 from llm_datagen.streams.formats.encodings import in_encoding
 from llm_datagen.streams.formats.json_text import has_long_number
@@ -145,8 +145,8 @@ class JsonArrayCodec:
 
     def _too_long(self) -> ValueError:
         return ValueError(
-            f"an element is longer than the {self._most} bytes that a record may have; if it is meant, set data_config "
-            "max_record_bytes"
+            f"an element is longer than the {self._most} bytes that a record may have; if it is meant, "
+            f"{set_data_config('max_record_bytes')}"
         )
 
     def _end(self, data: bytes, at: int, *, final: bool) -> Split:

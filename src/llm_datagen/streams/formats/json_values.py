@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from llm_datagen.config import set_data_config
 from llm_datagen.errors import RowValueError
 from llm_datagen.errors.advice import a_kind
 from llm_datagen.streams.ids import ID_FIELD
@@ -19,7 +20,7 @@ from llm_datagen.streams.ids import ID_FIELD
 DEEPEST = 254
 """Levels of nesting that can be written."""
 
-_NULLS = "return None, or set data_config nan='null'"
+_NULLS = "return None, or " + set_data_config("nan='null'")
 
 
 def has_non_finite(value: Any) -> bool:

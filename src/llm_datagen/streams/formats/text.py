@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from llm_datagen.config import UNBOUNDED, DataConfig
+from llm_datagen.config import UNBOUNDED, DataConfig, set_data_config
 from llm_datagen.streams.formats.base import Encoder, Split
 from llm_datagen.streams.formats.jsonl import MAX_RECORD_BYTES
 from llm_datagen.streams.formats.unreadable import UTF8_BOM, LongRecord, check_encoding, text_of
@@ -31,7 +31,8 @@ class TextDecoder:
             ValueError: when the line is too long, or not of the encoding.
         """
         if isinstance(record, LongRecord):
-            raise ValueError("the line is too long; if it is meant, set data_config max_record_bytes")  # noqa: TRY004
+            advice = set_data_config("max_record_bytes")
+            raise ValueError(f"the line is too long; if it is meant, {advice}")  # noqa: TRY004
         return {TEXT_COLUMN: text_of(record.removesuffix(b"\r"), self.encoding)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from llm_datagen.config import set_data_config
 from llm_datagen.streams.formats.json_text import loads
 
 UTF8_BOM = b"\xef\xbb\xbf"
@@ -64,10 +65,12 @@ def text_of(record: bytes, encoding: str = "utf-8") -> str:
     except UnicodeDecodeError as error:
         what = f"byte 0x{record[error.start]:02x} at position {error.start} is not "
         if encoding != "utf-8":
-            raise ValueError(f"{what}{encoding}, which data_config encoding says; set the right one") from None
+            right = set_data_config("encoding to the right one")
+            raise ValueError(f"{what}{encoding}, which data_config encoding says: {right}") from None
+        right = set_data_config("encoding='cp1252'")
         raise ValueError(
-            f"{what}UTF-8, so the file is in another encoding, such as Latin-1 or Windows-1252: set data_config "
-            f"encoding='cp1252', or {_CONVERT.format('WINDOWS-1252')}"
+            f"{what}UTF-8, so the file is in another encoding, such as Latin-1 or Windows-1252: {right}, or "
+            f"{_CONVERT.format('WINDOWS-1252')}"
         ) from None
 
 
@@ -75,7 +78,8 @@ def explained(error: ValueError, record: bytes) -> ValueError:
     """Return an error that says better why a record is no JSON than a parser does."""
     text = str(error)
     if isinstance(record, LongRecord):
-        return ValueError("it is longer than a record may be; if it is meant, set data_config max_record_bytes")
+        advice = set_data_config("max_record_bytes")
+        return ValueError(f"it is longer than a record may be; if it is meant, {advice}")
     if isinstance(record, UnreadableRecord):
         return ValueError(record.decode())
     if not hasattr(error, "doc"):  # not from a parser of JSON
@@ -94,7 +98,8 @@ def explained(error: ValueError, record: bytes) -> ValueError:
         except (ValueError, RecursionError) as found:
             return ValueError(str(found))
     if (b"NaN" in record or b"Infinity" in record) and _NO_NUMBER.search(record) and _is_json(record):
-        return ValueError("it holds NaN or Infinity, which is no JSON; set data_config nan='null' to read it as null")
+        advice = set_data_config("nan='null'")
+        return ValueError(f"it holds NaN or Infinity, which is no JSON; to read it as null, {advice}")
     if rb"\u" in record and _HALF_PAIR.search(record) and _is_json(record):
         return ValueError(r"it holds half a surrogate pair (\ud…, a cut emoji), which is no text")
     return error

@@ -2,8 +2,8 @@
 
 The files are in the order of their paths. Rows are numbered through all of them, so their ids are unique. File k has
 the addresses from ``k * FILE_STRIDE`` on. A run keeps the list of files, with the size and a checksum of each. So a
-resume reads them in the same order: files that have come since are added at the end; one that is gone, or was changed
-though it had been begun, is refused by name.
+resume, a rerun, and whoever looks up rows, read them in the same order (`pin`): files that have come since are added at
+the end. One that is gone, or was changed though it had been begun, is refused by name, and keeps its place until then.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.fingerprint import check_kind, is_kind
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
+from llm_datagen.streams.inputs.file_changes import FileChanges, Noted, changes_of, shown_names
 from llm_datagen.streams.inputs.file_set_cursor import FILE_STRIDE, FileSetCursor
 from llm_datagen.streams.inputs.found_files import found_files, is_pattern, may_find, name_in, path_in
 from llm_datagen.streams.inputs.lazy_streams import LazyStreams
@@ -33,12 +34,6 @@ from llm_datagen.streams.stream import Stream
 
 _PARTS = 2
 _PART_BYTES = 4096
-_NAMED = 5
-
-
-def shown_names(names: Sequence[str]) -> str:
-    """Return some names, and how many more there are."""
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 class FileSet(Stream):
@@ -64,9 +59,10 @@ class FileSet(Stream):
         self._files: LazyStreams | None = None
         self._window: tuple[int, int | None] = (0, None)
         self._firsts: dict[int, int] = {}  # of files that were begun: what number the first row has
-        self._noted: dict[str, list[Any]] = {}  # what the run has noted of each file, by its name
-        self.added: list[str] = []
-        """Paths of files that have come since the run began, as a resume has found."""
+        self._noted: Noted = {}
+        self._passed: Noted = {}  # those that were read to their end before others were begun
+        self.added: list[str] = []  # names of files that have come since the run began, as a resume has found
+        self.changes = FileChanges()  # what became of files that were begun, or of all if none was; the same
 
     def with_data(self, data: DataConfig) -> Self:
         """Return the files as they are read by other settings than the defaults."""
@@ -90,9 +86,10 @@ class FileSet(Stream):
         path = self.streams.path(number)
         noted = None if offset else self._noted.get(self._name(path))
         if noted is not None and self.is_changed_now(path, noted):
+            what = "is gone" if self.storage.size(path) is None else "was changed"
             raise StreamChangedError(
-                f"{self.streams[number].shown} was changed while files before it were read; resume the run to read it "
-                "as it is now"
+                f"{self.streams[number].shown} {what} since the run listed it; restore it if rows of it were read: ids "
+                "go by its rows; else resume the run, which reads it as it is now"
             )
         if self.source_column is not None and number not in self._firsts:
             self._firsts[number] = row - (self.streams[number].rows_before(offset) if offset else 0)
@@ -125,7 +122,7 @@ class FileSet(Stream):
         """
         if self._files is None:
             begin, end = self._window
-            self._files = LazyStreams(self._found()[begin:end], self._stream, begin)
+            self._files = LazyStreams(self._in_order()[begin:end], self._stream, begin)
         return self._files
 
     def narrowed(self, begin: int, end: int) -> Self:
@@ -154,10 +151,11 @@ class FileSet(Stream):
         gone = [name for name, *_ in known["files"] if self.known_of(self._path(name)) is None]
         if gone:
             return f"{shown_names(gone)}: gone"
+        files = ((name, self._path(name), values) for name, *values in known["files"])
         changed = [
             name
-            for name, *known_of in known["files"]
-            if self.storage.size(self._path(name)) != known_of[0] or self.is_changed(self._path(name), known_of)
+            for name, path, values in files
+            if self.storage.size(path) != values[0] or self.is_changed(path, values)
         ]
         return f"{shown_names(changed)}: not what {'it was' if len(changed) == 1 else 'they were'}" if changed else None
 
@@ -187,9 +185,10 @@ class FileSet(Stream):
         return self.is_changed(path, known)
 
     def pin(self, known: Any) -> None:
-        """Take what a run has noted of the files."""
+        """Take what a run has noted of the files, and read them in its order."""
         if is_kind(known, "files"):  # else it was no set, which `check_fingerprint` says
             self._noted = {name: values for name, *values in known["files"]}
+            self._files = None
 
     def size(self) -> int | None:
         """Return the bytes of all files; None when there is no file."""
@@ -224,29 +223,43 @@ class FileSet(Stream):
 
     def fingerprint(self, *, follow: bool) -> Any:
         """Return the list of files, each with its size and a checksum of its beginning and its end."""
-        known = ((self._name(path), self.known_of(path)) for path in self.streams.paths)
+        names = {self._name(path): path for path in self.streams.paths}
+        known = ((name, self._passed.get(name) or self.known_of(path)) for name, path in names.items())
         self._noted = {name: values for name, values in known if values is not None}
         return {"files": [[name, *values] for name, values in self._noted.items()]}
 
     def check_fingerprint(self, known: Any, done: Iterable[Span], *, follow: bool) -> None:
         """Check that the files that were begun are as they were; read those that are known first, in their order.
 
+        When none was begun, those that are there are read as they are now.
+
         Raises:
             StreamChangedError: naming files that are gone, or were changed.
         """
         end = max((span.offset_end for span in done), default=0)
-        if known is None or not end:
+        if known is None or not (end or is_kind(known, "files")):
             return
         check_kind(self.path, known, "files")
         there = {self._name(path): path for path in self._found()}
-        names = [name for name, *_ in known["files"]]
-        if gone := [name for name in names if name not in there]:
-            raise self._changed(gone, "gone")
-        begun = known["files"][: end // FILE_STRIDE + 1]
-        if changed := [name for name, *known_of in begun if self.is_changed(there[name], known_of)]:
-            raise self._changed(changed, "not what it was")
-        self.added = sorted(there.keys() - set(names))
-        self._files = LazyStreams([there[name] for name in [*names, *self.added]], self._stream)
+        noted = {name: values for name, *values in known["files"]}
+        begun = dict(list(noted.items())[: end // FILE_STRIDE + 1]) if end else {}
+        self.changes = changes_of(self.storage, self.is_changed, noted, begun, there)
+        if end and self.changes.lost:
+            raise StreamChangedError(
+                f"{self.path}: {self.changes.lost}, and the run has begun to read these files, whose rows are kept, "
+                "and could be others now; restore what was there, or, if it was damaged and is mended, start afresh "
+                "with if_exists='overwrite', which does all rows again"
+            )
+        self.added = [name for name in there if name not in noted]
+        names = [*(name for name in noted if name in there), *self.added]
+        self._files = LazyStreams([there[name] for name in names], self._stream)
+        self._noted = begun  # the others are read as they are now
+        self._passed = dict(list(begun.items())[:-1])
+
+    def what_changed(self, known: Any, done: Iterable[Span], *, follow: bool) -> list[str]:
+        """Return what became of each file that was read and is not what it was, for people."""
+        found = super().what_changed(known, done, follow=follow)
+        return [f"{self.shown}: {text}" for text in self.changes.all()] or found
 
     def check_resumable(self, done: Coverage) -> None:
         """Do nothing: the fingerprint tells whether files were changed."""
@@ -307,6 +320,14 @@ class FileSet(Stream):
         """Return the paths of the files that are there now, in order."""
         return found_files(self._pattern)
 
+    def _in_order(self) -> list[str]:
+        """Return the paths of the files: first those that the run has noted, in its order, also if they are gone."""
+        found = self._found()
+        if not self._noted or not found:
+            return found
+        noted = {name: self._path(name) for name in self._noted} | {self._name(path): path for path in found}
+        return list(noted.values())
+
     def _stream(self, path: str) -> Stream:
         return self._made(f"{self._protocol}{path}{''.join(self._columns)}")
 
@@ -326,10 +347,3 @@ class FileSet(Stream):
     def _path(self, name: str) -> str:
         """Return the path of a file that the list has under a name."""
         return path_in(self._pattern, name)
-
-    def _changed(self, names: list[str], what: str) -> StreamChangedError:
-        return StreamChangedError(
-            f"{self.path}: {shown_names(names)} {'is' if len(names) == 1 else 'are'} {what}, and the run has begun to "
-            "read these files, whose rows are kept, and could be others now; restore what was there, or, if it was "
-            "damaged and is mended, start afresh with if_exists='overwrite', which does all rows again"
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Generator, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from llm_datagen.errors import ConfigError
@@ -75,6 +76,28 @@ def _names_of_all(batches: Iterator[list[dict[str, Any]]]) -> dict[str, Any]:
             if not item.keys() <= names.keys():
                 names |= dict.fromkeys(item, "null")
     return names
+
+
+def types_of_rows(source: SourceRows, ids: str | None) -> dict[str, Any]:
+    """Return the columns of all rows with the types that they have there; ``"json"`` where these do not go together.
+
+    Args:
+        source: the rows.
+        ids: the column that their ids are to be; None: they are left out.
+    """
+
+    def read() -> Iterator[list[dict[str, Any]]]:
+        with contextlib.closing(_batches(source, None)) as batches:
+            for batch in batches:
+                yield [item if ids is None else {ids: row_id, **item} for row_id, item in source.items(batch)]
+
+    if find_spec("pyarrow") is None:  # the types are the same, and take longer to find
+        found: dict[str, Any] = {}
+        for rows in read():
+            found = types_looked_at(rows, found, "json")
+    else:
+        found = types_of_all(read, "json")
+    return {name: settled(type, "decimal") for name, type in found.items()}
 
 
 def check_partitions(source: SourceRows, target: Target, options: ExportOptions) -> None:

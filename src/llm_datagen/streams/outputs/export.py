@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from llm_datagen.streams.outputs.paths import joined, name_of
 from llm_datagen.streams.outputs.places import place_of
 from llm_datagen.streams.outputs.source_rows import SourceRows
 from llm_datagen.streams.outputs.target import Target
+from llm_datagen.streams.outputs.unfit_rows import UnfitRows
 from llm_datagen.streams.outputs.window import Window
 from llm_datagen.streams.outputs.work import REMOVING, Work
 from llm_datagen.streams.storage.compression import compression_of
@@ -52,10 +53,22 @@ class Exported:
     columns: dict[str, Any] | None
     was_there: bool
 
+    @classmethod
+    def of(cls, target: Target, manifest: Mapping[str, Any], *, was_there: bool) -> Exported:
+        """Return what the manifest of a target says."""
+        return cls(
+            target, manifest["rows"], manifest["failed"], manifest["parts"], manifest["columns"], was_there=was_there
+        )
+
     @property
     def errors_path(self) -> str | None:
         """Where the rows are that do not fit; None when all do."""
         return self.target.errors_path if self.failed else None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be told of rows that do not fit; nothing when all do."""
+        return [str(UnfitRows.of(self.target, self.failed))] if self.failed else []
 
     @property
     def paths(self) -> list[str]:
@@ -114,7 +127,7 @@ def export_rows(
         done = work.manifest()
         if done is not None and _is_same(done, request):
             work.succeed()
-            return _exported(target, done, was_there=True)
+            return Exported.of(target, done, was_there=True)
         plan = work.plan()
         if plan is None or done is not None:
             work.refuse_taken(whose=_whose(done, owner))
@@ -135,7 +148,7 @@ def export_rows(
         if source.identity() != request["source"]:
             raise StreamChangedError(f"{stream.path} was changed while it was exported; export it again")
         work.finish(manifest)
-    return _exported(target, manifest, was_there=False)
+    return Exported.of(target, manifest, was_there=False)
 
 
 class _Export:
@@ -273,9 +286,3 @@ def _whose(made: dict[str, Any] | None, owner: str) -> str:
     if made.get("owner") != owner:
         return f"was made{_of(made) or ' from another stream'}"
     return "was made with other options, of another node, or before the rows were made again"
-
-
-def _exported(target: Target, manifest: dict[str, Any], *, was_there: bool) -> Exported:
-    return Exported(
-        target, manifest["rows"], manifest["failed"], manifest["parts"], manifest["columns"], was_there=was_there
-    )

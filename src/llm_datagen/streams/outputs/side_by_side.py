@@ -49,15 +49,15 @@ def neighbours(target: Target, place: OutputPlace) -> Iterator[str]:
     mine = {target.manifest_path, joined(target.work_path, PLAN)}
     like = [joined(target.root, ".*.manifest"), joined(joined(target.root, ".*.export"), PLAN)]
     found = [path for pattern in like for path in place.matching(target.root, pattern)]
-    if not _is_bucket(target.root):
-        whole = Target("hf-folder", target.root)  # its own files lie beside the folder
+    if (whole := folder_itself(target.root)) is not None:
         found += [whole.manifest_path, joined(whole.work_path, PLAN)]
     yield from (path for path in found if path not in mine)
 
 
-def _is_bucket(folder: str) -> bool:
-    """Return whether a folder is all of a bucket: nothing lies beside that."""
-    return is_object_uri(folder) and "/" not in folder.partition("://")[2].rstrip("/")
+def folder_itself(folder: str) -> Target | None:
+    """Return the export that a folder would be as a whole, whose own files lie beside it; None of all of a bucket."""
+    is_bucket = is_object_uri(folder) and "/" not in folder.partition("://")[2].rstrip("/")
+    return None if is_bucket else Target("hf-folder", folder)
 
 
 PLAN = "plan.json"

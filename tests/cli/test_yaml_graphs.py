@@ -485,6 +485,16 @@ def test_a_loop_is_an_operator_of_a_node(shell: Shell, command: Command) -> None
     assert sorted({row["n"] for row in lines(shell.output)}) == [51, 52]
 
 
+def test_a_node_with_several_outputs_may_keep_some_of_the_rows(shell: Shell, command: Command) -> None:
+    shell.text(
+        "nodes: {a: {use: ops.Keep, with: {condition: n >= 40}, from: in.jsonl, to: {odd: odd.jsonl, even: output}, "
+        "route: {use: ops.RouteWhen, with: {conditions: {odd: n % 2 == 1}, otherwise: even}}}}\noutput_uri: out.jsonl\n"
+    )
+    command("run", "p.yaml", "--id", "a")
+    assert sorted(row["n"] for row in lines(shell.folder / "odd.jsonl")) == [41, 43, 45, 47, 49]
+    assert sorted(row["n"] for row in lines(shell.output)) == [40, 42, 44, 46, 48]
+
+
 def test_the_keys_are_the_settings_of_nodes_and_of_their_pipeline() -> None:
     of_node = {*settings_in(NodeAloneSettings)} - {"hooks", "log_file"}
     assert set(NODE.model_fields) == of_node | {"use", "with_", "name", "batch", "from_", "to", "route", "ids"}

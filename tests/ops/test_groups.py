@@ -185,6 +185,14 @@ def test_a_shuffle_has_all_rows_in_another_order() -> None:
     assert outcome(ops.Shuffle(), given_rows)[0]["_sources"] == [orders[0][0]]
 
 
+def test_ids_of_more_than_64_bits_are_shuffled_with_the_others() -> None:
+    ids = [2**63 - 1, 2**63, -(2**63) - 1, str(2**63), 5, "", "a"]
+    made = outcome(ops.Shuffle(), [{"_i": row_id} for row_id in ids])
+    assert {row["_sources"][0] for row in made} == {*ids}
+    others = outcome(ops.Shuffle(), [{"_i": row_id} for row_id in (0, 1, 2, 3, 4)])
+    assert [row["_sources"][0] for row in others] == [4, 2, 0, 3, 1], "the order of running runs is another one"
+
+
 def test_a_profile_says_what_is_in_the_columns() -> None:
     given_rows: list[dict[str, Any]] = [
         {"text": text, "n": n, "mixed": mixed}

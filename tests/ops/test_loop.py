@@ -5,12 +5,22 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llm_datagen import BaseOperator, ConfigError, INodeContext, NodeFailedError, StopRun, UnifiedPipeline, ops
+from llm_datagen import (
+    BaseOperator,
+    ConfigError,
+    INodeContext,
+    NodeFailedError,
+    Rejected,
+    StopRun,
+    UnifiedPipeline,
+    ops,
+)
 from llm_datagen.cli.target import find_target
 from llm_datagen.errors import OperatorChangedError, RowDataError
 from llm_datagen.runs.verify import verify
@@ -30,6 +40,10 @@ async def add_one_later(row: Any) -> Any:
 
 def add_ones(rows: Any) -> Any:
     return [{**row, "n": row["n"] + 1} for row in rows]
+
+
+def note(row: Any) -> Any:
+    return row
 
 
 def is_ten(row: Any) -> bool:
@@ -77,6 +91,44 @@ def test_the_rows_of_all_rounds_are_children(bench: Bench, unmet: Any) -> None:
         ("0_1", 10, 2),
         *([("1_0", 1, 1), ("1_1", 2, 2), ("1_2", 3, 3)] if unmet == "keep" else []),
     ]
+
+
+@pytest.mark.parametrize("how", ["return", "raise", "yield", "later"])
+def test_a_row_that_a_round_rejects_has_the_rounds_before_it(bench: Bench, how: str) -> None:
+    def below_three(row: Any) -> Any:
+        if row["n"] < 3:
+            return row
+        if how == "raise":
+            raise Rejected("too much")
+        return yielding() if how == "yield" else Rejected("too much")
+
+    async def below_three_later(row: Any, ctx: INodeContext) -> Any:
+        return row if row["n"] < 3 else ctx.reject("too much")
+
+    body = [add_one, below_three_later if how == "later" else below_three]
+    loop = ops.Loop(body, max_rounds=9, keep_rounds=True)
+    assert [(row["_i"], row["n"]) for row in run(bench, loop, [{"n": 0}, {"n": 5}])] == [("0_0", 1), ("0_1", 2)]
+    assert bench.run_state("a")["nodes"][0]["rejected"] == 1
+
+
+def yielding() -> Iterator[Any]:
+    raise Rejected("too much")
+    yield
+
+
+@pytest.mark.parametrize("body", [add_one, add_one_later, [add_one_later, note]])
+def test_a_loop_in_a_loop_begins_anew_in_each_round(bench: Bench, body: Any) -> None:
+    innermost = ops.Loop(body, max_rounds=2, column="innermost")
+    inner = ops.Loop([innermost, note], until="n % 4 == 0", max_rounds=5, column="inner")
+    found = run(bench, ops.Loop([note, inner], until="n >= 10", max_rounds=9), [{"n": 0}, {"n": 9}])
+    columns = ("_i", "n", "_round", "inner", "innermost")
+    assert [tuple(row[name] for name in columns) for row in found] == [(0, 12, 3, 2, 2), (1, 19, 1, 5, 2)]
+
+
+def test_a_loop_in_a_loop_takes_no_column_of_the_row_for_its_own(bench: Bench) -> None:
+    bench.give([{"n": 0, "inner": 1}])
+    with pytest.raises(NodeFailedError, match="the row has a column 'inner' already"):
+        bench.pipeline([ops.Loop(ops.Loop(add_one, max_rounds=2, column="inner"), max_rounds=2)]).create("a").run()
 
 
 def test_without_a_condition_there_are_all_rounds_and_the_body_sees_their_number(bench: Bench) -> None:
@@ -317,6 +369,11 @@ def test_yaml_and_a_resume_without_the_code(tmp_path: Path, monkeypatch: pytest.
         (lambda: ops.Loop(add_one, max_rounds=3, unmet="no"), "unmet"),  # type: ignore[arg-type]
         (lambda: ops.Loop(add_one, max_rounds=3, until=lambda row: True), "top level of a module"),
         (lambda: ops.Loop(3, max_rounds=3), "operator must be a function"),
+        (lambda: ops.Loop(ops.Loop(add_one, max_rounds=3), max_rounds=3), "a Loop in the body has the column '_round'"),
+        (
+            lambda: ops.Loop(ops.Loop(ops.Loop(add_one, max_rounds=3), max_rounds=3, column="b"), max_rounds=3),
+            "a Loop in the body has the column '_round'",
+        ),
     ],
 )
 def test_what_cannot_be_a_loop_is_refused(make: Any, error: str) -> None:

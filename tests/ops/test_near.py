@@ -88,6 +88,12 @@ def test_short_and_empty_texts_are_compared_as_well(settings: Any, kept: list[in
     assert [row["_i"] for row in outcome(ops.MinHashDedupe(**settings), rows)] == kept
 
 
+def test_ids_of_more_than_64_bits_are_compared_as_well() -> None:
+    rows = [{"text": text, "_i": row_id} for text, row_id in (("a b c", 2**63), ("d e f", str(2**63)), ("a b c", 1))]
+    made = outcome(ops.MinHashDedupe(mark="same_as"), rows)
+    assert [row["same_as"] for row in made] == [None, None, 2**63]
+
+
 def test_bands_find_what_is_similar() -> None:
     for threshold in (0.3, 0.5, 0.8, 0.95, 1.0):
         bands, values = best_bands(threshold, 128)

@@ -35,6 +35,7 @@ from ..kit.support import (
     nothing_left,
     numbered,
     stored,
+    write_jsonl,
 )
 from .killing import run_killed_three_times
 
@@ -402,3 +403,14 @@ def test_a_diamond_loses_and_repeats_nothing_though_it_is_killed(bench: Bench) -
     )
     no_findings(bench)
     assert json.loads((bench.results / "a" / "runtime.json").read_text())["status"] == "completed"
+
+
+def test_values_that_are_lists_or_null_are_merged_as_they_are(bench: Bench) -> None:
+    write_jsonl(bench.folder / "a.jsonl", [[1, 2], None, 5])
+    write_jsonl(bench.folder / "b.jsonl", [[], 7])
+    merging = node(bench, "both", {"a": "a", "b": "b"}, operator=lambda item: {"got": item}, follow_input=False)
+    report = pipeline(bench, merging).create("a").run()
+    assert report.filtered == 0
+    found = {row["_i"]: row["got"] for row in stored(f"jsonl://{bench.folder}/both.jsonl")}
+    assert found == {"0_a": [1, 2], "1_a": None, "2_a": 5, "0_b": [], "1_b": 7}
+    no_findings(bench)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
-from llm_datagen import BaseOperator, ConfigError, NodeFailedError, Route, UnifiedNode, UnifiedNodePipeline
+from llm_datagen import (
+    BaseOperator,
+    ConfigError,
+    NodeFailedError,
+    Rejected,
+    Route,
+    UnifiedNode,
+    UnifiedNodePipeline,
+    ops,
+)
 from llm_datagen.operators import Call, INodeContext
 from llm_datagen.pipeline.fan_out import RoutingOperator
 from llm_datagen.runs.verify import verify
@@ -143,6 +154,16 @@ THE_RULE = "it returns the name of an output (even, odd), or None, which drops t
             "a Route carries one row, not a list: return a list of Routes",
         ),
         (Named(lambda item: Route("odd", None)), None, "a Route carries one row, not None: return a list of Routes"),
+        (
+            Named(Route("odd", Rejected("no"))),
+            None,
+            "a Route carries one row, not a Rejected: return a list",
+        ),
+        (
+            Named(Route("odd", Route("odd", 1))),
+            None,
+            "a Route carries one row, not a Route: return a list",
+        ),
         (Named([[Route("odd", 1)]]), None, "within a list; return one list of Routes, for all rows"),
         (Named([[1, 2]]), name_of, "op returned a list ([1, 2]) within a list; return one list of rows, for all rows"),
         (Named(soon), None, "the operator returned a coroutine; make it `async def`, so that it is awaited"),
@@ -211,6 +232,82 @@ def test_a_batch_gives_a_list_for_each_item_or_one_flat_list(bench: Bench) -> No
     pipeline(bench, node(bench, lists, batch_size=4)).create("a").run()
     assert [row["data"] for row in lines(bench.folder / "even.jsonl")] == [0, 1, 2, 3]
     assert [row["data"] for row in lines(bench.folder / "odd.jsonl")] == [0, -1, -2, -3]
+
+
+def rejecting(item: dict[str, Any]) -> Any:
+    """Reject every third number, by a return or by raising, and send no fifth one anywhere."""
+    if item["n"] % 6 == 0:
+        raise Rejected("no third")
+    return Rejected("no third") if item["n"] % 3 == 0 else routed(item)
+
+
+async def rejecting_later(item: dict[str, Any]) -> Any:
+    return rejecting(item)
+
+
+class RejectingBatches(BaseOperator):
+    def process_batch(self, items: Sequence[Any], ctx: INodeContext) -> Any:
+        return [Rejected("no third") if item["n"] % 3 == 0 else routed(item) for item in items]
+
+
+REJECTING: dict[str, tuple[Any, Callable[[Any], str | None] | None, dict[str, Any]]] = {
+    "items": (rejecting, None, {"parallel_size": 3}),
+    "batches": (RejectingBatches(), None, {"batch_size": 4}),
+    "async": (rejecting_later, None, {"ordered": True}),
+    "processes": (ops.Keep("n % 3 != 0"), name_of, {"executor": "process"}),
+    "a rule": (ops.Keep("n % 3 != 0"), name_of, {"on_error": "dead_letter"}),
+    "batches of one": (RejectingBatches(), None, {}),
+}
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("kind", REJECTING)
+def test_a_row_that_is_rejected_goes_nowhere_and_is_kept_beside_all_rows(bench: Bench, kind: str) -> None:
+    bench.give(numbered(60))
+    operator, rule, settings = REJECTING[kind]
+    report = pipeline(bench, node(bench, operator, rule, keep_rejected=True, **settings)).create("a").run()
+    assert (report.failed, report.rejected) == (0, 20)
+    for name in OUTPUTS:
+        wanted = [{"n": n, "_i": n} for n in range(60) if n % 3 and name_of({"n": n}) == name]
+        assert bag(stored(f"jsonl://{bench.folder}/{name}.jsonl")) == bag(wanted)
+    kept = lines(bench.folder / "even.jsonl.routed.rejected.jsonl")
+    assert sorted(row["_i"] for row in kept) == list(range(0, 60, 3))
+    assert {row["reason"] for row in kept} == {"not n % 3 != 0" if rule else "no third"}
+    assert [account.findings for account in verify(bench.run_state("a"))] == [[]] * 3
+
+
+@pytest.mark.parametrize(
+    ("operator", "rows"),
+    [
+        (ops.Dedupe("n"), [0]),
+        (ops.Limit(2), [0, 1]),
+        (ops.Sample(share=0.0), []),
+        (ops.Loop(lambda row: row, until="n > 5", max_rounds=1, unmet="drop"), []),
+    ],
+)
+def test_operators_of_the_package_reject_rows_of_a_node_with_several_outputs(
+    bench: Bench, operator: Any, rows: list[int]
+) -> None:
+    bench.give([{"n": 1}, {"n": 1}, {"n": 1}])
+    report = pipeline(bench, node(bench, operator, lambda row: "odd")).create("a").run()
+    assert report.rejected == 3 - len(rows)
+    assert [row["_i"] for row in lines(bench.folder / "odd.jsonl")] == rows
+
+
+def test_a_rejected_among_the_rows_of_a_list_is_refused_as_in_a_line(bench: Bench) -> None:
+    bench.give(numbered(1))
+    among = node(bench, lambda item: [item, Rejected("not here")], lambda row: "odd")
+    with pytest.raises(NodeFailedError, match="a Rejected stands for a whole row: return it in place of the row"):
+        pipeline(bench, among).create("a").run()
+
+
+def test_a_bare_value_is_one_row_whatever_it_is(bench: Bench) -> None:
+    """A list that an operator gives as a value, and null, are copied as they are."""
+    bench.give(numbered(2))
+    values = [np.array([1, 2]), math.nan]
+    bare = node(bench, lambda item: values[item["n"]], lambda row: "odd", data_config={"nan": "null"})
+    pipeline(bench, bare).create("a").run()
+    assert lines(bench.folder / "odd.jsonl") == [{"_i": 0, "data": [1, 2]}, {"_i": 1, "data": None}]
 
 
 def test_what_cannot_be_wired_is_refused_with_the_names(bench: Bench) -> None:

@@ -59,6 +59,12 @@ def test_the_output_has_no_ids_and_the_rows_beside_it_do(bench: Bench, streaming
     assert [account.findings for account in verify(bench.run_state("a"))] == [[], [], []]
 
 
+def test_a_value_that_is_a_list_is_copied_as_it_is(bench: Bench) -> None:
+    bench.give(numbered(2))
+    bench.pipeline([lambda row: (row["n"], 5)], keep_ids=False).create("a").run()
+    assert lines(bench.output) == [{"data": [0, 5]}, {"data": [1, 5]}]
+
+
 def test_ids_stand_in_a_column_of_another_name(bench: Bench) -> None:
     bench.give([*numbered(2), 5])
     bench.pipeline([pair], id_column="row_id", id_scheme="text").create("a").run()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from llm_datagen import BaseOperator, ConfigError, DiskError, INodeContext, JsonlStream, NodeFailedError
+from llm_datagen import BaseOperator, ConfigError, DiskError, INodeContext, JsonlStream, NodeFailedError, ops
 from llm_datagen.runs import RunFolder
 from llm_datagen.streams import FileStream
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
@@ -266,6 +266,17 @@ def test_every_kind_of_operator_can_be_wrapped(bench: Bench, operator: Any) -> N
     bench.pipeline([operator]).resume("a").run()  # the same identity
     assert bag(lines(bench.output)) == bag({"n": n, "_i": n} for n in range(20))
     assert counter.total() >= 2
+
+
+@pytest.mark.parametrize("operator", [ops.Dedupe("k"), ops.Shuffle(), ops.GroupBy("k", sorted=True)])
+def test_an_operator_with_state_and_an_end_can_be_wrapped(bench: Bench, operator: Any) -> None:
+    bench.give([{"k": n // 2} for n in range(6)])
+    counter = CallCounter(bench.folder / "counts")
+    bench.pipeline([counter(operator)]).create("a").run()
+    found = lines(bench.output)
+    bench.pipeline([operator]).create("a", if_exists="overwrite").run()
+    assert lines(bench.output) == found != []
+    assert counter.total() == 6
 
 
 def test_bare_values_are_counted_by_value(tmp_path: Path) -> None:

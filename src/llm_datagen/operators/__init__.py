@@ -31,6 +31,7 @@ from llm_datagen.operators.call import (
     kept_files,
     operator_name,
     operators_within,
+    take_nature,
 )
 from llm_datagen.operators.protocols import INodeContext, IOperator, IState, Operator, Result, Row
 
@@ -51,4 +52,5 @@ __all__ = [
     "made_with",
     "operator_name",
     "operators_within",
+    "take_nature",
 ]

@@ -12,6 +12,9 @@ from llm_datagen.operators.base import BaseOperator
 from llm_datagen.operators.fingerprint import parts_of
 from llm_datagen.operators.protocols import INodeContext
 
+_NATURE = ("setup", "teardown", "bisect", "batch_by", "stateful", "keeps_state", "kept_files", "calls_at_once")
+"""What an operator says of how it is called."""
+
 
 class FunctionOperator(BaseOperator):
     """A function as an operator.
@@ -98,6 +101,13 @@ def operators_within(operator: Any) -> Iterator[Any]:
             yield from operators_within(each)
     else:
         yield operator
+
+
+def take_nature(wrapper: Any, operator: Any) -> None:
+    """Let an operator that wraps another one be called, set up and released as that one."""
+    for name in _NATURE:
+        if hasattr(operator, name):
+            setattr(wrapper, name, getattr(operator, name))
 
 
 def calls_at_once(operator: Any) -> int:

@@ -185,6 +185,11 @@ def id_of(item: Any) -> Id:
     return row_id
 
 
+def key_parts(row_id: Id) -> tuple[Id, ...]:
+    """Return an id as parts of a key of the state, which has no numbers of more than 64 bits."""
+    return (row_id,) if isinstance(row_id, str) or -(2**63) <= row_id < 2**63 else ("", str(row_id))
+
+
 def value_of(item: Any, column: str) -> Any:
     """Return the value of a column.
 

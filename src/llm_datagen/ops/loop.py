@@ -32,7 +32,7 @@ class Loop(DataOperator):
 
     A round makes one row of one. The row is done when the loop is: a crash begins it anew, with what the operators have
     cached. When an operator raises, the row fails, and the node's `retries` begin it anew, too. When one returns
-    None, the row is filtered.
+    None, the row is filtered. A Loop in the body begins anew in each round; it needs a `column` of its own.
 
     Args:
         body: an operator or a function, or a list of them, plain or async; in YAML, ``use:`` and ``with:`` of each.
@@ -71,6 +71,11 @@ class Loop(DataOperator):
         """The operators of the body."""
         self._calls = [_Step(operator) for operator in self.operators]
         self.keeps_state = sum(step.call.keeps_state for step in self._calls) > 0
+        if any(self.column in step.columns for step in self._calls):
+            raise ConfigError(
+                f"a Loop in the body has the column {self.column!r}, which is that of the Loop around it; give it "
+                "another one, column=…"
+            )
         if sum(step.call.keeps_state for step in self._calls) > 1:
             raise ConfigError("the body of a Loop has two operators that keep state, and there is one state per node")
         if until == "":
@@ -92,7 +97,7 @@ class Loop(DataOperator):
             _wait(ctx)
             for step in self._calls:
                 if rounds.row is not None:
-                    rounds.take(step.outcome(step.call(step.argument(rounds.row), ctx)))
+                    rounds.take(step.made_of(rounds.row, rounds.number, ctx))
         return rounds.result()
 
     async def _process_item_async(self, item: Any, ctx: INodeContext) -> Any:
@@ -100,16 +105,8 @@ class Loop(DataOperator):
         while rounds.begin():
             await _wait_async(ctx)
             for step in self._calls:
-                if rounds.row is None:
-                    break
-                argument = step.argument(rounds.row)
-                if step.call.is_async:
-                    outcome = await step.call(argument, ctx)
-                elif step.call.keeps_state:
-                    outcome = step.call(argument, ctx)
-                else:
-                    outcome = await asyncio.to_thread(step.call, argument, ctx)
-                rounds.take(step.outcome(outcome))
+                if rounds.row is not None:
+                    rounds.take(await step.made_of_async(rounds.row, rounds.number, ctx))
         return rounds.result()
 
     def setup(self) -> Any:
@@ -158,23 +155,53 @@ class Loop(DataOperator):
 
 
 class _Step:
-    """An operator of the body, and how it is called for one row."""
+    """An operator of the body, and how it is called for one row.
+
+    Attributes:
+        columns: those with the rounds of Loops that it is, or has.
+    """
 
     def __init__(self, operator: Any) -> None:
         self.name = operator_name(operator)
         self.call = Call(operator)
         if self.call.finish is not None:
             raise ConfigError(f"{self.name} gives rows at the end of the input, so it cannot be in the body of a Loop")
+        self.columns = frozenset(_columns_of_loops([operator]))
 
-    def argument(self, row: dict[str, Any]) -> Any:
-        return [row] if self.call.batch else row
-
-    def outcome(self, found: Any) -> Any:
-        """Return the row that came of a row, or None, or why there is none.
+    def made_of(self, row: dict[str, Any], number: int, ctx: INodeContext) -> dict[str, Any] | Rejected | None:
+        """Return the row that it makes of a row in a round, or None, or why there is none.
 
         Raises:
             RowDataError: when these are several rows, or none.
         """
+        try:
+            return self._one_row(self.call(self._argument(row, number), ctx))
+        except Rejected as rejected:
+            return rejected
+
+    async def made_of_async(
+        self, row: dict[str, Any], number: int, ctx: INodeContext
+    ) -> dict[str, Any] | Rejected | None:
+        """Do the same on an event loop, which it does not hold up."""
+        try:
+            return self._one_row(await self._call_async(self._argument(row, number), ctx))
+        except Rejected as rejected:
+            return rejected
+
+    def _argument(self, row: dict[str, Any], number: int) -> Any:
+        """Return what it is called with in a round; without the columns that it has made in the round before."""
+        if self.columns and number > 1:
+            row = {name: value for name, value in row.items() if name not in self.columns}
+        return [row] if self.call.batch else row
+
+    async def _call_async(self, argument: Any, ctx: INodeContext) -> Any:
+        if self.call.is_async:
+            return await self.call(argument, ctx)
+        if self.call.keeps_state:
+            return self.call(argument, ctx)
+        return await asyncio.to_thread(self.call, argument, ctx)
+
+    def _one_row(self, found: Any) -> dict[str, Any] | Rejected | None:
         for _ in range(2 if self.call.batch else 1):
             if isinstance(found, Iterator | list | tuple):
                 rows = list(found)
@@ -194,7 +221,7 @@ class _Rounds:
             raise RowDataError(f"the row has a column {loop.column!r} already; give the Loop another one, column=…")
         self._loop = loop
         self._id = id_of(item)
-        self._number = 0
+        self.number = 0
         self._kept: list[dict[str, Any]] = []
         self.row: dict[str, Any] | None = item
         self._reason: Rejected | None = None
@@ -202,26 +229,26 @@ class _Rounds:
     def begin(self) -> bool:
         """Return whether there is another round, and begin it."""
         loop = self._loop
-        if self._number and self.row is not None and loop.keep_rounds:
+        if self.number and self.row is not None and loop.keep_rounds:
             self._kept.append(without_id(self.row))
-        if self.row is None or (self._number and loop.is_met(self.row)):
+        if self.row is None or (self.number and loop.is_met(self.row)):
             return False
-        if self._number == loop.max_rounds:
+        if self.number == loop.max_rounds:
             if loop.until is not None and loop.unmet == "fail":
                 raise RowDataError(f"until does not hold after {loop.max_rounds} rounds: {loop.until}")
             if loop.until is not None and loop.unmet == "drop":
                 self._kept, self.row = [], None
                 self._reason = Rejected(f"until does not hold after {loop.max_rounds} rounds")
             return False
-        self._number += 1
-        self.row = {**self.row, loop.column: self._number, ID_FIELD: self._id}
+        self.number += 1
+        self.row = {**self.row, loop.column: self.number, ID_FIELD: self._id}
         return True
 
     def take(self, row: dict[str, Any] | Rejected | None) -> None:
         """Take what an operator made of the row."""
         if isinstance(row, Rejected):
             row, self._reason = None, row
-        self.row = None if row is None else {**row, self._loop.column: self._number, ID_FIELD: self._id}
+        self.row = None if row is None else {**row, self._loop.column: self.number, ID_FIELD: self._id}
 
     def result(self) -> Any:
         """Return what comes out; or why nothing does, if that is known."""
@@ -250,6 +277,13 @@ def _operators(body: Any) -> list[Any]:
         except ConfigError as error:
             raise ConfigError(str(error) if is_named else f"body[{number}]: {error}") from error
     return operators
+
+
+def _columns_of_loops(operators: Sequence[Any]) -> Iterator[str]:
+    for operator in operators:
+        if isinstance(operator, Loop):
+            yield operator.column
+            yield from _columns_of_loops(operator.operators)
 
 
 def _methods(operators: Sequence[Any], name: str) -> Iterator[Callable[[], Any]]:

@@ -11,7 +11,16 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.operators import INodeContext, IState
 from llm_datagen.operators.fingerprint import Parts
 from llm_datagen.ops.bands import best_bands, similarity_of
-from llm_datagen.ops.base import StateOperator, id_of, new_column, refuse_value, value_of, whole_number, with_columns
+from llm_datagen.ops.base import (
+    StateOperator,
+    id_of,
+    key_parts,
+    new_column,
+    refuse_value,
+    value_of,
+    whole_number,
+    with_columns,
+)
 from llm_datagen.ops.keys import digest_of
 from llm_datagen.streams.rows import Rejected
 
@@ -98,7 +107,7 @@ class MinHashDedupe(StateOperator):
             for band in bands:
                 if ("band", band) not in state:
                     state["band", band] = row_id
-            state["signature", row_id] = b64encode(small).decode()
+            state["signature", *key_parts(row_id)] = b64encode(small).decode()
         if self.mark is not None:
             return with_columns(item, {self.mark: original})
         return item if original is None else _DUPLICATE
@@ -108,7 +117,7 @@ class MinHashDedupe(StateOperator):
         candidates = dict.fromkeys(row_id for band in bands if (row_id := state.get(("band", band))) is not None)
         best, original = 0.0, None
         for row_id in candidates:
-            similarity = similarity_of(small, b64decode(state["signature", row_id]))
+            similarity = similarity_of(small, b64decode(state["signature", *key_parts(row_id)]))
             if similarity >= self.threshold and similarity > best:
                 best, original = similarity, row_id
         return original

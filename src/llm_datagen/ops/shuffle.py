@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llm_datagen.operators import INodeContext
-from llm_datagen.ops.base import StateOperator, as_seed, id_of, row_of
+from llm_datagen.ops.base import StateOperator, as_seed, id_of, key_parts, row_of
 from llm_datagen.ops.best import derived
 from llm_datagen.streams.chance import number_of
 from llm_datagen.streams.rows import Derived
@@ -29,7 +29,7 @@ class Shuffle(StateOperator):
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         """Remember the row."""
         row_id = id_of(item)
-        ctx.state["row", number_of("shuffle", self.seed, row_id) - _HALF, row_id] = row_of(item)
+        ctx.state["row", number_of("shuffle", self.seed, row_id) - _HALF, *key_parts(row_id)] = row_of(item)
 
     def finish(self, ctx: INodeContext) -> Iterator[Derived]:
         """Yield the rows."""

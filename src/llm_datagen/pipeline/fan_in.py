@@ -14,6 +14,7 @@ from typing import Any
 from llm_datagen.errors import ConfigError
 from llm_datagen.operators import BaseOperator, INodeContext
 from llm_datagen.streams import Place, Stream, StreamFactory
+from llm_datagen.streams.rows import copied
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 
@@ -30,7 +31,7 @@ class Merger(BaseOperator):
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         """Return the row."""
-        return item
+        return copied(item)
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Return nothing: the names of the inputs are its name."""

@@ -17,10 +17,10 @@ from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.errors.advice import a_kind
-from llm_datagen.operators import BaseOperator, Call, FunctionOperator, INodeContext, operator_name
+from llm_datagen.operators import BaseOperator, Call, FunctionOperator, INodeContext, operator_name, take_nature
 from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.streams.ids import ID_FIELD, SOURCES_FIELD
-from llm_datagen.streams.rows import Derived
+from llm_datagen.streams.rows import Derived, Rejected, copied
 
 TO_FIELD = "to"
 ROW_FIELD = "row"
@@ -61,18 +61,7 @@ class RoutingOperator(FunctionOperator):
         self._rule = rule
         func = self._await_and_tag if self._call.is_async else self._call_and_tag
         super().__init__(func, batch=self._call.batch, name=operator_name(operator))
-        for name in (
-            "setup",
-            "teardown",
-            "bisect",
-            "batch_by",
-            "stateful",
-            "keeps_state",
-            "kept_files",
-            "calls_at_once",
-        ):
-            if hasattr(operator, name):
-                setattr(self, name, getattr(operator, name))
+        take_nature(self, operator)
         if self._call.finish is not None:
             finish = self._finish_and_tag_async if self._call.is_finish_async else self._finish_and_tag
             vars(self)["finish"] = finish
@@ -125,19 +114,19 @@ class RoutingOperator(FunctionOperator):
             return [self._tagged(row) for row in result]
         return self._tagged(result)
 
-    def _tagged(self, row: Any) -> dict[str, Any] | None:
+    def _tagged(self, row: Any) -> dict[str, Any] | Rejected | None:
         name: str | None
-        if row is None:
-            return None
+        if row is None or isinstance(row, Rejected):
+            return row  # it goes nowhere
         if isinstance(row, Derived):
             row = row.as_row()
         if isinstance(row, Route):
             name, row = row.name, row.row.as_row() if isinstance(row.row, Derived) else row.row
             if not isinstance(name, str) or name not in self._names:
                 raise ValueError(f"{self.name} sent a row to {name!r}; the outputs are {self._outputs}")
-            if row is None or isinstance(row, list | tuple | GeneratorType):
+            if row is None or isinstance(row, list | tuple | GeneratorType | Rejected | Route):
                 what = "None" if row is None else a_kind(type(row))
-                raise TypeError(f"a Route carries one row, not {what}: return a list of Routes, or None")
+                raise TypeError(f"a Route carries one row, not {what}: return a list of Routes, a Rejected, or None")
         else:
             self._refuse_no_row(row)
             name = self._by_rule(row)
@@ -216,7 +205,7 @@ class Selector(BaseOperator):
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         """Return the row, if it is of this output."""
-        return item[ROW_FIELD] if item[TO_FIELD] == self.output else None
+        return copied(item[ROW_FIELD]) if item[TO_FIELD] == self.output else None
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Return the output's name."""

@@ -43,7 +43,8 @@ def arrow_table(read: Table) -> Any:
     """
     pa = arrow()
     from llm_datagen.streams.outputs.arrow import Batches, types_of_all
-    from llm_datagen.streams.outputs.column_types import MisfitError, settled
+    from llm_datagen.streams.outputs.column_types import MisfitError
+    from llm_datagen.streams.outputs.found_types import settled
 
     columns = types_of_all(read, "fail")
     batches = Batches({name: settled(type, "fail") for name, type in columns.items()})

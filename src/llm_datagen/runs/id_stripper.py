@@ -14,6 +14,7 @@ from llm_datagen.operators import BaseOperator, INodeContext
 from llm_datagen.runs.node_kinds import is_id_stripper
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.formats.without_ids import CodecWithoutIds, ReservedColumnCodec
+from llm_datagen.streams.rows import copied
 
 ID_STRIPPER = "export"
 """The id of the node that copies, and the identity of its operator. Run states have it, so it stays what it was."""
@@ -32,7 +33,7 @@ class IdStripper(BaseOperator):
 
     def process_item(self, item: Any, ctx: INodeContext) -> Any:
         """Return the row."""
-        return item
+        return copied(item)
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Return the column."""

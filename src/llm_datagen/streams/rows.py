@@ -58,6 +58,22 @@ class Rejected(Exception):  # noqa: N818 - it is no error: a row is left out, fo
         self.reason = str(reason)
 
 
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """A value that is one row, whatever it is: of a list, an operator's result makes several rows, and of None, none.
+
+    Attributes:
+        value: the value.
+    """
+
+    value: Any
+
+
+def copied(item: Any) -> Any:
+    """Return what an operator returns to give its item as one row."""
+    return item if isinstance(item, dict) else Bare(item)
+
+
 class NamedLater(ABC):
     """A row that is named when its number is known: what a decoder may return in place of a row."""
 
@@ -79,7 +95,7 @@ def as_row(value: Any, row_id: Id) -> dict[str, Any]:
             return {**value.as_row(), ID_FIELD: row_id}
         if isinstance(value, Rejected):
             raise TypeError("a Rejected stands for a whole row: return it in place of the row, not among its results")
-        return {ID_FIELD: row_id, DATA_FIELD: value}
+        return {ID_FIELD: row_id, DATA_FIELD: value.value if isinstance(value, Bare) else value}
     if DATA_FIELD in value and len(value) == (2 if ID_FIELD in value else 1):
         return {DATA_FIELD: value[DATA_FIELD], ID_FIELD: row_id}
     return {**value, ID_FIELD: row_id}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_datagen.config import check_count
-from llm_datagen.operators import BaseOperator, Call, INodeContext, as_operator, operator_name
+from llm_datagen.operators import BaseOperator, Call, INodeContext, as_operator, operator_name, take_nature
 from llm_datagen.operators.fingerprint import fingerprint_of
 from llm_datagen.streams.ids import ID_FIELD
 
@@ -110,30 +110,25 @@ def _watched(operator: Any, before: Callable[[Sequence[Any]], None], *, bisect: 
     }[call.batch, call.is_async]
     watched = kind(inner, call, before)
     watched.bisect = call.bisect and bisect
+    if call.finish is not None:
+        vars(watched)["finish"] = call.finish
     return watched
 
 
 class _Watched(BaseOperator):
     def __init__(self, inner: Any, func: Callable[..., Any], before: Callable[[Sequence[Any]], None]) -> None:
+        take_nature(self, inner)
         self.name = operator_name(inner)
-        self._inner = inner
+        self.operator = inner
         self._func = func
         self._before = before
 
     def __repr__(self) -> str:
-        return repr(self._inner)
+        return repr(self.operator)
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Return that of the wrapped operator: with the wrapper and without it, the rows are the same."""
-        return fingerprint_of(self._inner)
-
-    def setup(self) -> Any:
-        found = getattr(self._inner, "setup", None)
-        return None if found is None else found()
-
-    def teardown(self) -> Any:
-        found = getattr(self._inner, "teardown", None)
-        return None if found is None else found()
+        return fingerprint_of(self.operator)
 
 
 class _WatchedItem(_Watched):

@@ -14,14 +14,10 @@ from llm_datagen.streams.outputs.arrow_types import arrow_schema, of_arrow, stor
 from llm_datagen.streams.outputs.column_types import (
     ColumnType,
     MisfitError,
-    covers,
     fitted_row,
     holds_json,
-    is_same_kind,
-    leaves,
-    type_of,
-    wider_fields,
 )
+from llm_datagen.streams.outputs.found_types import covers, is_same_kind, leaves, type_of, wider_fields
 
 Failed = Callable[[int, MisfitError], None]
 """What is told of a row that does not fit: its number in the batch, and why."""

@@ -12,7 +12,8 @@ from llm_datagen.errors import ConfigError
 from llm_datagen.errors.advice import nearest
 from llm_datagen.streams.block import Block
 from llm_datagen.streams.outputs.arrow import types_looked_at, types_of_all
-from llm_datagen.streams.outputs.column_types import holds_json, holds_long_ints, settled
+from llm_datagen.streams.outputs.column_types import holds_json
+from llm_datagen.streams.outputs.found_types import holds_long_ints, settled
 from llm_datagen.streams.outputs.options import ExportOptions
 from llm_datagen.streams.outputs.source_rows import BATCH_ROWS, Batcher, SourceRows
 from llm_datagen.streams.outputs.target import Target

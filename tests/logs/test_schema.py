@@ -144,6 +144,11 @@ def targeted_runs(bench: Bench) -> None:
         bench.pipeline([lambda item: item], output_uri=f"memory://{name}", target=target).create(name).run()
 
 
+def unfit_run(bench: Bench) -> None:
+    """A run with a row that its output cannot hold."""
+    bench.pipeline([lambda item: {"v": item["n"] or "x"}], output_uri=f"{bench.folder}/unfit.parquet").create("u").run()
+
+
 def uncontrollable_run(bench: Bench) -> None:
     """A run that can have no control socket."""
     with pytest.MonkeyPatch.context() as patch:
@@ -228,6 +233,7 @@ def test_each_line_has_exactly_the_documented_fields(bench: Bench, monkeypatch: 
     controlled_run(bench)
     fruitless_run(bench)
     targeted_runs(bench)
+    unfit_run(bench)
     uncontrollable_run(bench)
     edited_run(bench)
     JsonlStream(f"jsonl://{bench.input}").unseal()
@@ -242,7 +248,7 @@ def test_each_line_has_exactly_the_documented_fields(bench: Bench, monkeypatch: 
         assert set(line) == expected[line["event"]] | (set() if is_alone else {"pipeline_id"}), line
     alone = [line for line in logged if "pipeline_id" not in line]
     assert {line["event"] for line in alone} >= {"[Run Started]", "[Node Ended]", "[Run Ended]"}
-    assert len({line["run"] for line in bench.log_lines()}) == 12
+    assert len({line["run"] for line in bench.log_lines()}) == 13
     assert len({line["run"] for line in alone}) == 1
 
 

@@ -170,7 +170,7 @@ def test_what_is_in_the_place_of_an_export_is_refused_and_what_the_run_made_is_o
 
 
 def test_an_export_that_is_a_stream_of_the_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a stream of the same run"):
+    with pytest.raises(ConfigError, match="is the output of node_0 in the same run"):
         pipeline(tmp_path, str(tmp_path / "out.jsonl"), also=[str(tmp_path / "out.jsonl")]).create("job")
     with pytest.raises(ConfigError, match="known are parquet"):
         pipeline(tmp_path, str(tmp_path / "out.jsonl"), also=["xlsx://out"])

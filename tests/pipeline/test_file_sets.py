@@ -264,6 +264,24 @@ def test_a_file_whose_name_is_the_pattern_is_that_file(bench: Bench) -> None:
     assert ids_of(bench) == [(1, 0)]
 
 
+@pytest.mark.parametrize("name", ["a[1]", "a?b", "a*b", "**"])
+@pytest.mark.parametrize("uri", ["{}/", "{}", "{}/*.jsonl*", "{}/**/part-*"])
+def test_a_folder_that_is_there_is_one_whatever_its_name(bench: Bench, name: str, uri: str) -> None:
+    fill(bench.folder / name, count=2)
+    fill(bench.folder / "a1", count=1)
+    fill(bench.folder / "axb", count=1)
+    uri = uri.format(bench.folder / name)
+    bench.pipeline([Stopping(5)], input_uri=uri).create("a").run()
+    one(bench.folder / name, 3, [20])
+    bench.pipeline([Stopping()], input_uri=uri).resume("a").run()
+    assert ids_of(bench) == [(n, n) for n in range(21)]
+    for path in (f"{name}/part-9.jsonl", f"{name}/x/y/part-9.jsonl"):
+        if "x/y" in path and "/*.jsonl" in uri:
+            continue
+        with pytest.raises(ConfigError, match="one of the files that it reads"):
+            bench.pipeline([Stopping()], input_uri=uri, output_uri=f"{bench.folder}/{path}").create("b")
+
+
 def test_it_is_verified_and_traced(bench: Bench) -> None:
     fill(bench.folder / "in")
     bench.pipeline([Stopping()], input_uri=f"{bench.folder}/in/*").create("a").run()

@@ -139,6 +139,24 @@ def test_objects_without_one_type_are_what_they_are(bench: Bench) -> None:
     assert lines(bench.output) == [{**row, "_i": number} for number, row in enumerate(told(only_here()))]
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["a", 1],
+        [b"a", b"b"],
+        ["a", "b"],
+        [dt.date(2024, 1, 2)] * 2,
+        [Decimal("1.5"), Decimal(2)],
+        [1.5, 2],
+        [10**30, 1],
+    ],
+)
+def test_categories_of_objects_are_told_as_a_column_of_these_is(values: list[Any]) -> None:
+    frame = pd.DataFrame({"c": of_categories(*values), "o": pd.Series(values, dtype=object)})
+    rows = list(rows_in(frame))
+    assert [(type(row["c"]), row["c"]) for row in rows] == [(type(row["o"]), row["o"]) for row in rows]
+
+
 def test_a_long_frame_is_read_in_pieces_of_one_type() -> None:
     """The type of a column is that of all of its rows, also where the first thousands say another one."""
     count = 9000
@@ -175,6 +193,10 @@ def of_objects(*values: Any) -> Any:
     return refused(pd.Series(values, dtype=object))
 
 
+def of_categories(*values: Any) -> Any:
+    return pd.Categorical(values, categories=pd.Index(list(dict.fromkeys(values)), dtype=object))
+
+
 AS_TEXT = "table['c'].astype(str)"
 
 
@@ -203,6 +225,11 @@ AS_TEXT = "table['c'].astype(str)"
             lambda: of_objects(dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 1, tzinfo=dt.UTC)),
             "several types or zones (datetime)",
         ),
+        (
+            lambda: refused(of_categories(dt.date(2024, 1, 2), dt.datetime(2024, 1, 3, 4, 5, 6))),
+            "several types or zones (date, datetime)",
+        ),
+        (lambda: refused(of_categories(b"a", "b")), "several types or zones (bytes, str)"),
         (lambda: of_objects(dt.time(1, tzinfo=dt.UTC), None), "zones (time), or times with one; give it one type"),
         (lambda: of_objects(pd.Timestamp("2024-01-01"), "x"), "several types or zones (Timestamp, str)"),
         (lambda: of_objects(Decimal("1E80"), Decimal(1)), "'c' (Decimal) has a type that has no place in a row"),

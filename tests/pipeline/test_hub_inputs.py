@@ -194,10 +194,21 @@ configs:
         ("/en", ["en/a.jsonl", "en/more/b.jsonl"]),
         ("/**/[bc].jsonl?revision=main", ["en/more/b.jsonl", "fr/test/c.jsonl", "fr/train/c.jsonl"]),
         ("@main/x.csv", ["x.csv"]),
+        ("/e[n]", ["e[n]/a.jsonl"]),
+        ("/e[n]/a.jsonl", ["e[n]/a.jsonl"]),
+        ("/e[n]/more/*", ["en/more/b.jsonl"]),
     ],
 )
 def test_the_card_says_which_files_make_a_split(hub: FakeHub, query: str, wanted: list[str]) -> None:
-    names = ["en/a.jsonl", "en/more/b.jsonl", "fr/test/c.jsonl", "fr/train/c.jsonl", "x.csv", "en/.hidden.jsonl"]
+    names = [
+        "en/a.jsonl",
+        "en/more/b.jsonl",
+        "fr/test/c.jsonl",
+        "fr/train/c.jsonl",
+        "x.csv",
+        "en/.hidden.jsonl",
+        "e[n]/a.jsonl",
+    ]
     hub.files = {**dict.fromkeys(names, b""), "README.md": CARD}
     assert found(hub, f"hf://datasets/org/set{query}") == wanted
 

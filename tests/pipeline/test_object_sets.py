@@ -18,6 +18,7 @@ from llm_datagen.runs.verify import verify
 from llm_datagen.streams import StreamFactory
 from llm_datagen.streams.inputs.object_set import ObjectFileSet
 from llm_datagen.streams.storage.bucket import Bucket
+from llm_datagen.streams.storage.compression import compression_of
 from llm_datagen.streams.storage.objects import OBJECT_STORAGE
 
 from ..kit.s3 import S3Bucket, status
@@ -63,6 +64,23 @@ def test_all_objects_are_one_input_whose_rows_are_numbered_through(s3: S3Bucket,
     assert bench.pipeline([Stopping()], input_uri=s3.uri(key)).create("a").run().rows_out == 30
     assert ids_of(bench) == [(n, n) for n in range(30)]
     assert [finding for account in verify(bench.run_state("a")) for finding in account.findings] == []
+
+
+@pytest.mark.parametrize("key", ["a[1]/", "a*/", "a[1].jsonl"])
+def test_what_an_address_names_is_read_though_it_has_signs_of_patterns(s3: S3Bucket, bench: Bench, key: str) -> None:
+    s3.put(f"{key}x.jsonl" if key.endswith("/") else key, text(range(3)))
+    s3.put("a1/x.jsonl", text([99]))
+    assert bench.pipeline([Stopping()], input_uri=s3.uri(key)).create("a").run().rows_out == 3
+
+
+def test_frames_of_zstandard_that_hold_nothing_are_passed_over_in_an_object(s3: S3Bucket, bench: Bench) -> None:
+    nothing = b"\x50\x2a\x4d\x18" + (300_000).to_bytes(4, "little") + bytes(300_000)
+    pack = compression_of(".zst").compress
+    data = nothing + pack(text(range(5))) + nothing + pack(text(range(5, 9))) + nothing
+    uri = s3.put("in.jsonl.zst", data)
+    bench.pipeline([Stopping(6)], input_uri=uri).create("a").run()
+    assert bench.pipeline([Stopping()], input_uri=uri).resume("a").run().status == "completed"
+    assert ids_of(bench) == [(n, n) for n in range(9)]
 
 
 def test_pieces_of_an_output_are_no_input_and_other_objects_in_a_folder_of_such_a_name_are(

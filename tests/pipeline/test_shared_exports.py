@@ -74,10 +74,65 @@ def _in(folder: Path, target: str) -> str:
 
 def test_a_stream_whose_name_a_file_of_an_export_may_have_is_refused(tmp_path: Path) -> None:
     run = pipeline(tmp_path, str(tmp_path / "o/x.jsonl"), also=[f"jsonl:{tmp_path}/o/{{shard}}.jsonl"])
-    words = rf"would be an export, and {tmp_path}/o/x.jsonl a stream of the same run, whose name is one of its files"
+    words = rf"would be an export, and {tmp_path}/o/x.jsonl is the output of node_0 in the same run: a name that a file"
     with pytest.raises(ConfigError, match=words):
         run.create("job")
     assert not (tmp_path / "results/job").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "what"),
+    [
+        ("out.jsonl.errors.jsonl", "the dead letters of the output of node_0"),
+        ("out.jsonl.rejected.jsonl", "the rejected rows of the output of node_0"),
+        ("jsonl:out.jsonl.done", "the seal of the output of node_0"),
+        ("jsonl:out.jsonl.commits", "the commit log of the output of node_0"),
+        ("jsonl:out.jsonl.commits.tmp", "the commit log of the output of node_0, half written"),
+        ("out.jsonl.{n}.jsonl", "the dead letters of the output of node_0"),
+        ("out.jsonl.rejected.jsonl.errors.jsonl.csv", None),
+        ("jsonl:results/job/runtime.json", "runtime.json of the run"),
+        ("jsonl:run.log", "the platform log"),
+        ("jsonl:in.jsonl", "the input"),
+    ],
+)
+def test_an_export_that_would_lie_where_the_run_has_a_file_is_refused_by_name(
+    tmp_path: Path, target: str, what: str | None
+) -> None:
+    settings: dict[str, Any] = {"results_dir": tmp_path / "results", "log_file": tmp_path / "run.log"}
+    inputs = write_jsonl(tmp_path / "in.jsonl", numbered(2))
+    run = UnifiedPipeline([same], str(inputs), str(tmp_path / "out.jsonl"), also=[_in(tmp_path, target)], **settings)
+    if what is None:
+        run.create("job")
+        return
+    with pytest.raises(ConfigError, match=rf"would be an export, and .* is {what} in the same run.*another path"):
+        run.create("job")
+    assert not (tmp_path / "results/job").exists()
+
+
+def test_an_export_that_would_lie_beside_a_stream_of_another_run_is_refused_by_name(tmp_path: Path) -> None:
+    """When that one has begun, and when it has not; also by a command when its own run is over."""
+    beside = f"{tmp_path}/first.jsonl.errors.jsonl"
+    first = create(tmp_path, "first")
+    with pytest.raises(PipelineExistsError, match=r"would be an export, and the run 'first', .* to write the dead"):
+        create(tmp_path, "second", beside)
+    first.run(progress=False)
+    said = rf"{beside} is where the dead letters of {tmp_path}/first.jsonl lie, a stream of a run; choose another"
+    with pytest.raises(StreamExistsError, match=said):
+        create(tmp_path, "second", beside)
+    with pytest.raises(StreamExistsError, match=said):
+        llm_datagen.export("first", beside, results_dir=tmp_path / "results")
+    assert not Path(beside).exists()
+
+
+def test_a_stream_that_would_lie_where_another_run_is_to_make_an_export_is_refused(tmp_path: Path) -> None:
+    create(tmp_path, "first", f"{tmp_path}/x.jsonl")
+    said = r"would be the output of node_0, and the run 'first', .* is to write an export there"
+    with pytest.raises(PipelineExistsError, match=said):
+        pipeline(tmp_path, str(tmp_path / "x.jsonl")).create("second")
+    create(tmp_path, "third", f"{tmp_path}/y.jsonl.errors.jsonl")
+    with pytest.raises(PipelineExistsError, match=r"would be the dead letters of .*'third'.* an export there"):
+        create(tmp_path, "y")
+    create(tmp_path, "fifth")
 
 
 def test_a_folder_that_an_export_of_another_run_has_is_refused_with_its_name(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import itertools
 import json
 import lzma
 import random
+import zlib
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -164,6 +165,48 @@ def test_padding_and_empty_files_and_empty_members_are_no_rows(tmp_path: Path, e
     ]
     for data, rows in cases:
         assert read_now(given(tmp_path, ending, data)) == rows
+
+
+def skippable(length: int, number: int = 0) -> bytes:
+    """Return a frame of Zstandard that holds nothing of the file (RFC 8878, 3.1.2)."""
+    return bytes((0x50 + number, 0x2A, 0x4D, 0x18)) + length.to_bytes(4, "little") + bytes(length)
+
+
+def test_frames_of_zstandard_that_hold_nothing_are_passed_over_wherever_they_stand(tmp_path: Path) -> None:
+    pack = PACK[".zst"]
+    half = TEXT.index(b'{"n": 1500')
+    first, last = pack(TEXT[:half]), pack(TEXT[half:])
+    for data in (
+        skippable(4) + first + last,
+        first + skippable(0) + skippable(700_000, 15) + last,  # longer than what is read at once
+        first + last + skippable(4),
+        first + last + skippable(4) + bytes(512) + skippable(300_000),
+    ):
+        stream = given(tmp_path, ".zst", data)
+        assert read_now(stream) == list(enumerate(ROWS))
+        later: Any = StreamFactory.create(stream.uri)
+        later.use_seek_mark(stream.seek_mark(half))
+        left = [Segment(1500, half)]
+        assert read_now(later, left) == [(n, ROWS[n]) for n in range(1500, 3000)]
+        assert number_of(stream) == 3000
+    assert read_now(given(tmp_path, ".zst", skippable(4) + skippable(0))) == []
+
+
+@pytest.mark.parametrize("left", [2, 6, 11])
+def test_a_file_that_ends_within_a_frame_that_holds_nothing_is_cut_short(tmp_path: Path, left: int) -> None:
+    for whole in (b"", PACK[".zst"](TEXT)):
+        stream = given(tmp_path, ".zst", whole + skippable(4)[:left])
+        with pytest.raises(StreamError, match=rf"is cut short: it ends at byte {len(whole) + left}, within Zstandard"):
+            number_of(stream)
+
+
+def test_headers_of_gzip_with_all_that_they_may_have_are_read(tmp_path: Path) -> None:
+    plain = gzip.compress(b"{}\n", mtime=0)
+    flags = bytes((plain[3] | 0x1E,))  # extra field, name, comment, checksum of the header
+    head = plain[:3] + flags + plain[4:10] + b"\x04\0BC\x02\0" + b"name\0" + b"comment\0"
+    with_all = head + (zlib.crc32(head) & 0xFFFF).to_bytes(2, "little") + plain[10:]
+    stream = given(tmp_path, ".gz", with_all + bytes(3) + with_all + bytes(600_000) + plain)
+    assert read_now(stream) == [(0, {}), (1, {}), (2, {})]
 
 
 @pytest.mark.sampled(1)

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from llm_datagen.errors import ConfigError, DiskError, StreamError, StreamExistsError
 from llm_datagen.streams import JsonlStream, MemoryStream
 from llm_datagen.streams.outputs import Exported, ExportOptions, Target, Work, check_parts, export_rows, place_of
+from llm_datagen.streams.outputs.local_place import LocalPlace
+from llm_datagen.streams.outputs.template import NO_VALUE
 from llm_datagen.testing import Fault, inject, record
 
 from ..kit import programs
@@ -108,6 +110,117 @@ def test_rows_are_parted_by_a_column(tmp_path: Path) -> None:
         "lang=a%2F..%2Fb/out-00001.jsonl",
     }
     assert [(error["_i"], error["column"]) for error in errors(made)] == [(27, "lang")]
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("o/{lang}{n}.jsonl", r"nothing stands between \{lang\} and \{n\}, so different values could make one file"),
+        ("o/{lang}{shard:03}.parquet", r"between \{lang\} and \{shard\}.*such as \{lang\}-\{shard\}"),
+        ("o/{shard}{lang}/x.jsonl", r"between \{shard\} and \{lang\}"),
+        ("o/{lang}0{shard}.jsonl", r"only '0', which values may hold, too, stands between"),
+        ("s3://b/{lang}x2%{n}.jsonl", r"only 'x2%', which"),
+    ],
+)
+def test_fields_that_stand_side_by_side_are_refused(target: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Target.of(target)
+
+
+VALUES = (
+    st.text(alphabet="aA-_.1%/ ü", max_size=4) | st.sampled_from([None, NO_VALUE, "zh-CN", "1-2"]) | st.integers(0, 12)
+)
+TEMPLATES = [
+    "{a}-{b}-{shard}.x",
+    "{a}_{b}.x",
+    "{a}.{shard}.{b}.x",
+    "{shard}-{a} {b}",
+    "a={a}_b={b}/{shard}",
+    "{a}to-{b}",
+]
+
+
+@given(st.sampled_from(TEMPLATES), *(st.tuples(st.integers(0, 30), VALUES, VALUES),) * 2)
+@settings(max_examples=300, deadline=None)
+def test_different_values_have_different_paths(path: str, one: Any, other: Any) -> None:
+    target = Target("jsonl", path)
+
+    def path_of(number: int, a: Any, b: Any) -> str:
+        return target.part_path(number, {"a": a, "b": b})
+
+    def said(number: int, *values: Any) -> Any:
+        names = [None if value in {None, ""} else str(value) for value in values]
+        return (number, *names) if "{shard}" in path else names
+
+    assert (path_of(*one) == path_of(*other)) == (said(*one) == said(*other))
+
+
+def test_rows_of_different_partitions_never_lie_in_one_file(tmp_path: Path) -> None:
+    rows = [
+        *({"a": a, "b": b} for a, b in (("x", "y-z"), ("x-y", "z"), ("a-1", 2), ("a", "1-2"))),
+        {"a": None, "b": NO_VALUE},
+        {"a": NO_VALUE, "b": None},
+        {"a": "_hidden", "b": ".b"},
+        {"a": "k" * 200, "b": "k" * 200},
+    ]
+    made = export(tmp_path, stream_of(tmp_path, rows), "p/{a}-{b}.jsonl", keep_ids=False)
+
+    assert {part["path"]: part["rows"] for part in made.parts} == dict.fromkeys(
+        [
+            "x-y-z.jsonl",
+            "x%2Dy-z.jsonl",
+            "a%2D1-2.jsonl",
+            "a-1-2.jsonl",
+            "__HIVE_DEFAULT_PARTITION__-%5F_HIVE_DEFAULT_PARTITION__.jsonl",
+            "%5F_HIVE_DEFAULT_PARTITION__-__HIVE_DEFAULT_PARTITION__.jsonl",
+            "%5Fhidden-%2Eb.jsonl",
+        ],
+        1,
+    )
+    assert [(error["_i"], error["column"], error["reason"][:28]) for error in errors(made)] == [
+        (7, "a, b", "its values are too long for ")
+    ]
+
+
+def test_values_before_a_shard_alone_stay_as_they_are(tmp_path: Path) -> None:
+    stream = stream_of(tmp_path, [{"lang": "zh-CN"}, {"lang": "zh-CN-1"}])
+    made = export(tmp_path, stream, "p/{lang}-{shard}.jsonl", rows_per_shard=1)
+    assert [part["path"] for part in made.parts] == ["zh-CN-0.jsonl", "zh-CN-1-1.jsonl"]
+
+
+def test_a_partition_is_no_file_that_the_export_has_of_itself(tmp_path: Path) -> None:
+    stream = stream_of(tmp_path, [{"lang": "SUCCESS"}, {"lang": "x"}])
+    made = export(tmp_path, stream, "jsonl!p/_{lang}")
+    assert [part["path"] for part in made.parts] == ["_x"]
+    assert [error["reason"] for error in errors(made)] == [
+        f"{tmp_path}/p/_SUCCESS is a file that the export has of itself"
+    ]
+
+
+def test_values_that_differ_by_case_are_told_apart_where_the_file_system_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = stream_of(tmp_path, [{"lang": "de", "n": 0}, {"lang": "DE", "n": 1}, {"lang": "de", "n": 2}])
+    made = export(tmp_path, stream, "apart/{lang}.jsonl")
+    assert [(part["path"], part["rows"]) for part in made.parts] == [("DE.jsonl", 1), ("de.jsonl", 2)]
+
+    monkeypatch.setattr(LocalPlace, "ignores_case", lambda self, folder: True)
+    made = export(tmp_path, stream, "one/{lang}.jsonl")
+    assert [(part["path"], part["rows"]) for part in made.parts] == [("de.jsonl", 2)]
+    assert [(error["_i"], error["reason"]) for error in errors(made)] == [
+        (1, "this file system takes DE.jsonl for de.jsonl, where other rows lie")
+    ]
+
+
+@pytest.mark.parametrize("name", ["a[1]-{lang}.jsonl", "{lang}/a[1]?.jsonl", "a[b-{lang}/x.jsonl"])
+def test_what_is_there_is_found_though_the_target_has_signs_of_patterns(tmp_path: Path, name: str) -> None:
+    stream = stream_of(tmp_path, [{"lang": "de"}])
+    there = tmp_path / "p" / name.format(lang="de")
+    there.parent.mkdir(parents=True)
+    there.write_text("mine")
+    with pytest.raises(StreamExistsError, match="is there already, and no export made it"):
+        export(tmp_path, stream, f"p/{name}")
+    assert there.read_text() == "mine"
 
 
 @pytest.mark.parametrize("target", ["u/{lnag}/out.parquet", "u/{lnag}/{shard}.jsonl", "chatml!u/{lnag}.jsonl"])

@@ -1,8 +1,9 @@
 """Rows of a DataFrame of pandas, which is not imported: what a Parquet file of the same table gives.
 
-Columns with a type of pandas go by Arrow. A column of Python's objects has no type: it goes by Arrow where all of its
-values are of one kind that JSON has not, such as decimals; else its values are given as they are. Arrow is not asked to
-guess: it cuts dates and times off where a column begins with a date, and takes text for bytes.
+Columns with a type of pandas go by Arrow. A column of Python's objects has no type, nor have categories that are
+objects: it goes by Arrow where all of its values are of one kind that JSON has not, such as decimals; else its values
+are given as they are. Arrow is not asked to guess: it cuts dates and times off where a column begins with a date, and
+takes text for bytes.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def frame_rows(frame: Any, make: Callable[[RowMaker, Any, int], Iterator[Any]]) 
     else:
         frame = frame.copy(deep=False)
         for name in names:
-            frame[name] = _settled(frame[name])
+            frame[name] = _settled(_unpacked(frame[name]))
         typed = [name for name in names if not _is_object(frame[name]) or _goes_by_arrow(frame[name])]
     schema = arrow().schema([(name, _arrow_type(frame[name])) for name in typed]) if typed else None
     maker = RowMaker(schema, "input") if typed else None
@@ -135,6 +136,14 @@ def _is_numpy_time(kind: type) -> bool:
 
 def _is_of_pandas(kind: type) -> bool:
     return _is_numpy_time(kind) or kind.__module__.partition(".")[0] == "pandas"
+
+
+def _unpacked(column: Any) -> Any:
+    """Return a column; one whose categories are objects as a column of these, but for text, which most are."""
+    categories = getattr(column.dtype, "categories", None)
+    if categories is None or not _is_object(categories) or all(isinstance(value, str) for value in categories):
+        return column
+    return column.astype(object)
 
 
 def _settled(column: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 from llm_datagen.errors import DatagenError, PipelineExistsError
 from llm_datagen.runs import RunFolder
+from llm_datagen.runs.exports import targets_of
 from llm_datagen.runs.file_names import RUN_STATE
 from llm_datagen.runs.state_file import parse
 from llm_datagen.runs.status import Status
@@ -22,6 +23,8 @@ from llm_datagen.streams import Place, Stream, StreamFactory
 from llm_datagen.streams.formats.json_text import dumps
 from llm_datagen.streams.sidecars import WHAT_LIES_BESIDE
 from llm_datagen.streams.storage.local import LOCAL_STORAGE
+from llm_datagen.streams.storage.object_uri import is_object_uri
+from llm_datagen.streams.storage.objects import ObjectStorage
 
 _TOGETHER = 64
 _READERS = 8
@@ -48,7 +51,8 @@ def owner_of(place: Place, folder: RunFolder) -> str | None:
 def check_unclaimed(written: Mapping[Place, str], folder: RunFolder) -> None:
     """Check that nothing is to be written where another run writes, or will write when it begins.
 
-    Runs may share a log, or a cache. The outputs of runs that have begun are known by what lies there.
+    Runs may share a log, or a cache. The outputs of runs that have begun, and the exports of those that are completed,
+    are known by what lies there. Two exports are compared elsewhere.
 
     Args:
         written: what a new run is to write, and what it is, for people.
@@ -65,9 +69,11 @@ def check_unclaimed(written: Mapping[Place, str], folder: RunFolder) -> None:
             run_state = parse(data, other.place_of(RUN_STATE))
             is_pending = run_state["status"] == Status.PENDING
             outputs = dict(_claimed(run_state)) if is_pending else {}
+            exports = {} if run_state["status"] == Status.COMPLETED else places_exported(run_state)
         except (DatagenError, OSError):  # whoever takes up that run is told of it
             continue
-        others = {place: what for place, what in side_places(run_state).items() if written.get(place) != what}
+        files = side_places(run_state) | exports
+        others = {place: what for place, what in files.items() if written.get(place) != what}
         claimed = {**others, **outputs}
         when = ", which was created and has not begun, is to write" if is_pending else " writes"
         way = (
@@ -92,6 +98,14 @@ def places_of(output: Stream, what: str) -> Iterator[tuple[Place, str]]:
 def side_places(run_state: Mapping[str, Any]) -> dict[Place, str]:
     """Return the files of a run besides its streams, with what each is; a run of an older version tells of none."""
     return {local_place(path): what for path, what in run_state.get("files", {}).items()}
+
+
+def places_exported(run_state: Mapping[str, Any]) -> dict[Place, str]:
+    """Return the places of the exports of a run that are one file each, with what lies there."""
+    single = [target.path for target in targets_of(run_state) if not target.is_folder]
+    return {
+        (ObjectStorage.__name__, path) if is_object_uri(path) else local_place(path): "an export" for path in single
+    }
 
 
 def local_place(path: str) -> Place:

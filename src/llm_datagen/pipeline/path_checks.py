@@ -15,17 +15,14 @@ from typing import Any
 
 from llm_datagen.errors import ConfigError
 from llm_datagen.pipeline.export_claims import check_unclaimed_exports
-from llm_datagen.pipeline.output_owners import check_unclaimed, local_place, owner_of
+from llm_datagen.pipeline.output_owners import check_unclaimed, local_place, owner_of, places_exported
 from llm_datagen.pipeline.run_files import (
     NodeFiles,
     Use,
     besides_streams,
     inputs_of,
-    of_folder,
-    of_log,
-    of_operators,
-    of_streams,
     places_written,
+    uses_of,
 )
 from llm_datagen.runs import RunFolder
 from llm_datagen.runs.file_names import RUN_FILES
@@ -56,8 +53,7 @@ def check_layout(nodes: Iterable[NodeFiles], log_file: Any, folder: RunFolder | 
         check_neighbours(node.output)
     for stream in inputs_of(nodes):
         stream.check_source()
-    uses = [*of_streams(nodes), *of_operators(nodes), *of_folder(folder)]
-    uses += of_log(log_file, uses)
+    uses = uses_of(nodes, log_file, folder)
     paths = PathCache()
     if folder is not None:
         _refuse_other_runs(uses, folder, paths)
@@ -72,7 +68,7 @@ def check_claims(nodes: Iterable[NodeFiles], log_file: Any, folder: RunFolder, r
     Raises:
         PipelineExistsError: naming the other run and the path.
     """
-    check_unclaimed(places_written(list(nodes), log_file), folder)
+    check_unclaimed({**places_written(list(nodes), log_file), **places_exported(run_state)}, folder)
     check_unclaimed_exports(run_state, folder)
 
 
@@ -117,7 +113,7 @@ def _refuse_other_runs(uses: list[Use], folder: RunFolder, paths: PathCache) -> 
     for use in uses:
         if use.is_local == on_store:
             continue
-        path = paths.real(use.path) if use.is_local else use.path.rpartition("\0")[2]
+        path = paths.real(use.path) if use.is_local else use.address
         if not path.startswith(results):
             continue
         run, _, inside = path.removeprefix(results).partition("/" if on_store else os.sep)

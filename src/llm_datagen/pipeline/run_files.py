@@ -39,6 +39,11 @@ class Use:
     what: str
     is_local: bool = True
 
+    @property
+    def address(self) -> str:
+        """The path, or the address in a store."""
+        return self.path.rpartition("\0")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class NodeFiles:
@@ -61,6 +66,12 @@ def side_files(nodes: Iterable[NodeFiles], log_file: Any) -> dict[str, str]:
     """Return the files of a run besides its streams and its folder, by paths without links, with what each is."""
     uses = [*besides_streams(list(nodes), log_file), *_of_rotation(log_file)]
     return {os.path.realpath(use.path): use.what for use in uses}
+
+
+def uses_of(nodes: list[NodeFiles], log_file: Any, folder: RunFolder | None) -> list[Use]:
+    """Return every file of a run, with what it is used for."""
+    uses = [*of_streams(nodes), *of_operators(nodes), *of_folder(folder)]
+    return [*uses, *of_log(log_file, uses)]
 
 
 def places_written(nodes: Iterable[NodeFiles], log_file: Any) -> dict[Place, str]:

@@ -41,7 +41,7 @@ from llm_datagen.pipeline.resume_checks import (
     is_untouched,
 )
 from llm_datagen.pipeline.run import StartNotice
-from llm_datagen.pipeline.run_files import inputs_of, side_files
+from llm_datagen.pipeline.run_files import side_files, uses_of
 from llm_datagen.pipeline.target_changes import change_target, kept_dead_letters
 from llm_datagen.pipeline.topology import check_topology
 from llm_datagen.runs import RunFolder
@@ -121,9 +121,8 @@ class RunLifecycle:
         try:
             old = _old_run_state(folder, if_exists, run_state)
             if if_exists == "overwrite" or not old:
-                streams = [path for stream in inputs_of(node_files) for path in stream.files_read]
-                streams += [each.output.path for each in node_files]
-                check_exports(run_state, streams, overwrite=if_exists == "overwrite", old=old)
+                uses = {use.address: use.what for use in uses_of(node_files, self.log_file, folder)}
+                check_exports(run_state, uses, overwrite=if_exists == "overwrite", old=old)
             if if_exists == "overwrite":
                 remove_exports(old)
                 remove_exports(run_state)

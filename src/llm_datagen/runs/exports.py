@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +94,13 @@ def rows_of_node(entry: Mapping[str, Any]) -> Stream:
 
 
 def check_exports(
-    run_state: Mapping[str, Any], paths: Iterable[str], *, overwrite: bool, old: Mapping[str, Any] | None = None
+    run_state: Mapping[str, Any], uses: Mapping[str, str], *, overwrite: bool, old: Mapping[str, Any] | None = None
 ) -> None:
     """Check that a new run may make its exports where they are to be. Nothing is touched.
 
     Args:
         run_state: that of the new run.
-        paths: the files that it reads and writes.
+        uses: the files that it reads and writes, with what lies there.
         overwrite: whether what a run of the same id has made there may be removed.
         old: the run state of that run.
 
@@ -110,14 +110,14 @@ def check_exports(
         StreamError: when one is to be in a store without conditional puts.
     """
     check_schema_files(run_state)
-    streams, targets = list(paths), targets_of(run_state)
+    targets = targets_of(run_state)
     replaced = {target.path for target in targets_of(old or {})} if overwrite else set()
     for number, target in enumerate(targets):
-        for stream in streams:
-            if real(stream) in names(target) or may_be_part(target, stream):
+        for path, what in uses.items():
+            if real(path) in names(target) or may_be_part(target, path):
                 raise ConfigError(
-                    f"{target.path} would be an export, and {stream} a stream of the same run, whose name is one of "
-                    "its files; give one of them another path"
+                    f"{target.path} would be an export, and {path} is {what} in the same run: a name that a file of "
+                    "this export has, or may have; give one of them another path"
                 )
         for other in targets[:number]:
             if (why := why_not_both(other, target)) is not None:

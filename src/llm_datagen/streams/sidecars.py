@@ -6,9 +6,10 @@ removed by the run of ``a.jsonl``. What tells that a file is a stream of a run i
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from llm_datagen.errors import StreamExistsError
 from llm_datagen.streams.location import ERRORS_ENDING, REJECTED_ENDING, StreamFiles
-from llm_datagen.streams.storage.base import Storage
 
 WHAT_LIES_BESIDE = {
     ".done": "seal",
@@ -22,7 +23,14 @@ WHAT_LIES_BESIDE = {
 """What the files are, by what is added to the stream's path."""
 
 
-def stream_at(storage: Storage, path: str) -> tuple[str, str] | None:
+class Sized(Protocol):
+    """What knows the sizes of files."""
+
+    def size(self, path: str) -> int | None:
+        """Return a file's size in bytes; None when there is none."""
+
+
+def stream_at(storage: Sized, path: str) -> tuple[str, str] | None:
     """Return the stream that a file is, or belongs to, and what it is; None when it is of none."""
     if _is_stream(storage, path):
         return path, "output"
@@ -62,5 +70,5 @@ def check_beside(stream: StreamFiles, path: str, what: str) -> None:
         )
 
 
-def _is_stream(storage: Storage, path: str) -> bool:
+def _is_stream(storage: Sized, path: str) -> bool:
     return any(storage.size(f"{path}{ending}") is not None for ending in (".commits", ".done"))

@@ -8,7 +8,6 @@ the end. One that is gone, or was changed though it had been begun, is refused b
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
@@ -23,7 +22,7 @@ from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
 from llm_datagen.streams.inputs.file_changes import FileChanges, Noted, changes_of, shown_names
 from llm_datagen.streams.inputs.file_set_cursor import FILE_STRIDE, FileSetCursor
-from llm_datagen.streams.inputs.found_files import found_files, may_find, name_in, path_in
+from llm_datagen.streams.inputs.found_files import found_files, is_pattern, may_find, name_in, path_in
 from llm_datagen.streams.inputs.lazy_streams import LazyStreams
 from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.inputs.whole_file import difference, fingerprint_at
@@ -278,7 +277,7 @@ class FileSet(Stream):
 
     def missing(self) -> StreamMissingError:
         """Return the error that says that there is no file."""
-        what = "pattern" if glob.has_magic(self._pattern) else "folder"
+        what = "pattern" if is_pattern(self._pattern) else "folder"
         return StreamMissingError(
             f"there is no file in {self.path}; check the {what} (relative paths count from the working directory, "
             f"{Path.cwd()}; files whose names begin with . or _ are left out of folders)"

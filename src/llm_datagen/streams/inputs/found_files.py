@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from functools import lru_cache
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from llm_datagen.streams.inputs.link_circles import without_circles
@@ -14,6 +14,8 @@ from llm_datagen.streams.sidecars import WHAT_LIES_BESIDE
 
 _UNUSUAL = re.compile(r"//|/\.\.?(?:/|$)")
 """In a path: what `relpath` takes out of it."""
+
+_MAGIC = re.compile(r"[*?[]")
 
 BESIDE = (*WHAT_LIES_BESIDE, ".state.sqlite-wal", ".state.sqlite-shm", ".tmp")
 """What the names of files end with that this package puts beside its outputs."""
@@ -28,10 +30,11 @@ def is_file_set(path: str) -> bool:
 
 def found_files(pattern: str) -> list[str]:
     """Return the paths of the files that are there now, in order."""
-    if glob.has_magic(pattern):
-        paths = glob.glob(pattern, recursive=True)  # noqa: PTH207 - a Path each costs a second for 100,000
+    end = _fixed_end(pattern)
+    if end < len(pattern):
+        paths = glob.glob(glob.escape(pattern[:end]) + pattern[end:], recursive=True)  # noqa: PTH207 - a Path each costs a second for 100,000
         paths = [path for path in paths if not os.path.isdir(path)]  # noqa: PTH112
-        if "**" in pattern:
+        if "**" in pattern[end:]:
             paths = without_circles(paths)
     elif (saved := saved_files(pattern)) is not None:
         return saved
@@ -46,10 +49,20 @@ def found_files(pattern: str) -> list[str]:
 def may_find(pattern: str, path: str) -> bool:
     """Return whether a file at a path, once it is there, would be one of the files."""
     path = os.path.realpath(path)
-    if not glob.has_magic(pattern):
+    if not is_pattern(pattern):
         return Path(path).is_relative_to(os.path.realpath(pattern))
-    folder = _fixed(pattern)
-    return Path(path).match(os.path.join(os.path.realpath(folder), os.path.relpath(pattern, folder)))  # noqa: PTH118
+    folder = Path(os.path.realpath(_fixed(pattern)))
+    if not Path(path).is_relative_to(folder):
+        return False
+    return _is_meant(Path(path).relative_to(folder).parts, Path(pattern[_fixed_end(pattern) :]).parts)
+
+
+def _is_meant(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
+    if not patterns or not names:
+        return names == patterns
+    if patterns[0] == "**":
+        return len(patterns) == 1 or _is_meant(names, patterns[1:]) or _is_meant(names[1:], patterns)
+    return fnmatchcase(names[0], patterns[0]) and _is_meant(names[1:], patterns[1:])
 
 
 def name_in(pattern: str, path: str) -> str:
@@ -65,10 +78,27 @@ def path_in(pattern: str, name: str) -> str:
     return os.path.join(_fixed(pattern), name)  # noqa: PTH118
 
 
-@lru_cache(maxsize=64)
+def is_pattern(path: str) -> bool:
+    """Return whether a path is a pattern, and no folder of that name."""
+    return _fixed_end(path) < len(path)
+
+
 def _fixed(pattern: str) -> str:
     """Return the folder that a pattern begins with, before anything that may be several things."""
-    if not glob.has_magic(pattern):
-        return pattern
-    parts = Path(pattern).parts
-    return str(Path(*parts[: next(number for number, part in enumerate(parts) if glob.has_magic(part))]))
+    end = _fixed_end(pattern)
+    return pattern if end == len(pattern) else str(Path(pattern[:end]))
+
+
+def _fixed_end(pattern: str) -> int:
+    """Return where the name of the folder ends that a pattern begins with: all of what is no pattern.
+
+    A folder that is there is one, whatever its name: ``a[1]``.
+    """
+    found = _MAGIC.search(pattern)
+    while found is not None:
+        slash = pattern.find("/", found.end())
+        end = len(pattern) if slash < 0 else slash
+        if not os.path.isdir(pattern[:end]):  # noqa: PTH112
+            return pattern.rfind("/", 0, found.start()) + 1
+        found = _MAGIC.search(pattern, end)
+    return len(pattern)

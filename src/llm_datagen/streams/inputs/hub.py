@@ -127,11 +127,10 @@ class HubFileSet(RemoteFileSet):
     def _named(self, there: Listing) -> list[str]:
         """Return the files that the path means: a file, a pattern, or a folder."""
         path = self._hub.path
-        if has_magic(path):
+        below = [name for name in there.sizes if name.startswith(f"{path}/") and is_data(name, ENDINGS)]
+        found = [path] if path in there.sizes else below
+        if not found and has_magic(path):
             found = [name for name in there.sizes if matches(name, path)]
-        else:
-            below = [name for name in there.sizes if name.startswith(f"{path}/") and is_data(name, ENDINGS)]
-            found = [path] if path in there.sizes else below
         return sorted(found)
 
     def _of_split(self, there: Listing) -> list[str]:

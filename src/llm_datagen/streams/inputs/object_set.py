@@ -45,6 +45,8 @@ class ObjectFileSet(RemoteFileSet):
         scheme, _, rest = address.partition("://")
         self._place = ObjectUri.parse(f"{scheme}://{rest.partition('/')[0]}/-").place
         self._key = address.removeprefix(f"{self._place}/")
+        self._is_pattern = has_magic(self._key) and not self._key.endswith("/")
+        self._below = fixed_part(self._key) if self._is_pattern else self._key
         if self._key.rstrip("/"):
             ObjectUri.parse(address.rstrip("/"))
         super().__init__(uri, create)
@@ -78,7 +80,7 @@ class ObjectFileSet(RemoteFileSet):
 
     def missing(self) -> StreamMissingError:
         """Return the error that says that there is no object."""
-        what = "pattern" if has_magic(self._key) else "folder"
+        what = "pattern" if self._is_pattern else "folder"
         return StreamMissingError(
             f"there is no object in {self.path}; check the {what} (names that begin with . or _ are left out)"
         )
@@ -99,7 +101,7 @@ class ObjectFileSet(RemoteFileSet):
 
     def _found(self) -> list[str]:
         bucket, _ = OBJECT_STORAGE.bucket_and_key(f"{self._place}/-")
-        below = fixed_part(self._key).rstrip("/")
+        below = self._below.rstrip("/")
         all_found = list(bucket.list(below))
         folders = {key[: at.start()] for key, _ in all_found for at in _SLASH.finditer(key)}
         listed = {
@@ -113,8 +115,8 @@ class ObjectFileSet(RemoteFileSet):
     def _is_meant(self, key: str) -> bool:
         if key.endswith(BESIDE) or _PIECES.search(key):
             return False
-        if has_magic(self._key):
-            return matches(key, self._key)
+        if self._is_pattern:
+            return key == self._key or matches(key, self._key)
         inner = key.removeprefix(self._key)
         return key.startswith(self._key) and not any(part.startswith((".", "_")) for part in inner.split("/"))
 
@@ -132,10 +134,10 @@ class ObjectFileSet(RemoteFileSet):
         return self._listed[path]
 
     def _path(self, name: str) -> str:
-        return f"{self._place}/{fixed_part(self._key)}{name}"
+        return f"{self._place}/{self._below}{name}"
 
     def _name(self, path: str) -> str:
-        return path.removeprefix(f"{self._place}/{fixed_part(self._key)}")
+        return path.removeprefix(f"{self._place}/{self._below}")
 
 
 def _is_marker(key: str, found: Found, folders: Set[str]) -> bool:

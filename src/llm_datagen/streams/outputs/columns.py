@@ -16,7 +16,8 @@ from llm_datagen.streams.outputs.column_types import holds_json
 from llm_datagen.streams.outputs.found_types import holds_long_ints, settled
 from llm_datagen.streams.outputs.options import ExportOptions
 from llm_datagen.streams.outputs.source_rows import BATCH_ROWS, Batcher, SourceRows
-from llm_datagen.streams.outputs.target import SHARD, Target
+from llm_datagen.streams.outputs.target import Target
+from llm_datagen.streams.outputs.template import SHARD
 
 TABLES = {"parquet", "hf-folder"}
 """The formats whose columns have types."""

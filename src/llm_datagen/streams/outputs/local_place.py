@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from llm_datagen.streams.storage.local import LocalStorage
 from llm_datagen.streams.storage.os_errors import named
 
 LOCK = "lock"
+_OTHER_MAGIC = re.compile(r"[?[]")
+"""What a glob of Python takes for more than itself, besides ``*``."""
 
 
 class LocalPlace:
@@ -70,7 +73,12 @@ class LocalPlace:
     def matching(self, root: str, pattern: str) -> Iterator[str]:
         """Yield the files below a folder whose paths match."""
         if Path(root).is_dir():
-            yield from map(str, Path(root).glob(str(Path(pattern).relative_to(root))))
+            relative = _OTHER_MAGIC.sub(r"[\g<0>]", str(Path(pattern).relative_to(root)))
+            yield from map(str, Path(root).glob(relative))
+
+    def ignores_case(self, folder: str) -> bool:
+        """Return whether the file system takes a name in capitals for the same one."""
+        return Path(folder).with_name(Path(folder).name.swapcase()).exists()
 
     @contextlib.contextmanager
     def lock(self, folder: str, shown: str) -> Iterator[LocalFolderLock]:

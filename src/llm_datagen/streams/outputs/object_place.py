@@ -119,6 +119,10 @@ class ObjectPlace:
             if is_match(path):
                 yield path
 
+    def ignores_case(self, folder: str) -> bool:
+        """Return that addresses differ by case."""
+        return False
+
     @contextlib.contextmanager
     def lock(self, folder: str, shown: str) -> Iterator[ExportLease]:
         """Take the lease of a folder."""

@@ -90,6 +90,13 @@ class OutputPlace(Protocol):
     def matching(self, root: str, pattern: str) -> Iterator[str]:
         """Yield the files below a folder whose paths match, where ``*`` stands for anything without a slash."""
 
+    def ignores_case(self, folder: str) -> bool:
+        """Return whether a name in capitals is the same file.
+
+        Args:
+            folder: the hidden folder of the export, which is there.
+        """
+
     def lock(self, folder: str, shown: str) -> AbstractContextManager[FolderLock]:
         """Take the lock of the hidden folder of an export, until the block ends.
 

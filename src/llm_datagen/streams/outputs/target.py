@@ -8,25 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
-from urllib.parse import quote
 
 from llm_datagen.config import check_path
 from llm_datagen.errors import ConfigError
 from llm_datagen.streams.outputs.paths import absolute, joined, name_of, parent_of, split_place
+from llm_datagen.streams.outputs.template import FIELD, SHARD, Template, check_length
 from llm_datagen.streams.storage.compression import compression_of, ending_of
 from llm_datagen.streams.storage.object_uri import SCHEMES, ObjectUri, is_object_uri, refuse_path_of_uri
 
 KINDS = ("parquet", "jsonl", "csv", "chatml", "hf-folder")
 """The formats of exports."""
 
-SHARD = "shard"
-NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-"""The partition of rows that have no value in its column: what other programs call it, too."""
-
 HF_FILES = ("state.json", "dataset_info.json")
 """What makes a folder of Arrow files one that `datasets.load_from_disk` reads."""
 
-_FIELD = re.compile(r"\{([^{}:]*)(?::(0?\d+)d?)?\}")
 _ENDINGS = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
 _NEW_ENDINGS = {"parquet": ".parquet", "jsonl": ".jsonl", "csv": ".csv", "chatml": ".jsonl", "hf-folder": ""}
 
@@ -78,7 +73,7 @@ class Target:
         Raises:
             ConfigError: when it does not fit.
         """
-        if re.sub(_FIELD, "", self.path).strip("/") != re.sub(_FIELD, "", self.path).strip("/").replace("{", ""):
+        if re.sub(FIELD, "", self.path).strip("/") != re.sub(FIELD, "", self.path).strip("/").replace("{", ""):
             raise ConfigError(f"{self.path}: a brace is open; write {{shard}}, {{shard:05}} or {{column}}")
         if self.kind == "hf-folder" and self.fields:
             raise ConfigError(f"hf-folder:{self.path}: its files have names of their own; leave {{…}} out")
@@ -88,12 +83,13 @@ class Target:
             compression_of(self.compression)
         if any(not name for name in self.fields):
             raise ConfigError(f"{self.path}: {{}} names nothing; write {{shard}} or {{column}}")
-        for name, digits in _FIELD.findall(self.path):
+        for name, digits in FIELD.findall(self.path):
             if digits and name != SHARD:
                 raise ConfigError(
                     f"{self.path}: only {{shard}} has a number of digits; write {{shard:{digits}}}, or {{{name}}} for "
                     f"the values of a column {name!r}"
                 )
+        Template.of(self.path).check_apart()
         if self.is_remote and "{" in ObjectUri.parse(self.path).bucket:
             raise ConfigError(f"{self.path}: all parts go into one bucket; leave {{…}} out of its name")
 
@@ -110,7 +106,7 @@ class Target:
     @property
     def fields(self) -> list[str]:
         """The names of the template's fields, in order."""
-        return [found[0] for found in _FIELD.findall(self.path)]
+        return [found[0] for found in FIELD.findall(self.path)]
 
     @property
     def columns(self) -> list[str]:
@@ -142,7 +138,7 @@ class Target:
         """The path that names of what lies beside the parts begin with: that of the only part, if there is only one."""
         if self.kind == "hf-folder":
             return self.path.rstrip("/")
-        name = re.sub(r"[-_.]?" + _FIELD.pattern, "", name_of(self.path))
+        name = re.sub(r"[-_.]?" + FIELD.pattern, "", name_of(self.path))
         return joined(self.root, name if name.strip(".") else "rows")
 
     @property
@@ -190,38 +186,25 @@ class Target:
         if self.kind == "hf-folder":
             return joined(self.path, f"data-{number:05}.arrow")
 
-        def fill(field: re.Match[str]) -> str:
-            return f"{number:{field[2] or ''}}" if field[1] == SHARD else partition_name(values.get(field[1]))
+        return Template.of(self.path).filled(number, values)
 
-        return _FIELD.sub(fill, self.path)
+    def check_part(self, path: str) -> None:
+        """Check that a part may have a path, which its values have made.
+
+        Raises:
+            ValueError: when it is too long, or that of a file which the export has of itself.
+        """
+        check_length(*map(str, split_place(path)))
+        if path in {self.manifest_path, self.errors_path, self.success_path}:
+            raise ValueError(f"{path} is a file that the export has of itself")
 
     def like_parts(self) -> str:
         """Return a glob that the paths of parts match."""
-        return joined(self.path, "data-*.arrow") if self.kind == "hf-folder" else _FIELD.sub("*", self.path)
+        return joined(self.path, "data-*.arrow") if self.kind == "hf-folder" else Template.of(self.path).glob()
 
     def absolute(self) -> Target:
         """Return it with an absolute path."""
         return Target(self.kind, absolute(self.path))
-
-
-def partition_name(value: Any) -> str:
-    """Return the text in a path for the value of a column.
-
-    Raises:
-        ValueError: when it is an object or a list, or too long.
-    """
-    if value is None or value == "":
-        return NO_VALUE
-    if isinstance(value, dict | list | float):
-        raise ValueError(  # noqa: TRY004 - a row's fault
-            f"rows are not parted by {'a list' if isinstance(value, list) else type(value).__name__}"
-        )
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    name = quote(text, safe=" !#$&'()+,;@[]^`~")
-    name = name.replace(".", "%2E") if set(name) == {"."} or name.startswith((".", "_")) else name
-    if len(name) > 200:
-        raise ValueError(f"its value is too long for a name of a file: {text[:40]!r}…")
-    return name
 
 
 def _kind_by_ending(path: str) -> str:

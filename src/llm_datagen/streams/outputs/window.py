@@ -55,6 +55,8 @@ class Window:
         self._compression = None if target.compression is None else compression_of(target.compression)
         self._parts: dict[str, tuple[PartFile, Writer]] = {}
         self._columns = target.columns
+        self._known: dict[str, str] = {}  # the paths of partitions, by what the file system takes them for
+        self._ignores_case = bool(target.columns) and work.place.ignores_case(work.folder)
         self._ids = options.ids
         self._has_text_ids = target.kind in TABLES
         self._batcher = Batcher(most_bytes=_BATCH_BYTES)
@@ -161,9 +163,21 @@ class Window:
     def _path(self, row: dict[str, Any]) -> str:
         columns = self._columns
         try:
-            return self._target.part_path(self._number, row)
+            path = self._target.part_path(self._number, row)
+            key = path.casefold() if self._ignores_case else path
+            if self._known.get(key) != path:
+                self._check_new(key, path)
         except ValueError as error:
             raise MisfitError(", ".join(columns), "partition", str(error)) from None
+        return path
+
+    def _check_new(self, key: str, path: str) -> None:
+        self._target.check_part(path)
+        other = self._known.setdefault(key, path)
+        if other != path:
+            raise ValueError(
+                f"this file system takes {self._relative(path)} for {self._relative(other)}, where other rows lie"
+            )
 
     def _part(self, path: str) -> tuple[PartFile, Writer]:
         if path not in self._parts:

@@ -25,6 +25,7 @@ from llm_datagen.streams.outputs.paths import joined, relative_to
 from llm_datagen.streams.outputs.place import OutputPlace
 from llm_datagen.streams.outputs.side_by_side import PLAN, neighbours
 from llm_datagen.streams.outputs.target import Target
+from llm_datagen.streams.sidecars import stream_at
 
 FORMAT = 1
 """The version of a manifest, and of what lies in the hidden folder."""
@@ -159,6 +160,12 @@ class Work:
         Raises:
             StreamExistsError: when something is.
         """
+        found = None if self.target.is_folder else stream_at(self.place, self.target.path)
+        if found is not None and found[0] != self.target.path:
+            raise StreamExistsError(
+                f"{self.target.path} is where the {found[1]} of {found[0]} lie, a stream of a run; choose another "
+                "target"
+            )
         goes = set()
         for other in self.neighbours():
             path = other["target"]["path"]
@@ -170,10 +177,10 @@ class Work:
                 )
             goes.add(self.target.success_path)
         there = (path for path in self._in_place() if path not in goes)
-        found = next((path for path in there if self.place.size(path) is not None), None)
-        if found is not None:
+        taken = next((path for path in there if self.place.size(path) is not None), None)
+        if taken is not None:
             raise StreamExistsError(
-                f"{found} is there already, and {whose}; choose another target, remove it, or say overwrite"
+                f"{taken} is there already, and {whose}; choose another target, remove it, or say overwrite"
             )
 
     def neighbours(self) -> Iterator[dict[str, Any]]:

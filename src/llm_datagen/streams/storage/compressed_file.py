@@ -179,12 +179,13 @@ class CompressedReadFile:
             self._raw_at += len(more)
             self._given += more
         at = self.raw_offset
-        if not self._given.startswith(magic) and not magic.startswith(self._given):
+        member = self._compression.member(self._given)
+        if member is None:
             what = "is no" if at == 0 else f"has something else behind byte {at} than"
             raise StreamError(
                 f"{self._path} {what} {self._compression.name} data, though its name says so; rename it, or replace it "
                 "with a whole one"
             )
         self._members.add(self._pieces.end, at)
-        self._member = self._compression.decompressor()
+        self._member = member
         return True

@@ -1,6 +1,7 @@
 """Compressions of files: gzip, bzip2, xz and Zstandard.
 
-A file of each of them is a sequence of *members* (frames, streams), each of which can be unpacked by itself.
+A file of each of them is a sequence of *members* (frames, streams), each of which can be unpacked by itself. Zstandard
+has frames, too, that hold nothing of the file: what other programs note in them, as `pzstd` does before each frame.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any, Protocol
 from llm_datagen.errors import ConfigError
 
 _GZIP_BITS = 16 + zlib.MAX_WBITS
+_SKIPPED_MAGIC = tuple(bytes((first, 0x2A, 0x4D, 0x18)) for first in range(0x50, 0x60))
+_SKIPPED_HEAD_BYTES = 8
 
 
 class Decompressor(Protocol):
@@ -62,6 +65,32 @@ class _GzipDecompressor:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
 
 
+class _SkippedFrame:
+    """A skippable frame of Zstandard (RFC 8878, 3.1.2): a magic number, the length of what follows, and that."""
+
+    needs_input = True
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._left: int | None = None
+        self.unused_data = b""
+
+    @property
+    def eof(self) -> bool:
+        return self._left == 0
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        if self._left is None:
+            self._head += data
+            if len(self._head) < _SKIPPED_HEAD_BYTES:
+                return b""
+            length, data = self._head[4:_SKIPPED_HEAD_BYTES], self._head[_SKIPPED_HEAD_BYTES:]
+            self._left = int.from_bytes(length, "little")
+        self.unused_data = data[self._left :]
+        self._left = max(0, self._left - len(data))
+        return b""
+
+
 @dataclass(frozen=True, slots=True)
 class Compression:
     """One of the compressions.
@@ -72,6 +101,7 @@ class Compression:
         decompressor: makes what unpacks a member.
         compress: returns bytes as a whole member.
         errors: what is raised by data that is damaged.
+        skipped: what members begin with that hold nothing of the file.
     """
 
     name: str
@@ -79,6 +109,20 @@ class Compression:
     decompressor: Callable[[], Decompressor]
     compress: Callable[[bytes], bytes]
     errors: tuple[type[Exception], ...]
+    skipped: tuple[bytes, ...] = ()
+
+    def member(self, head: bytes) -> Decompressor | None:
+        """Return what unpacks the member that begins with `head`; None when that is no data of this compression.
+
+        Of a file that ends within the beginning of a member, `head` is what there is.
+        """
+        if _may_begin(head, self.magic):
+            return self.decompressor()
+        return _SkippedFrame() if any(_may_begin(head, magic) for magic in self.skipped) else None
+
+
+def _may_begin(head: bytes, magic: bytes) -> bool:
+    return head.startswith(magic) or magic.startswith(head)
 
 
 def _zstandard() -> Compression:
@@ -94,6 +138,7 @@ def _zstandard() -> Compression:
         zstd.ZstdDecompressor,
         lambda data: bytes(zstd.compress(data, options=with_checksum)),
         (zstd.ZstdError, EOFError),
+        _SKIPPED_MAGIC,
     )
 
 

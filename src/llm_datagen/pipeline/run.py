@@ -214,13 +214,18 @@ class Run:
         return has_jobs or bool(self._run_state.get(EXPORTS)) or prints_output(self._run_state)
 
     def _end_work(self, stopped: Callable[[], bool]) -> Sequence[str]:
-        """Settle jobs that are left, make the exports, write the rows to standard output: what the run has to do."""
+        """Do what comes when all nodes are completed, and log what is to be told of it."""
         if self._left_jobs is not None:
             self._left_jobs.settle(stopped)
-        notes = make_exports(self._run_state, stopped)
-        print_output(self._run_state, stopped)
+        notes = self._finish(stopped)
         for note in notes:
             self._log.warning(events.UNFIT_ROWS, message=note)
+        return notes
+
+    def _finish(self, stopped: Callable[[], bool]) -> Sequence[str]:
+        """Make the exports, then write the rows to standard output, if that is what the run has to do."""
+        notes = make_exports(self._run_state, stopped)
+        print_output(self._run_state, stopped)
         return notes
 
     def _tell_of_job(self, node_id: str, message: str, level: str = "warning", **fields: Any) -> None:

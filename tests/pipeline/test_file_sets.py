@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from llm_datagen.config import DataConfig
 from llm_datagen.errors import ConfigError, DatagenError, NodeFailedError, StreamChangedError, StreamMissingError
 from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams import Stream, StreamFactory
 from llm_datagen.streams.inputs.file_set import FileSet
+from llm_datagen.streams.inputs.noted_files import NotedFiles
 
 from ..kit.support import Bench, Stopping, lines
 
@@ -191,8 +193,64 @@ def test_a_finished_run_names_files_that_are_gone_or_were_edited_and_verify_does
     assert len(account.findings) == 1
     assert says in account.findings[0]
     assert account.pending is None
-    with pytest.raises(StreamChangedError, match=r"since the run listed it; restore it"):
-        list(trace(bench.run_state("a"), 39))
+    of_input, of_output = trace(bench.run_state("a"), 39)
+    assert (of_input.where, of_input.row_id, of_input.relation, of_input.state) == ("input", 39, "itself", "unreadable")
+    assert of_input.item == {"reason": says}
+    assert (of_output.state, of_output.item["n"]) == ("row", 39)
+
+
+class Fates:
+    """Takes rows in pairs: filters the row 0, fails for 2, makes one row of 4 and 5, and doubles 6."""
+
+    name = "fates"
+
+    def process_batch(self, items: list[Any], ctx: Any = None) -> list[Any]:
+        first = items[0]["n"]
+        if first in {2, 3}:
+            raise ValueError("no 2, nor 3")
+        return {0: [], 4: [{"sum": 9}]}.get(first, [*items, *items])
+
+
+def seen(bench: Bench, row_id: int | str) -> list[tuple[str, Any, str, str]]:
+    """Return what a trace says: where, which row, its relation and its state."""
+    return [(each.where, each.row_id, each.relation, each.state) for each in trace(bench.run_state("a"), row_id)]
+
+
+@pytest.mark.parametrize("gone", [[0], [0, 1]], ids=["one of two", "all"])
+def test_what_became_of_rows_is_traced_though_their_files_are_gone(bench: Bench, gone: list[int]) -> None:
+    fill(bench.folder / "in", 2, 4)
+    settings: dict[str, Any] = {"input_uri": f"{bench.folder}/in/*", "batch_size": 2, "on_error": "dead_letter"}
+    bench.pipeline([Fates()], **settings).create("a").run()
+    asked: list[int | str] = [0, 2, 4, "4~5_0", 6, 99]
+    before = [seen(bench, row_id) for row_id in asked]
+    assert [len(each) for each in before] == [2, 2, 2, 3, len(before[4]), 0]
+    for number in gone:
+        remove(bench.folder / "in", number)
+    for row_id, found in zip(asked[:-1], before, strict=False):
+        assert seen(bench, row_id) == [(*each[:3], "unreadable") if each[0] == "input" else each for each in found]
+    with pytest.raises(StreamChangedError, match=r"part-000\.jsonl\.gz.* gone, so rows cannot be looked up") as raised:
+        seen(bench, 99)
+    assert "resume" not in str(raised.value)
+
+
+def test_rows_before_a_file_that_is_gone_are_traced_as_before(bench: Bench) -> None:
+    fill(bench.folder / "in", 3)
+    bench.pipeline([Stopping()], input_uri=f"{bench.folder}/in/*").create("a").run()
+    before = seen(bench, 9)
+    remove(bench.folder / "in", 1)
+    assert seen(bench, 9) == before == [("input", 9, "itself", "row"), ("node_0", 9, "itself", "row")]
+    assert seen(bench, 10)[0] == ("input", 10, "itself", "unreadable")
+
+
+def test_who_looks_at_rows_of_a_file_that_is_gone_is_not_told_to_resume(bench: Bench) -> None:
+    fill(bench.folder / "in", 2)
+    bench.pipeline([Stopping()], input_uri=f"{bench.folder}/in/*").create("a").run()
+    remove(bench.folder / "in", 0)
+    source = StreamFactory.input_of(bench.run_state("a")["nodes"][0])
+    assert isinstance(source, FileSet)
+    with pytest.raises(StreamChangedError, match=r"gz is gone since the run listed it; restore it: its rows") as raised:
+        source.open_cursor().read(1)
+    assert "resume" not in str(raised.value)
 
 
 def test_an_input_of_one_file_that_was_shortened_is_not_counted(bench: Bench) -> None:
@@ -282,6 +340,56 @@ def test_a_folder_that_is_there_is_one_whatever_its_name(bench: Bench, name: str
             bench.pipeline([Stopping()], input_uri=uri, output_uri=f"{bench.folder}/{path}").create("b")
 
 
+@pytest.mark.parametrize("end", ["/*.jsonl*", "/**/part-*"])
+def test_a_folder_of_an_odd_name_that_is_gone_keeps_its_files_their_names(bench: Bench, end: str) -> None:
+    """Its name is a pattern, too, which then means another folder."""
+    folder, other = bench.folder / "a[1]", bench.folder / "a1"
+    fill(folder, 2)
+    fill(other, 3, 5)
+    settings = {"input_uri": f"{folder}{end}"}
+    bench.pipeline([Stopping(15)], **settings).create("a").run()
+    folder.rename(bench.folder / "moved")
+    of_input = next(trace(bench.run_state("a"), 12))
+    assert of_input.item == {"reason": "part-000.jsonl.gz, part-001.jsonl are gone"}
+    with pytest.raises(StreamMissingError, match=r"there is no file in .*a\[1\]"):
+        bench.pipeline([Stopping()], **settings).resume("a").run()
+    (bench.folder / "moved").rename(folder)
+    bench.pipeline([Stopping()], **settings).resume("a").run()
+    assert ids_of(bench) == [(n, n) for n in range(20)]
+
+
+@pytest.mark.parametrize("when", ["while it runs", "before the resume"])
+def test_a_folder_that_comes_under_the_name_of_a_pattern_does_not_take_its_place(bench: Bench, when: str) -> None:
+    fill(bench.folder / "a1", 3)
+    odd = bench.folder / "a[1]"
+    settings = {"input_uri": f"{odd}/part-*", "batch_size": 1}
+
+    class Makes(Stopping):
+        def process_item(self, item: Any, ctx: Any) -> Any:
+            if when == "while it runs" and item["n"] == 0:
+                fill(odd, 1, 7)
+            return super().process_item(item, ctx)
+
+    bench.pipeline([Makes(15)], **settings).create("a").run()
+    fill(odd, 1, 7)
+    assert next(trace(bench.run_state("a"), 12)).item["n"] == 12
+    bench.pipeline([Makes()], **settings).resume("a").run()
+    assert ids_of(bench) == [(n, n) for n in range(30)]
+    assert [account.findings for account in verify(bench.run_state("a"))] == [[]]
+
+
+def test_a_run_of_a_pattern_whose_list_an_older_version_made_goes_on(bench: Bench) -> None:
+    """It did not note what of the pattern was a folder."""
+    fill(bench.folder / "a[1]", 3)
+    settings = {"input_uri": f"{bench.folder}/a[1]/part-*"}
+    bench.pipeline([Stopping(15)], **settings).create("a").run()
+    state = bench.run_state("a")
+    assert state["nodes"][0]["input_fingerprint"].pop("pattern") == "part-*"
+    bench.put_run_state("a", state)
+    bench.pipeline([Stopping()], **settings).resume("a").run()
+    assert ids_of(bench) == [(n, n) for n in range(30)]
+
+
 def test_it_is_verified_and_traced(bench: Bench) -> None:
     fill(bench.folder / "in")
     bench.pipeline([Stopping()], input_uri=f"{bench.folder}/in/*").create("a").run()
@@ -356,3 +464,32 @@ def test_a_stream_is_made_of_each_file_when_it_is_its_turn(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="pdf"):
         _ = FileSet(str(tmp_path / "*"), create).streams
     assert sorted(made) == ["00.jsonl", "zz.csv.gz", "zz.pdf"]
+
+
+def test_no_file_is_looked_for_to_tell_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "a[1]", 4)
+    files = FileSet(str(tmp_path / "a[1]/part-*"), StreamFactory.create)
+    paths = list(files.streams.paths)
+
+    def refuse(path: str) -> bool:
+        raise AssertionError(f"{path} is looked at")
+
+    monkeypatch.setattr("os.path.isdir", refuse)
+    names = [name for name, *_ in files.fingerprint(follow=False)["files"]]
+    assert names == [Path(path).name for path in paths]
+
+
+def test_files_that_are_read_otherwise_know_nothing_of_a_run(tmp_path: Path) -> None:
+    fill(tmp_path, 3)
+    files = FileSet(str(tmp_path / "part-*"), StreamFactory.create)
+    known = files.fingerprint(follow=False)
+    remove(tmp_path, 2)
+    one(tmp_path, 4, [1])
+    files.check_fingerprint(known, [], follow=False)
+    files.know_first_row(0, 0)
+    assert (files.noted.added, files.noted.changes.gone) == (["part-004.jsonl.gz"], ["part-002.jsonl.gz"])
+    for other in (files.with_data(DataConfig(nan="null")), files.narrowed(0, 1)):
+        assert other.noted == NotedFiles()
+        assert not other._firsts
+        assert other.streams.path(0).endswith("part-000.jsonl.gz")
+    assert files.noted.added

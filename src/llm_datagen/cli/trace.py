@@ -149,6 +149,8 @@ def _stream(name: str, uri: str, members: list[Member], widths: tuple[int, int])
         elif row.state == "rejected":
             yield _row(row, f"REJECTED: {row.item['reason']}", widths, style="yellow", is_whole=True)
             yield _row(row, f"it was given {_text(row.item['input'])}", widths)
+        elif row.state == "unreadable":
+            yield _row(row, f"UNREADABLE: {row.item['reason']}", widths, style="yellow", is_whole=True)
         elif row.state in _ENDS:
             yield _row(row, _ENDS[row.state], widths, style="yellow")
         else:

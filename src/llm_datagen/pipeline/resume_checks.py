@@ -159,11 +159,11 @@ def files_since(nodes: Sequence[UnifiedNode]) -> list[StartNotice]:
         for stream in streams_of(node.input):
             if not isinstance(stream, FileSet):
                 continue
-            told = list(stream.changes.all())
-            if stream.changes.lost:
+            told = list(stream.noted.changes.all())
+            if stream.noted.changes.lost:
                 told[0] += ": files are read as they are now, so rows behind them may get other ids"
-            if stream.added:
-                told.append(f"{shown_names(stream.added)} came since the run began, and are read last")
+            if stream.noted.added:
+                told.append(f"{shown_names(stream.noted.added)} came since the run began, and are read last")
             notes += [StartNotice(node.node_id, f"{stream.shown}: {text}") for text in told]
     return notes
 

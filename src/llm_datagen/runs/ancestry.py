@@ -115,6 +115,10 @@ class Origin:
             )
             cells = {number // size + near for number, _ in self._numbers for near in (-1, 0, 1)}
             assert source is not None
-            rows = source.rows(lambda number, _: number // size in cells)
-            self._near = {row_id: number for row_id, _, number in rows}
+            if source.root is not None:  # the numbers say it
+                numbers = (number for cell in cells for number in range(cell * size, (cell + 1) * size))
+                self._near = {source.root.name(number): number for number in numbers}
+            else:
+                rows = source.rows(lambda number, _: number // size in cells)
+                self._near = {row_id: number for row_id, _, number in rows}
         return self._near

@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Any
 
+from llm_datagen.errors import StreamError
 from llm_datagen.runs.node_kinds import is_id_stripper
 from llm_datagen.runs.unsettled import unsettled
-from llm_datagen.streams import Block, MergedStream, MergeInput, Place, Source, StreamFactory
+from llm_datagen.streams import Block, MergedStream, MergeInput, Place, Source, Stream, StreamFactory
 from llm_datagen.streams.ids import Id, RootNames, numeric_source, root_names
+from llm_datagen.streams.inputs.file_set import FileSet
 from llm_datagen.streams.position import Position
 from llm_datagen.streams.recovery import done_of, position_of
 from llm_datagen.streams.scan import rows_of
@@ -58,17 +60,30 @@ class StreamNode:
         """Whether there is no data, and it may have gone with its process."""
         return not self.is_there and any(stream.is_in_memory for stream in streams_of(self.stream))
 
+    @property
+    def lost(self) -> str:
+        """What became of files of an input whose rows cannot be looked up any more, for people; empty when all can."""
+        files = self.stream.data if self.source is None and isinstance(self.stream, Stream) else None
+        return files.lost() if isinstance(files, FileSet) else ""
+
     def rows(
         self,
         wanted: Callable[[int, bytes], object] | None = None,
         may_have: Callable[[Block], bool] | None = None,
     ) -> Iterator[tuple[Id, Any, int]]:
-        """Yield id, item and number of rows; those that are not `wanted` are passed over undecoded; see `rows_of`."""
+        """Yield id, item and number of rows; those that are not `wanted` are passed over undecoded; see `rows_of`.
+
+        Of an input of files of which one is `lost`, those before it.
+        """
         if not self.is_there:
             return
         found = rows_of(self.stream, strict=False, wanted=wanted, may_have=may_have, until=self.until)
-        for row_id, item, number in found:
-            yield (self.root.name(number) if self.root else row_id), item, number
+        try:
+            for row_id, item, number in found:
+                yield (self.root.name(number) if self.root else row_id), item, number
+        except StreamError:
+            if not self.lost:
+                raise
 
     def rows_named(self, names: set[Id], *, pattern: bytes = b"") -> Iterator[tuple[Id, Any, int]]:
         """Yield rows among which are all that have one of some ids, or are named after it, or match a pattern."""
@@ -88,6 +103,14 @@ class StreamNode:
                 lambda block: _has_number(block, given) or _has_any(block, needles),
             )
         return self.rows(lambda _, record: found(bytes(record)), lambda block: _has_any(block, needles))
+
+    def has_read(self, node: StreamNode, number: int) -> bool:
+        """Return whether it has done a row, by its number in another node, which it reads, alone or among others."""
+        if self.source is None or self.position is None:
+            return False
+        bases = [merge_input.base for merge_input, source in self.source.inputs if source is node]
+        bases += [0] if self.source is node else []
+        return any(base + number in self.position.coverage for base in bases)
 
     def made(self, row_id: Id) -> Id:
         """Return the source row of a row, under the scheme "numeric"."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from llm_datagen.errors import IdError
+from llm_datagen.errors import IdError, StreamChangedError
 from llm_datagen.runs.ancestry import Origin, named_sources, parents_of
 from llm_datagen.runs.graph import StreamNode, stream_nodes_of
 from llm_datagen.runs.sharded import refuse_whole
@@ -39,9 +39,10 @@ class Trace:
             "dead letter", "rejected" (filtered, and kept with the reason), "filtered", "skipped", "filtered or skipped"
             (the node did both, and which it was is not written down), "pending" (not done yet), "beyond the target"
             (not done, as the target of the node was met), "cut" (its results were beyond the target: those of
-            batches), or "missing" (it should be in the output: see `verify`).
+            batches), or "missing" (it should be in the output: see `verify`). Or it was a row of the input, and is
+            "unreadable" now: a file of a folder or pattern is gone, or was changed.
         item: its content; None if it has no results; for a dead letter, its input and the error; for a rejected row,
-            its input and the reason.
+            its input and the reason; for an unreadable one, the reason.
     """
 
     where: str
@@ -63,13 +64,23 @@ def trace(run_state: dict[str, Any], row_id: Id) -> Iterator[Trace]:
         row_id: an id from any of its streams.
 
     Raises:
-        StreamError: when a stream cannot be read.
+        StreamError: when a stream cannot be read; of a lost file of an input, only if nothing else has the row.
         ConfigError: when the run is in shards.
     """
     refuse_whole(run_state, "llm_datagen.shards.trace_whole.trace_whole")
-    relatives = _Relatives(stream_nodes_of(run_state), row_id)
+    nodes = stream_nodes_of(run_state)
+    relatives = _Relatives(nodes, row_id)
     if relatives.is_known():
         yield from relatives.members()
+    else:
+        _check_inputs(nodes)
+
+
+def _check_inputs(nodes: list[StreamNode]) -> None:
+    """Refuse to say that there is no row when rows of an input cannot be looked up."""
+    for node in nodes:
+        if lost := node.lost:
+            raise StreamChangedError(f"{node.stream.path}: {lost}, so rows cannot be looked up; restore what was there")
 
 
 class _Relatives:
@@ -105,7 +116,16 @@ class _Relatives:
 
     def _holds(self, node: StreamNode) -> bool:
         may_hold = not node.inputs and not node.is_id_stripper
-        return may_hold and any(row_id == self._asked for row_id, _, _ in node.rows_named({self._asked}))
+        if not may_hold:
+            return False
+        is_there = any(row_id == self._asked for row_id, _, _ in node.rows_named({self._asked}))
+        return is_there or bool(self._unreadable(node, {self._asked}))
+
+    def _unreadable(self, node: StreamNode, names: set[Id]) -> dict[Id, int]:
+        """Return which of some rows of an input, that were not found in it, were read before; with their numbers."""
+        numbers = {name: number for name in names if node.root and (number := node.root.number(name)) is not None}
+        read = {name: at for name, at in numbers.items() if any(each.has_read(node, at) for each in self._nodes)}
+        return read if read and node.lost else {}
 
     # Up.
 
@@ -137,6 +157,7 @@ class _Relatives:
                 # A stream that is gone (memory://), or not there yet, has passed on its names.
                 self._descendants[node] = dict.fromkeys(self._descendants[node.source])
             names = {self._asked, *self._ancestors[node]}
+            found: set[Id] = set()
             # Descendants have the name of the row in their own, or that of a batch.
             for row_id, item, number in node.rows_named(names, pattern=b"~"):
                 owners = origin.owners(row_id, item) if origin else set()
@@ -144,11 +165,22 @@ class _Relatives:
                 if relation in {"itself", "descendant"}:
                     self._descendants[node][row_id] = number
                 if relation:
+                    found.add(row_id)
                     yield Trace(node.where, node.stream.uri, row_id, relation, "row", item)
+            if node.source is None:
+                yield from self._lost(node, names - found)
             if origin is not None and node.source is not None:
                 yield from self._dead_letters(node, node.source, origin)
                 yield from self._rejected(node, node.source, origin)
                 yield from self._ends(node, origin)
+
+    def _lost(self, node: StreamNode, names: set[Id]) -> Iterator[Trace]:
+        """Yield rows of an input that cannot be looked up."""
+        for row_id, number in sorted(self._unreadable(node, names).items(), key=lambda pair: pair[1]):
+            relation = self._relation(node, row_id, is_descendant=False)
+            if relation == "itself":
+                self._descendants[node][row_id] = number
+            yield Trace(node.where, node.stream.uri, row_id, relation, "unreadable", {"reason": node.lost})
 
     def _relation(self, node: StreamNode, row_id: Id, *, is_descendant: bool) -> str:
         if row_id == self._asked:

@@ -313,7 +313,7 @@ class _Check:
     def _why_unread(self) -> str:
         """Return what a resume does not read, as the check of the source has found."""
         sets = (stream for stream in streams_of(self._source) if isinstance(stream, FileSet))
-        told = [f"{stream.shown}: {stream.changes.unread}" for stream in sets if stream.changes.unread]
+        told = [f"{stream.shown}: {stream.noted.changes.unread}" for stream in sets if stream.noted.changes.unread]
         return f": {'; '.join(told)}" if told else ""
 
     def _check_run_state(self) -> None:

@@ -15,7 +15,7 @@ from llm_datagen.web.looking import PlacedRun
 from llm_datagen.web.row_view import item_json, shown_id
 from llm_datagen.web.stream_view import DEAD_LETTERS, REJECTED, ROWS, streams_of
 
-_DEAD, _REJECTED = "dead letter", "rejected"
+_DEAD, _REJECTED, _UNREADABLE = "dead letter", "rejected", "unreadable"
 _KEYS = {_DEAD: DEAD_LETTERS, _REJECTED: REJECTED}
 
 
@@ -51,6 +51,8 @@ def _member(member: Member, inputs: dict[Any, str]) -> dict[str, Any]:
         item, reason = found.item["input"], f"{found.item['error']['kind']}: {found.item['error']['text']}"
     elif found.state == _REJECTED:
         item, reason = found.item["input"], found.item["reason"]
+    elif found.state == _UNREADABLE:
+        item, reason = None, found.item["reason"]
     return {
         "relation": found.relation,
         "node_id": None if found.where == "input" else found.where,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llm_datagen.errors import StreamChangedError
 from llm_datagen.streams.storage.base import Storage
 
 Noted = dict[str, list[Any]]
@@ -55,6 +56,14 @@ class FileChanges:
             "read: give new rows in a new file"
         )
 
+    def refusal(self, path: str) -> StreamChangedError:
+        """Return the error that says why nobody goes on with these files."""
+        return StreamChangedError(
+            f"{path}: {self.lost}, and the run has begun to read these files, whose rows are kept, and could be others "
+            "now; restore what was there, or, if it was damaged and is mended, start afresh with "
+            "if_exists='overwrite', which does all rows again"
+        )
+
     def all(self) -> list[str]:
         """Return all of it, for people."""
         return [text for text in (self.lost, self.unread) if text]
@@ -81,3 +90,21 @@ def changes_of(
     passed = [name for name in list(begun)[:-1] if name in here and name not in changed]
     grown = [name for name in passed if (storage.size(there[name]) or 0) > begun[name][0]]
     return FileChanges([name for name in noted if name not in there], changed, grown)
+
+
+def not_as_listed(
+    storage: Storage, is_changed: Callable[[str, list[Any]], bool], listed: Noted, paths: Mapping[str, str]
+) -> str | None:
+    """Return the names of files that are not what they were, also if they only grew, with what they are; else None.
+
+    Args:
+        storage: where they lie.
+        is_changed: as of `changes_of`.
+        listed: what was noted of them.
+        paths: where each lies, or has lain.
+    """
+    sizes = {name: storage.size(paths[name]) for name in listed}
+    if gone := [name for name, size in sizes.items() if size is None]:
+        return f"{shown_names(gone)}: gone"
+    changed = [name for name, values in listed.items() if sizes[name] != values[0] or is_changed(paths[name], values)]
+    return f"{shown_names(changed)}: not what {'it was' if len(changed) == 1 else 'they were'}" if changed else None

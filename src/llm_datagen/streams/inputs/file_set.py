@@ -8,22 +8,23 @@ the end. One that is gone, or was changed though it had been begun, is refused b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from llm_datagen.config import DataConfig
-from llm_datagen.errors import ConfigError, RowFormatError, StreamChangedError, StreamError, StreamMissingError
+from llm_datagen.errors import ConfigError, RowFormatError, StreamError, StreamMissingError
 from llm_datagen.streams.coverage import START, Coverage, Segment, Span
 from llm_datagen.streams.fingerprint import check_kind, is_kind
 from llm_datagen.streams.formats.base import Codec
 from llm_datagen.streams.formats.jsonl import JsonlCodec
-from llm_datagen.streams.inputs.file_changes import FileChanges, Noted, changes_of, shown_names
+from llm_datagen.streams.inputs.file_changes import changes_of, not_as_listed
 from llm_datagen.streams.inputs.file_set_cursor import FILE_STRIDE, FileSetCursor
-from llm_datagen.streams.inputs.found_files import found_files, is_pattern, may_find, name_in, path_in
+from llm_datagen.streams.inputs.found_files import FilePattern
 from llm_datagen.streams.inputs.lazy_streams import LazyStreams
+from llm_datagen.streams.inputs.noted_files import NotedFiles
 from llm_datagen.streams.inputs.table import without_columns
 from llm_datagen.streams.inputs.whole_file import difference, fingerprint_at
 from llm_datagen.streams.read_limit import ReadLimit
@@ -55,19 +56,17 @@ class FileSet(Stream):
         self._protocol = f"{protocol}://" if separator else ""
         self._create = create
         self._data = DataConfig()
-        self._pattern, self._columns = without_columns(self.shown), self.uri.partition("?columns=")[1:]
+        self._pattern = FilePattern.of(without_columns(self.shown))
+        self._columns = self.uri.partition("?columns=")[1:]
         self._files: LazyStreams | None = None
         self._window: tuple[int, int | None] = (0, None)
         self._firsts: dict[int, int] = {}  # of files that were begun: what number the first row has
-        self._noted: Noted = {}
-        self._passed: Noted = {}  # those that were read to their end before others were begun
-        self.added: list[str] = []  # names of files that have come since the run began, as a resume has found
-        self.changes = FileChanges()  # what became of files that were begun, or of all if none was; the same
+        self.noted = NotedFiles()
 
     def with_data(self, data: DataConfig) -> Self:
         """Return the files as they are read by other settings than the defaults."""
-        changed = copy(self)
-        changed._data, changed._files, changed._firsts, changed._noted = data, None, {}, {}
+        changed = self._afresh()
+        changed._data = data
         return changed
 
     def origin(self, offset: int) -> Origin:
@@ -84,25 +83,20 @@ class FileSet(Stream):
             StreamChangedError: when a file that begins is not what it was when the run began, or was resumed.
         """
         path = self.streams.path(number)
-        noted = None if offset else self._noted.get(self._name(path))
-        if noted is not None and self.is_changed_now(path, noted):
-            what = "is gone" if self.storage.size(path) is None else "was changed"
-            raise StreamChangedError(
-                f"{self.streams[number].shown} {what} since the run listed it; restore it if rows of it were read: ids "
-                "go by its rows; else resume the run, which reads it as it is now"
-            )
+        known = None if offset else self.noted.known.get(self._name(path))
+        if known is not None and self.is_changed_now(path, known):
+            raise self.noted.refusal(self.streams[number].shown, is_gone=self.storage.size(path) is None)
         if self.source_column is not None and number not in self._firsts:
             self._firsts[number] = row - (self.streams[number].rows_before(offset) if offset else 0)
 
     def anchor(self) -> None:
         """Make its path absolute: from here on, the program may change its working directory."""
-        end = os.sep if self._pattern.endswith(os.sep) else ""
-        self._pattern = str(Path(self._pattern).absolute()) + end
+        self._pattern = self._pattern.anchored()
 
     @property
     def path(self) -> str:
         """The pattern, or the folder."""
-        return self._pattern
+        return self._pattern.text
 
     def place_of(self, path: str) -> Place:
         """Return what the files are."""
@@ -122,7 +116,8 @@ class FileSet(Stream):
         """
         if self._files is None:
             begin, end = self._window
-            self._files = LazyStreams(self._in_order()[begin:end], self._stream, begin)
+            in_order = self.noted.in_order(self._there(), self._path)
+            self._files = LazyStreams(in_order[begin:end], self._stream, begin)
         return self._files
 
     def narrowed(self, begin: int, end: int) -> Self:
@@ -132,10 +127,15 @@ class FileSet(Stream):
             begin: the number of the first one.
             end: the number behind the last one.
         """
-        narrowed = copy(self)
-        narrowed._window, narrowed._files = (begin, end), None
-        narrowed._firsts, narrowed._noted = {}, {}
+        narrowed = self._afresh()
+        narrowed._window = (begin, end)
         return narrowed
+
+    def _afresh(self) -> Self:
+        """Return a copy that knows nothing of a run, nor of the files that are there."""
+        changed = copy(self)
+        changed._files, changed._firsts, changed.noted = None, {}, NotedFiles()
+        return changed
 
     def take(self, known: Any) -> None:
         """Read the files that a run has noted (`fingerprint`) of a set that is narrowed; they are not looked for."""
@@ -148,16 +148,9 @@ class FileSet(Stream):
         Args:
             known: what `fingerprint` has returned before, of the same files.
         """
-        gone = [name for name, *_ in known["files"] if self.known_of(self._path(name)) is None]
-        if gone:
-            return f"{shown_names(gone)}: gone"
-        files = ((name, self._path(name), values) for name, *values in known["files"])
-        changed = [
-            name
-            for name, path, values in files
-            if self.storage.size(path) != values[0] or self.is_changed(path, values)
-        ]
-        return f"{shown_names(changed)}: not what {'it was' if len(changed) == 1 else 'they were'}" if changed else None
+        self._read_as(known)
+        listed = {name: values for name, *values in known["files"]}
+        return not_as_listed(self.storage, self.is_changed, listed, {name: self._path(name) for name in listed})
 
     def know_first_row(self, number: int, row: int) -> None:
         """Take the number of the first row of a file, which else is counted when it is read from its middle."""
@@ -165,7 +158,7 @@ class FileSet(Stream):
 
     def reads(self, path: str) -> bool:
         """Return whether a file at this path, once it is there, would be one of the files."""
-        return may_find(self._pattern, path)
+        return self._pattern.may_find(path)
 
     @property
     def sizes(self) -> list[int]:
@@ -187,8 +180,14 @@ class FileSet(Stream):
     def pin(self, known: Any) -> None:
         """Take what a run has noted of the files, and read them in its order."""
         if is_kind(known, "files"):  # else it was no set, which `check_fingerprint` says
-            self._noted = {name: values for name, *values in known["files"]}
+            self._read_as(known)
+            self.noted = NotedFiles({name: values for name, *values in known["files"]})
             self._files = None
+
+    def lost(self) -> str:
+        """Return what became of files that the run has noted, for people; empty when all are there as they were."""
+        known = self.noted.known
+        return changes_of(self.storage, self.is_changed, known, {}, self._there()).lost if known else ""
 
     def size(self) -> int | None:
         """Return the bytes of all files; None when there is no file."""
@@ -205,7 +204,7 @@ class FileSet(Stream):
 
     def size_after(self, done: Coverage) -> int:
         """Return the bytes of all files; of one that has become shorter, those that it had: it hides no other one."""
-        known = (self._noted.get(self._name(path), [0])[0] for path in self.streams.paths)
+        known = (self.noted.known.get(self._name(path), [0])[0] for path in self.streams.paths)
         return sum(map(max, self.sizes, known))
 
     def read_as_is(self, *, follow: bool) -> list[Stream]:
@@ -224,9 +223,10 @@ class FileSet(Stream):
     def fingerprint(self, *, follow: bool) -> Any:
         """Return the list of files, each with its size and a checksum of its beginning and its end."""
         names = {self._name(path): path for path in self.streams.paths}
-        known = ((name, self._passed.get(name) or self.known_of(path)) for name, path in names.items())
-        self._noted = {name: values for name, values in known if values is not None}
-        return {"files": [[name, *values] for name, values in self._noted.items()]}
+        found = ((name, self.noted.passed.get(name) or self.known_of(path)) for name, path in names.items())
+        known = {name: values for name, values in found if values is not None}
+        self.noted = replace(self.noted, known=known, is_of_reader=True)
+        return {"files": [[name, *values] for name, values in known.items()], **self._noted_pattern()}
 
     def check_fingerprint(self, known: Any, done: Iterable[Span], *, follow: bool) -> None:
         """Check that the files that were begun are as they were; read those that are known first, in their order.
@@ -240,26 +240,22 @@ class FileSet(Stream):
         if known is None or not (end or is_kind(known, "files")):
             return
         check_kind(self.path, known, "files")
-        there = {self._name(path): path for path in self._found()}
-        noted = {name: values for name, *values in known["files"]}
-        begun = dict(list(noted.items())[: end // FILE_STRIDE + 1]) if end else {}
-        self.changes = changes_of(self.storage, self.is_changed, noted, begun, there)
-        if end and self.changes.lost:
-            raise StreamChangedError(
-                f"{self.path}: {self.changes.lost}, and the run has begun to read these files, whose rows are kept, "
-                "and could be others now; restore what was there, or, if it was damaged and is mended, start afresh "
-                "with if_exists='overwrite', which does all rows again"
-            )
-        self.added = [name for name in there if name not in noted]
-        names = [*(name for name in noted if name in there), *self.added]
-        self._files = LazyStreams([there[name] for name in names], self._stream)
-        self._noted = begun  # the others are read as they are now
-        self._passed = dict(list(begun.items())[:-1])
+        self._read_as(known)
+        there = self._there()
+        listed = {name: values for name, *values in known["files"]}
+        begun = dict(list(listed.items())[: end // FILE_STRIDE + 1]) if end else {}
+        changes = changes_of(self.storage, self.is_changed, listed, begun, there)
+        self.noted = replace(self.noted, changes=changes)
+        if end and changes.lost:
+            raise changes.refusal(self.path)
+        self.noted = NotedFiles.resumed(listed, begun, there, changes)
+        in_order = {name: there[name] for name in listed if name in there} | there
+        self._files = LazyStreams(list(in_order.values()), self._stream)
 
     def what_changed(self, known: Any, done: Iterable[Span], *, follow: bool) -> list[str]:
         """Return what became of each file that was read and is not what it was, for people."""
         found = super().what_changed(known, done, follow=follow)
-        return [f"{self.shown}: {text}" for text in self.changes.all()] or found
+        return [f"{self.shown}: {text}" for text in self.noted.changes.all()] or found
 
     def check_resumable(self, done: Coverage) -> None:
         """Do nothing: the fingerprint tells whether files were changed."""
@@ -277,7 +273,7 @@ class FileSet(Stream):
 
     def missing(self) -> StreamMissingError:
         """Return the error that says that there is no file."""
-        what = "pattern" if is_pattern(self._pattern) else "folder"
+        what = "pattern" if self._pattern.rest else "folder"
         return StreamMissingError(
             f"there is no file in {self.path}; check the {what} (relative paths count from the working directory, "
             f"{Path.cwd()}; files whose names begin with . or _ are left out of folders)"
@@ -318,15 +314,20 @@ class FileSet(Stream):
 
     def _found(self) -> list[str]:
         """Return the paths of the files that are there now, in order."""
-        return found_files(self._pattern)
+        return self._pattern.found()
 
-    def _in_order(self) -> list[str]:
-        """Return the paths of the files: first those that the run has noted, in its order, also if they are gone."""
-        found = self._found()
-        if not self._noted or not found:
-            return found
-        noted = {name: self._path(name) for name in self._noted} | {self._name(path): path for path in found}
-        return list(noted.values())
+    def _there(self) -> dict[str, str]:
+        """Return the paths of the files that are there now, by their names."""
+        return {self._name(path): path for path in self._found()}
+
+    def _read_as(self, known: Any) -> None:
+        """Read the pattern as a run has, whose names begin in its folder, though that has come or gone since."""
+        if is_kind(known, "files", "pattern"):
+            self._pattern = FilePattern.of(self._pattern.text, known["pattern"])
+
+    def _noted_pattern(self) -> dict[str, str]:
+        """Return what a run notes of a pattern that can be read otherwise when a folder has come or gone."""
+        return {"pattern": self._pattern.rest} if self._pattern.is_ambiguous else {}
 
     def _stream(self, path: str) -> Stream:
         return self._made(f"{self._protocol}{path}{''.join(self._columns)}")
@@ -342,8 +343,8 @@ class FileSet(Stream):
 
     def _name(self, path: str) -> str:
         """Return the path of a file as the list has it: from the folder that the pattern begins with."""
-        return name_in(self._pattern, path)
+        return self._pattern.name_of(path)
 
     def _path(self, name: str) -> str:
         """Return the path of a file that the list has under a name."""
-        return path_in(self._pattern, name)
+        return self._pattern.path_of(name)

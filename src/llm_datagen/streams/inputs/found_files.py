@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -28,33 +29,81 @@ def is_file_set(path: str) -> bool:
     return "*" in path and not os.path.lexists(path)
 
 
-def found_files(pattern: str) -> list[str]:
-    """Return the paths of the files that are there now, in order."""
-    end = _fixed_end(pattern)
-    if end < len(pattern):
-        paths = glob.glob(glob.escape(pattern[:end]) + pattern[end:], recursive=True)  # noqa: PTH207 - a Path each costs a second for 100,000
-        paths = [path for path in paths if not os.path.isdir(path)]  # noqa: PTH112
-        if "**" in pattern[end:]:
-            paths = without_circles(paths)
-    elif (saved := saved_files(pattern)) is not None:
-        return saved
-    else:
-        paths = []
-        for folder, folders, names in os.walk(pattern):
-            folders[:] = [name for name in folders if not name.startswith((".", "_"))]
-            paths += [f"{folder.rstrip(os.sep)}{os.sep}{name}" for name in names if not name.startswith((".", "_"))]
-    return sorted(path for path in paths if not path.endswith(BESIDE))
+@dataclass(frozen=True, slots=True)
+class FilePattern:
+    """A pattern, or a folder: how it is read is found out once (`of`), so names stay what they are.
+
+    Attributes:
+        folder: the folder that it begins with, before anything that may be several things.
+        rest: the pattern behind that; empty when all of it is a folder.
+        text: all of it.
+    """
+
+    folder: str
+    rest: str
+    text: str
+
+    @classmethod
+    def of(cls, text: str, rest: str | None = None) -> FilePattern:
+        """Return how a path is read.
+
+        Args:
+            text: the path.
+            rest: what a run has noted as the pattern in it; None: what is no name of a folder that is there now.
+        """
+        if rest is None or not text.endswith(rest):
+            rest = text[_fixed_end(text) :]
+        return cls(str(Path(text[: len(text) - len(rest)])) if rest else text, rest, text)
+
+    def anchored(self) -> FilePattern:
+        """Return the same from the root on."""
+        end = os.sep if self.text.endswith(os.sep) else ""
+        return FilePattern.of(str(Path(self.text).absolute()) + end)
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether a folder of an unusual name, such as ``a[1]``, makes it mean something else."""
+        return _MAGIC.search(self.text) is not None
+
+    def found(self) -> list[str]:
+        """Return the paths of the files that are there now, in order."""
+        if self.rest:
+            begin = self.text[: len(self.text) - len(self.rest)]
+            paths = glob.glob(glob.escape(begin) + self.rest, recursive=True)  # noqa: PTH207 - a Path each costs a second for 100,000
+            paths = [path for path in paths if not os.path.isdir(path)]  # noqa: PTH112
+            if "**" in self.rest:
+                paths = without_circles(paths)
+        elif (saved := saved_files(self.text)) is not None:
+            return saved
+        else:
+            paths = _below(self.text)
+        return sorted(path for path in paths if not path.endswith(BESIDE))
+
+    def may_find(self, path: str) -> bool:
+        """Return whether a file at a path, once it is there, would be one of the files."""
+        file, folder = Path(os.path.realpath(path)), Path(os.path.realpath(self.folder))
+        if not file.is_relative_to(folder):
+            return False
+        return not self.rest or _is_meant(file.relative_to(folder).parts, Path(self.rest).parts)
+
+    def name_of(self, path: str) -> str:
+        """Return the path of one of the files from the folder on."""
+        if path.startswith(f"{self.folder}/") and not _UNUSUAL.search(path):
+            return path[len(self.folder) + 1 :]  # `relpath` of 10,000 files takes a quarter of a second
+        return os.path.relpath(path, self.folder)
+
+    def path_of(self, name: str) -> str:
+        """Return the path of the file that `name_of` has given a name."""
+        return os.path.join(self.folder, name)  # noqa: PTH118
 
 
-def may_find(pattern: str, path: str) -> bool:
-    """Return whether a file at a path, once it is there, would be one of the files."""
-    path = os.path.realpath(path)
-    if not is_pattern(pattern):
-        return Path(path).is_relative_to(os.path.realpath(pattern))
-    folder = Path(os.path.realpath(_fixed(pattern)))
-    if not Path(path).is_relative_to(folder):
-        return False
-    return _is_meant(Path(path).relative_to(folder).parts, Path(pattern[_fixed_end(pattern) :]).parts)
+def _below(folder: str) -> list[str]:
+    """Return the paths of all files in a folder and below, but for hidden ones."""
+    paths: list[str] = []
+    for within, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        paths += [f"{within.rstrip(os.sep)}{os.sep}{name}" for name in names if not name.startswith((".", "_"))]
+    return paths
 
 
 def _is_meant(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
@@ -63,30 +112,6 @@ def _is_meant(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
     if patterns[0] == "**":
         return len(patterns) == 1 or _is_meant(names, patterns[1:]) or _is_meant(names[1:], patterns)
     return fnmatchcase(names[0], patterns[0]) and _is_meant(names[1:], patterns[1:])
-
-
-def name_in(pattern: str, path: str) -> str:
-    """Return the path of one of the files from the folder that the pattern begins with."""
-    folder = _fixed(pattern)
-    if path.startswith(f"{folder}/") and not _UNUSUAL.search(path):
-        return path[len(folder) + 1 :]  # `relpath` of 10,000 files takes a quarter of a second
-    return os.path.relpath(path, folder)
-
-
-def path_in(pattern: str, name: str) -> str:
-    """Return the path of the file that `name_in` has given a name."""
-    return os.path.join(_fixed(pattern), name)  # noqa: PTH118
-
-
-def is_pattern(path: str) -> bool:
-    """Return whether a path is a pattern, and no folder of that name."""
-    return _fixed_end(path) < len(path)
-
-
-def _fixed(pattern: str) -> str:
-    """Return the folder that a pattern begins with, before anything that may be several things."""
-    end = _fixed_end(pattern)
-    return pattern if end == len(pattern) else str(Path(pattern[:end]))
 
 
 def _fixed_end(pattern: str) -> int:

@@ -25,6 +25,10 @@ class RemoteFileSet(FileSet):
     def anchor(self) -> None:
         """Do nothing: an address is not relative to anything."""
 
+    def _noted_pattern(self) -> dict[str, str]:
+        """Return nothing: names in the list do not depend on what is there."""
+        return {}
+
     def exact_fingerprint(self) -> Any:
         """Return the list of files, each with its version."""
         return copy(self).fingerprint(follow=False)

@@ -182,6 +182,39 @@ def test_rows_of_different_partitions_never_lie_in_one_file(tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.parametrize(
+    ("values", "options", "reason", "remedy"),
+    [
+        ([1, 2**70], {}, "is too large or too small; choose long_ints 'text' or 'decimal', or", {"long_ints": "text"}),
+        ([1, 2**70], {"mixed": "json"}, "; choose long_ints 'text' or 'decimal', or", {"long_ints": "decimal"}),
+        ([1, 2**200], {"long_ints": "decimal"}, "38 digits; choose long_ints 'text', or", {"long_ints": "text"}),
+        ([2**53 + 1, 2.5], {}, "it holds a float; choose mixed 'json', or", {"mixed": "json"}),
+        ([2.5, 2**53 + 1], {}, "is not exact as a float; choose mixed 'json', or", {"mixed": "json"}),
+        ([1, "x"], {}, "it holds text; choose mixed 'json', or", {"schema": {"v": "json"}}),
+        ([[1], "x"], {}, "it holds text; choose mixed 'json', or", {"mixed": "json"}),
+        ([{"a": 1}, "x"], {}, "it holds text; choose mixed 'json', or", {"mixed": "json"}),
+        ([1, "x"], {"schema": {"v": "int64"}, "mixed": "json"}, "it holds text; choose", {"schema": {"v": "json"}}),
+        ([1, "x"], {"schema_rows": 1, "mixed": "json"}, "it holds text; choose", {"schema": {"v": "json"}}),
+    ],
+)
+def test_a_reason_names_the_option_with_which_the_row_fits(
+    tmp_path: Path, values: list[Any], options: dict[str, Any], reason: str, remedy: dict[str, Any]
+) -> None:
+    stream = stream_of(tmp_path, [{"v": value} for value in values])
+    [error] = errors(export(tmp_path, stream, "out.parquet", **options))
+    assert error["reason"].endswith(f"{reason} a schema that takes it")
+    assert export(tmp_path, stream, "again.parquet", **{**options, **remedy}).failed == 0
+
+
+def test_a_message_without_text_names_the_options_that_say_where_it_is(tmp_path: Path) -> None:
+    stream = stream_of(tmp_path, [{"q": "x", "answer": "y"}])
+    [error] = errors(export(tmp_path, stream, "chatml!out.jsonl"))
+    assert (error["column"], error["reason"]) == (
+        "prompt",
+        "the text of a message is missing; choose other columns as prompt, answer and system",
+    )
+
+
 def test_values_before_a_shard_alone_stay_as_they_are(tmp_path: Path) -> None:
     stream = stream_of(tmp_path, [{"lang": "zh-CN"}, {"lang": "zh-CN-1"}])
     made = export(tmp_path, stream, "p/{lang}-{shard}.jsonl", rows_per_shard=1)

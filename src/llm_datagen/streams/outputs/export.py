@@ -44,6 +44,7 @@ class Exported:
         parts: the files, with rows, bytes and CRC-32.
         columns: the columns of Parquet, Arrow and CSV, with their types; None for others.
         was_there: whether it was finished before.
+        notes: what is to be told of files beside it.
     """
 
     target: Target
@@ -52,6 +53,7 @@ class Exported:
     parts: list[dict[str, Any]]
     columns: dict[str, Any] | None
     was_there: bool
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, target: Target, manifest: Mapping[str, Any], *, was_there: bool) -> Exported:
@@ -67,8 +69,8 @@ class Exported:
 
     @property
     def warnings(self) -> list[str]:
-        """What is to be told of rows that do not fit; nothing when all do."""
-        return [str(UnfitRows.of(self.target, self.failed))] if self.failed else []
+        """What is to be told: of rows that do not fit, and of a card that was not made."""
+        return [*([str(UnfitRows.of(self.target, self.failed))] if self.failed else []), *self.notes]
 
     @property
     def paths(self) -> list[str]:

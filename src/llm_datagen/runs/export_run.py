@@ -18,6 +18,7 @@ from llm_datagen.runs.store import RunFolder
 from llm_datagen.streams import Stream
 from llm_datagen.streams.outputs import Exported, ExportOptions, Target, export_rows
 from llm_datagen.streams.outputs.paths import name_of
+from llm_datagen.streams.outputs.template import Template
 
 
 def export_rows_of(
@@ -49,7 +50,7 @@ def export_rows_of(
         options: those of `ExportOptions`.
 
     Raises:
-        ConfigError: on a wrong option.
+        ConfigError: on a wrong option, or a target whose paths do not tell values apart.
         StreamExistsError: when the target is there already, and was made from something else; or, with `card`, a
             README.md is there that is no card of this run, or was edited.
         StreamBusyError: when another process exports there.
@@ -60,6 +61,7 @@ def export_rows_of(
     if hub is not None and "rows_per_shard" not in options and "bytes_per_shard" not in options:
         options["bytes_per_shard"] = hub.shard_bytes
     target = Target.of(to).absolute() if hub is None else hub.files_in(folder)
+    Template.of(target.path).check_apart()
     file = CardFile.beside(target, folder.pipeline_id, overwrite=overwrite) if card and hub is None else None
     made = export_rows(
         rows_of(entry),

@@ -24,6 +24,7 @@ from llm_datagen.streams.outputs.arrow import types_of_all
 from llm_datagen.streams.outputs.found_types import settled
 from llm_datagen.streams.outputs.local_place import LocalPlace
 from llm_datagen.streams.outputs.template import NO_VALUE
+from llm_datagen.streams.storage.local import LOCAL_STORAGE
 from llm_datagen.testing import Fault, inject, record
 
 from ..kit import programs
@@ -216,7 +217,7 @@ def test_values_that_differ_by_case_are_told_apart_where_the_file_system_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = stream_of(tmp_path, [{"lang": "de", "n": 0}, {"lang": "DE", "n": 1}, {"lang": "de", "n": 2}])
-    if not LocalPlace().ignores_case(str(tmp_path)):
+    if not LocalPlace(LOCAL_STORAGE).ignores_case(str(tmp_path)):
         made = export(tmp_path, stream, "apart/{lang}.jsonl")
         assert [(part["path"], part["rows"]) for part in made.parts] == [("DE.jsonl", 1), ("de.jsonl", 2)]
 

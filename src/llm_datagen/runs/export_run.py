@@ -19,6 +19,7 @@ from llm_datagen.runs.store import RunFolder
 from llm_datagen.streams import Stream
 from llm_datagen.streams.outputs import Exported, ExportOptions, Target, export_rows
 from llm_datagen.streams.outputs.paths import name_of
+from llm_datagen.streams.outputs.template import Template
 
 
 def export_rows_of(
@@ -50,7 +51,7 @@ def export_rows_of(
         options: those of `ExportOptions`.
 
     Raises:
-        ConfigError: on a wrong option.
+        ConfigError: on a wrong option, or a target whose paths do not tell values apart.
         StreamExistsError: when the target is there already, and was made from something else; or, with `card`, a
             README.md is there that is no card of this run, or was edited.
         StreamBusyError: when another process exports there.
@@ -61,6 +62,7 @@ def export_rows_of(
     if hub is not None and "rows_per_shard" not in options and "bytes_per_shard" not in options:
         options["bytes_per_shard"] = hub.shard_bytes
     target = Target.of(to).absolute() if hub is None else hub.files_in(folder)
+    Template.of(target.path).check_apart()
     before = CardFile.beside(target, folder.pipeline_id) if card and hub is None else None
     if before is not None:
         before.check(overwrite=overwrite)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import llm_datagen
 from llm_datagen import StreamExistsError, UnifiedPipeline
+from llm_datagen.cli.app import app
 from llm_datagen.llm import LLMOperator
+from llm_datagen.runs import card_parts, export_run
 from llm_datagen.streams.outputs import columns as columns_module
+from llm_datagen.streams.outputs import export_rows
+from llm_datagen.streams.outputs.source_rows import SourceRows
 from llm_datagen.testing import FakeLLMServer
 
 from ..kit.support import write_jsonl
@@ -159,3 +165,96 @@ def test_a_readme_that_is_not_ours_is_refused_before_anything_is_written(tmp_pat
             export(tmp_path, "a/y.csv", overwrite=True)
         llm_datagen.export("job", tmp_path / "a" / "y.csv", results_dir=tmp_path / "results")
         assert readme.read_bytes() == before["README.md"]
+
+
+def test_the_licence_of_another_run_is_not_taken_over(tmp_path: Path) -> None:
+    run(tmp_path)
+    run(tmp_path, "other")
+    assert "license: cc-by-4.0\n" in export(tmp_path, "a/x.csv", "other", license="cc-by-4.0")
+    assert "license: unknown\n" in export(tmp_path, "a/y.csv", overwrite=True)
+
+
+def test_a_licence_that_is_not_known_yet_is_said_by_exporting_again(tmp_path: Path) -> None:
+    run(tmp_path)
+    card = export(tmp_path, "a/x.csv")
+    assert "The licence is not known yet: export again with `--license` (`license=` in Python).\n" in card
+    card = export(tmp_path, "a/x.csv", license="mit")
+    assert "license: mit\n" in card
+    assert "not known" not in card
+
+
+def test_rows_are_read_once_for_the_types_of_all_exports_on_a_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path)
+    ids: dict[str, dict[str, Any]] = {"a": {}, "b": {"keep_ids": False}, "c": {"id_column": "row"}}
+    for name, options in ids.items():
+        llm_datagen.export("job", tmp_path / "a" / f"{name}.jsonl", results_dir=tmp_path / "results", **options)
+    read = []
+
+    def counted(source: SourceRows) -> Any:
+        read.append(source)
+        return columns_module.types_of_rows(source)
+
+    monkeypatch.setattr(card_parts, "types_of_rows", counted)
+
+    card = export(tmp_path, "a/d.csv", keep_ids=False)
+    assert len(read) == 1
+    assert "## Columns of `a.jsonl`\n\n| column | type |\n|---|---|\n| _i | int64 |\n| n | int64 |\n" in card
+    assert "## Columns of `b.jsonl`, `d.csv`\n\n| column | type |\n|---|---|\n| n | int64 |\n" in card
+    assert "## Columns of `c.jsonl`\n\n| column | type |\n|---|---|\n| row | int64 |\n| n | int64 |\n" in card
+
+    export(tmp_path, "a/e.csv", node="node_0")
+    assert len(read) == 3  # those of two nodes
+
+
+def during_the_export(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Have something happen while the next export makes its files."""
+
+    def slow(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(export_run, "export_rows", export_rows)
+        happens()
+        return export_rows(*args, **options)
+
+    monkeypatch.setattr(export_run, "export_rows", slow)
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+@pytest.mark.parametrize("kind", ["theirs", "of another run"])
+def test_a_readme_that_comes_during_the_export_is_left_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, *, was_there: bool
+) -> None:
+    run(tmp_path)
+    run(tmp_path, "other")
+    readme = tmp_path / "a" / "README.md"
+    readme.parent.mkdir()
+    if was_there:
+        export(tmp_path, "a/x.csv")
+    export(tmp_path, "b/z.csv", "other")
+    text = "# Mine\n" if kind == "theirs" else (tmp_path / "b" / "README.md").read_text()
+
+    during_the_export(monkeypatch, lambda: readme.write_text(text))
+    results = ["--results-dir", str(tmp_path / "results")]
+    done = CliRunner().invoke(
+        app, ["export", "job", "--to", str(tmp_path / "a" / "y.csv"), "--card", "--json", *results]
+    )
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["warnings"] == [
+        f"{readme} was written by somebody else during the export, so it is left as it is, and no card is made; move "
+        "it away, and export again"
+    ]
+    assert (tmp_path / "a" / "y.csv").exists()
+    assert readme.read_text() == text
+    readme.unlink()
+    assert "'y.csv'" in export(tmp_path, "a/y.csv")
+
+
+def test_a_card_that_another_export_of_the_run_makes_meanwhile_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path)
+    during_the_export(monkeypatch, lambda: export(tmp_path, "a/x.csv", license="mit"))
+    card = export(tmp_path, "a/y.csv")
+    assert "license: mit\n" in card
+    assert "- config_name: 'x.csv'\n" in card
+    assert "- config_name: 'y.csv'\n" in card

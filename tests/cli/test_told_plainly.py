@@ -128,7 +128,7 @@ def test_an_input_that_was_edited_since_a_run_was_completed_is_warned_of(shell: 
     source = shell.folder / "in.jsonl"
     source.write_text(source.read_text().replace("7", "8"))
     said = " ".join(command("resume", "a").output.split())
-    assert "warning: in.jsonl was edited or shortened since its rows were done; they stay as they are" in said
+    assert "warning: in.jsonl was edited or shortened since its rows were done; rows that are done stay as" in said
     source.unlink()
     assert "was edited" not in command("resume", "a").output
 

@@ -369,10 +369,14 @@ def test_yaml_and_a_resume_without_the_code(tmp_path: Path, monkeypatch: pytest.
         (lambda: ops.Loop(add_one, max_rounds=3, unmet="no"), "unmet"),  # type: ignore[arg-type]
         (lambda: ops.Loop(add_one, max_rounds=3, until=lambda row: True), "top level of a module"),
         (lambda: ops.Loop(3, max_rounds=3), "operator must be a function"),
-        (lambda: ops.Loop(ops.Loop(add_one, max_rounds=3), max_rounds=3), "a Loop in the body has the column '_round'"),
+        (lambda: ops.Loop(ops.Loop(add_one, max_rounds=3), max_rounds=3), "two Loops, .* have the column '_round'"),
+        (
+            lambda: ops.Loop([ops.Loop(add_one, max_rounds=3, column="b") for _ in range(2)], max_rounds=3),
+            "two Loops, .* have the column 'b'",
+        ),
         (
             lambda: ops.Loop(ops.Loop(ops.Loop(add_one, max_rounds=3), max_rounds=3, column="b"), max_rounds=3),
-            "a Loop in the body has the column '_round'",
+            "two Loops, .* have the column '_round'",
         ),
     ],
 )

@@ -102,7 +102,7 @@ def test_an_export_that_would_lie_where_the_run_has_a_file_is_refused_by_name(
     inputs = write_jsonl(tmp_path / "in.jsonl", numbered(2))
     run = UnifiedPipeline([same], str(inputs), str(tmp_path / "out.jsonl"), also=[_in(tmp_path, target)], **settings)
     if what is None:
-        run.create("job")
+        assert run.create("job").pipeline_id == "job"
         return
     with pytest.raises(ConfigError, match=rf"would be an export, and .* is {what} in the same run.*another path"):
         run.create("job")

@@ -47,10 +47,8 @@ def check(bench: Bench, report: RunReport, hooks: Listening) -> None:
     }
     assert [len(lines(bench.folder / f"{name}.errors.jsonl")) for name in ("out.parquet", "other.csv")] == [2, 1]
     assert report.warnings == [
-        f"2 rows do not fit {main}: see {main}.errors.jsonl for column and reason; to have them in a file, too, call "
-        "export() with another schema, or mixed='json'",
-        f"1 row does not fit {also}: see {also}.errors.jsonl for column and reason; to have it in a file, too, call "
-        "export() with another encoding, nulls or schema",
+        f"2 rows do not fit {main}: see {main}.errors.jsonl, which names the column and why",
+        f"1 row does not fit {also}: see {also}.errors.jsonl, which names the column and why",
     ]
     assert (report.status, report.rows_out, report.failed) == ("completed", 4, 0)
     assert [line["message"] for line in bench.log_lines() if line["event"] == "[Unfit Rows]"] == report.warnings
@@ -87,8 +85,7 @@ def test_an_export_warns_of_rows_that_do_not_fit(bench: Bench) -> None:
     made = llm_datagen.export("a", bench.folder / "x.parquet", results_dir=bench.results)
     assert made.failed == 2
     assert made.warnings == [
-        f"2 rows do not fit {made.target.path}: see {made.errors_path} for column and reason; to have them in a file, "
-        "too, call export() with another schema, or mixed='json'"
+        f"2 rows do not fit {made.target.path}: see {made.errors_path}, which names the column and why"
     ]
     whole = llm_datagen.export("a", bench.folder / "y.parquet", results_dir=bench.results, mixed="json")
     assert (whole.rows, whole.warnings) == (4, [])

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import gzip
 import json
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llm_datagen.errors import ConfigError, DiskError, StreamError, StreamExistsError
+import llm_datagen
+from llm_datagen.errors import ConfigError, DiskError, StopRun, StreamError, StreamExistsError
 from llm_datagen.streams import JsonlStream, MemoryStream
 from llm_datagen.streams.outputs import Exported, ExportOptions, Target, Work, check_parts, export_rows, place_of
+from llm_datagen.streams.outputs.arrow import types_of_all
+from llm_datagen.streams.outputs.found_types import settled
 from llm_datagen.streams.outputs.local_place import LocalPlace
 from llm_datagen.streams.outputs.template import NO_VALUE
+from llm_datagen.streams.storage.local import LOCAL_STORAGE
 from llm_datagen.testing import Fault, inject, record
 
 from ..kit import programs
+from ..kit.support import Bench
 
 ROWS = [{"text": f"t{n}", "n": n, "lang": ("en", "de")[n % 2], "l": [n, None], "o": {"a": n}} for n in range(25)]
 
@@ -122,9 +128,19 @@ def test_rows_are_parted_by_a_column(tmp_path: Path) -> None:
         ("s3://b/{lang}x2%{n}.jsonl", r"only 'x2%', which"),
     ],
 )
-def test_fields_that_stand_side_by_side_are_refused(target: str, said: str) -> None:
+def test_fields_that_stand_side_by_side_are_refused_but_for_a_run_that_has_such_a_target(
+    bench: Bench, target: str, said: str
+) -> None:
+    """An older version may have made that run: its own file describes it, and it goes on."""
+    bench.give([{"lang": "de", "n": 1}])
+    pipeline = bench.pipeline([lambda row: row], also=[target])
     with pytest.raises(ConfigError, match=said):
-        Target.of(target)
+        pipeline.create("a")
+    run = bench.pipeline([lambda row: row]).create("a")
+    run.run()
+    with pytest.raises(ConfigError, match=said):
+        llm_datagen.export("a", target, results_dir=bench.results)
+    assert pipeline.resume("a").run().status == "completed"
 
 
 VALUES = (
@@ -182,6 +198,39 @@ def test_rows_of_different_partitions_never_lie_in_one_file(tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.parametrize(
+    ("values", "options", "reason", "remedy"),
+    [
+        ([1, 2**70], {}, "is too large or too small; choose long_ints 'text' or 'decimal', or", {"long_ints": "text"}),
+        ([1, 2**70], {"mixed": "json"}, "; choose long_ints 'text' or 'decimal', or", {"long_ints": "decimal"}),
+        ([1, 2**200], {"long_ints": "decimal"}, "38 digits; choose long_ints 'text', or", {"long_ints": "text"}),
+        ([2**53 + 1, 2.5], {}, "it holds a float; choose mixed 'json', or", {"mixed": "json"}),
+        ([2.5, 2**53 + 1], {}, "is not exact as a float; choose mixed 'json', or", {"mixed": "json"}),
+        ([1, "x"], {}, "it holds text; choose mixed 'json', or", {"schema": {"v": "json"}}),
+        ([[1], "x"], {}, "it holds text; choose mixed 'json', or", {"mixed": "json"}),
+        ([{"a": 1}, "x"], {}, "it holds text; choose mixed 'json', or", {"mixed": "json"}),
+        ([1, "x"], {"schema": {"v": "int64"}, "mixed": "json"}, "it holds text; choose", {"schema": {"v": "json"}}),
+        ([1, "x"], {"schema_rows": 1, "mixed": "json"}, "it holds text; choose", {"schema": {"v": "json"}}),
+    ],
+)
+def test_a_reason_names_the_option_with_which_the_row_fits(
+    tmp_path: Path, values: list[Any], options: dict[str, Any], reason: str, remedy: dict[str, Any]
+) -> None:
+    stream = stream_of(tmp_path, [{"v": value} for value in values])
+    [error] = errors(export(tmp_path, stream, "out.parquet", **options))
+    assert error["reason"].endswith(f"{reason} a schema that takes it")
+    assert export(tmp_path, stream, "again.parquet", **{**options, **remedy}).failed == 0
+
+
+def test_a_message_without_text_names_the_options_that_say_where_it_is(tmp_path: Path) -> None:
+    stream = stream_of(tmp_path, [{"q": "x", "answer": "y"}])
+    [error] = errors(export(tmp_path, stream, "chatml!out.jsonl"))
+    assert (error["column"], error["reason"]) == (
+        "prompt",
+        "the text of a message is missing; choose other columns as prompt, answer and system",
+    )
+
+
 def test_values_before_a_shard_alone_stay_as_they_are(tmp_path: Path) -> None:
     stream = stream_of(tmp_path, [{"lang": "zh-CN"}, {"lang": "zh-CN-1"}])
     made = export(tmp_path, stream, "p/{lang}-{shard}.jsonl", rows_per_shard=1)
@@ -201,8 +250,9 @@ def test_values_that_differ_by_case_are_told_apart_where_the_file_system_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = stream_of(tmp_path, [{"lang": "de", "n": 0}, {"lang": "DE", "n": 1}, {"lang": "de", "n": 2}])
-    made = export(tmp_path, stream, "apart/{lang}.jsonl")
-    assert [(part["path"], part["rows"]) for part in made.parts] == [("DE.jsonl", 1), ("de.jsonl", 2)]
+    if not LocalPlace(LOCAL_STORAGE).ignores_case(str(tmp_path)):
+        made = export(tmp_path, stream, "apart/{lang}.jsonl")
+        assert [(part["path"], part["rows"]) for part in made.parts] == [("DE.jsonl", 1), ("de.jsonl", 2)]
 
     monkeypatch.setattr(LocalPlace, "ignores_case", lambda self, folder: True)
     made = export(tmp_path, stream, "one/{lang}.jsonl")
@@ -376,6 +426,56 @@ def test_what_does_not_go_together_within_a_list_does_not_fit_either(
 
     assert [row["v"] for row in parquet(tmp_path / "out.parquet")] == written
     assert {error["row"]: error["column"] for error in (errors(made) if failed else [])} == failed
+
+
+@pytest.mark.parametrize(
+    ("batches", "reads", "found"),
+    [
+        ([[{"n": 1, "f": 0.5}, {"f": True}], [{"n": -3, "f": 1.5}]], 1, {"n": "int64", "f": "float64"}),
+        ([[{"n": 1}], [{"n": None, "t": "a"}], [{"n": 2, "t": None}]], 1, {"n": "int64", "t": "string"}),
+        ([[{"n": -1}], [{"n": 2**63}]], 2, {"n": "int64"}),
+        ([[{"n": 1}], [{"n": 2**63}]], 2, {"n": "uint64"}),
+        ([[{"n": [1]}], [{"n": [0.5]}]], 2, {"n": {"list": "float64"}}),
+    ],
+)
+def test_rows_are_looked_at_one_by_one_only_where_their_types_differ(
+    batches: list[list[Any]], reads: int, found: dict[str, Any]
+) -> None:
+    begun: list[int] = []
+
+    def read() -> Iterator[list[Any]]:
+        begun.append(1)
+        return iter(batches)
+
+    types = types_of_all(read, "fail")
+    assert {name: settled(type, "fail") for name, type in types.items()} == found
+    assert len(begun) == reads
+
+
+@pytest.mark.parametrize("name", ["{lang}-{shard}.jsonl", "{shard}.parquet"])
+def test_an_export_that_an_older_version_has_begun_is_begun_anew(tmp_path: Path, name: str) -> None:
+    """Its parts may have other names, and values of other types: nothing of it is left."""
+    stream = stream_of(tmp_path, ROWS)
+    options = ExportOptions(rows_per_shard=10)
+    export(tmp_path, stream, f"whole/{name}", rows_per_shard=10)
+    target = Target.of(str(tmp_path / "set" / name)).absolute()
+    work = Work(target, place_of(target))
+    with pytest.raises(StopRun):
+        export_rows(stream, target, options, stopped=lambda: work.window(0) is not None)
+    plan = work.plan()
+    assert plan is not None
+    del plan["rules"]
+    work.begin(plan)
+    for path in filter(Path.is_file, (tmp_path / "set").iterdir()):
+        path.write_bytes(b"as the older version made it")
+    if "{lang}" in name:
+        work.note_paths(1, ["x-y-1.jsonl"])
+        (tmp_path / "set/x-y-1.jsonl").write_bytes(b"in place, and not noted as done")
+
+    export_rows(stream, target, options)
+    made, fresh = files(tmp_path / "set"), files(tmp_path / "whole")
+    listed = {path for path in fresh if path.endswith(".manifest")}
+    assert {path: made[path] for path in made.keys() - listed} == {path: fresh[path] for path in fresh.keys() - listed}
 
 
 @pytest.mark.parametrize("float_at", [1, 9_999])

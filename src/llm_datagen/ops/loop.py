@@ -71,11 +71,7 @@ class Loop(DataOperator):
         """The operators of the body."""
         self._calls = [_Step(operator) for operator in self.operators]
         self.keeps_state = sum(step.call.keeps_state for step in self._calls) > 0
-        if any(self.column in step.columns for step in self._calls):
-            raise ConfigError(
-                f"a Loop in the body has the column {self.column!r}, which is that of the Loop around it; give it "
-                "another one, column=…"
-            )
+        _check_columns([self.column, *(name for step in self._calls for name in step.columns)])
         if sum(step.call.keeps_state for step in self._calls) > 1:
             raise ConfigError("the body of a Loop has two operators that keep state, and there is one state per node")
         if until == "":
@@ -277,6 +273,16 @@ def _operators(body: Any) -> list[Any]:
         except ConfigError as error:
             raise ConfigError(str(error) if is_named else f"body[{number}]: {error}") from error
     return operators
+
+
+def _check_columns(names: Sequence[str]) -> None:
+    """Check that each of several Loops, one in the other or one after the other, has a column of its own."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"two Loops, one in the body of the other or both in one body, have the column {twice!r}; give one of them "
+            "another one, column=…"
+        )
 
 
 def _columns_of_loops(operators: Sequence[Any]) -> Iterator[str]:

@@ -32,7 +32,7 @@ def card_of(run_state: Mapping[str, Any], parts: Sequence[CardPart], *, license:
     lines += [*_configs(parts), "---", "", f"# {title}", ""]
     lines += [f"{_what(run_state, part, is_one=len(parts) == 1)}" for part in parts]
     if license is None:
-        lines += ["", "The licence is not known yet: export again with it, or say it in the head of this file."]
+        lines += ["", "The licence is not known yet: export again with `--license` (`license=` in Python)."]
     lines += _columns(parts)
     lines += ["", "## How the rows were made", ""]
     lines += ["| step | rows in | rows out | filtered | skipped | dead letters |", "|---|--:|--:|--:|--:|--:|"]

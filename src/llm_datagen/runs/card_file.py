@@ -24,60 +24,80 @@ _LICENSE = re.compile(r"^license: (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class CardFile:
-    """Where the card of a run goes.
+    """Where the card of a run goes, and what is there.
 
     Attributes:
         path: the path of the file.
         run: the run.
-        old: the card of ours that is there; None when there is none.
+        data: what is there; None when there is none.
     """
 
     path: str
     run: str
-    old: str | None
+    data: bytes | None
 
     @classmethod
-    def beside(cls, target: Target, run: str, *, overwrite: bool) -> CardFile:
+    def beside(cls, target: Target, run: str) -> CardFile:
         """Return where the card of an export goes. Nothing is touched.
 
         Args:
             target: where the export goes; an absolute path.
             run: the id of the run.
+        """
+        path = joined(target.root, NAME)
+        return cls(path, run, place_of(target).read_all(path))
+
+    def check(self, *, overwrite: bool) -> None:
+        """Check that the card may be put there.
+
+        Args:
             overwrite: whether the card of another run may be replaced.
 
         Raises:
             StreamExistsError: when another file is there, an edited card, or the card of another run.
         """
-        path = joined(target.root, NAME)
-        data = place_of(target).read_all(path)
-        if data is None:
-            return cls(path, run, None)
-        text = data.decode(errors="replace")
-        maker = _maker_of(text)
+        if self.data is None:
+            return
+        maker = self._maker
         if maker is None:
             raise StreamExistsError(
-                f"{path} is there already, and llm-datagen did not make it, or it was edited since, so it is left as "
-                f"it is; leave {advice('card=True', '--card')} out, or move the file away"
+                f"{self.path} is there already, and llm-datagen did not make it, or it was edited since, so it is left "
+                f"as it is; leave {advice('card=True', '--card')} out, or move the file away"
             )
-        if maker != run and not overwrite:
+        if maker != self.run and not overwrite:
             raise StreamExistsError(
-                f"{path} is the card of the run {maker!r}; choose another folder, remove the file, or say overwrite"
+                f"{self.path} is the card of the run {maker!r}; choose another folder, remove the file, or say "
+                "overwrite"
             )
-        return cls(path, run, text)
+
+    def may_follow(self, before: CardFile) -> bool:
+        """Return whether the card may still be put there, as it might when the export began.
+
+        What somebody has put there meanwhile is theirs, unless another export of the same run has.
+        """
+        return self.data in (None, before.data) or self._maker == self.run
 
     @property
     def license(self) -> str | None:
-        """The licence that the old card says."""
-        found = None if self.old is None else _LICENSE.search(self.old)
+        """The licence that the card of the run says; that of another run is not about its data."""
+        found = _LICENSE.search(self._text) if self._maker == self.run else None
         return None if found is None or found[1] == UNKNOWN_LICENSE else found[1]
 
     def put(self, target: Target, text: str) -> None:
-        """Put the card in place, over the old one.
+        """Put the card in place, over what is there.
 
         Raises:
             DiskError: when the disk, or the store, refuses.
         """
         place_of(target).replace(self.path, (text + _MARK.format(self.run, _check(text, self.run))).encode())
+
+    @property
+    def _text(self) -> str:
+        return (self.data or b"").decode(errors="replace")
+
+    @property
+    def _maker(self) -> str | None:
+        return _maker_of(self._text)
 
 
 def _maker_of(text: str) -> str | None:

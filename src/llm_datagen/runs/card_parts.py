@@ -9,9 +9,13 @@ from typing import Any
 from llm_datagen.runs.exports import rows_of_node
 from llm_datagen.runs.node_kinds import Entry
 from llm_datagen.streams import Stream
+from llm_datagen.streams.ids import ID_FIELD
 from llm_datagen.streams.outputs import Exported, ExportOptions, exports_in, place_of
 from llm_datagen.streams.outputs.columns import types_of_rows
 from llm_datagen.streams.outputs.source_rows import SourceRows
+
+_UNTYPED = {"csv", "jsonl"}
+"""The formats that say no types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ def parts_of(
         rows_of: opens the rows that a node has written.
     """
     makers = {rows_of_node(each).path: each for each in run_state["nodes"]}
+    types: dict[str, Mapping[str, Any]] = {}
     found = []
     for each, manifest in exports_in(made.target.root, place_of(made.target)):
         is_it = each.target == made.target
@@ -49,18 +54,22 @@ def parts_of(
             continue
         source = SourceRows(rows_of(of))
         if is_it or source.identity() == manifest["source"]:
-            found.append(CardPart(of, each, columns_of(each, manifest["options"], source)))
+            if each.target.kind in _UNTYPED and of["node_id"] not in types:
+                types[of["node_id"]] = types_of_rows(source)  # once for all exports: there may be millions
+            found.append(CardPart(of, each, columns_of(each, manifest["options"], types.get(of["node_id"], {}))))
     return found
 
 
-def columns_of(made: Exported, options: Mapping[str, Any], source: SourceRows) -> Mapping[str, Any]:
-    """Return the columns of an export. CSV and JSON lines say no types: they have those of the rows, which are read."""
+def columns_of(made: Exported, options: Mapping[str, Any], types: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the columns of an export. CSV and JSON lines say no types: they have those of the rows."""
     if made.target.kind == "chatml":
         return {}
-    if made.target.kind not in {"csv", "jsonl"}:
+    if made.target.kind not in _UNTYPED:
         return made.columns or {}
     ids = ExportOptions.of(options).ids
-    found = types_of_rows(source, ids)
+    found = {name: type for name, type in types.items() if name not in {ID_FIELD, ids}}
+    if ids is not None and types:
+        found = {ids: types[ID_FIELD], **found}
     if made.columns is None:
         return found
     return {name: found.get(name, type) if type == "null" else type for name, type in made.columns.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from llm_datagen.runs.store import RunFolder
 from llm_datagen.streams import Stream
 from llm_datagen.streams.outputs import Exported, ExportOptions, Target, export_rows
 from llm_datagen.streams.outputs.paths import name_of
+from llm_datagen.streams.outputs.template import Template
 
 
 def export_rows_of(
@@ -49,7 +51,7 @@ def export_rows_of(
         options: those of `ExportOptions`.
 
     Raises:
-        ConfigError: on a wrong option.
+        ConfigError: on a wrong option, or a target whose paths do not tell values apart.
         StreamExistsError: when the target is there already, and was made from something else; or, with `card`, a
             README.md is there that is no card of this run, or was edited.
         StreamBusyError: when another process exports there.
@@ -60,7 +62,10 @@ def export_rows_of(
     if hub is not None and "rows_per_shard" not in options and "bytes_per_shard" not in options:
         options["bytes_per_shard"] = hub.shard_bytes
     target = Target.of(to).absolute() if hub is None else hub.files_in(folder)
-    file = CardFile.beside(target, folder.pipeline_id, overwrite=overwrite) if card and hub is None else None
+    Template.of(target.path).check_apart()
+    before = CardFile.beside(target, folder.pipeline_id) if card and hub is None else None
+    if before is not None:
+        before.check(overwrite=overwrite)
     made = export_rows(
         rows_of(entry),
         target,
@@ -71,9 +76,16 @@ def export_rows_of(
     if hub is not None:
         part = CardPart(entry, made, made.columns or {})
         push(hub, made, card_of(run_state, [part], license=license, title=hub.name), public=public)
-    elif file is not None:
+    elif before is not None:
         parts = parts_of(made, entry, run_state, rows_of)
         title = Path(name_of(target.base)).stem if len(parts) == 1 else name_of(target.root) or target.root
+        file = CardFile.beside(target, folder.pipeline_id)  # again, as the export may have lasted for hours
+        if not file.may_follow(before):
+            note = (
+                f"{file.path} was written by somebody else during the export, so it is left as it is, and no card is "
+                "made; move it away, and export again"
+            )
+            return replace(made, notes=(note,))
         file.put(target, card_of(run_state, parts, license=license or file.license, title=title))
     return made
 

@@ -30,6 +30,7 @@ from llm_datagen.streams.outputs import (
 from llm_datagen.streams.outputs.arrow_types import schema_given
 from llm_datagen.streams.outputs.options import CSV_OPTIONS
 from llm_datagen.streams.outputs.side_by_side import may_be_part, names, real, why_not_both
+from llm_datagen.streams.outputs.template import Template
 
 TO = "to"
 """Where the target stands in an export that is given with options."""
@@ -113,6 +114,7 @@ def check_exports(
     targets = targets_of(run_state)
     replaced = {target.path for target in targets_of(old or {})} if overwrite else set()
     for number, target in enumerate(targets):
+        Template.of(target.path).check_apart()
         for path, what in uses.items():
             if real(path) in names(target) or may_be_part(target, path):
                 raise ConfigError(

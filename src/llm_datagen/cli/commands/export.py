@@ -103,7 +103,7 @@ def export(
         if as_json:
             shown = {"rows": made.rows, "failed": made.failed, "was_there": made.was_there, "errors": made.errors_path}
             whose = {"pipeline_id": pipeline_id, "node": node_id, "to": to}
-            write_json({**whose, **shown, "parts": made.parts, "columns": made.columns})
+            write_json({**whose, **shown, "parts": made.parts, "columns": made.columns, "warnings": made.warnings})
         else:
             files = "1 file" if len(made.parts) == 1 else f"{len(made.parts)} files"
             rows = "1 row" if made.rows == 1 else f"{made.rows} rows"

@@ -27,6 +27,10 @@ SCALARS = ("null", "bool", *INTS, "float32", "float64", "string", "json", "decim
 """Names of types: of Arrow, but ``decimal`` (whole numbers of up to 38 digits), ``digits`` (whole numbers as text) and
 ``json``."""
 
+_MIXED = "mixed 'json', or a schema that takes it"
+_LONG_INTS = "long_ints 'text' or 'decimal', or a schema that takes it"
+_DIGITS = "long_ints 'text', or a schema that takes it"
+
 _MOST_DECIMAL = 10**38
 _MOST_EXACT = 1 << 53
 
@@ -38,13 +42,15 @@ class MisfitError(ValueError):
         column: the column, with the names within it: ``answer.score``.
         type: the type of the column.
         reason: why it does not fit.
+        remedy: the option of an export whose columns are found in all its rows with which it fits; None: there is none.
     """
 
-    def __init__(self, column: str, type: str, reason: str) -> None:
+    def __init__(self, column: str, type: str, reason: str, remedy: str | None = None) -> None:
         super().__init__(f"column {column!r} ({type}): {reason}")
         self.column = column
         self.type = type
         self.reason = reason
+        self.remedy = remedy
 
 
 def holds_json(type: ColumnType) -> bool:
@@ -81,10 +87,10 @@ def fitted(value: Any, type: ColumnType, column: str) -> Any:
             least, most = INTS[type]
             if least <= value <= most:
                 return value
-            raise MisfitError(column, type, f"the whole number {str(value)[:40]} is too large or too small")
+            raise MisfitError(column, type, f"the whole number {str(value)[:40]} is too large or too small", _LONG_INTS)
     read = reader_of(type)
     if read is None:
-        raise MisfitError(column, type, f"it holds {named(value)}")
+        raise MisfitError(column, type, f"it holds {named(value)}", _MIXED)
     try:
         return read(value)
     except ValueError as error:
@@ -94,12 +100,12 @@ def fitted(value: Any, type: ColumnType, column: str) -> Any:
 def _fitted_inside(value: Any, type: dict[str, Any], column: str) -> Any:
     if "list" in type:
         if not isinstance(value, list):
-            raise MisfitError(column, shown(type), f"it holds {named(value)}")
+            raise MisfitError(column, shown(type), f"it holds {named(value)}", _MIXED)
         return [fitted(each, type["list"], f"{column}[]") for each in value]
     if "map" in type:
         return _fitted_map(value, type, column)
     if not isinstance(value, dict):
-        raise MisfitError(column, shown(type), f"it holds {named(value)}")
+        raise MisfitError(column, shown(type), f"it holds {named(value)}", _MIXED)
     fields = type["struct"]
     if unknown := next((name for name in value if name not in fields), None):
         raise MisfitError(f"{column}.{unknown}", "none", "the schema has no such column")
@@ -156,14 +162,14 @@ def _long(value: int, type: str, column: str) -> Any:
     if type == "digits":
         return str(value)
     if abs(value) >= _MOST_DECIMAL:
-        raise MisfitError(column, type, f"the whole number {str(value)[:40]}… has more than 38 digits")
+        raise MisfitError(column, type, f"the whole number {str(value)[:40]}… has more than 38 digits", _DIGITS)
     return Decimal(value)
 
 
 def _real(value: float, type: str, column: str) -> float:
     most = _MOST_EXACT if type == "float64" else 1 << 24
     if isinstance(value, int) and abs(value) > most and int(_as_float(value)) != value:
-        raise MisfitError(column, type, f"the whole number {value} is not exact as a float")
+        raise MisfitError(column, type, f"the whole number {value} is not exact as a float", _MIXED)
     if type == "float32":
         import struct
 

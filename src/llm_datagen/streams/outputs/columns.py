@@ -11,6 +11,7 @@ from typing import Any
 from llm_datagen.errors import ConfigError
 from llm_datagen.errors.advice import nearest
 from llm_datagen.streams.block import Block
+from llm_datagen.streams.ids import ID_FIELD
 from llm_datagen.streams.outputs.arrow import types_looked_at, types_of_all
 from llm_datagen.streams.outputs.column_types import holds_json
 from llm_datagen.streams.outputs.found_types import holds_long_ints, settled
@@ -79,18 +80,16 @@ def _names_of_all(batches: Iterator[list[dict[str, Any]]]) -> dict[str, Any]:
     return names
 
 
-def types_of_rows(source: SourceRows, ids: str | None) -> dict[str, Any]:
+def types_of_rows(source: SourceRows) -> dict[str, Any]:
     """Return the columns of all rows with the types that they have there; ``"json"`` where these do not go together.
 
-    Args:
-        source: the rows.
-        ids: the column that their ids are to be; None: they are left out.
+    The ids are the column `_i`, which no row has of its own.
     """
 
     def read() -> Iterator[list[dict[str, Any]]]:
         with contextlib.closing(_batches(source, None)) as batches:
             for batch in batches:
-                yield [item if ids is None else {ids: row_id, **item} for row_id, item in source.items(batch)]
+                yield [{ID_FIELD: row_id, **item} for row_id, item in source.items(batch)]
 
     if find_spec("pyarrow") is None:  # the types are the same, and take longer to find
         found: dict[str, Any] = {}

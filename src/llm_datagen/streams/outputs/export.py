@@ -32,6 +32,12 @@ from llm_datagen.streams.outputs.work import REMOVING, Work
 from llm_datagen.streams.storage.compression import compression_of
 from llm_datagen.streams.stream import Stream
 
+_RULES = 2
+"""By which rules parts get their names, and values their types: 2 since those of 1 changed values, and mixed parts."""
+
+_BY_RULES = "rules"
+"""The key of these in a plan. An export that was begun by others is begun anew, so that all of it is of one kind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exported:
@@ -44,6 +50,7 @@ class Exported:
         parts: the files, with rows, bytes and CRC-32.
         columns: the columns of Parquet, Arrow and CSV, with their types; None for others.
         was_there: whether it was finished before.
+        notes: what is to be told of files beside it.
     """
 
     target: Target
@@ -52,6 +59,7 @@ class Exported:
     parts: list[dict[str, Any]]
     columns: dict[str, Any] | None
     was_there: bool
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, target: Target, manifest: Mapping[str, Any], *, was_there: bool) -> Exported:
@@ -67,8 +75,8 @@ class Exported:
 
     @property
     def warnings(self) -> list[str]:
-        """What is to be told of rows that do not fit; nothing when all do."""
-        return [str(UnfitRows.of(self.target, self.failed))] if self.failed else []
+        """What is to be told: of rows that do not fit, and of a card that was not made."""
+        return [*([str(UnfitRows.of(self.target, self.failed))] if self.failed else []), *self.notes]
 
     @property
     def paths(self) -> list[str]:
@@ -129,10 +137,13 @@ def export_rows(
             work.succeed()
             return Exported.of(target, done, was_there=True)
         plan = work.plan()
+        if plan is not None and plan.get(_BY_RULES) != _RULES and done is None and _is_same(plan, request):
+            work.remove_outputs()
+            plan = None
         if plan is None or done is not None:
             work.refuse_taken(whose=_whose(done, owner))
             columns = guessed(source, target, options) or columns_of(source, target, options, given)
-            plan = {**request, "owner": owner, **columns}
+            plan = {**request, _BY_RULES: _RULES, "owner": owner, **columns}
             work.begin(plan)
         elif not _is_same(plan, request):
             raise StreamExistsError(
@@ -142,7 +153,7 @@ def export_rows(
         try:
             manifest = _Export(source, target, options, work, plan).run()
         except WrongGuessError:
-            plan = {**request, "owner": owner, **columns_of(source, target, options, given)}
+            plan = {**request, _BY_RULES: _RULES, "owner": owner, **columns_of(source, target, options, given)}
             work.begin(plan)
             manifest = _Export(source, target, options, work, plan).run()
         if source.identity() != request["source"]:

@@ -19,6 +19,8 @@ _FOUND_INTS = {_NATURAL: (0, (1 << 63) - 1), "int64": INTS["int64"], "uint64": I
 _EXACT = "exact "
 """Before the type of whole numbers that were found: float64 holds each of them, too."""
 
+_HELD_BY_INT64: list[ColumnType] = [f"{exact}{name}" for exact in ("", _EXACT) for name in (_NATURAL, "int64")]
+
 _LONG = "long "
 """Before the type that the first of some whole numbers have: others were found that it does not hold."""
 
@@ -136,10 +138,16 @@ def leaves(type: ColumnType) -> Iterator[str]:
 
 
 def is_same_kind(one: ColumnType, other: ColumnType) -> bool:
-    """Return whether two types that were found differ at most in columns that one lacks, or where it has only nulls."""
-    if "null" in (one, other) or one == other:
+    """Return whether `wider` finds of two types what it finds of their values.
+
+    That is so where they differ at most in columns that one lacks, or where it has only nulls; int64 holds whole
+    numbers, or JSON text all.
+    """
+    if one == other or "null" in (one, other) or "json" in (one, other):
         return True
-    if isinstance(one, str) or isinstance(other, str) or one.keys() != other.keys():
+    if isinstance(one, str) or isinstance(other, str):
+        return one in _HELD_BY_INT64 and other in _HELD_BY_INT64
+    if one.keys() != other.keys():
         return False
     if "list" in one:
         return is_same_kind(one["list"], other["list"])

@@ -89,7 +89,6 @@ class Target:
                     f"{self.path}: only {{shard}} has a number of digits; write {{shard:{digits}}}, or {{{name}}} for "
                     f"the values of a column {name!r}"
                 )
-        Template.of(self.path).check_apart()
         if self.is_remote and "{" in ObjectUri.parse(self.path).bucket:
             raise ConfigError(f"{self.path}: all parts go into one bucket; leave {{…}} out of its name")
 

@@ -99,7 +99,7 @@ class Template:
         return re.sub(r"\*+", "*", "*".join(self.texts))
 
     def check_apart(self) -> None:
-        """Check that paths tell values apart.
+        """Check that paths tell values apart. Runs that an older version has made may have others.
 
         Raises:
             ConfigError: when between two fields of a name nothing stands, or only what values may hold.

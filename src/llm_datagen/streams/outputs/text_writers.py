@@ -55,7 +55,9 @@ def as_messages(row: dict[str, Any], options: ExportOptions) -> dict[str, Any]:
 def _text(row: dict[str, Any], column: str) -> Any:
     value = row.get(column)
     if not isinstance(value, str):
-        raise MisfitError(column, "string", "the text of a message is missing")
+        raise MisfitError(
+            column, "string", "the text of a message is missing; choose other columns as prompt, answer and system"
+        )
     return value
 
 

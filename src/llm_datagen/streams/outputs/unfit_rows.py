@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llm_datagen.errors.advice import advice
 from llm_datagen.streams.outputs.target import Target
-
-_MIXED = "another schema, or mixed='json'", "another --schema, or --option mixed=json"
-_REMEDIES = {
-    "parquet": _MIXED,
-    "hf-folder": _MIXED,
-    "csv": ("another encoding, nulls or schema", "another --option encoding=…, nulls=…, or --schema"),
-    "chatml": ("prompt, answer and system that name columns of text", "--option prompt=…, answer=… and system=…"),
-    "jsonl": ("a path that parts the rows by another column", "a path that parts the rows by another column"),
-}
-"""With what an export takes such rows, by the format: for a program, and on the command line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +29,5 @@ class UnfitRows:
         return cls(target.path, target.kind, rows, target.errors_path)
 
     def __str__(self) -> str:
-        rows, them = ("1 row does", "it") if self.rows == 1 else (f"{self.rows:,} rows do", "them")
-        called, typed = _REMEDIES[self.kind]
-        return (
-            f"{rows} not fit {self.path}: see {self.errors_path} for column and reason; to have {them} in a file, too, "
-            f"{advice('call export() with', 'use `llm-datagen export` with')} {advice(called, typed)}"
-        )
+        rows = "1 row does" if self.rows == 1 else f"{self.rows:,} rows do"
+        return f"{rows} not fit {self.path}: see {self.errors_path}, which names the column and why"

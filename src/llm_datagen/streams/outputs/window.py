@@ -209,7 +209,11 @@ class Window:
         if self._errors is None:
             path = self._work.errors_path(self._number)
             self._errors = PartFile(self._work.place, path, f"{path}.tmp")
-        line = {"_i": row_id, "row": number, "column": misfit.column, "type": misfit.type, "reason": misfit.reason}
+        reason = misfit.reason
+        if misfit.remedy is not None:
+            is_found = self._options.schema is None and self._options.schema_rows is None
+            reason += f"; choose {misfit.remedy if is_found else 'a schema that takes it'}"
+        line = {"_i": row_id, "row": number, "column": misfit.column, "type": misfit.type, "reason": reason}
         self._errors.write(dumps({name: _shown(value) for name, value in line.items()}) + b"\n")
         self._failed += 1
 

@@ -144,6 +144,26 @@ def test_of_many_findings_the_first_are_shown(shell: Shell, command: Command) ->
     assert "node_0: of more findings than 20, these are the first" in told
 
 
+def test_the_steps_of_a_row_are_traced_though_its_file_is_gone(shell: Shell, command: Command) -> None:
+    folder = shell.folder / "in"
+    folder.mkdir()
+    write_jsonl(folder / "a.jsonl", [{"n": 1}, {"n": 2}])
+    write_jsonl(folder / "b.jsonl", [{"n": 3}])
+    command("run", shell.yaml(["ops:odd"], input_uri="in/"), "--id", "a")
+    (folder / "a.jsonl").unlink()
+    assert command("trace", "a", "2").stdout.splitlines() == [
+        "run a: row 2",
+        "input  in/",
+        "  itself  2  UNREADABLE: a.jsonl is gone",
+        "node_0 odd  jsonl://out.jsonl",
+        '  itself  2  {"n":3,"_i":2}',
+    ]
+    assert "FILTERED" in command("trace", "a", "1").stdout
+    of_input, _ = json.loads(command("trace", "a", "2", "--json").stdout)["found"]
+    assert (of_input["state"], of_input["item"]) == ("unreadable", {"reason": "a.jsonl is gone"})
+    assert "a.jsonl is gone, so rows cannot be looked up" in command("trace", "a", "7", code=1).stderr
+
+
 def test_a_row_is_traced_through_all_streams(shell: Shell, command: Command) -> None:
     run_all_fates(shell, command)
     assert command("trace", "a", "21").stdout.splitlines() == [

@@ -15,6 +15,7 @@ from llm_datagen.runs.browse.pages import Browser
 from llm_datagen.runs.browse.run_streams import find_stream, streams_of_run
 from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
+from llm_datagen.shards.trace_whole import trace_whole
 from llm_datagen.shards.whole import Whole
 from llm_datagen.testing import FakeLLMServer
 
@@ -207,6 +208,18 @@ def test_shards_that_are_done_again_read_the_files_of_the_plan(bench: Bench, fol
     shards = [shard.state for shard in whole.shards]
     page = Browser().page(find_stream(streams_of_run(whole.see().state, shards), "input:0"), 0, 4)
     assert [(row.item["n"], row.id) for row in page.rows] == A_C_B[:4]
+
+
+def test_a_row_of_shards_is_traced_though_the_file_of_its_shard_is_gone(bench: Bench, folder: Path) -> None:
+    in_shards(pipeline(bench, Marked("1")), shards=2).create("a").run(progress=False)
+    (folder / "c.jsonl").unlink()
+    whole = Whole.find(RunFolder(bench.results, "a"))
+    assert whole is not None
+    ((_, (of_input, of_output)),) = trace_whole(whole, 3)
+    assert (of_input.state, of_input.item) == ("unreadable", {"reason": "c.jsonl is gone"})
+    assert (of_output.state, of_output.item["n"]) == ("row", 21)
+    ((_, (of_input, _)),) = trace_whole(whole, 1)
+    assert (of_input.state, of_input.item["n"]) == ("row", 1)
 
 
 def test_a_file_that_has_gone_before_its_turn_ends_the_run_by_its_name(bench: Bench, folder: Path) -> None:

@@ -109,6 +109,24 @@ def test_the_trace_of_a_row_goes_down_to_prompt_and_answer(bench: Bench, chat: C
         assert client.ask("/api/runs/0.nothing/trace?id=1").status == 404
 
 
+def test_a_row_of_the_input_that_cannot_be_read_any_more_is_told(bench: Bench) -> None:
+    folder = bench.folder / "in"
+    folder.mkdir()
+    for name, n in (("a", 1), ("b", 2)):
+        (folder / f"{name}.jsonl").write_text(f'{{"n": {n}}}\n')
+    bench.pipeline([fails], input_uri=f"{folder}/").create("a").run(progress=False)
+    (folder / "a.jsonl").unlink()
+    with serving(bench.results) as client:
+        of_input, of_fails = client.get("/api/runs/0.a/trace?id=1")["members"]
+        assert [of_input[key] for key in ("stream", "state", "reason", "item")] == [
+            "input:0",
+            "unreadable",
+            "a.jsonl is gone",
+            None,
+        ]
+        assert (of_fails["state"], of_fails["item"]["n"]) == ("row", 2)
+
+
 def test_each_version_of_a_run_has_its_own_calls(bench: Bench, chat: ChatServer) -> None:
     bench.give([{"n": 3}])
     first = chat.operator("Is {{ n }} odd?", output="odd")

@@ -1,10 +1,8 @@
-"""Nodes that can take no more rows: at the end of their sources, they have given what their operators had left.
+"""Nodes that cannot go on as they are: they are done again, with all behind them, or the run does not go on.
 
-Or an older version has copied rows otherwise than this one would go on; or they have more of them than a target that
-is theirs now, since the steps of the run were changed.
-
-Such a node is done again, with all behind it, or the run does not go on. That is known before anything is changed: a
-row may come from far away, through nodes that are all sealed now.
+Most have given, at the end of their sources, what their operators had left, so they can take no more rows. An older
+version may have copied rows otherwise; or they have more of them than a target that is theirs since the steps were
+changed. That is known before anything is changed: a row may come from far away, through nodes that are all sealed now.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import textwrap
 import threading
@@ -20,6 +21,7 @@ from llm_datagen import (
     UnifiedNodePipeline,
 )
 from llm_datagen.errors import ResumeWarning
+from llm_datagen.pipeline.fan_in import Merger
 from llm_datagen.runs.trace import trace
 from llm_datagen.runs.verify import verify
 from llm_datagen.streams import StreamFactory
@@ -414,3 +416,31 @@ def test_values_that_are_lists_or_null_are_merged_as_they_are(bench: Bench) -> N
     found = {row["_i"]: row["got"] for row in stored(f"jsonl://{bench.folder}/both.jsonl")}
     assert found == {"0_a": [1, 2], "1_a": None, "2_a": 5, "0_b": [], "1_b": 7}
     no_findings(bench)
+
+
+@pytest.mark.parametrize("is_done", [True, False], ids=["completed", "cut short"])
+def test_a_merge_of_an_older_version_that_split_lists_is_refused_and_can_be_done_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, is_done: bool
+) -> None:
+    """It made several rows of a list and none of null: nothing else is mixed with these."""
+    values = [[1, 2], None, 3, [4], 5]
+    for name in ("a", "b"):
+        (bench.folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(value)}\n" for value in values))
+
+    def copied_before(self: Merger, item: Any, ctx: Any) -> Any:
+        if item == 5 and not is_done:
+            raise RuntimeError("cut short")
+        return item
+
+    def made() -> UnifiedNodePipeline:
+        merged = node(bench, "out", {"a": "a", "b": "b"}, operator=lambda item: {"got": item}, follow_input=False)
+        return pipeline(bench, merged)
+
+    with monkeypatch.context() as older, contextlib.suppress(NodeFailedError):
+        older.setattr(Merger, "process_item", copied_before)
+        made().create("x").run()
+    with pytest.raises(StreamChangedError, match="an older version has made several rows of rows that are lists"):
+        made().resume("x")
+    assert [each.what for each in made().diff("x").nodes] == ["redone", "redone"]
+    made().resume("x", on_change="rerun").run()
+    assert bag(row["got"] for row in stored(f"jsonl://{bench.folder}/out.jsonl")) == bag([*values, *values])

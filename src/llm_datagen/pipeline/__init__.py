@@ -7,7 +7,7 @@
 * `binding`, `topology`, `disjoint_ids`, `fan_in`, `fan_out`: how nodes and streams are joined
 * `run`, `runners`, `progress`: a run that goes on
 * `checked_resume`, `resume_checks`, `ignored`, `operator_changes`, `changed_steps`: what must hold before a run goes on
-* `past_ends`, `rows_left`: nodes that can take no more rows, and rows that would come
+* `past_ends`, `rows_left`: nodes that cannot go on as they are, and rows that would come
 * `stream_reset`, `rerun`, `kept_version`: nodes that are done again, and what they had made
 * `diff`: what a resume would do, and what that costs
 """

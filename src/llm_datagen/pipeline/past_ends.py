@@ -1,9 +1,8 @@
-"""Nodes that can take no more rows: at the end of their sources, they have given what their operators had left.
+"""Nodes that cannot go on as they are: they are done again, with all behind them, or the run does not go on.
 
-Or they have more of them than a target that is theirs now, since the steps of the run were changed.
-
-Such a node is done again, with all behind it, or the run does not go on. That is known before anything is changed: a
-row may come from far away, through nodes that are all sealed now.
+Most have given, at the end of their sources, what their operators had left, so they can take no more rows. An older
+version may have copied rows otherwise; or they have more of them than a target that is theirs since the steps were
+changed. That is known before anything is changed: a row may come from far away, through nodes that are all sealed now.
 """
 
 from __future__ import annotations
@@ -14,8 +13,10 @@ from typing import Any
 from llm_datagen.errors import StreamChangedError
 from llm_datagen.operators import operator_name
 from llm_datagen.pipeline.early_ends import without_readers
+from llm_datagen.pipeline.fan_in import Merger
 from llm_datagen.pipeline.node import UnifiedNode
 from llm_datagen.pipeline.rows_left import has_rows_left
+from llm_datagen.runs.id_stripper import IdStripper
 from llm_datagen.runs.past_end import rerun_advice
 from llm_datagen.streams import Place, StreamFactory
 from llm_datagen.streams.position import END, Position
@@ -23,6 +24,8 @@ from llm_datagen.streams.recovery import last_position
 from llm_datagen.streams.target_mark import TargetMark
 
 GIVEN = "after the end of its input, it has given what its operator had left (finish)"
+
+SPLIT = "an older version has made several rows of rows that are lists, and none of null"
 
 
 def past_ends(nodes: Sequence[UnifiedNode], *, is_replay: bool = False) -> dict[str, str]:
@@ -33,15 +36,15 @@ def past_ends(nodes: Sequence[UnifiedNode], *, is_replay: bool = False) -> dict[
         is_replay: whether dead letters are done again.
     """
     positions = {node.node_id: last_position(node.output) for node in nodes}
+    found = {node.node_id: SPLIT for node in nodes if _has_split(node, positions[node.node_id])}
     if not any(END in position.marks for position in positions.values()):
-        return {}
+        return found
     left_out = without_readers(nodes)
     written = {node.output.place for node in nodes}
     growing: set[Place] = set()
-    found: dict[str, str] = {}
     for node in nodes:
         position = positions[node.node_id]
-        if node in left_out or node.has_met_target():
+        if node in left_out or node.has_met_target() or node.node_id in found:
             continue
         is_replayed = is_replay and position.dead > 0
         gets_more = is_replayed or not growing.isdisjoint(node.input.places) or has_rows_left(node, written)
@@ -51,6 +54,13 @@ def past_ends(nodes: Sequence[UnifiedNode], *, is_replay: bool = False) -> dict[
         elif gets_more:
             growing.add(node.output.place)
     return found
+
+
+def _has_split(node: UnifiedNode, position: Position) -> bool:
+    """Return whether a node that copies each row has more rows than it has copied, or has filtered some."""
+    copied = position.coverage.rows - position.dead - position.skipped
+    has_others = position.rows != copied and TargetMark.of(position.marks).rows is None
+    return isinstance(node.operator, Merger | IdStripper) and bool(position.filtered or has_others)
 
 
 def past_targets(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> dict[str, str]:

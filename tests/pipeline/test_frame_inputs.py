@@ -235,15 +235,18 @@ AS_TEXT = "table['c'].astype(str)"
         (lambda: of_objects(Decimal("1E80"), Decimal(1)), "'c' (Decimal) has a type that has no place in a row"),
         (lambda: refused([1, 2]).set_index("n"), "the index of the table (n) is no column, and would be lost; make it"),
         (
-            lambda: refused([1, 2, 3]).set_axis(["u", "v", "w"]),
+            lambda: pd.DataFrame({"c": [1, 2, 3]}).set_axis(["u", "v", "w"]),
             "the index of the table (without a name: 'u', 'v', …) is no column, and would be lost; make it one by "
             "reset_index()",
         ),
         (
-            lambda: refused([1]).set_axis(pd.to_datetime(["2024-01-31"])),
+            lambda: pd.DataFrame({"c": [1]}).set_axis(pd.to_datetime(["2024-01-31"])),
             "(without a name: '2024-01-31 00:00:00') is no",
         ),
-        (lambda: refused([1]).set_axis(pd.MultiIndex.from_tuples([(1, 2)])), "(without a name: '(1, 2)') is no column"),
+        (
+            lambda: pd.DataFrame({"c": [1]}).set_axis(pd.MultiIndex.from_tuples([(1, 2)])),
+            "(without a name: '(1, 2)') is no column",
+        ),
         (lambda: pd.DataFrame({5: [1]}), "the column 5 (int), and names of columns are text; rename it"),
         (lambda: pd.DataFrame([[1, 2]], columns=["a", "a"]), "more than one column 'a'; rename one"),
         (lambda: pl.DataFrame({"c": pl.Series([object()], dtype=pl.Object)}), "'c' (Object) holds objects of Python"),

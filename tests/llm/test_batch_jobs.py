@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from llm_datagen.llm.errors import BatchError, LLMRequestError
 from llm_datagen.llm.http.api_client import ApiClient
 from llm_datagen.llm.http.batch.openai import OpenAIBatchAdapter
 from llm_datagen.messages import Run
-from llm_datagen.runs import RunFolder
+from llm_datagen.runs import RunFolder, batch_jobs
 from llm_datagen.runs.batch_jobs import BatchState, in_words, job_log_path, jobs_of, money_of
 from llm_datagen.runs.run_report import RunReport
 from llm_datagen.runs.sent_jobs import list_path, sent_jobs
@@ -482,6 +482,24 @@ def test_an_empty_job_log_has_lost_its_jobs_and_is_refused(job_log: JobLog) -> N
     job_log.path.write_bytes(b"")
     with pytest.raises(BatchError, match=r"damaged: it is empty.*cancel these jobs there first"):
         job_log.open()
+
+
+def test_a_job_that_is_noted_while_others_are_read_is_not_taken_for_a_lost_one(
+    job_log: JobLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that goes on notes it in the job log first, then in the list: who reads does so the other way round."""
+    reading = batch_jobs._reading
+
+    @contextmanager
+    def and_then_one_is_noted(path: Path) -> Iterator[sqlite3.Connection]:
+        with reading(path) as file:
+            yield file
+        job_log.intend("k1", "there", "m", [NewRow(b"s", b"b", Amount(1, 1))], 10)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch_jobs, "_reading", and_then_one_is_noted)
+        assert jobs_of(tmp_path) == []
+    assert [job.key for job in jobs_of(tmp_path)] == ["k1"]
 
 
 def test_what_a_kill_has_left_half_written_in_a_job_log_is_taken_back_by_who_reads_it(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,8 @@ import pytest
 
 from llm_datagen import UnifiedPipeline
 from llm_datagen.config import OnChange
-from llm_datagen.llm import LLMOperator
-from llm_datagen.llm.batch import node_jobs
+from llm_datagen.llm import BatchError, LLMOperator
+from llm_datagen.llm.batch import node_jobs, settling
 from llm_datagen.llm.cost.budget import Amount
 from llm_datagen.llm.cost.spend_file import SpendFile
 from llm_datagen.pipeline import left_jobs
@@ -156,6 +157,28 @@ def test_a_cost_without_jobs_that_have_not_ended_says_so_until_a_resume_has_coun
     report = desk.run_again()
     desk.check_all_is_counted(report)
     assert report.rows_out == 2
+
+
+@_takes_long
+def test_what_fails_when_jobs_have_ended_is_told_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle = settling.settle_jobs
+
+    async def refused(*args: Any, **settings: Any) -> None:
+        task = asyncio.create_task(settle(*args, **settings))
+        while BatchState.CANCELLING not in desk.states:
+            await asyncio.sleep(0.01)
+        desk.server.advance(60.0)
+        await task
+        raise BatchError("the files at the provider stay")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(settling, "settle_jobs", refused)
+        report = desk.begin_until_met().wait()
+    assert report.warnings == [
+        "jobs of node_0 could not be settled (the files at the provider stay); try again: llm-datagen resume a "
+        f"--results-dir {desk.folder}/results"
+    ]
+    desk.check_all_is_counted(desk.run_again())
 
 
 @_takes_long

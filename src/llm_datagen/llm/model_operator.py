@@ -156,16 +156,7 @@ class ModelOperator(BaseOperator):
         log: Callable[..., None],
         stopped: Callable[[], bool],
     ) -> None:
-        """Cancel the open jobs of a node that nobody runs now, and wait for their end, to count their answers.
-
-        Args:
-            files: where the operators of the run keep their files.
-            node_id: the node.
-            pipeline_id: the run's id.
-            results_dir: the folder of the runs.
-            seconds: how long to wait. What has not ended by then goes on, and may be settled later.
-            log: takes what is to be said of jobs, as `INodeContext.log` does.
-            stopped: returns whether to wait no longer.
+        """Cancel open jobs, and wait for their end, to count what they have answered. See `ISettlesJobs`.
 
         Raises:
             BatchError: when their job log cannot be used, or has jobs at another endpoint.

@@ -183,7 +183,7 @@ class ISettlesJobs(Protocol):
             node_id: the node.
             pipeline_id: the run's id.
             results_dir: the folder of the runs.
-            seconds: how long to wait.
+            seconds: how long to wait. What has not ended by then goes on, and may be settled later.
             log: takes what is to be said of jobs, as `INodeContext.log` does.
             stopped: returns whether to wait no longer.
         """

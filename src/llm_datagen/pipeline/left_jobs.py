@@ -89,9 +89,11 @@ class LeftJobs:
 
     def _uncounted(self, node: OpenedNode, error: Exception | None) -> Iterator[str]:
         open_jobs = [job for job in self._jobs() if job.node_id == node.node_id and job.is_open]
-        if open_jobs:
+        typed = command_line("resume", self._folder.pipeline_id, self._folder.results_dir)
+        if not open_jobs and error is not None:
+            yield f"jobs of {node.node_id} could not be settled ({error}); try again: {typed}"
+        elif open_jobs:
             because = "" if error is None else f" ({error})"
-            typed = command_line("resume", self._folder.pipeline_id, self._folder.results_dir)
             yield (
                 f"what {_counted(open_jobs)} of {node.node_id} at {open_jobs[0].endpoint} answered is billed, and not "
                 f"in the cost yet, as they were cancelled and have not ended{because}; count it later: {typed}"

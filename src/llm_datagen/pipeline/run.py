@@ -115,7 +115,7 @@ class Run:
         self._ref: pykka.ActorRef[PipelineActor] | None = None
         self._control: ControlServer | None = None
         self._cancelled: Cancel | None = None
-        self._left_jobs: LeftJobs | None = None
+        self._left_jobs = None if folder is None else LeftJobs(opened, folder, run_state, self._tell_of_job)
         self._status = PipelineStatus(
             pipeline_id=pipeline_id,
             status=Status.PENDING,
@@ -208,8 +208,6 @@ class Run:
 
     def _has_end_work(self) -> bool:
         """Return whether something may be left to do when all nodes are completed."""
-        if self._folder is not None:
-            self._left_jobs = LeftJobs(self._opened, self._folder, self._run_state, self._tell_of_job)
         has_jobs = self._left_jobs is not None and self._left_jobs.may_be()
         return has_jobs or bool(self._run_state.get(EXPORTS)) or prints_output(self._run_state)
 

@@ -165,6 +165,7 @@ def jobs_of(*folders: Path) -> list[BatchJob]:
     found = []
     for node_id, path in (each for files in folders for each in _all_logs(files)):
         jobs = []
+        sent = sent_jobs.sent_jobs(path)
         if path.exists():
             with _reading(path) as job_log:
                 jobs = [
@@ -174,7 +175,7 @@ def jobs_of(*folders: Path) -> list[BatchJob]:
                         "ended_at, expires_at, why FROM jobs ORDER BY number"
                     )
                 ]
-        sent_jobs.check_none_is_lost(path, {job.key for job in jobs})
+        sent_jobs.check_none_is_lost(path, sent, {job.key for job in jobs})
         found += jobs
     return sorted(found, key=lambda job: job.made_at)
 

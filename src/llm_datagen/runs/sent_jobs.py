@@ -87,18 +87,18 @@ def note_sent(job_log: Path, jobs: Sequence[SentJob]) -> None:
         os.fsync(file.fileno())
 
 
-def check_none_is_lost(job_log: Path, keys: Collection[str]) -> None:
+def check_none_is_lost(job_log: Path, sent: Sequence[SentJob], keys: Collection[str]) -> None:
     """Check that a job log has all jobs that were sent.
 
     Args:
         job_log: its path.
-        keys: the keys of the jobs that it has.
+        sent: the list. It is read before the job log: a run that goes on writes a job there first.
+        keys: the keys of the jobs that the job log has.
 
     Raises:
         LostJobsError: when it has not.
-        DatagenError: when the list cannot be read.
     """
-    lost = [job for job in sent_jobs(job_log) if job.key not in keys]
+    lost = [job for job in sent if job.key not in keys]
     if lost:
         path, what = list_path(job_log), "is an older copy" if job_log.exists() else "is gone"
         raise LostJobsError(

@@ -101,7 +101,7 @@ class JobLogFile:
 
     def _check_none_is_lost(self, jobs: Mapping[str, SentJob]) -> None:
         try:
-            check_none_is_lost(self.path, jobs)
+            check_none_is_lost(self.path, sent_jobs(self.path), jobs)
         except DatagenError as error:
             raise BatchError(str(error)) from error
 
